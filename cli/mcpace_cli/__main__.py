@@ -1,0 +1,88 @@
+"""`mcpace`: the commands. Each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from mcpace_sidecar import __version__
+from mcpace_sidecar.errors import ConfigError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mcpace")
+def mcpace() -> None:
+    """MCP at pace: limits, caching and metrics for any MCP server, from one manifest."""
+
+
+@mcpace.command()
+@click.option(
+    "--config", type=click.Path(path_type=Path, dir_okay=False), required=True,
+    help="The manifest's subtree for the sidecar, YAML or JSON; reloaded when it changes.",
+)  # fmt: skip
+@click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:18080", show_default=True)
+@click.option("--admin-listen", metavar="HOST:PORT", default="127.0.0.1:18090", show_default=True)
+@click.option(
+    "--upstream", metavar="URL", default="http://127.0.0.1:8000", show_default=True, help="The MCP server."
+)
+@click.option(
+    "--name", metavar="NAMESPACE/NAME", default="default/server", show_default=True,
+    help="What this server's keys in Redis begin with.",
+)  # fmt: skip
+@click.option(
+    "--keys", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of API keys: a folder a Secret, a file a client.",
+)  # fmt: skip
+def sidecar(**options: Any) -> None:
+    """Run the data plane alone, in front of one MCP server.
+
+    Secrets come from the environment, or from files: MCPACE_LIMITS_URL and MCPACE_CACHE_URL
+    (Redis; memory without them), MCPACE_ADMIN_TOKEN (guards /stats), each also as NAME_FILE.
+    """
+    from mcpace_sidecar.entrypoint import run as serve  # noqa: PLC0415
+
+    serve(**options)
+
+
+@mcpace.command()
+def operator() -> None:
+    """Run the control plane: watch McpServers and keep their children as they should be."""
+    from mcpace_operator.__main__ import run as operate  # noqa: PLC0415
+
+    operate()
+
+
+@mcpace.command(context_settings={"ignore_unknown_options": True})
+@click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:18080", show_default=True)
+@click.option("--admin-listen", metavar="HOST:PORT", default="127.0.0.1:18090", show_default=True)
+@click.option(
+    "--keys", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of API keys: a folder a Secret, a file a client.",
+)  # fmt: skip
+def run(**options: Any) -> None:
+    """Run a manifest on this machine: no cluster, and no Redis unless MCPACE_LIMITS_URL and
+    MCPACE_CACHE_URL name one.
+
+    COMMAND, after `--`, starts the server, with PORT and HOST in its environment. Without it,
+    the server is expected to listen on 127.0.0.1 at the manifest's port already.
+    """  # noqa: D205 - click prints this as it stands
+    from mcpace_cli.laptop import run as run_here  # noqa: PLC0415
+
+    run_here(**options)
+
+
+def main() -> None:
+    """Run a command; what a person must mend is one message and exit code 2, not a traceback."""
+    try:
+        mcpace()
+    except ConfigError as error:
+        click.echo(f"mcpace: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

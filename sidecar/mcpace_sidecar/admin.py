@@ -1,0 +1,125 @@
+"""The second port: health, metrics, statistics. Never reached through the first.
+
+`/healthz`, `/readyz` and `/metrics` are open. `/stats` needs the server's own token,
+because the server itself shares the loopback; without a token it answers on loopback only.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from mcpace_sidecar import __version__
+from mcpace_sidecar.catalog import Catalog
+from mcpace_sidecar.errors import ProtocolError
+from mcpace_sidecar.handshake import Handshake
+from mcpace_sidecar.http.head import RequestHead
+from mcpace_sidecar.http.server import ClientConnection, status_line
+from mcpace_sidecar.metrics import Metrics
+from mcpace_sidecar.proxy import Proxy
+from mcpace_sidecar.stats import Stats
+from mcpace_sidecar.store.memory import MemoryResults
+
+_TEXT: Final = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
+_JSON: Final = b"Content-Type: application/json\r\n"
+
+
+class Admin:
+    """Answers the admin port. `token` guards `/stats`; None means loopback only."""
+
+    max_request_bytes = 64 * 1024
+    draining = False
+
+    def __init__(
+        self, proxy: Proxy, handshake: Handshake, metrics: Metrics, stats: Stats, memory: MemoryResults,
+        token: str | None, *, loopback: bool,
+    ) -> None:  # fmt: skip
+        self._proxy = proxy
+        self._handshake = handshake
+        self._metrics = metrics
+        self._stats = stats
+        self._memory = memory
+        self._token = token.encode() if token else None
+        self._loopback = loopback
+        self._started = time.monotonic()
+        self._routes: dict[bytes, Callable[[], tuple[int, bytes, bytes]]] = {
+            b"/healthz": self._healthz,
+            b"/readyz": self._readyz,
+            b"/metrics": lambda: (200, _TEXT, self._metrics.text()),
+            b"/stats": self._read_stats,
+        }
+
+    def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
+        """Answer at once."""
+        del body
+        route = self._routes.get(head.path)
+        if route is None:
+            status, lines, text = _words(404, "Not found: /healthz, /readyz, /metrics, /stats.")
+        elif head.method != b"GET":
+            status, lines, text = _words(405, "Use GET.")
+        elif head.path == b"/stats" and not self._may_read(head):
+            status, lines, text = _words(401, "Send the admin token as Authorization: Bearer.")
+        else:
+            status, lines, text = route()
+        connection.answer(status_line(status) + lines, text)
+
+    def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
+        """Say what was wrong."""
+        return _words(error.status, str(error))[1:]
+
+    def _may_read(self, head: RequestHead) -> bool:
+        if self._token is None:
+            return self._loopback
+        given = head.get(b"authorization") or b""
+        return hmac.compare_digest(given, b"Bearer " + self._token)
+
+    def _healthz(self) -> tuple[int, bytes, bytes]:
+        return _json(
+            200,
+            {
+                "status": "healthy",
+                "uptime": round(time.monotonic() - self._started, 3),
+                "cache_size": len(self._memory),
+                "tools_registered": len(self._proxy.catalog.tools),
+                "version": __version__,
+            },
+        )
+
+    def _readyz(self) -> tuple[int, bytes, bytes]:
+        if self._proxy.draining:
+            return _json(503, {"ready": False, "reason": "The sidecar is ending."})
+        if not self._handshake.ready:
+            return _json(503, {"ready": False, "reason": self._handshake.problem})
+        return _json(200, {"ready": True})
+
+    def _read_stats(self) -> tuple[int, bytes, bytes]:
+        catalog: Catalog = self._proxy.catalog
+        server = catalog.server
+        settings = self._proxy.settings
+        return _json(
+            200,
+            {
+                "server": server
+                and {
+                    "name": server.name,
+                    "version": server.version,
+                    "protocolVersion": server.protocol_version,
+                },
+                "tools": sorted(catalog.tools),
+                "missingSecrets": list(settings.missing_secrets),
+                "unknownFields": list(settings.ignored),
+                "windowSeconds": 300,
+                "calls": self._stats.summary(),
+            },
+        )
+
+
+def _json(status: int, document: Any) -> tuple[int, bytes, bytes]:
+    return status, _JSON, json.dumps(document).encode()
+
+
+def _words(status: int, words: str) -> tuple[int, bytes, bytes]:
+    return status, b"Content-Type: text/plain\r\n", words.encode() + b"\n"

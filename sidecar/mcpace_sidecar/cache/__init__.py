@@ -1,0 +1,1 @@
+"""Which results may be answered again, to whom, and for how long."""

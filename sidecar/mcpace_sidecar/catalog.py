@@ -1,0 +1,48 @@
+"""What the server says of itself: its name, its version, the tools it lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+OTHER = "other"
+"""The label of every tool that the server does not list."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """How the server introduced itself."""
+
+    name: str
+    version: str
+    protocol_version: str
+
+
+@dataclass(slots=True)
+class Catalog:
+    """The server's tools, as last listed, and the labels that metrics may carry."""
+
+    server: ServerInfo | None = None
+    tools: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Tool name -> its annotations."""
+    configured: frozenset[str] = frozenset()
+    """Names that the configuration holds: bounded, so they may be labels too."""
+
+    def learn(self, server: ServerInfo, tools: Iterable[dict[str, Any]]) -> None:
+        """Take what a handshake brought."""
+        self.server = server
+        self.tools = {
+            str(tool.get("name")): tool.get("annotations") or {} for tool in tools if "name" in tool
+        }
+
+    def label(self, tool: str) -> str:
+        """The tool's name where it is known, else `other`."""
+        return tool if tool in self.tools or tool in self.configured else OTHER
+
+    def forbids_caching(self, tool: str) -> bool:
+        """Whether the server itself says that the tool changes something."""
+        annotations = self.tools.get(tool)
+        if not annotations:
+            return False
+        return annotations.get("readOnlyHint") is False or annotations.get("destructiveHint") is True

@@ -1,0 +1,84 @@
+"""`mcpace sidecar`: the container's entrypoint, top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import signal
+from pathlib import Path
+
+import uvloop
+
+from mcpace_sidecar.config import load
+from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.sidecar import Options, Sidecar
+from mcpace_sidecar.upstream import Address
+
+
+def run(config: Path, listen: str, admin_listen: str, upstream: str, name: str, keys: Path | None) -> None:
+    """Serve until SIGTERM or SIGINT. ConfigError for what a person must mend."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    options = Options(
+        load=functools.partial(load, config),
+        watched=(config,),
+        listen=address(listen),
+        admin_listen=address(admin_listen),
+        upstream=upstream_address(upstream),
+        name=name,
+        keys=keys,
+        limits_url=secret("MCPACE_LIMITS_URL"),
+        cache_url=secret("MCPACE_CACHE_URL"),
+        admin_token=secret("MCPACE_ADMIN_TOKEN"),
+    )
+    uvloop.run(serve(options))
+
+
+async def serve(options: Options) -> None:
+    """Run one sidecar; SIGTERM and SIGINT end it, SIGUSR1 drains it."""
+    sidecar = Sidecar(options)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, sidecar.end)
+    loop.add_signal_handler(signal.SIGINT, sidecar.end)
+    loop.add_signal_handler(signal.SIGUSR1, sidecar.drain)
+    try:
+        await sidecar.start()
+    except OSError as error:
+        raise ConfigError(f"Cannot listen: {error.strerror or error}") from error
+    admin, data = sidecar.listening
+    logging.getLogger(__name__).info(
+        "Serving http://%s%s for http://%s (admin http://%s)",
+        data, sidecar.proxy.settings.config.path, options.upstream, admin,
+    )  # fmt: skip
+    await sidecar.wait()
+
+
+def address(text: str) -> Address:
+    """Read `HOST:PORT`; ConfigError says what to write."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"{text!r} is no HOST:PORT; write for example 127.0.0.1:18080")
+    return Address(host.strip("[]"), int(port))
+
+
+def upstream_address(url: str) -> Address:
+    """Read `http://HOST:PORT`; ConfigError says what to write."""
+    scheme, _, rest = url.rstrip("/").partition("://")
+    if scheme != "http" or "/" in rest:
+        raise ConfigError(f"{url!r} is no upstream; write for example http://127.0.0.1:8000")
+    return address(rest if ":" in rest else rest + ":80")
+
+
+def secret(variable: str) -> str | None:
+    """A secret from the environment, or from the file that `VARIABLE_FILE` names."""
+    value = os.environ.get(variable)
+    if value:
+        return value
+    path = os.environ.get(variable + "_FILE")
+    if not path:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    except OSError as error:
+        raise ConfigError(f"{variable}_FILE: {path}: {error.strerror}") from error

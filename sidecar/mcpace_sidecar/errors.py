@@ -1,0 +1,40 @@
+"""Everything this package raises on purpose."""
+
+from __future__ import annotations
+
+
+class McpaceError(Exception):
+    """Base of all of them."""
+
+
+class ConfigError(McpaceError):
+    """A configuration that cannot be used; the message says what to write instead."""
+
+
+class ProtocolError(McpaceError):
+    """Bytes that are no acceptable HTTP message.
+
+    `status` is the HTTP status that answers it, `reason` the metric's label.
+    """
+
+    def __init__(self, status: int, reason: str, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+        self.reason = reason
+
+
+class UpstreamError(McpaceError):
+    """The server did not answer as it should: refused, closed, slow or malformed.
+
+    `stale` is true when a kept connection ended before any byte of an answer: most
+    likely the server had closed it while it was idle, and never saw the request.
+    """
+
+    def __init__(self, reason: str, words: str, *, stale: bool = False) -> None:
+        super().__init__(words)
+        self.reason = reason
+        self.stale = stale
+
+
+class StoreError(McpaceError):
+    """Redis did not answer in time, or not as it should."""

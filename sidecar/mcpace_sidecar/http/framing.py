@@ -1,0 +1,113 @@
+"""Where a message's body ends: by length, by chunks, or with the connection.
+
+Each reader takes bytes as they come, in any cut, and returns `(piece, rest, done)`:
+the body's next bytes, what belongs to the next message, and whether the body ended.
+Source: RFC 9112 section 6 and 7.1. Chunk extensions and trailers are refused in
+requests, where they serve only smuggling, and dropped from responses.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Protocol
+
+from mcpace_sidecar.errors import ProtocolError
+
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(;[^\r\n]*)?")
+_MAX_LINE: Final = 4096
+
+
+class BodyReader(Protocol):
+    """One body's end."""
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes, bool]:
+        """Return (piece, rest, done)."""
+
+
+class LengthBody:
+    """A body of a known number of bytes."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes, bool]:
+        """Return (piece, rest, done)."""
+        if len(data) < self._left:
+            self._left -= len(data)
+            return data, b"", False
+        piece, rest = data[: self._left], data[self._left :]
+        self._left = 0
+        return piece, rest, True
+
+
+class UntilClose:
+    """A response body that ends with its connection."""
+
+    __slots__ = ()
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes, bool]:
+        """Return (piece, rest, done)."""
+        return data, b"", False
+
+
+class ChunkedBody:
+    """A chunked body."""
+
+    __slots__ = ("_left", "_line", "_state", "_strict")
+
+    def __init__(self, *, strict: bool) -> None:
+        self._strict = strict
+        self._state = "size"  # size -> data -> data-end -> size ... -> trailer -> done
+        self._line = b""
+        self._left = 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes, bool]:
+        """Return (piece, rest, done)."""
+        pieces: list[bytes] = []
+        while data:
+            if self._state == "data":
+                piece, data = data[: self._left], data[self._left :]
+                pieces.append(piece)
+                self._left -= len(piece)
+                if self._left == 0:
+                    self._state = "data-end"
+                continue
+            line, data = self._take_line(data)
+            if line is None:
+                break
+            if self._state == "data-end":
+                if line:
+                    raise ProtocolError(400, "framing", "A chunk is longer than it says.")
+                self._state = "size"
+            elif self._state == "size":
+                self._left = self._read_size(line)
+                self._state = "data" if self._left else "trailer"
+            elif not line:
+                return b"".join(pieces), data, True
+            elif self._strict:
+                raise ProtocolError(400, "framing", "Trailers are not accepted.")
+        return b"".join(pieces), b"", False
+
+    def _read_size(self, line: bytes) -> int:
+        match = _SIZE_LINE.fullmatch(line)
+        if match is None:
+            raise ProtocolError(400, "framing", "A chunk's size is malformed.")
+        if match[2] is not None and self._strict:
+            raise ProtocolError(400, "framing", "Chunk extensions are not accepted.")
+        return int(match[1], 16)
+
+    def _take_line(self, data: bytes) -> tuple[bytes | None, bytes]:
+        """Return (line without CRLF, the bytes after it), or (None, b"") while it is not whole."""
+        held = self._line + data
+        end = held.find(b"\n")
+        if end < 0:
+            if len(held) > _MAX_LINE:
+                raise ProtocolError(400, "framing", "A chunk's size line is too long.")
+            self._line = held
+            return None, b""
+        self._line = b""
+        if end == 0 or held[end - 1 : end] != b"\r" or held.find(b"\r", 0, end - 1) >= 0:
+            raise ProtocolError(400, "framing", "A line of a chunked body must end with CRLF.")
+        return held[: end - 1], held[end + 1 :]

@@ -1,0 +1,229 @@
+"""Request and response heads: parsed by llhttp, strictly, once for each sequence of bytes.
+
+Clients repeat their heads to the letter, so a parsed head is remembered by its exact
+bytes. Remembered heads hold credentials: the memory is bounded and never printed.
+Source: RFC 9112 (message syntax), RFC 9110 section 7.6.1 (hop-by-hop fields).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
+
+import httptools
+
+from mcpace_sidecar.errors import ProtocolError
+
+MAX_HEAD: Final = 32 * 1024
+"""The longest head accepted, in bytes."""
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+# What llhttp is lenient about: bare CR or LF, folded lines, control bytes, odd names.
+_FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
+_REQUEST_LINE: Final = re.compile(rb"[A-Z]{1,20} [\x21-\x7e]+ HTTP/1\.[01]\r\n")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
+
+Fields = list[tuple[bytes, bytes]]
+"""Header fields in order: lower-case name, value."""
+
+
+class RequestHead:
+    """One request head. `notes` belongs to the layer above: what it learned from these bytes."""
+
+    __slots__ = (
+        "chunked",
+        "expects",
+        "fields",
+        "keep_alive",
+        "length",
+        "method",
+        "notes",
+        "onward",
+        "path",
+        "target",
+        "version",
+    )
+
+    def __init__(self, raw: bytes) -> None:
+        line = _REQUEST_LINE.match(raw)
+        if line is None:
+            raise ProtocolError(400, "request_line", "The request line is not valid HTTP/1.1.")
+        fields, lines = _parse(raw, line.end(), httptools.HttpRequestParser)
+        method, target, version = line[0].split()
+        self.method: bytes = method
+        self.target: bytes = target
+        self.version: bytes = version
+        self.path: bytes = target.partition(b"?")[0]
+        self.fields: Fields = fields
+        self.notes: Any = None
+        if method == b"CONNECT" or not target.startswith(b"/"):
+            raise ProtocolError(400, "target", "The request target must be a path.")
+        hosts = self.values(b"host")
+        if len(hosts) > 1 or (not hosts and version == b"HTTP/1.1"):
+            raise ProtocolError(400, "host", "Exactly one Host header is required.")
+        self.length, self.chunked = _framing(fields)
+        if self.chunked and version == b"HTTP/1.0":
+            raise ProtocolError(400, "framing", "HTTP/1.0 has no Transfer-Encoding.")
+        if self.length is None and not self.chunked:
+            self.length = 0
+        self.keep_alive: bool = _keep_alive(fields, version)
+        self.expects: bool = b"100-continue" in [v.lower() for v in self.values(b"expect")]
+        self.onward: tuple[tuple[bytes, bytes], ...] = tuple(
+            (name, text)
+            for name, text in _end_to_end(fields, lines)
+            if name not in (b"host", b"content-length", b"expect")
+        )
+
+    def get(self, name: bytes) -> bytes | None:
+        """The value of the first field of that (lower-case) name."""
+        for field, value in self.fields:
+            if field == name:
+                return value
+        return None
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of all fields of that (lower-case) name."""
+        return [value for field, value in self.fields if field == name]
+
+    def __repr__(self) -> str:
+        return f"<RequestHead {self.method.decode()} {self.path.decode()}>"
+
+
+class ResponseHead:
+    """One response head. `onward` is what goes to the client, before the framing fields."""
+
+    __slots__ = ("chunked", "content_type", "fields", "keep_alive", "length", "onward", "status")
+
+    def __init__(self, raw: bytes) -> None:
+        line = _STATUS_LINE.match(raw)
+        if line is None:
+            raise ProtocolError(502, "status_line", "The server's status line is not HTTP/1.1.")
+        fields, lines = _parse(raw, line.end(), httptools.HttpResponseParser)
+        self.fields: Fields = fields
+        self.status: int = int(line[0][9:12])
+        self.length, self.chunked = _framing(fields)
+        self.keep_alive: bool = _keep_alive(fields, line[0][:8])
+        if self.status < 200 or self.status in (204, 304):
+            self.length, self.chunked = 0, False
+        if self.length is None and not self.chunked:
+            self.keep_alive = False  # the body ends with the connection
+        self.content_type: bytes = (self.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+        self.onward: bytes = (
+            b"HTTP/1.1"
+            + line[0][8:]
+            + b"".join(text for name, text in _end_to_end(fields, lines) if name != b"content-length")
+        )
+
+    def get(self, name: bytes) -> bytes | None:
+        """The value of the first field of that (lower-case) name."""
+        for field, value in self.fields:
+            if field == name:
+                return value
+        return None
+
+
+Head = TypeVar("Head", RequestHead, ResponseHead)
+
+
+class Heads(Generic[Head]):
+    """Heads by their exact bytes, the oldest forgotten first."""
+
+    __slots__ = ("_known", "_limit", "_parse")
+
+    def __init__(self, parse: Callable[[bytes], Head], limit: int = 2048) -> None:
+        self._parse: Callable[[bytes], Head] = parse
+        self._limit = limit
+        self._known: dict[bytes, Head] = {}
+
+    def read(self, raw: bytes) -> Head:
+        """Return the parsed head of `raw`, which ends with the empty line; ProtocolError."""
+        head = self._known.get(raw)
+        if head is None:
+            head = self._parse(raw)
+            if len(raw) <= 4096:
+                if len(self._known) >= self._limit:
+                    del self._known[next(iter(self._known))]
+                self._known[raw] = head
+        return head
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+class _Collector:
+    """What httptools calls back; it only gathers fields."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self) -> None:
+        self.fields: Fields = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.lower(), value.strip(b" \t")))
+
+
+def _parse(raw: bytes, start: int, parser: Callable[[Any], Any]) -> tuple[Fields, list[bytes]]:
+    """Return the fields and, beside each, its line as it was sent."""
+    if _FIELDS.fullmatch(raw, start) is None:
+        raise ProtocolError(400, "head", "A header line is malformed.")
+    collector = _Collector()
+    try:
+        parser(collector).feed_data(raw)
+    except httptools.HttpParserUpgrade:
+        pass  # the head is whole by then; Upgrade is a hop-by-hop field and goes no further
+    except httptools.HttpParserError as error:
+        raise ProtocolError(400, "head", f"The head is not valid HTTP/1.1: {error}") from None
+    lines = raw[start:-2].splitlines(keepends=True)
+    if len(lines) != len(collector.fields):
+        raise ProtocolError(400, "head", "A header line is malformed.")
+    return collector.fields, lines
+
+
+def _framing(fields: Fields) -> tuple[int | None, bool]:
+    """Return (Content-Length, chunked); refuse everything two parties could read differently."""
+    lengths = [value for name, value in fields if name == b"content-length"]
+    codings = [value for name, value in fields if name == b"transfer-encoding"]
+    if len(lengths) > 1 or len(codings) > 1 or (lengths and codings):
+        raise ProtocolError(400, "framing", "The message is ambiguous about its length.")
+    if codings:
+        if codings[0].lower() != b"chunked":
+            raise ProtocolError(400, "framing", "The only Transfer-Encoding accepted is chunked.")
+        return None, True
+    if lengths:
+        if not re.fullmatch(rb"[0-9]{1,15}", lengths[0]):
+            raise ProtocolError(400, "framing", "Content-Length must be a number.")
+        return int(lengths[0]), False
+    return None, False
+
+
+def _keep_alive(fields: Fields, version: bytes) -> bool:
+    options = {
+        option.strip().lower()
+        for name, value in fields
+        if name == b"connection"
+        for option in value.split(b",")
+    }
+    return b"close" not in options if version == b"HTTP/1.1" else b"keep-alive" in options
+
+
+def _end_to_end(fields: Fields, lines: list[bytes]) -> Fields:
+    """The fields a proxy passes on, each with its line as it was sent."""
+    dropped = HOP_BY_HOP | {
+        option.strip().lower()
+        for name, value in fields
+        if name == b"connection"
+        for option in value.split(b",")
+    }
+    return [(f[0], line) for f, line in zip(fields, lines, strict=True) if f[0] not in dropped]

@@ -1,0 +1,322 @@
+"""The client's side of the wire: one `ClientConnection` per TCP connection.
+
+Gathers a request whole (bodies are bounded), hands it to the application, and writes
+what the application answers, in order, with the right framing. Nothing here is a
+task: bytes come in by callback and leave in one write per message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final, Protocol, cast
+
+from mcpace_sidecar.errors import ProtocolError
+from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody
+from mcpace_sidecar.http.head import MAX_HEAD, Heads, RequestHead
+
+HEAD_TIMEOUT: Final = 30.0
+"""Seconds a client may take from a request's first byte to its last."""
+IDLE_TIMEOUT: Final = 120.0
+"""Seconds a kept connection may stay silent between requests."""
+LINGER: Final = 2.0
+"""Seconds a refused connection is still read, into nothing."""
+_MAX_PIPELINED: Final = 64 * 1024
+
+_STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+
+
+def status_line(status: int) -> bytes:
+    """The bytes of a status line, CRLF included."""
+    return _STATUS_LINES[status]
+
+
+class Turn(Protocol):
+    """What the application does about one request; told when the client's side changes."""
+
+    def client_gone(self) -> None:
+        """The connection is lost before the answer was written."""
+
+    def client_paused(self, paused: bool) -> None:
+        """The client reads too slowly (True), or again (False)."""
+
+
+class Application(Protocol):
+    """Who answers requests."""
+
+    max_request_bytes: int
+    draining: bool
+
+    def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Turn | None:
+        """Answer now, or return the turn that will; None means it is answered."""
+
+    def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
+        """Count it; return (header lines, body) of the answer."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """One client's connection."""
+
+    __slots__ = (
+        "_app",
+        "_arrived",
+        "_body",
+        "_buffer",
+        "_chunked",
+        "_close",
+        "_head",
+        "_lingering",
+        "_on_close",
+        "_reader",
+        "_reading",
+        "_since",
+        "_transport",
+        "_turn",
+        "heads",
+        "peer",
+    )
+
+    def __init__(
+        self,
+        app: Application,
+        heads: Heads[RequestHead],
+        on_close: Callable[[ClientConnection], None],
+    ) -> None:
+        self._app = app
+        self.heads = heads
+        self._on_close = on_close
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._head: RequestHead | None = None  # of the request being gathered or answered
+        self._reader: BodyReader | None = None
+        self._body: list[bytes] = []
+        self._arrived = 0
+        self._turn: Turn | None = None
+        self._chunked = True
+        self._close = False
+        self._lingering = False
+        self._reading = True
+        self._since = time.monotonic()
+        self.peer = ""
+
+    # -- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport and the client's address."""
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if peer else ""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the turn in progress that nobody waits any more."""
+        del exc
+        self._transport = None
+        turn, self._turn = self._turn, None
+        self._on_close(self)
+        if turn is not None:
+            turn.client_gone()
+
+    def pause_writing(self) -> None:
+        """Pass the client's slowness on to the turn."""
+        if self._turn is not None:
+            self._turn.client_paused(True)
+
+    def resume_writing(self) -> None:
+        """Pass the client's recovery on to the turn."""
+        if self._turn is not None:
+            self._turn.client_paused(False)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the next bytes: of a new request, of a body, or of a request still to come."""
+        if self._lingering:
+            return
+        if self._head is None:
+            self._take_head(self._buffer + data if self._buffer else data)
+        elif self._reader is not None:
+            self._take_body(data)
+        else:
+            self._buffer += data
+            if len(self._buffer) > _MAX_PIPELINED and self._reading and self._transport is not None:
+                self._reading = False
+                self._transport.pause_reading()
+
+    # -- gathering a request
+
+    def _take_head(self, data: bytes) -> None:
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            if not self._buffer:
+                self._since = time.monotonic()
+            self._buffer = data
+            if len(data) > MAX_HEAD:
+                self._refuse(ProtocolError(431, "head_size", "The head is too large."))
+            elif data.find(b"\n\n") >= 0 or data[:1] in (b"\r", b"\n"):
+                self._refuse(ProtocolError(400, "head", "Lines must end with CRLF."))
+            return
+        self._buffer = b""
+        try:
+            if end > MAX_HEAD:
+                raise ProtocolError(431, "head_size", "The head is too large.")
+            head = self.heads.read(data[:end])
+            limit = self._app.max_request_bytes
+            if head.length is not None and head.length > limit:
+                raise ProtocolError(413, "body_size", f"The body must not exceed {limit} bytes.")
+        except ProtocolError as error:
+            self._refuse(error)
+            return
+        self._head = head
+        if head.length is not None and len(data) == end + head.length:
+            self._hand_over(data[end:] if head.length else b"")
+            return
+        if head.expects and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._since = time.monotonic()
+        self._reader = ChunkedBody(strict=True) if head.chunked else LengthBody(head.length or 0)
+        self._take_body(data[end:])
+
+    def _take_body(self, data: bytes) -> None:
+        assert self._reader is not None
+        try:
+            piece, rest, done = self._reader.feed(data)
+            self._arrived += len(piece)
+            if self._arrived > self._app.max_request_bytes:
+                limit = self._app.max_request_bytes
+                raise ProtocolError(413, "body_size", f"The body must not exceed {limit} bytes.")
+        except ProtocolError as error:
+            self._refuse(error)
+            return
+        if piece:
+            self._body.append(piece)
+        if done:
+            body = b"".join(self._body)
+            self._body, self._arrived, self._reader, self._buffer = [], 0, None, rest
+            self._hand_over(body)
+
+    def _hand_over(self, body: bytes) -> None:
+        assert self._head is not None
+        turn = self._app.on_request(self, self._head, body)
+        if turn is not None and self._head is not None and self._transport is not None:
+            self._turn = turn
+        elif turn is not None and self._transport is None:
+            turn.client_gone()
+
+    def _refuse(self, error: ProtocolError) -> None:
+        """Answer what is no request, and end: what follows it cannot be trusted.
+
+        The connection lingers, reading into nothing, so that a client still sending
+        gets the answer and not a reset (RFC 9112 section 9.6).
+        """
+        lines, body = self._app.on_bad_request(error)
+        self._buffer, self._body, self._reader, self._head = b"", [], None, None
+        self._lingering = True
+        self._since = time.monotonic()
+        if self._transport is not None:
+            head = status_line(error.status) + lines
+            self._transport.write(b"%b%bContent-Length: %d\r\n\r\n%b" % (head, _CLOSE, len(body), body))
+            self._transport.write_eof()
+
+    # -- the application's side
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self._transport is None
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Write a whole answer: status line and header lines, then the body."""
+        if self._transport is None:
+            return
+        closing = self._closing()
+        self._transport.write(
+            b"%b%bContent-Length: %d\r\n\r\n%b" % (head, _CLOSE if closing else b"", len(body), body)
+        )
+        self._done(closing)
+
+    def answer_empty(self, head: bytes) -> None:
+        """Write an answer that has no body by its nature (HEAD, 204, 304)."""
+        if self._transport is None:
+            return
+        closing = self._closing()
+        self._transport.write(b"%b%b\r\n" % (head, _CLOSE if closing else b""))
+        self._done(closing)
+
+    def start(self, head: bytes, length: int | None) -> None:
+        """Begin a streamed answer, of a known length or not; `send` and `finish` go on."""
+        if self._transport is None:
+            return
+        assert self._head is not None
+        self._chunked = length is None and self._head.version != b"HTTP/1.0"
+        if self._chunked:
+            framing = b"Transfer-Encoding: chunked\r\n"
+        elif length is not None:
+            framing = b"Content-Length: %d\r\n" % length
+        else:
+            framing = b""  # HTTP/1.0: the body ends with the connection
+            self._close = True
+        close = _CLOSE if self._closing() else b""
+        self._transport.write(b"%b%b%b\r\n" % (head, close, framing))
+
+    def send(self, piece: bytes) -> None:
+        """Send the next bytes of a begun answer."""
+        if self._transport is not None and piece:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+
+    def finish(self) -> None:
+        """End a begun answer."""
+        if self._transport is not None:
+            if self._chunked:
+                self._transport.write(b"0\r\n\r\n")
+            self._done(self._closing())
+
+    def abort(self) -> None:
+        """Cut the connection: the only honest end of an answer that cannot be completed."""
+        self._turn = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close_if_idle(self) -> None:
+        """Close unless a request is being gathered or answered."""
+        if self._head is None and not self._buffer and self._transport is not None:
+            self._transport.close()
+        self._close = True
+
+    def sweep(self, now: float) -> None:
+        """End connections that are idle or too slow; called about once a second."""
+        if self._transport is None or (self._head is not None and self._reader is None):
+            return
+        if self._lingering:
+            if now - self._since > LINGER:
+                self._transport.abort()
+        elif self._head is not None or self._buffer:
+            if now - self._since > HEAD_TIMEOUT:
+                self._refuse(ProtocolError(408, "slow", "The request took too long to arrive."))
+        elif now - self._since > IDLE_TIMEOUT:
+            self._transport.close()
+
+    def _closing(self) -> bool:
+        return self._close or self._app.draining or self._head is None or not self._head.keep_alive
+
+    def _done(self, closing: bool) -> None:
+        self._head = None
+        self._turn = None
+        if self._transport is None:
+            return
+        if closing:
+            self._transport.close()
+            return
+        self._since = time.monotonic()
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+        if self._buffer:
+            # A loop tick between pipelined requests keeps the stack flat.
+            asyncio.get_running_loop().call_soon(self._resume)
+
+    def _resume(self) -> None:
+        if self._transport is not None and self._head is None and self._buffer:
+            self._take_head(self._buffer)
+
+
+_CLOSE: Final = b"Connection: close\r\n"

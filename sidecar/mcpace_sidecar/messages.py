@@ -1,0 +1,243 @@
+"""What a POSTed body is: one pure decision over bytes, for every era of MCP.
+
+The body is what the server will read, so the body alone is judged, never the headers
+that mirror it. What two JSON readers could understand differently is refused.
+Source: JSON-RPC 2.0; MCP 2026-07-28, basic and transports.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+import msgspec
+
+from mcpace_sidecar.errors import McpaceError
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+MODERN: Final = b"2026-07-28"
+
+COUNTED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+"""The methods that limits count, and the parameter that names what is called."""
+
+SAFE: Final = frozenset(
+    {
+        "initialize",
+        "ping",
+        "server/discover",
+        "tools/list",
+        "prompts/list",
+        "prompts/get",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "completion/complete",
+    }
+)
+"""The methods that may be sent twice."""
+
+
+class MessageError(McpaceError):
+    """A body that is no acceptable message; `code` is the JSON-RPC error code."""
+
+    def __init__(self, code: int, words: str, message_id: bytes = b"null") -> None:
+        super().__init__(words)
+        self.code = code
+        self.message_id = message_id
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One JSON-RPC message, decoded as far as the proxy judges it."""
+
+    method: str | None
+    """None for a posted response."""
+    id: bytes | None
+    """The id as it was written, or None for a notification."""
+    target: str | None
+    """The tool, prompt or resource of a counted method."""
+    params: msgspec.Raw
+    """The params object as it was written; empty if there is none."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether limits count it."""
+        return self.target is not None and self.id is not None
+
+
+class _Envelope(msgspec.Struct):
+    jsonrpc: str
+    method: str | None = None
+    id: msgspec.Raw = msgspec.Raw(b"")
+    params: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Params(msgspec.Struct):
+    name: str | None = None
+    uri: str | None = None
+
+
+_envelope: Final = msgspec.json.Decoder(_Envelope)
+_params: Final = msgspec.json.Decoder(_Params)
+_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ID: Final = re.compile(rb'-?[0-9]{1,20}|"(?:[^"\\]|\\.){0,1000}"', re.DOTALL)
+
+
+def classify(body: bytes) -> Message:
+    """Return what the body is; MessageError says why it is nothing acceptable."""
+    try:
+        if not body.isascii():
+            body.decode()
+        envelope = _envelope.decode(body)
+        method = envelope.method
+        raw_id = bytes(envelope.id)
+        params = envelope.params
+        name = COUNTED.get(method) if method is not None else None
+        wanted = _params.decode(params) if name is not None and params else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _why(body, error) from None
+    # An honest call holds each judged name once; only more than that needs a closer look.
+    names = body.count(b'"method"') + body.count(b'"params"') + body.count(b'"name"')
+    suspicious = names + body.count(b'"uri"') > 3 or b"\\u" in body
+    if suspicious and not (_plain(body) and (name is None or _plain(params))):
+        refuse_duplicates(body)
+    if raw_id and _ID.fullmatch(raw_id) is None:
+        raise MessageError(INVALID_REQUEST, "The id must be a string or an integer.")
+    if envelope.jsonrpc != "2.0":
+        raise MessageError(INVALID_REQUEST, 'jsonrpc must be "2.0".', raw_id or b"null")
+    target = None
+    if name is not None:
+        target = getattr(wanted, name) if wanted is not None else None
+        if target is None:
+            words = f"{method} needs params.{name}, a string."
+            raise MessageError(-32602, words, raw_id or b"null")
+    return Message(method, raw_id or None, target, params)
+
+
+def _why(body: bytes, error: Exception) -> MessageError:
+    if isinstance(error, UnicodeDecodeError):
+        return MessageError(PARSE_ERROR, "The body is not valid UTF-8.")
+    if isinstance(error, RecursionError):
+        return MessageError(PARSE_ERROR, "The body is nested too deeply.")
+    if isinstance(error, msgspec.ValidationError):
+        if body.lstrip()[:1] == b"[":
+            words = "Batches are not accepted: send one JSON-RPC message per POST."
+            return MessageError(INVALID_REQUEST, words)
+        return MessageError(INVALID_REQUEST, f"The body is no JSON-RPC 2.0 message: {error}")
+    return MessageError(PARSE_ERROR, f"The body is not valid JSON: {error}")
+
+
+def _plain(raw: bytes | msgspec.Raw) -> bool:
+    """Whether a JSON object surely has no name twice, judged by length alone.
+
+    An object written without spaces and escapes is exactly as long as its distinct
+    entries; a repeated name, which decoding drops, makes it longer.
+    """
+    entries = _object.decode(raw)
+    length = 1 + 4 * len(entries)  # braces, and quotes, colon and comma of each entry
+    for key, value in entries.items():
+        length += len(key) + len(bytes(value))
+    return length == len(bytes(raw))
+
+
+def refuse_duplicates(body: bytes) -> None:
+    """Refuse a name that stands twice in one object: readers differ about which one counts."""
+
+    def pairs(items: list[tuple[str, Any]]) -> None:
+        if len({key for key, _ in items}) != len(items):
+            raise MessageError(PARSE_ERROR, "A name stands twice in one JSON object.")
+
+    try:
+        json.loads(body, object_pairs_hook=pairs)
+    except RecursionError:
+        raise MessageError(PARSE_ERROR, "The body is nested too deeply.") from None
+    except ValueError as error:
+        raise MessageError(PARSE_ERROR, f"The body is not valid JSON: {error}") from None
+
+
+class _Result(msgspec.Struct, rename="camel"):
+    is_error: bool = False
+    result_type: str = "complete"
+
+
+class _Answer(msgspec.Struct):
+    id: msgspec.Raw = msgspec.Raw(b"")
+    method: str | None = None
+    result: msgspec.Raw = msgspec.Raw(b"")
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
+_answer: Final = msgspec.json.Decoder(_Answer)
+_result: Final = msgspec.json.Decoder(_Result)
+_SUSPECT: Final = re.compile(rb'"isError"\s*:\s*true|"error"\s*:')
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What an answer says of its call."""
+
+    ok: bool
+    result: bytes
+    """The result object as it was written, where it may be kept; empty otherwise."""
+
+
+UNREADABLE: Final = Outcome(ok=False, result=b"")
+_FINE: Final = Outcome(ok=True, result=b"")
+_FAILED: Final = UNREADABLE
+
+
+def succeeded(body: bytes) -> bool:
+    """Whether a JSON answer holds a result that is no error; a scan for the common case."""
+    return _SUSPECT.search(body) is None or read_answer(body).ok
+
+
+def read_answer(body: bytes) -> Outcome:
+    """Read one JSON-RPC response."""
+    try:
+        answer = _answer.decode(body)
+        if not answer.result or answer.error:
+            return _FAILED
+        raw = bytes(answer.result)
+        result = _result.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return UNREADABLE
+    if result.is_error:
+        return _FAILED
+    return Outcome(ok=True, result=raw) if result.result_type == "complete" else _FINE
+
+
+def read_events(stream: bytes) -> Outcome:
+    """Read the answer at the end of a POST's event stream (WHATWG HTML, section 9.2.6).
+
+    A stream that held a request of the server's is no result to keep.
+    """
+    outcome = _FAILED
+    conversed = False
+    for event in re.split(rb"\r\n\r\n|\n\n|\r\r", stream):
+        data = b"\n".join(
+            line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")
+        )
+        if not data:
+            continue
+        try:
+            answer = _answer.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return UNREADABLE
+        if answer.method is None:
+            outcome = read_answer(data)
+        elif answer.id:
+            conversed = True
+    return _FINE if conversed and outcome.ok else outcome
+
+
+def error_body(message_id: bytes, code: int, words: str, data: dict[str, Any] | None = None) -> bytes:
+    """A JSON-RPC error response (JSON-RPC 2.0, section 5.1)."""
+    error: dict[str, Any] = {"code": code, "message": words}
+    if data:
+        error["data"] = data
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (message_id, msgspec.json.encode(error))
+
+
+def result_body(message_id: bytes, result: bytes) -> bytes:
+    """A JSON-RPC result response with a kept result (JSON-RPC 2.0, section 5)."""
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (message_id, result)

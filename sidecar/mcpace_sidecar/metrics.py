@@ -1,0 +1,147 @@
+"""Counters as plain integers, shown to Prometheus by one collector.
+
+Counting is on every call's way and costs an addition; text is made when it is asked for.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from mcpace_sidecar.events import CallEnded
+
+BUCKETS: Final = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+)
+"""Upper bounds of `mcp_tool_duration_seconds`, in seconds."""
+
+Gauges = Callable[[], Iterator[tuple[str, dict[str, str], float]]]
+"""Gives (name, labels, value) of everything that is read when it is asked for."""
+
+COUNTERS: Final = {
+    "mcp_tool_calls": ("Tool calls by how they ended.", ("tool", "status")),
+    "mcpace_cache_requests": (
+        "Calls of cached tools, by where the result was.",
+        ("tool", "result"),
+    ),
+    "mcpace_limited_calls": ("Calls refused by a limit.", ("tier", "limit")),
+    "mcpace_bad_requests": ("Requests that were no acceptable HTTP or MCP.", ("reason",)),
+    "mcpace_upstream_errors": ("Answers that the server did not give.", ("reason",)),
+    "mcpace_unauthorized_requests": ("Requests refused for their credential.", ()),
+    "mcpace_config_reloads": ("Configurations taken (ok) or refused (error).", ("result",)),
+}
+"""Counters: name without `_total` -> (help, labels)."""
+
+GAUGES: Final = {
+    "mcp_active_connections": "Client connections open now.",
+    "mcpace_calls_in_flight": "Requests being answered now.",
+    "mcpace_cache_bytes": "Memory held by cached results.",
+    "mcpace_cache_entries": "Cached results in memory.",
+    "mcpace_redis_up": "Whether the store answers: limits, cache.",
+    "mcpace_limit_replicas": "Replicas that share the limits.",
+    "mcpace_config_unknown_fields": "Fields of the configuration that this version ignores.",
+    "mcpace_missing_secrets": "Secrets with API keys that are not mounted.",
+    "mcpace_server_ready": "Whether the server has answered the MCP handshake.",
+}
+"""Gauges: name -> help."""
+
+COUNTED_ELSEWHERE: Final = {
+    "mcpace_redis_failures": ("Commands that a store did not answer.", "store"),
+    "mcpace_decided_without_redis": ("Limit decisions made while Redis was down.", "mode"),
+}
+"""Counters that their owners keep: name without `_total` -> (help, label)."""
+
+
+class Metrics:
+    """All counters of one sidecar."""
+
+    def __init__(self, gauges: Gauges) -> None:
+        self.counts: dict[str, dict[tuple[str, ...], int]] = {name: defaultdict(int) for name in COUNTERS}
+        self._calls = self.counts["mcp_tool_calls"]
+        self._cache = self.counts["mcpace_cache_requests"]
+        self._durations: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = defaultdict(float)
+        self._gauges = gauges
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def count(self, name: str, *labels: str) -> None:
+        """Add one."""
+        self.counts[name][labels] += 1
+
+    def on_call(self, call: CallEnded) -> None:
+        """Count an ended call; only answered calls have a duration."""
+        self._calls[call.tool, call.status] += 1
+        if call.cache:
+            self._cache[call.tool, call.cache] += 1
+        if call.status in ("success", "error"):
+            counts = self._durations.get(call.tool)
+            if counts is None:
+                counts = self._durations[call.tool] = [0] * (len(BUCKETS) + 1)
+            counts[bisect_left(BUCKETS, call.seconds)] += 1
+            self._sums[call.tool] += call.seconds
+
+    def text(self) -> bytes:
+        """The exposition, in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by prometheus_client."""
+        for name, (words, labels) in COUNTERS.items():
+            family = CounterMetricFamily(name, words, labels=labels)
+            for values, count in self.counts[name].items():
+                family.add_metric(values, count)
+            yield family
+        durations = HistogramMetricFamily(
+            "mcp_tool_duration_seconds", "Duration of answered tool calls.", labels=["tool"]
+        )
+        for tool, counts in self._durations.items():
+            running, buckets = 0, []
+            for bound, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
+                running += count
+                buckets.append((bound, running))
+            durations.add_metric([tool], buckets, self._sums[tool])
+        yield durations
+        yield from self._read_gauges()
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: registering needs no first collection."""
+        return iter(())
+
+    def _read_gauges(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for name, labels, value in self._gauges():
+            family = families.get(name)
+            if family is None:
+                if name in COUNTED_ELSEWHERE:
+                    words = COUNTED_ELSEWHERE[name][0]
+                    family = CounterMetricFamily(name, words, labels=list(labels))
+                else:
+                    family = GaugeMetricFamily(name, GAUGES[name], labels=list(labels))
+                families[name] = family
+            assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
+            family.add_metric(list(labels.values()), value)
+        yield from families.values()

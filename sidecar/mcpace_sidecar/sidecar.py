@@ -1,0 +1,286 @@
+"""One running sidecar: the parts put together, kept up to date, and ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import ipaddress
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mcpace_sidecar.admin import Admin
+from mcpace_sidecar.catalog import Catalog
+from mcpace_sidecar.config import SidecarConfig
+from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.handshake import Handshake
+from mcpace_sidecar.http.head import Heads, RequestHead
+from mcpace_sidecar.http.server import Application, ClientConnection
+from mcpace_sidecar.metrics import Metrics
+from mcpace_sidecar.proxy import Proxy
+from mcpace_sidecar.settings import Settings
+from mcpace_sidecar.stats import Stats
+from mcpace_sidecar.store.memory import MemoryLimits, MemoryResults
+from mcpace_sidecar.upstream import Address, Pool
+
+if TYPE_CHECKING:
+    from mcpace_sidecar.store.redis import Link, RedisLimits
+
+log = logging.getLogger(__name__)
+
+WATCH_INTERVAL: Final = 0.5
+"""Seconds between two looks at the configuration and the keys."""
+SWEEP_INTERVAL: Final = 0.5
+GRACE: Final = 25.0
+"""Seconds that calls in flight get to end."""
+
+Load = Callable[[], tuple[SidecarConfig, tuple[str, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line and the environment say; the configuration says the rest.
+
+    `watched` are the files whose change makes `load` worth calling again. The URLs and the
+    token are secrets: they come from the environment or from files, and `repr` hides nothing,
+    so nothing prints this.
+    """
+
+    load: Load
+    watched: tuple[Path, ...]
+    listen: Address
+    admin_listen: Address
+    upstream: Address
+    name: str = "default/server"
+    keys: Path | None = None
+    limits_url: str | None = None
+    cache_url: str | None = None
+    admin_token: str | None = None
+
+
+class Sidecar:
+    """Start it, `wait` for its end."""
+
+    def __init__(self, options: Options) -> None:
+        """Raises ConfigError."""
+        self._options = options
+        # Before the first reading, so that no change between it and the first look is missed.
+        self._seen = _fingerprint(options.watched, options.keys)
+        config, ignored = options.load()
+        settings = Settings(config, ignored, options.keys)
+        _warn(settings)
+        self._limits_link: Link | None = None
+        self._cache_link: Link | None = None
+        self.memory = MemoryResults(settings.cache_bytes)
+        self.stats = Stats()
+        self.metrics = Metrics(self._gauges)
+        self.catalog = Catalog()
+        loopback = _is_loopback(options.listen.host)
+        pool = Pool(options.upstream)
+        self._local_limits = MemoryLimits()
+        self._redis_limits: RedisLimits | None = None
+        self.proxy = Proxy(
+            settings, pool, self._local_limits, self.memory, self.metrics, self.stats, self.catalog,
+            loopback=loopback,
+        )  # fmt: skip
+        self._connect_stores()
+        self.handshake = Handshake(pool, lambda: self.proxy.settings.config.path, self.catalog)
+        self.proxy.on_upstream_down = self.handshake.doubt
+        self._admin = Admin(
+            self.proxy, self.handshake, self.metrics, self.stats, self.memory, options.admin_token,
+            loopback=_is_loopback(options.admin_listen.host),
+        )  # fmt: skip
+        self._connections: set[ClientConnection] = set()
+        self._admin_connections: set[ClientConnection] = set()
+        self._servers: list[asyncio.Server] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ending = asyncio.Event()
+        self.listening: list[Address] = []
+
+    def _connect_stores(self) -> None:
+        """Take Redis where there is one; imported only then."""
+        options = self._options
+        prefix = f"mcpace:{{{options.name}}}:"
+        if options.limits_url is None and options.cache_url is None:
+            return
+        from mcpace_sidecar.store.redis import Link, RedisLimits, RedisResults  # noqa: PLC0415
+
+        if options.limits_url is not None:
+            self._limits_link = Link("limits", options.limits_url, prefix)
+            self._redis_limits = RedisLimits(
+                self._limits_link, lambda: self.proxy.settings.when_redis_is_down
+            )
+            self.proxy.limits = self._redis_limits
+        if options.cache_url is not None:
+            self._cache_link = Link("cache", options.cache_url, prefix)
+            self.proxy.results = RedisResults(self._cache_link, self.memory)
+
+    async def start(self) -> None:
+        """Listen on both ports, then begin to look after everything; OSError if a port is taken."""
+        options = self._options
+        await self._listen(self._admin, options.admin_listen)
+        for link in (self._limits_link, self._cache_link):
+            if link is not None:
+                await link.connect()
+        await self._listen(self.proxy, options.listen)
+        self._look_after(self.handshake.keep())
+        self._look_after(self._sweep())
+        self._look_after(self._watch())
+        if self._redis_limits is not None:
+            self._look_after(self._redis_limits.stay_present())
+        gc.collect()
+        gc.freeze()  # what start-up made stays; collections need not look at it
+
+    def drain(self) -> None:
+        """Turn unready and ask clients, answer by answer, to go elsewhere."""
+        if not self.proxy.draining:
+            log.info("Draining: unready, connections close with their next answer")
+        self.proxy.draining = True
+
+    def end(self) -> None:
+        """Ask `wait` to return once the calls in flight are answered."""
+        self._ending.set()
+
+    async def wait(self) -> None:
+        """Serve until `end`; then finish the calls in flight, for a while, and close."""
+        await self._ending.wait()
+        self.drain()
+        for server in self._servers[1:]:
+            server.close()
+        for exchange in list(self.proxy.in_flight):
+            if exchange.endless:
+                exchange.close_stream()
+        for connection in list(self._connections):
+            connection.close_if_idle()
+        deadline = time.monotonic() + GRACE
+        while self.proxy.in_flight and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        if self.proxy.in_flight:
+            log.warning("%d calls did not end within %g s", len(self.proxy.in_flight), GRACE)
+        if self._redis_limits is not None:
+            await self._redis_limits.leave()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for server in self._servers:
+            server.close()
+        for connection in [*self._connections, *self._admin_connections]:
+            connection.close_if_idle()
+        await self.proxy.pool.close()
+        for link in (self._limits_link, self._cache_link):
+            if link is not None:
+                await link.close()
+        log.info("Ended")
+
+    async def _listen(self, app: Application, address: Address) -> None:
+        connections = self._connections if app is self.proxy else self._admin_connections
+        heads = Heads(RequestHead)
+
+        def accept() -> ClientConnection:
+            connection = ClientConnection(app, heads, connections.discard)
+            connections.add(connection)
+            return connection
+
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(accept, address.host, address.port, backlog=1024)
+        self._servers.append(server)
+        port = server.sockets[0].getsockname()[1]
+        self.listening.append(Address(address.host, port))
+
+    def _look_after(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._lost)
+        self._tasks.append(task)
+
+    def _lost(self, task: asyncio.Task[None]) -> None:
+        """A task of the sidecar's own never ends by itself: if one does, end in order and loudly."""
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("The sidecar ends: a part of it failed", exc_info=task.exception())
+            self.end()
+
+    async def _sweep(self) -> None:
+        """Timeouts, by one look at everything instead of a timer for each."""
+        last_minute = time.monotonic()
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL)
+            now = time.monotonic()
+            for connection in [*self._connections, *self._admin_connections]:
+                connection.sweep(now)
+            self.proxy.pool.sweep(now)
+            if now - last_minute > 60:
+                last_minute = now
+                self._local_limits.sweep()
+                if self._redis_limits is not None:
+                    self._redis_limits.local.sweep()
+
+    async def _watch(self) -> None:
+        """Take a changed configuration, or changed keys; keep the old one if the new is bad."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL)
+            now = _fingerprint(self._options.watched, self._options.keys)
+            if now != self._seen:
+                self._seen = now
+                self.reload()
+
+    def reload(self) -> None:
+        """Read the configuration and the keys again."""
+        try:
+            config, ignored = self._options.load()
+            settings = Settings(config, ignored, self._options.keys)
+        except ConfigError as error:
+            self.metrics.count("mcpace_config_reloads", "error")
+            log.error("The new configuration is refused, the old one stays:\n%s", error)  # noqa: TRY400
+            return
+        self.proxy.adopt(settings)
+        self.memory.resize(settings.cache_bytes)
+        self.metrics.count("mcpace_config_reloads", "ok")
+        _warn(settings)
+        log.info("The configuration was reloaded")
+
+    def _gauges(self) -> Iterator[tuple[str, dict[str, str], float]]:
+        yield "mcp_active_connections", {}, len(self._connections)
+        yield "mcpace_calls_in_flight", {}, len(self.proxy.in_flight)
+        yield "mcpace_cache_bytes", {}, self.memory.bytes
+        yield "mcpace_cache_entries", {}, len(self.memory)
+        yield "mcpace_server_ready", {}, float(self.handshake.ready)
+        yield "mcpace_config_unknown_fields", {}, len(self.proxy.settings.ignored)
+        yield "mcpace_missing_secrets", {}, len(self.proxy.settings.missing_secrets)
+        for link in (self._limits_link, self._cache_link):
+            if link is not None:
+                yield "mcpace_redis_up", {"store": link.name}, float(link.up)
+                yield "mcpace_redis_failures", {"store": link.name}, link.failures
+        if self._redis_limits is not None:
+            yield "mcpace_limit_replicas", {}, self._redis_limits.replicas
+            for mode, count in self._redis_limits.decided_without.items():
+                yield "mcpace_decided_without_redis", {"mode": mode}, count
+
+
+def _warn(settings: Settings) -> None:
+    for field in settings.ignored:
+        log.warning("The configuration's field %s is unknown to this version and ignored", field)
+    for secret in settings.missing_secrets:
+        log.warning("The Secret %s with API keys is not there: its clients are unknown", secret)
+
+
+def _fingerprint(paths: tuple[Path, ...], keys: Path | None) -> tuple[Any, ...]:
+    """What changes whenever a file does: a kubelet swaps links, an editor writes anew."""
+    folders = sorted(keys.rglob("*")) if keys is not None and keys.is_dir() else []
+    marks: list[Any] = []
+    for path in [*paths, *folders]:
+        with contextlib.suppress(OSError):
+            stat = path.stat()
+            marks.append((str(path), stat.st_mtime_ns, stat.st_ino, stat.st_size))
+    return tuple(marks)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,411 @@
+"""The server's side of the wire: a pool of kept connections to one address.
+
+An idle connection takes a request at once, without a task; only a connection that
+must be opened, or waited for, is asynchronous. An answer that fits is handed over
+whole, everything else is streamed, and a receiver that cannot keep up stops the reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+
+from mcpace_sidecar.errors import ProtocolError, UpstreamError
+from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody, UntilClose
+from mcpace_sidecar.http.head import MAX_HEAD, Heads, ResponseHead
+
+MAX_WHOLE: Final = 1024 * 1024
+"""Answers up to this many bytes, and of a known length, are handed over whole."""
+
+
+class Receiver(Protocol):
+    """Who waits for an answer. After `on_failure` or the end, nothing more is called."""
+
+    def on_answer(self, head: ResponseHead, body: bytes) -> None:
+        """The whole answer."""
+
+    def on_head(self, head: ResponseHead) -> None:
+        """The head of an answer that is streamed."""
+
+    def on_piece(self, piece: bytes) -> None:
+        """The next bytes of a streamed answer."""
+
+    def on_end(self) -> None:
+        """The end of a streamed answer."""
+
+    def on_failure(self, error: UpstreamError) -> None:
+        """No answer, or only a part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to the server; serves one request at a time."""
+
+    __slots__ = (
+        "_buffer",
+        "_gathered",
+        "_head",
+        "_heads",
+        "_pool",
+        "_reader",
+        "_receiver",
+        "_transport",
+        "_whole",
+        "deadline",
+        "fresh",
+        "idle_since",
+        "patience",
+    )
+
+    def __init__(self, pool: Pool, heads: Heads[ResponseHead]) -> None:
+        self._pool = pool
+        self._heads = heads
+        self._transport: asyncio.Transport | None = None
+        self._receiver: Receiver | None = None
+        self._buffer = b""
+        self._head: ResponseHead | None = None
+        self._reader: BodyReader | None = None
+        self._whole = False
+        self._gathered: list[bytes] = []
+        self.fresh = True
+        self.idle_since = 0.0
+        self.patience: float | None = None  # seconds of silence allowed; None: any
+        self.deadline = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def send(self, request: bytes, receiver: Receiver, patience: float | None) -> None:
+        """Send one request; `patience` bounds the server's silence in seconds."""
+        assert self._transport is not None
+        self._receiver = receiver
+        self.patience = patience
+        self.deadline = time.monotonic() + patience if patience is not None else 0.0
+        self._transport.write(request)
+
+    def pause(self, paused: bool) -> None:
+        """Stop or resume reading the answer."""
+        if self._transport is not None and self._receiver is not None:
+            if paused:
+                self._transport.pause_reading()
+                self.deadline = 0.0  # the silence is ours now
+            else:
+                self._transport.resume_reading()
+                self._touch()
+
+    def cancel(self) -> None:
+        """Give up the request in progress: close, and call nobody."""
+        self._receiver = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def fail(self, error: UpstreamError) -> None:
+        """End the request in progress with an error."""
+        receiver, self._receiver = self._receiver, None
+        if self._transport is not None:
+            self._transport.abort()
+        if receiver is not None:
+            receiver.on_failure(error)
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request may be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The server closed, or we did; an answer that ends with the connection is whole."""
+        self._transport = None
+        receiver, self._receiver = self._receiver, None
+        self._pool.forget(self)
+        if receiver is None:
+            return
+        if isinstance(self._reader, UntilClose) and exc is None:
+            receiver.on_end()
+        elif self._head is None and not self._buffer:
+            words = "The server closed the connection without an answer."
+            receiver.on_failure(UpstreamError("closed", words, stale=not self.fresh))
+        else:
+            receiver.on_failure(UpstreamError("truncated", "The server's answer broke off."))
+
+    def data_received(self, data: bytes) -> None:
+        """Take the next bytes of the answer."""
+        if self._receiver is None:
+            self.cancel()  # nobody asked
+            return
+        if self.patience is not None:
+            self.deadline = 0.0
+        try:
+            if self._reader is None:
+                self._take_head(self._buffer + data if self._buffer else data)
+            else:
+                self._take_body(data)
+        except ProtocolError as error:
+            self.fail(UpstreamError("malformed", f"The server's answer is not valid HTTP: {error}"))
+            return
+        if self._receiver is not None:
+            self._touch()
+
+    def _touch(self) -> None:
+        if self.patience is not None:
+            self.deadline = time.monotonic() + self.patience
+
+    def _take_head(self, data: bytes) -> None:
+        while True:
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4:
+                if len(data) > MAX_HEAD:
+                    raise ProtocolError(502, "head_size", "its head is too large.")
+                self._buffer = data
+                return
+            head = self._heads.read(data[:end])
+            if head.status >= 200:
+                break
+            data = data[end:]
+        self._buffer = b""
+        receiver = self._receiver
+        assert receiver is not None
+        if head.length is not None:
+            if len(data) == end + head.length:
+                self._free(head.keep_alive)
+                receiver.on_answer(head, data[end:])
+                return
+            self._reader = LengthBody(head.length)
+        else:
+            self._reader = ChunkedBody(strict=False) if head.chunked else UntilClose()
+        self._head = head
+        self._whole = head.length is not None and head.length <= MAX_WHOLE
+        if head.content_type == b"text/event-stream":
+            self.patience = None  # an event stream may be silent for as long as it likes
+        if not self._whole:
+            receiver.on_head(head)
+        if self._receiver is not None and len(data) > end:
+            self._take_body(data[end:])
+
+    def _take_body(self, data: bytes) -> None:
+        assert self._reader is not None
+        assert self._head is not None
+        receiver = self._receiver
+        assert receiver is not None
+        piece, rest, done = self._reader.feed(data)
+        if rest:
+            raise ProtocolError(502, "framing", "it is longer than it says.")
+        if self._whole:
+            self._gathered.append(piece)
+        elif piece:
+            receiver.on_piece(piece)
+        if done and self._receiver is not None:
+            head, whole, body = self._head, self._whole, b"".join(self._gathered)
+            self._free(head.keep_alive)
+            if whole:
+                receiver.on_answer(head, body)
+            else:
+                receiver.on_end()
+
+    def _free(self, keep: bool) -> None:
+        """Back to the pool before the receiver is told, so that its next request finds it."""
+        self._receiver = None
+        self._head = self._reader = None
+        self._gathered = []
+        self.deadline = 0.0
+        self.fresh = False
+        if self._transport is None:
+            return
+        if keep:
+            self._transport.resume_reading()
+            self.idle_since = time.monotonic()
+            self._pool.give_back(self)
+        else:
+            self._transport.close()
+
+
+class Waiting:
+    """A request that waits for a connection; `cancel` takes it out of the line."""
+
+    __slots__ = ("connection", "deadline", "patience", "receiver", "request")
+
+    def __init__(self, request: bytes, receiver: Receiver, patience: float | None) -> None:
+        self.request = request
+        self.receiver: Receiver | None = receiver
+        self.patience = patience
+        self.deadline = time.monotonic() + patience if patience is not None else math.inf
+        self.connection: UpstreamConnection | None = None
+
+    def cancel(self) -> None:
+        """Give the request up, wherever it is."""
+        self.receiver = None
+        if self.connection is not None:
+            self.connection.cancel()
+
+    def pause(self, paused: bool) -> None:
+        """Stop or resume reading the answer."""
+        if self.connection is not None:
+            self.connection.pause(paused)
+
+
+class Pool:
+    """Kept connections to one address, opened as needed up to a limit."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.max_connections = 100
+        self.idle_timeout = 30.0
+        self.connect_timeout = 5.0
+        self._heads: Heads[ResponseHead] = Heads(ResponseHead)
+        self._idle: deque[UpstreamConnection] = deque()
+        self._all: set[UpstreamConnection] = set()
+        self._line: deque[Waiting] = deque()
+        self._opening: set[asyncio.Task[None]] = set()
+
+    def request(
+        self, request: bytes, receiver: Receiver, patience: float | None
+    ) -> UpstreamConnection | Waiting:
+        """Send a request on an idle connection, or line up for one."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                connection.send(request, receiver, patience)
+                return connection
+        waiting = Waiting(request, receiver, patience)
+        self._line.append(waiting)
+        self._open_for_line()
+        return waiting
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """Take an idle connection back; the line is served first."""
+        if not self._serve(connection):
+            self._idle.append(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """A connection is lost."""
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._open_for_line()
+
+    def sweep(self, now: float) -> None:
+        """Fail what waited too long, close what was idle too long; about twice a second."""
+        for connection in [c for c in self._all if 0.0 < c.deadline < now]:
+            words = f"The server did not answer within {connection.patience:g} s."
+            connection.fail(UpstreamError("timeout", words))
+        while self._line and self._line[0].deadline < now:
+            waiting = self._line.popleft()
+            if waiting.receiver is not None:
+                words = f"No connection to the server became free within {waiting.patience:g} s."
+                waiting.receiver.on_failure(UpstreamError("busy", words))
+        while self._idle and now - self._idle[0].idle_since > self.idle_timeout:
+            self._idle.popleft().close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for task in self._opening:
+            task.cancel()
+        for connection in list(self._all):
+            connection.cancel()
+
+    def _serve(self, connection: UpstreamConnection) -> bool:
+        while self._line:
+            waiting = self._line.popleft()
+            if waiting.receiver is not None:
+                waiting.connection = connection
+                connection.send(waiting.request, waiting.receiver, waiting.patience)
+                return True
+        return False
+
+    def _open_for_line(self) -> None:
+        wanted = min(len(self._line), self.max_connections - len(self._all)) - len(self._opening)
+        for _ in range(wanted):
+            task = asyncio.get_running_loop().create_task(self._open())
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.connect_timeout):
+                _, connection = await loop.create_connection(
+                    lambda: UpstreamConnection(self, self._heads),
+                    self.address.host,
+                    self.address.port,
+                )
+        except (OSError, TimeoutError):
+            slow = f"within {self.connect_timeout:g} s"
+            words = f"The server does not accept connections on {self.address} ({slow})."
+            self._fail_line(UpstreamError("connect", words))
+            return
+        self._all.add(connection)
+        self.give_back(connection)
+
+    def _fail_line(self, error: UpstreamError) -> None:
+        # One failed connection speaks for the address: nobody in the line would fare better.
+        line, self._line = self._line, deque()
+        for waiting in line:
+            if waiting.receiver is not None:
+                waiting.receiver.on_failure(error)
+
+
+class Fetch:
+    """A request of the sidecar's own, to be awaited: the whole answer, bounded."""
+
+    def __init__(self, limit: int = 4 * MAX_WHOLE) -> None:
+        self._done: asyncio.Future[tuple[ResponseHead, bytes]] = asyncio.get_running_loop().create_future()
+        self._limit = limit
+        self._head: ResponseHead | None = None
+        self._pieces: list[bytes] = []
+
+    async def from_pool(self, pool: Pool, request: bytes, seconds: float) -> tuple[ResponseHead, bytes]:
+        """Send `request` and return its answer; UpstreamError."""
+        ticket = pool.request(request, self, seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._done
+        except TimeoutError:
+            raise UpstreamError("timeout", f"The server did not answer within {seconds:g} s.") from None
+        finally:
+            if not self._done.done() or self._done.cancelled():
+                ticket.cancel()
+
+    def on_answer(self, head: ResponseHead, body: bytes) -> None:
+        """The whole answer."""
+        if not self._done.done():
+            self._done.set_result((head, body))
+
+    def on_head(self, head: ResponseHead) -> None:
+        """The head of a streamed answer."""
+        self._head = head
+
+    def on_piece(self, piece: bytes) -> None:
+        """The next bytes."""
+        self._pieces.append(piece)
+        self._limit -= len(piece)
+        if self._limit < 0:
+            self.on_failure(UpstreamError("size", "The server's answer is too large."))
+
+    def on_end(self) -> None:
+        """The end."""
+        assert self._head is not None
+        self.on_answer(self._head, b"".join(self._pieces))
+
+    def on_failure(self, error: UpstreamError) -> None:
+        """No answer."""
+        if not self._done.done():
+            self._done.set_exception(error)

@@ -1,0 +1,290 @@
+"""Real servers for tests: Redis, the weather example, sidecars, and a server that says what a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+from mcpace_sidecar.config import SidecarConfig, parse
+from mcpace_sidecar.sidecar import Options, Sidecar
+from mcpace_sidecar.upstream import Address
+
+ROOT = Path(__file__).parents[1]
+DEADLINE = 15.0
+"""Seconds that any one condition of a test may take."""
+
+
+async def until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait until the condition is true, and return it; fail with what was waited for."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        value = condition()
+        if isinstance(value, Awaitable):
+            value = await value
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited {DEADLINE:g} s in vain: {what}"
+        await asyncio.sleep(0.01)
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+class RedisServer:
+    """A real Redis that a test may stop and start again, empty."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        program = shutil.which("redis-server")
+        assert program, "redis-server is missing: run `make test`, or install Debian's package redis-server"
+        self._process = subprocess.Popen(
+            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + DEADLINE
+        with redis.Redis.from_url(self.url) as client:
+            while True:
+                try:
+                    client.ping()
+                except redis.ConnectionError:
+                    assert time.monotonic() < deadline, "redis-server does not answer"
+                else:
+                    return
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def client(self, **options: Any) -> redis.Redis:
+        return redis.Redis.from_url(self.url, **options)
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def weather() -> Iterator[int]:
+    """The port of the weather example, a real MCP server."""
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, ROOT / "examples/weather/server.py"], env=os.environ | {"PORT": str(port)}
+    ) as process:
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "the weather server does not listen"
+                assert process.poll() is None, "the weather server ended"
+        yield port
+        process.terminate()
+
+
+Answer = Callable[["Heard"], bytes | AsyncIterator[bytes]]
+
+
+class Heard:
+    """One request as the scripted server received it."""
+
+    def __init__(self, raw: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head, _, self.body = raw.partition(b"\r\n\r\n")
+        self.line, *lines = head.split(b"\r\n")
+        self.headers = {n.lower(): v.strip() for n, _, v in (line.partition(b":") for line in lines)}
+        self.reader = reader
+        self.writer = writer
+
+    @property
+    def message(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
+class Scripted:
+    """An upstream that answers with the bytes a test gives it, and remembers what it heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[Heard] = []
+        self.connections = 0
+        self.answer: Answer = lambda heard: json_answer(b'{"jsonrpc":"2.0","id":1,"result":{}}')
+        self.server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[Any]] = set()
+        self.port = free_port()
+
+    async def start(self) -> None:
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    async def stop(self) -> None:
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
+
+    @property
+    def calls(self) -> list[Heard]:
+        """What was heard from clients, without the sidecar's own handshakes."""
+        return [h for h in self.heard if b'"mcpace"' not in h.body and b"mcpace-own" not in h.body]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            await self._converse(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self._serving.discard(task)
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(
+                (int(li[15:]) for li in head.lower().split(b"\r\n") if li.startswith(b"content-length:")),
+                0,
+            )
+            heard = Heard(head + await reader.readexactly(length), reader, writer)
+            self.heard.append(heard)
+            answer = self.answer(heard)
+            if isinstance(answer, bytes):
+                writer.write(answer)
+            else:
+                async for piece in answer:
+                    writer.write(piece)
+                    await writer.drain()
+            await writer.drain()
+            if writer.is_closing():
+                break
+
+
+def json_answer(body: bytes, status: bytes = b"200 OK", extra: bytes = b"") -> bytes:
+    return b"HTTP/1.1 %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b" % (
+        status, extra, len(body), body,
+    )  # fmt: skip
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[Scripted]:
+    server = Scripted()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+class Running:
+    """A sidecar under test, and raw ways to talk to it."""
+
+    def __init__(self, sidecar: Sidecar, config: dict[str, Any], waiting: asyncio.Task[None]) -> None:
+        self.sidecar = sidecar
+        self.config = config
+        self.waiting = waiting
+        self.admin, self.data = (address.port for address in sidecar.listening)
+        self.url = f"http://127.0.0.1:{self.data}/mcp"
+
+    async def raw(self, data: bytes, *, port: int | None = None, end: bool = True) -> bytes:
+        """Send bytes and read until the sidecar closes; `end` asks it to after the answer."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port or self.data)
+        writer.write(data.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) if end else data)
+        async with asyncio.timeout(DEADLINE):
+            answer = await reader.read(-1)
+        writer.close()
+        return answer
+
+    async def post(self, message: Any, **headers: str) -> tuple[int, dict[str, str], Any]:
+        """POST one message; return status, headers and the decoded body."""
+        body = message if isinstance(message, bytes) else msgspec.json.encode(message)
+        lines = {"Host": "localhost", "Content-Type": "application/json"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+        head = "POST /mcp HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in lines.items() if v)
+        raw = await self.raw(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        top, _, answer = raw.partition(b"\r\n\r\n")
+        status, *fields = top.decode().split("\r\n")
+        parsed = {n.lower(): v.strip() for n, _, v in (f.partition(":") for f in fields)}
+        is_json = answer and parsed.get("content-type") == "application/json"
+        decoded = msgspec.json.decode(answer) if is_json else answer
+        return int(status.split()[1]), parsed, decoded
+
+    async def call(
+        self, tool: str, arguments: Any = None, **headers: str
+    ) -> tuple[int, dict[str, str], Any]:
+        """Call a tool."""
+        params = {"name": tool, "arguments": arguments or {}}
+        return await self.post(
+            {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}, **headers
+        )
+
+    async def metrics(self) -> dict[str, float]:
+        """What /metrics says: sample -> value."""
+        raw = await self.raw(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", port=self.admin)
+        lines = raw.partition(b"\r\n\r\n")[2].decode().splitlines()
+        samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in samples}
+
+    async def admin_get(self, path: str, **headers: str) -> tuple[int, Any]:
+        lines = "".join(f"{n}: {v}\r\n" for n, v in headers.items())
+        raw = await self.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode(), port=self.admin)
+        head, _, body = raw.partition(b"\r\n\r\n")
+        return int(head.split()[1]), msgspec.json.decode(body) if body.startswith(b"{") else body.decode()
+
+
+Start = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Start sidecars: `await start(upstream_port, config, **options)`."""
+    running: list[Running] = []
+
+    async def begin(upstream: int, config: dict[str, Any] | None = None, **options: Any) -> Running:
+        current = config if config is not None else {}
+        listen = options.pop("listen", "127.0.0.1")
+        sidecar = Sidecar(
+            Options(
+                load=lambda: parse(SidecarConfig, current),
+                watched=options.pop("watched", ()),
+                listen=Address(listen, 0),
+                admin_listen=Address("127.0.0.1", 0),
+                upstream=Address("127.0.0.1", upstream),
+                **options,
+            )
+        )
+        await sidecar.start()
+        waiting = asyncio.get_running_loop().create_task(sidecar.wait())
+        running.append(Running(sidecar, current, waiting))
+        return running[-1]
+
+    yield begin
+    for each in running:
+        each.sidecar.end()
+        await each.waiting

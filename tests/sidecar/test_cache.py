@@ -1,0 +1,113 @@
+"""What a result is kept under: the same key only for calls that must have the same answer."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcpace_sidecar.cache.policy import canonical, key
+from mcpace_sidecar.messages import MessageError, classify
+from mcpace_sidecar.store.memory import MemoryResults
+
+SCALARS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(max_size=8)
+ARGUMENTS = st.dictionaries(
+    st.text(max_size=5),
+    st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3), max_leaves=6),
+    max_size=4,
+)
+
+
+def call(arguments: object, name: str = "t", **params: object) -> bytes:
+    spelled = {"name": name, "arguments": arguments, **params}
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": spelled})
+
+
+def key_of(body: bytes, version: bytes = b"2026-07-28", private: tuple[bytes, ...] = ()) -> bytes | None:
+    return key(version, classify(body), private)
+
+
+@given(a=ARGUMENTS, b=ARGUMENTS)
+def test_two_calls_share_a_key_exactly_when_their_arguments_are_equal(a, b):
+    same = msgspec.json.encode(a, order="sorted") == msgspec.json.encode(b, order="sorted")
+    assert (key_of(call(a)) == key_of(call(b))) == same
+
+
+def test_order_and_spacing_make_no_difference():
+    body = call({"a": 1, "b": [1.5, "x"]})
+    assert key_of(msgspec.json.format(body)) == key_of(body)
+    assert key_of(call({"b": [1.5, "x"], "a": 1})) == key_of(body)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b'{"x":1}', b'{"x":1.0}'),
+        (b'{"x":0.1}', b'{"x":0.10000000000000000001}'),
+        (b'{"x":123456789012345678901234567890}', b'{"x":123456789012345678901234567891}'),
+        (b'{"x":1e400}', b'{"x":1e401}'),
+        (b'{"x":"1"}', b'{"x":1}'),
+        (b'{"x":null}', b"{}"),
+    ],
+)
+def test_numbers_that_a_double_cannot_tell_apart_are_told_apart(one, other):
+    template = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":%b}}'
+    assert key_of(template % one) != key_of(template % other)
+
+
+def test_tool_version_and_client_each_make_another_key():
+    keys = {
+        key_of(call({})),
+        key_of(call({}, name="u")),
+        key_of(call({}), version=b"2025-11-25"),
+        key_of(call({}), private=(b"anna",)),
+        key_of(call({}), private=(b"bert",)),
+        key_of(call({}), private=(b"an", b"na")),
+    }
+    assert len(keys) == 6
+
+
+def test_volatile_meta_makes_no_difference_and_capabilities_do():
+    plain = key_of(call({}))
+    assert key_of(call({}, _meta={"progressToken": 7, "traceparent": "00-x"})) == plain
+    assert key_of(call({}, _meta={"io.modelcontextprotocol/clientCapabilities": {"a": {}}})) != plain
+
+
+def test_a_conversation_is_never_kept():
+    assert key_of(call({}, inputResponses={})) is None
+    assert key_of(call({}, requestState="x")) is None
+
+
+def test_arguments_that_two_readers_would_understand_differently_are_refused():
+    with pytest.raises(MessageError, match="twice"):
+        canonical(b'{"name":"t","arguments":{"a":1,"a":2}}')
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_memory_holds_no_more_bytes_than_its_bound_and_forgets_the_least_used():
+    results = MemoryResults(3 * 300, Clock())
+    for name in (b"a", b"b", b"c"):
+        results.keep(name, b"x" * 100, 60)
+    results.near(b"a")
+    results.keep(b"d", b"x" * 100, 60)
+    assert results.near(b"b") is None
+    assert results.near(b"a") is not None
+    assert results.bytes <= 900
+    results.keep(b"huge", b"x" * 1000, 60)
+    assert results.near(b"huge") is None
+    assert len(results) == 3
+
+
+def test_a_result_is_forgotten_when_its_time_is_over():
+    clock = Clock()
+    results = MemoryResults(10_000, clock)
+    results.keep(b"a", b"x", 5)
+    clock.now = 4.9
+    assert results.near(b"a") == b"x"
+    clock.now = 5.0
+    assert results.near(b"a") is None
+    assert results.bytes == 0

@@ -1,0 +1,72 @@
+"""The configuration: what is wrong is said in words that say what to write."""
+
+import pytest
+from mcpace_sidecar.config import SidecarConfig, parse
+from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.quantity import seconds, size
+from mcpace_sidecar.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (
+            {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": -1}]}},
+            "greater than or equal to 1",
+        ),
+        (
+            {
+                "rateLimits": {
+                    "tiers": [{"name": "a", "requestsPerMinute": 1}, {"name": "a", "requestsPerMinute": 2}]
+                }
+            },
+            "the name 'a' stands twice",
+        ),
+        ({"rateLimits": {"defaultTier": "gold"}}, "must be the name of one of the tiers"),
+        ({"cache": {"tools": [{"name": "t", "ttl": "5 minutes"}]}}, "write a duration such as"),
+        ({"cache": {"maxBytes": "64 MB"}}, "write a size in bytes such as"),
+        ({"rateLimits": {"tools": [{"name": "t", "cost": 11}]}}, "it could never be called"),
+        (
+            {"clients": {"apiKeys": [{"tier": "gold", "secretRef": {"name": "s"}}]}},
+            "the tier of apiKeys must be",
+        ),
+        ({"path": "mcp"}, "path"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_in_words(document, words):
+    with pytest.raises(ConfigError, match=words):
+        parse(SidecarConfig, document)
+
+
+def test_fields_of_a_newer_version_are_ignored_and_named():
+    config, ignored = parse(SidecarConfig, {"futureBlock": {"a": 1}, "cache": {"tools": [], "newKnob": 3}})
+    assert set(ignored) == {"futureBlock", "cache.newKnob"}
+    assert config.cache is not None
+
+
+def test_a_bare_configuration_limits_and_caches_nothing():
+    config, _ = parse(SidecarConfig, {})
+    assert (config.rate_limits, config.cache) == (None, None)
+
+
+def test_the_first_tier_is_the_default():
+    config, _ = parse(SidecarConfig, {"rateLimits": {"tiers": [{"name": "gold", "requestsPerMinute": 5}]}})
+    settings = Settings(config)
+    assert settings.limits is not None
+    assert settings.limits.default_tier == "gold"
+
+
+def test_durations_and_sizes_are_read_as_written():
+    assert [seconds(d) for d in ("500ms", "30s", "5m", "1h", "1d")] == [0.5, 30, 300, 3600, 86400]
+    assert [size(q) for q in (65536, "64Ki", "4Mi", "1Gi")] == [65536, 65536, 4 << 20, 1 << 30]
+
+
+def test_one_key_for_two_clients_is_refused_and_no_key_is_shown(tmp_path):
+    for secret, client in (("a", "anna"), ("b", "bert")):
+        (tmp_path / secret).mkdir()
+        (tmp_path / secret / client).write_text("same-key")
+    keys = [{"tier": "pro", "secretRef": {"name": "a"}}, {"tier": "free", "secretRef": {"name": "b"}}]
+    config, _ = parse(SidecarConfig, {"clients": {"apiKeys": keys}})
+    with pytest.raises(ConfigError, match="hold the same key") as refused:
+        Settings(config, (), tmp_path)
+    assert "same-key" not in str(refused.value)

@@ -1,0 +1,140 @@
+"""Buckets and quotas: never over the limit, whatever comes when."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+from mcpace_sidecar.config import RateLimits
+from mcpace_sidecar.identity import Client
+from mcpace_sidecar.limits.bucket import DAY, Charge, share
+from mcpace_sidecar.limits.plan import LimitPlan
+from mcpace_sidecar.store.memory import MemoryLimits
+
+
+class Clock:
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@given(
+    capacity=st.integers(1, 100),
+    steps=st.lists(st.tuples(st.floats(0, 90), st.integers(1, 5)), max_size=60),
+)
+def test_a_bucket_never_gives_more_than_its_size_and_its_refill(capacity, steps):
+    clock = Clock()
+    limits, began, granted = MemoryLimits(clock), clock.now, 0
+    for pause, amount in steps:
+        clock.now += pause
+        if limits.take([Charge("k", "minute", capacity, min(amount, capacity))]).allowed:
+            granted += min(amount, capacity)
+        assert granted <= capacity + (clock.now - began) * capacity / 60 + 1e-6
+
+
+@given(capacity=st.integers(1, 20), pauses=st.lists(st.floats(0, 20_000), max_size=60))
+def test_a_quota_never_gives_more_than_itself_on_one_utc_day(capacity, pauses):
+    clock = Clock()
+    limits = MemoryLimits(clock)
+    days: dict[int, int] = {}
+    for pause in pauses:
+        clock.now += pause
+        if limits.take([Charge("day:k", "day", capacity)]).allowed:
+            days[int(clock.now // DAY)] = days.get(int(clock.now // DAY), 0) + 1
+    assert all(count <= capacity for count in days.values())
+
+
+@given(capacity=st.integers(1, 60), extra=st.integers(1, 20))
+def test_a_refused_call_is_allowed_once_its_retry_time_has_passed(capacity, extra):
+    clock = Clock()
+    limits, charge = MemoryLimits(clock), [Charge("k", "minute", capacity)]
+    for _ in range(capacity):
+        assert limits.take(charge).allowed
+    for _ in range(extra):
+        verdict = limits.take(charge)
+        assert not verdict.allowed
+    clock.now += verdict.retry_after * 0.99
+    assert not limits.take(charge).allowed
+    clock.now += verdict.retry_after * 0.01 + 1e-6
+    assert limits.take(charge).allowed
+
+
+def test_all_charges_of_a_call_are_taken_or_none():
+    clock = Clock()
+    limits = MemoryLimits(clock)
+    wide, narrow = Charge("wide", "minute", 10), Charge("narrow", "tool", 1)
+    assert limits.take([wide, narrow]).allowed
+    refused = limits.take([wide, narrow])
+    assert (refused.allowed, refused.kind) == (False, "tool")
+    assert sum(limits.take([wide]).allowed for _ in range(20)) == 9
+
+
+def test_a_refusal_names_the_limit_that_takes_longest():
+    clock = Clock(10 * DAY + 3600)
+    limits = MemoryLimits(clock)
+    charges = [Charge("m", "minute", 1), Charge("day:d", "day", 1)]
+    limits.take(charges)
+    verdict = limits.take(charges)
+    assert verdict.kind == "day"
+    assert math.isclose(verdict.retry_after, DAY - 3600)
+
+
+def test_a_changed_limit_applies_to_what_is_left():
+    clock = Clock()
+    limits = MemoryLimits(clock)
+    for _ in range(10):
+        limits.take([Charge("k", "minute", 10), Charge("day:k", "day", 10)])
+    assert not limits.take([Charge("day:k", "day", 10)]).allowed
+    assert sum(limits.take([Charge("day:k", "day", 12)]).allowed for _ in range(5)) == 2
+    clock.now += 60
+    assert sum(limits.take([Charge("k", "minute", 3)]).allowed for _ in range(10)) == 3
+
+
+def test_a_clock_that_goes_back_refills_nothing():
+    clock = Clock()
+    limits = MemoryLimits(clock)
+    assert limits.take([Charge("k", "minute", 1)]).allowed
+    clock.now -= 3600
+    assert not limits.take([Charge("k", "minute", 1)]).allowed
+
+
+def test_buckets_gone_quiet_are_given_back():
+    clock = Clock()
+    limits = MemoryLimits(clock)
+    limits.take([Charge("k", "minute", 1), Charge("day:k", "day", 1)])
+    clock.now += 61
+    limits.sweep()
+    assert len(limits) == 1
+    clock.now += DAY
+    limits.sweep()
+    assert len(limits) == 0
+
+
+def test_the_shares_of_replicas_do_not_exceed_the_limit_nor_fall_below_one_call():
+    assert [c.capacity for c in share([Charge("k", "minute", 10, 2)], 3)] == [3]
+    assert [c.capacity for c in share([Charge("k", "minute", 10, 2)], 40)] == [2]
+
+
+def test_a_tool_has_its_price_and_its_own_bucket():
+    plan = LimitPlan(
+        RateLimits.model_validate(
+            {
+                "tiers": [{"name": "free", "requestsPerMinute": 10, "requestsPerDay": 100}],
+                "tools": [
+                    {"name": "dear", "cost": 5},
+                    {"name": "rare", "requestsPerMinute": 1, "per": "server"},
+                ],
+            }
+        )
+    )
+    anna = Client("addr:1.2.3.4")
+    assert [(c.kind, c.amount) for c in plan.charges(anna, "dear")] == [("minute", 5), ("day", 5)]
+    assert [c.key for c in plan.charges(anna, "rare")][-1] == "tool:rare"
+    assert plan.charges(anna, "unheard-of") is plan.charges(anna, "also-unheard-of")
+
+
+def test_a_client_of_an_unknown_tier_falls_into_the_default_tier():
+    plan = LimitPlan(RateLimits())
+    assert plan.tier(Client("key:a/b", "gone", anonymous=False)) == "free"
+    assert plan.tier(Client("key:a/b", "pro", anonymous=False)) == "pro"

@@ -1,0 +1,139 @@
+"""What a body is: classified by its bytes alone."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcpace_sidecar.messages import (
+    MessageError,
+    classify,
+    read_answer,
+    read_events,
+    result_body,
+    succeeded,
+)
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(
+    tool=st.text(min_size=1).filter(lambda s: s.isprintable()),
+    number=st.integers(-(10**15), 10**15) | st.text(max_size=40),
+    arguments=st.dictionaries(st.text(), JSON),
+    indent=st.booleans(),
+)
+def test_any_tools_call_is_read_as_the_server_will_read_it(tool, number, arguments, indent):
+    body = msgspec.json.encode(
+        {
+            "jsonrpc": "2.0",
+            "id": number,
+            "method": "tools/call",
+            "params": {"name": tool, "arguments": arguments},
+        }
+    )
+    if indent:
+        body = msgspec.json.format(body)
+    message = classify(body)
+    assert message.target == tool
+    assert message.counted
+    assert msgspec.json.decode(message.id) == number
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", -32700),
+        (b"{", -32700),
+        (b"nonsense", -32700),
+        (b'{"jsonrpc":"2.0","id":1,"method":"ping"} trailing', -32700),
+        (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":"\xff"}}', -32700),
+        (
+            b'{"jsonrpc":"2.0","id":1,"method":"ping","params":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+            -32700,
+        ),
+        (b"[]", -32600),
+        (b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]', -32600),
+        (b'"text"', -32600),
+        (b"{}", -32600),
+        (b'{"jsonrpc":"1.0","id":1,"method":"ping"}', -32600),
+        (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', -32600),
+        (b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', -32600),
+        (b'{"jsonrpc":"2.0","id":{},"method":"ping"}', -32600),
+        (b'{"jsonrpc":"2.0","id":1,"method":"tools/call"}', -32602),
+        (b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":5}}', -32600),
+    ],
+)
+def test_what_is_no_message_is_refused_with_a_code(body, code):
+    with pytest.raises(MessageError) as refused:
+        classify(body)
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"free","name":"dear"}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"free","n\\u0061me":"dear"}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call","params":{"name":"dear"}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"ping","m\\u0065thod":"tools/call","params":{"name":"dear"}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"},"params":{"name":"b"}}',
+        b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "a", "name": "b"}}',
+    ],
+)
+def test_a_call_that_two_readers_would_understand_differently_is_refused(body):
+    with pytest.raises(MessageError, match="twice"):
+        classify(body)
+
+
+def test_a_name_among_the_arguments_is_no_second_name():
+    body = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "a", "arguments": {"name": "b"}}}'
+    assert classify(body).target == "a"
+
+
+def test_notifications_and_posted_responses_are_not_counted():
+    assert not classify(b'{"jsonrpc":"2.0","method":"notifications/initialized"}').counted
+    assert classify(b'{"jsonrpc":"2.0","id":4,"result":{}}').method is None
+    assert not classify(b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}').counted
+
+
+def test_only_a_complete_result_that_is_no_error_may_be_kept():
+    assert read_answer(b'{"jsonrpc":"2.0","id":1,"result":{"content":[]}}').result == b'{"content":[]}'
+    for result in (b'{"isError":true}', b'{"resultType":"input_required"}', b'{"resultType":"task"}'):
+        assert read_answer(b'{"jsonrpc":"2.0","id":1,"result":' + result + b"}").result == b""
+    assert not read_answer(b'{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}').ok
+    assert not read_answer(b"not json").ok
+
+
+def test_an_error_named_inside_a_text_is_no_error():
+    assert succeeded(b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"text":"\\"isError\\":true"}]}}')
+    assert succeeded(b'{"jsonrpc":"2.0","id":1,"result":{"structuredContent":{"error":null}}}')
+    assert not succeeded(b'{"jsonrpc":"2.0","id":1,"result":{"isError" : true}}')
+
+
+def test_the_answer_at_the_end_of_an_event_stream_is_read():
+    progress = (
+        b'event: message\r\ndata: {"jsonrpc":"2.0","method":"notifications/progress","params":{}}\r\n\r\n'
+    )
+    answer = b'event: message\r\ndata: {"jsonrpc":"2.0","id":2,"result":{"content":[]}}\r\n\r\n'
+    assert read_events(b": ping\r\n\r\n" + progress + answer).result == b'{"content":[]}'
+    question = b'data: {"jsonrpc":"2.0","id":9,"method":"elicitation/create"}\n\n'
+    conversed = read_events(question + answer)
+    assert conversed.ok
+    assert conversed.result == b""
+    assert not read_events(progress).ok
+
+
+def test_a_kept_result_is_answered_under_the_callers_id():
+    assert msgspec.json.decode(result_body(b'"x-1"', b'{"content":[]}')) == {
+        "jsonrpc": "2.0",
+        "id": "x-1",
+        "result": {"content": []},
+    }
