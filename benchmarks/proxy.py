@@ -55,7 +55,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=3, help="length of a window")
     parser.add_argument("--connections", type=int, default=32)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, contenders(Path(folder)) as (nginx, sidecar, ready):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contenders(Path(folder)) as (nginx, sidecar, ready),
+    ):
         rates: dict[str, list[float]] = {"nginx": [], "pass": [], "hit": []}
         resident = []
         for number in range(options.rounds):
@@ -91,9 +94,19 @@ def contenders(folder: Path) -> Iterator[tuple[int, int, float]]:
         processes.append(
             start(
                 PROXY_CORE,
-                [mcpace, "sidecar", "--config", folder / "config.yaml", "--listen", f"127.0.0.1:{DATA}",
-                 "--admin-listen", f"127.0.0.1:{ADMIN}", "--upstream", f"http://127.0.0.1:{UPSTREAM}"],
-            )  # fmt: skip
+                [
+                    mcpace,
+                    "sidecar",
+                    "--config",
+                    folder / "config.yaml",
+                    "--listen",
+                    f"127.0.0.1:{DATA}",
+                    "--admin-listen",
+                    f"127.0.0.1:{ADMIN}",
+                    "--upstream",
+                    f"http://127.0.0.1:{UPSTREAM}",
+                ],
+            )
         )
         wait_for(f"http://127.0.0.1:{ADMIN}/healthz")
         ready = time.perf_counter() - began
@@ -131,8 +144,17 @@ def wait_for(url: str) -> None:
 
 def load(port: int, tool: str, options: argparse.Namespace, pid: int) -> float:
     """Run one window; return calls a second. Ends the run if any call failed."""
-    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{options.connections}",
-               f"-d{options.seconds}s", "-s", HERE / "call.lua", f"http://127.0.0.1:{port}/mcp", "--", tool]  # fmt: skip
+    target = f"http://127.0.0.1:{port}/mcp"
+    command = [
+        "taskset",
+        "-c",
+        LOAD_CORE,
+        "wrk",
+        "-t1",
+        f"-c{options.connections}",
+        f"-d{options.seconds}s",
+    ]
+    command += ["-s", HERE / "call.lua", target, "--", tool]
     before, began = cpu(pid), time.perf_counter()
     output = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
     busy = (cpu(pid) - before) / (time.perf_counter() - began)
@@ -140,7 +162,10 @@ def load(port: int, tool: str, options: argparse.Namespace, pid: int) -> float:
     requests, microseconds, errors = map(int, result.split()[1:])
     if errors:
         raise SystemExit(f"{errors} of {requests} calls failed:\n{output}")
-    print(f"  port {port} {tool}: {requests / microseconds * 1e6:.0f}/s, core {busy:.0%}", file=sys.stderr)
+    print(
+        f"  port {port} {tool}: {requests / microseconds * 1e6:.0f}/s, core {busy:.0%}",
+        file=sys.stderr,
+    )
     return requests / microseconds * 1e6
 
 

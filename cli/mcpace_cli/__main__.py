@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from mcpace_sidecar import __version__
 from mcpace_sidecar.errors import ConfigError
 
@@ -25,7 +26,11 @@ def mcpace() -> None:
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:18080", show_default=True)
 @click.option("--admin-listen", metavar="HOST:PORT", default="127.0.0.1:18090", show_default=True)
 @click.option(
-    "--upstream", metavar="URL", default="http://127.0.0.1:8000", show_default=True, help="The MCP server."
+    "--upstream",
+    metavar="URL",
+    default="http://127.0.0.1:8000",
+    show_default=True,
+    help="The MCP server.",
 )
 @click.option(
     "--name", metavar="NAMESPACE/NAME", default="default/server", show_default=True,

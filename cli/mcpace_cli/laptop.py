@@ -11,24 +11,29 @@ import sys
 from pathlib import Path
 
 import uvloop
+from rich.console import Console
+from rich.logging import RichHandler
+
 from mcpace_operator.models import read_manifest
 from mcpace_sidecar.config import SidecarConfig, parse
 from mcpace_sidecar.entrypoint import address, secret
 from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.sidecar import Options, Sidecar
 from mcpace_sidecar.upstream import Address
-from rich.console import Console
-from rich.logging import RichHandler
 
 _END_TIMEOUT = 10.0
 
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def run(manifest: Path, command: tuple[str, ...], listen: str, admin_listen: str, keys: Path | None) -> None:
+def run(
+    manifest: Path, command: tuple[str, ...], listen: str, admin_listen: str, keys: Path | None
+) -> None:
     """Serve until Ctrl-C, or until the server ends. ConfigError for what a person must mend."""
     logging.basicConfig(
-        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=err, show_path=False)]
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=err, show_path=False)],
     )
     name, spec = read_manifest(manifest)
     if spec.clients.api_keys and keys is None:
@@ -65,7 +70,7 @@ async def _serve(options: Options, command: tuple[str, ...]) -> int:
             words = error.strerror or str(error)
             raise ConfigError(f"Cannot listen on {options.listen}: {words}; use --listen") from error
         serving = loop.create_task(sidecar.wait())
-        announcing = loop.create_task(_announce(sidecar, options))
+        announcing = loop.create_task(_announce(sidecar))
         ended = loop.create_task(server.wait()) if server is not None else None
         await asyncio.wait({serving, ended} if ended else {serving}, return_when="FIRST_COMPLETED")
         announcing.cancel()
@@ -93,7 +98,7 @@ async def _start(command: tuple[str, ...], upstream: Address) -> asyncio.subproc
         raise ConfigError(f"Cannot start {command[0]!r}: {error.strerror}") from error
 
 
-async def _announce(sidecar: Sidecar, options: Options) -> None:
+async def _announce(sidecar: Sidecar) -> None:
     waited = 0.0
     while not sidecar.handshake.ready:
         await asyncio.sleep(0.1)

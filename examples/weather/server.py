@@ -10,9 +10,14 @@ from typing import Any
 from mcp.server.mcpserver import MCPServer
 from mcp.types import ToolAnnotations
 
-server = MCPServer("weather", version="1.4.0")
+server = MCPServer("weather", version="1.4.0", log_level="WARNING")
 
-_CLIMATE = {"paris": (12, "cloudy"), "lima": (19, "mist"), "oslo": (-3, "snow"), "cairo": (24, "sunny")}
+_CLIMATE = {
+    "paris": (12, "cloudy"),
+    "lima": (19, "mist"),
+    "oslo": (-3, "snow"),
+    "cairo": (24, "sunny"),
+}
 _alerts: list[str] = []
 
 

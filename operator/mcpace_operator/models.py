@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from mcpace_sidecar.config import Model, SidecarConfig, explain, read_yaml, rule
-from mcpace_sidecar.errors import ConfigError
 from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+
+from mcpace_sidecar.config import SIDECAR_RULES, Model, SidecarConfig, explain, read_yaml, rule
+from mcpace_sidecar.errors import ConfigError
 
 GROUP: Final = "mcpace.dev"
 VERSION: Final = "v1alpha1"
@@ -43,7 +44,7 @@ class McpServerSpec(SidecarConfig):
     model_config = ConfigDict(
         json_schema_extra={
             "x-kubernetes-validations": [
-                *SidecarConfig.model_config["json_schema_extra"]["x-kubernetes-validations"],  # type: ignore[index,call-overload,list-item]  # because pydantic types this dict as a callable too
+                *SIDECAR_RULES,
                 rule(
                     "[(has(self.port) ? self.port : 8000),"
                     " (has(self.sidecar) && has(self.sidecar.port) ? self.sidecar.port : 18080),"
@@ -69,7 +70,8 @@ class McpServerSpec(SidecarConfig):
     volumes: tuple[PodPart, ...] = Field(default=(), max_length=32)
     volume_mounts: tuple[PodPart, ...] = Field(default=(), max_length=32)
     security_context: PodPart | None = Field(
-        default=None, description="The server container's; privilege escalation is off unless set here."
+        default=None,
+        description="The server container's; privilege escalation is off unless set here.",
     )
     port: int = Field(default=8000, ge=1, le=65535, description="The server's own port.")
     replicas: int = Field(default=1, ge=0, le=1000)
@@ -77,7 +79,7 @@ class McpServerSpec(SidecarConfig):
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
-        if len({self.port, self.sidecar.port, self.sidecar.admin_port}) < 3:  # noqa: PLR2004 - three ports
+        if len({self.port, self.sidecar.port, self.sidecar.admin_port}) < 3:
             raise ValueError(PORT_WORDS)
         return self
 

@@ -1,0 +1,34 @@
+# Each target installs what it needs; uv itself comes from the package index when it is missing.
+.PHONY: run test check bench e2e
+UV := $(shell command -v uv || echo .uv/bin/uv)
+RUN := $(UV) run --frozen --quiet
+
+run: .venv/installed  ## an example server behind the sidecar, and what that brings, in your terminal
+	@$(RUN) python examples/tour.py
+
+test: .venv/installed  ## everything but real pods: a real Redis, a real API server
+	@$(RUN) python -m tests.cluster.requirements test
+	@$(RUN) pytest tests --ignore=tests/e2e
+
+check: .venv/installed  ## style, types, import contracts, generated files
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check
+	@$(RUN) mypy
+	@$(RUN) lint-imports --no-timing
+	@$(RUN) python -m mcpace_operator.crd --check
+
+bench: .venv/installed  ## the sidecar beside nginx, in one run
+	@$(RUN) python -m tests.cluster.requirements bench
+	@$(RUN) python benchmarks/proxy.py
+
+e2e: .venv/installed  ## real pods on a real Kubernetes in a namespace of its own (root)
+	@$(RUN) python -m tests.cluster.requirements e2e
+	@$(RUN) pytest tests/e2e
+
+.venv/installed: pyproject.toml uv.lock $(UV)
+	@echo "Installing the Python dependencies ..."
+	@$(UV) sync --frozen --quiet && touch $@
+
+.uv/bin/uv:
+	@echo "Installing uv ..."
+	@python3 -m venv .uv && .uv/bin/pip install --quiet uv==0.13.9
