@@ -14,7 +14,7 @@ check: .venv/installed  ## style, types, import contracts, generated files
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
-	@$(RUN) lint-imports --no-timing
+	@$(RUN) lint-imports --no-logo
 	@$(RUN) python -m mcpace_operator.crd --check
 
 bench: .venv/installed  ## the sidecar beside nginx, in one run

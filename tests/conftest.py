@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+
 from mcpace_sidecar.config import SidecarConfig, parse
 from mcpace_sidecar.sidecar import Options, Sidecar
 from mcpace_sidecar.upstream import Address

@@ -2,8 +2,9 @@
 
 import httpx2
 import pytest
-from conftest import Start, until
 from mcp import Client, MCPError
+
+from tests.conftest import Start, until
 
 LIMITED = {
     "rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 3}]},
@@ -14,7 +15,7 @@ LIMITED = {
 @pytest.mark.parametrize("mode", ["auto", "legacy", "2026-07-28"])
 async def test_a_client_lists_calls_hits_the_cache_and_meets_the_limit(
     weather: int, start: Start, mode: str
-):
+) -> None:
     sidecar = await start(weather, LIMITED)
     await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
     async with Client(sidecar.url, mode=mode) as client:
@@ -34,7 +35,9 @@ async def test_a_client_lists_calls_hits_the_cache_and_meets_the_limit(
     assert samples['mcp_tool_duration_seconds_count{tool="get-weather"}'] == 3
 
 
-async def test_a_legacy_session_is_begun_kept_and_ended_through_the_sidecar(weather: int, start: Start):
+async def test_a_legacy_session_is_begun_kept_and_ended_through_the_sidecar(
+    weather: int, start: Start
+) -> None:
     sidecar = await start(weather)
     headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
     begin = {

@@ -1,11 +1,13 @@
 """The path of a call on the wire: what passes, what is judged, what is refused, how it ends."""
 
 import asyncio
+import contextlib
 import re
 
 import msgspec
 import pytest
-from conftest import DEADLINE, Heard, Running, Scripted, Start, json_answer, until
+
+from tests.conftest import DEADLINE, Heard, Running, Scripted, Start, json_answer, until
 
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 RESULT = (
@@ -22,7 +24,7 @@ def tier(limit: int, **more: object) -> dict[str, object]:
     return {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": limit}], **more}}
 
 
-async def test_what_is_not_touched_passes_byte_for_byte(scripted: Scripted, start: Start):
+async def test_what_is_not_touched_passes_byte_for_byte(scripted: Scripted, start: Start) -> None:
     sidecar = await start(scripted.port)
     body = b'{ "jsonrpc":"2.0" , "id": "\\u00e9", "method":"x/unheard-of", "params":{"a":1.50} }'
     scripted.answer = lambda _: json_answer(
@@ -47,7 +49,7 @@ async def test_what_is_not_touched_passes_byte_for_byte(scripted: Scripted, star
 
 async def test_get_delete_notifications_and_posted_responses_pass_and_are_never_limited(
     scripted: Scripted, start: Start
-):
+) -> None:
     sidecar = await start(scripted.port, tier(1))
     scripted.answer = lambda h: (
         json_answer(b"", b"202 Accepted") if h.line.startswith(b"POST") else json_answer(b"")
@@ -71,7 +73,7 @@ async def test_get_delete_notifications_and_posted_responses_pass_and_are_never_
 
 async def test_the_call_over_the_limit_is_refused_as_a_json_rpc_error_with_its_retry_time(
     scripted: Scripted, start: Start
-):
+) -> None:
     sidecar = await start(scripted.port, tier(2))
     scripted.answer = lambda _: json_answer(RESULT)
     for _ in range(2):
@@ -90,7 +92,7 @@ async def test_the_call_over_the_limit_is_refused_as_a_json_rpc_error_with_its_r
     assert samples['mcp_tool_calls_total{status="limited",tool="other"}'] == 1
 
 
-async def test_prompts_and_resources_are_counted_too(scripted: Scripted, start: Start):
+async def test_prompts_and_resources_are_counted_too(scripted: Scripted, start: Start) -> None:
     sidecar = await start(scripted.port, tier(2))
     scripted.answer = lambda _: json_answer(RESULT)
     for method, params in (("prompts/get", {"name": "p"}), ("resources/read", {"uri": "a://b"})):
@@ -100,7 +102,7 @@ async def test_prompts_and_resources_are_counted_too(scripted: Scripted, start: 
 
 async def test_a_cached_tool_is_asked_once_and_answered_under_each_callers_id(
     scripted: Scripted, start: Start
-):
+) -> None:
     cache = {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}
     sidecar = await start(scripted.port, {"cache": cache})
     scripted.answer = lambda _: json_answer(RESULT)
@@ -119,7 +121,7 @@ async def test_a_cached_tool_is_asked_once_and_answered_under_each_callers_id(
     assert len(scripted.calls) == 3
 
 
-async def test_an_answer_in_an_event_stream_is_cached_too(scripted: Scripted, start: Start):
+async def test_an_answer_in_an_event_stream_is_cached_too(scripted: Scripted, start: Start) -> None:
     sidecar = await start(
         scripted.port, {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
     )
@@ -144,7 +146,7 @@ async def test_an_answer_in_an_event_stream_is_cached_too(scripted: Scripted, st
         json_answer(b"not json"),
     ],
 )
-async def test_what_must_never_be_cached_is_not(scripted: Scripted, start: Start, answer: bytes):
+async def test_what_must_never_be_cached_is_not(scripted: Scripted, start: Start, answer: bytes) -> None:
     sidecar = await start(
         scripted.port, {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
     )
@@ -158,7 +160,7 @@ async def test_what_must_never_be_cached_is_not(scripted: Scripted, start: Start
     assert len(scripted.calls) == 2
 
 
-async def test_private_results_stay_with_their_credential(scripted: Scripted, start: Start):
+async def test_private_results_stay_with_their_credential(scripted: Scripted, start: Start) -> None:
     cache = {"varyOn": ["X-User"], "tools": [{"name": "t", "ttl": "1m"}]}
     sidecar = await start(scripted.port, {"cache": cache})
     scripted.answer = lambda h: json_answer(
@@ -185,14 +187,16 @@ async def test_private_results_stay_with_their_credential(scripted: Scripted, st
 )
 async def test_every_other_spelling_of_the_path_is_not_found(
     scripted: Scripted, start: Start, target: bytes
-):
+) -> None:
     sidecar = await start(scripted.port)
     answer = await sidecar.raw(b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n" % target)
     assert answer.startswith(b"HTTP/1.1 404")
     assert not scripted.calls
 
 
-async def test_passed_paths_well_known_and_options_reach_the_server(scripted: Scripted, start: Start):
+async def test_passed_paths_well_known_and_options_reach_the_server(
+    scripted: Scripted, start: Start
+) -> None:
     sidecar = await start(scripted.port, {"passPaths": ["/upload"], "clients": {"anonymous": "deny"}})
     scripted.answer = lambda _: json_answer(b"{}")
     for line, status in (
@@ -207,7 +211,7 @@ async def test_passed_paths_well_known_and_options_reach_the_server(scripted: Sc
 
 async def test_a_key_of_ours_is_known_hidden_from_the_server_and_a_wrong_one_is_refused(
     scripted: Scripted, start: Start, tmp_path
-):
+) -> None:
     (tmp_path / "weather-pro").mkdir()
     (tmp_path / "weather-pro" / "anna").write_text("s3cret\n")
     config = {
@@ -229,7 +233,7 @@ async def test_a_key_of_ours_is_known_hidden_from_the_server_and_a_wrong_one_is_
     assert (await sidecar.call("t"))[2]["error"]["data"]["tier"] == "free"
 
 
-async def test_denied_anonymous_calls_get_401_and_reach_nothing(scripted: Scripted, start: Start):
+async def test_denied_anonymous_calls_get_401_and_reach_nothing(scripted: Scripted, start: Start) -> None:
     sidecar = await start(scripted.port, {"clients": {"anonymous": "deny"}})
     status, _, _ = await sidecar.call("t")
     assert status == 401
@@ -248,7 +252,7 @@ async def test_denied_anonymous_calls_get_401_and_reach_nothing(scripted: Script
 )
 async def test_on_loopback_only_local_hosts_and_allowed_origins_may_call(
     scripted: Scripted, start: Start, lines: bytes, status: int
-):
+) -> None:
     sidecar = await start(scripted.port, {"clients": {"allowedOrigins": ["https://app.example"]}})
     body = msgspec.json.encode(PING)
     answer = await sidecar.raw(
@@ -258,7 +262,7 @@ async def test_on_loopback_only_local_hosts_and_allowed_origins_may_call(
     assert int(answer.split()[1]) == status
 
 
-async def test_events_arrive_as_they_are_sent(scripted: Scripted, start: Start):
+async def test_events_arrive_as_they_are_sent(scripted: Scripted, start: Start) -> None:
     go_on = asyncio.Event()
 
     async def events(_: Heard):
@@ -278,7 +282,7 @@ async def test_events_arrive_as_they_are_sent(scripted: Scripted, start: Start):
     writer.close()
 
 
-async def test_a_client_that_leaves_ends_the_call_at_the_server(scripted: Scripted, start: Start):
+async def test_a_client_that_leaves_ends_the_call_at_the_server(scripted: Scripted, start: Start) -> None:
     left = asyncio.Event()
 
     async def forever(heard: Heard):
@@ -301,7 +305,7 @@ async def test_a_client_that_leaves_ends_the_call_at_the_server(scripted: Script
     await until(lambda: not sidecar.sidecar.proxy.in_flight, "the exchange to end")
 
 
-async def test_a_reader_that_stops_stops_the_server_too(scripted: Scripted, start: Start):
+async def test_a_reader_that_stops_stops_the_server_too(scripted: Scripted, start: Start) -> None:
     sent = 0
 
     async def flood(_: Heard):
@@ -345,7 +349,7 @@ async def test_a_reader_that_stops_stops_the_server_too(scripted: Scripted, star
 )
 async def test_a_bad_body_gets_a_clear_error_and_disturbs_nothing(
     scripted: Scripted, start: Start, message: bytes, content_type: str, status: int, code: int
-):
+) -> None:
     sidecar = await start(scripted.port, {"maxRequestBytes": 1000})
     answered, _, body = await sidecar.post(message, Content_Type=content_type)
     assert (answered, body["error"]["code"]) == (status, code)
@@ -368,7 +372,7 @@ async def test_a_bad_body_gets_a_clear_error_and_disturbs_nothing(
 )
 async def test_an_ambiguous_request_is_refused_and_its_connection_ended(
     scripted: Scripted, start: Start, raw: bytes
-):
+) -> None:
     sidecar = await start(scripted.port)
     answer = await sidecar.raw(
         raw + b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", end=False
@@ -379,7 +383,9 @@ async def test_an_ambiguous_request_is_refused_and_its_connection_ended(
     assert not scripted.calls
 
 
-async def test_a_chunked_request_reaches_the_server_whole_with_a_length(scripted: Scripted, start: Start):
+async def test_a_chunked_request_reaches_the_server_whole_with_a_length(
+    scripted: Scripted, start: Start
+) -> None:
     sidecar = await start(scripted.port)
     body = msgspec.json.encode(PING)
     await sidecar.raw(
@@ -390,7 +396,7 @@ async def test_a_chunked_request_reaches_the_server_whole_with_a_length(scripted
     assert scripted.calls[-1].headers[b"content-length"] == b"%d" % len(body)
 
 
-async def test_pipelined_requests_are_answered_in_order(scripted: Scripted, start: Start):
+async def test_pipelined_requests_are_answered_in_order(scripted: Scripted, start: Start) -> None:
     scripted.answer = lambda h: json_answer(b'{"jsonrpc":"2.0","id":%d,"result":{}}' % h.message["id"])
     sidecar = await start(scripted.port)
     raw = b""
@@ -404,7 +410,7 @@ async def test_pipelined_requests_are_answered_in_order(scripted: Scripted, star
     assert re.findall(rb'"id":(\d)', answer) == [b"0", b"1", b"2", b"3", b"4"]
 
 
-async def test_expect_continue_is_answered_here(scripted: Scripted, start: Start):
+async def test_expect_continue_is_answered_here(scripted: Scripted, start: Start) -> None:
     sidecar = await start(scripted.port)
     reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
     body = msgspec.json.encode(PING)
@@ -420,7 +426,7 @@ async def test_expect_continue_is_answered_here(scripted: Scripted, start: Start
     writer.close()
 
 
-async def test_a_server_that_is_down_is_502_and_up_again_is_200(scripted: Scripted, start: Start):
+async def test_a_server_that_is_down_is_502_and_up_again_is_200(scripted: Scripted, start: Start) -> None:
     sidecar = await start(scripted.port, {"upstream": {"connectTimeout": "1s"}})
     await scripted.stop()
     status, _, body = await sidecar.post(PING)
@@ -431,7 +437,9 @@ async def test_a_server_that_is_down_is_502_and_up_again_is_200(scripted: Script
     assert (await sidecar.post(PING))[0] == 200
 
 
-async def test_a_server_that_is_slow_is_504_and_the_call_is_given_up(scripted: Scripted, start: Start):
+async def test_a_server_that_is_slow_is_504_and_the_call_is_given_up(
+    scripted: Scripted, start: Start
+) -> None:
     async def silence(_: Heard):
         await asyncio.Event().wait()
         yield b""
@@ -443,7 +451,7 @@ async def test_a_server_that_is_slow_is_504_and_the_call_is_given_up(scripted: S
     assert "within 0.5 s" in body["error"]["message"]
 
 
-async def test_a_server_that_dies_before_its_answer_is_502(scripted: Scripted, start: Start):
+async def test_a_server_that_dies_before_its_answer_is_502(scripted: Scripted, start: Start) -> None:
     def die(heard: Heard) -> bytes:
         heard.writer.close()
         return b""
@@ -454,7 +462,9 @@ async def test_a_server_that_dies_before_its_answer_is_502(scripted: Scripted, s
     assert (status, body["error"]["code"]) == (502, 50200)
 
 
-async def test_a_server_that_dies_in_its_answer_cuts_the_connection(scripted: Scripted, start: Start):
+async def test_a_server_that_dies_in_its_answer_cuts_the_connection(
+    scripted: Scripted, start: Start
+) -> None:
     async def half(heard: Heard):
         yield SSE + chunk(b"data: half")
         heard.writer.transport.abort()
@@ -462,16 +472,14 @@ async def test_a_server_that_dies_in_its_answer_cuts_the_connection(scripted: Sc
     sidecar = await start(scripted.port)
     scripted.answer = half
     answer = b""
-    try:
+    with contextlib.suppress(ConnectionResetError):
         answer = await sidecar.raw(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    except ConnectionResetError:
-        pass
     assert not answer.endswith(b"0\r\n\r\n"), "half an answer must not look whole"
     await until(lambda: not sidecar.sidecar.proxy.in_flight, "the exchange to end")
     assert (await sidecar.metrics())['mcpace_upstream_errors_total{reason="truncated"}'] == 1
 
 
-async def test_a_half_written_json_answer_is_502(scripted: Scripted, start: Start):
+async def test_a_half_written_json_answer_is_502(scripted: Scripted, start: Start) -> None:
     def half(heard: Heard) -> bytes:
         heard.writer.write(json_answer(RESULT)[:-10])
         heard.writer.close()
@@ -484,14 +492,14 @@ async def test_a_half_written_json_answer_is_502(scripted: Scripted, start: Star
     assert "broke off" in body["error"]["message"]
 
 
-async def test_a_malformed_answer_is_502(scripted: Scripted, start: Start):
+async def test_a_malformed_answer_is_502(scripted: Scripted, start: Start) -> None:
     sidecar = await start(scripted.port)
     scripted.answer = lambda _: b"SSH-2.0-OpenSSH\r\n\r\n"
     status, _, body = await sidecar.post(PING)
     assert (status, body["error"]["code"]) == (502, 50200)
 
 
-async def test_connections_to_the_server_are_kept(scripted: Scripted, start: Start):
+async def test_connections_to_the_server_are_kept(scripted: Scripted, start: Start) -> None:
     sidecar = await start(scripted.port)
     for _ in range(10):
         await sidecar.post(PING)
@@ -500,7 +508,7 @@ async def test_connections_to_the_server_are_kept(scripted: Scripted, start: Sta
 
 async def test_a_kept_connection_that_was_closed_while_idle_loses_no_safe_call(
     scripted: Scripted, start: Start
-):
+) -> None:
     sidecar = await start(scripted.port)
     await sidecar.post(PING)
     dying = len(scripted.heard)
@@ -517,7 +525,7 @@ async def test_a_kept_connection_that_was_closed_while_idle_loses_no_safe_call(
 
 async def test_no_more_connections_than_allowed_and_the_rest_wait_their_turn(
     scripted: Scripted, start: Start
-):
+) -> None:
     release = asyncio.Event()
 
     async def held(_: Heard):
@@ -534,7 +542,9 @@ async def test_no_more_connections_than_allowed_and_the_rest_wait_their_turn(
     assert scripted.connections <= 4  # two, and two for what the handshake opened before
 
 
-async def test_a_changed_configuration_is_taken_and_a_bad_one_refused(scripted: Scripted, start: Start):
+async def test_a_changed_configuration_is_taken_and_a_bad_one_refused(
+    scripted: Scripted, start: Start
+) -> None:
     sidecar = await start(scripted.port, tier(1))
     scripted.answer = lambda _: json_answer(RESULT)
     await sidecar.call("t")
@@ -550,7 +560,7 @@ async def test_a_changed_configuration_is_taken_and_a_bad_one_refused(scripted: 
     assert samples['mcpace_config_reloads_total{result="error"}'] == 1
 
 
-async def test_a_changed_file_is_noticed(scripted: Scripted, start: Start, tmp_path):
+async def test_a_changed_file_is_noticed(scripted: Scripted, start: Start, tmp_path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("a")
     sidecar = await start(scripted.port, tier(1), watched=(path,))
@@ -561,7 +571,7 @@ async def test_a_changed_file_is_noticed(scripted: Scripted, start: Start, tmp_p
 
 async def test_ending_finishes_the_calls_in_flight_and_closes_open_streams(
     scripted: Scripted, start: Start
-):
+) -> None:
     release = asyncio.Event()
 
     async def answers(heard: Heard):
@@ -595,7 +605,7 @@ async def _connect(sidecar: Running) -> bool:
 
 async def test_draining_turns_unready_and_sends_clients_elsewhere_with_their_answer(
     scripted: Scripted, start: Start
-):
+) -> None:
     sidecar = await start(scripted.port)
     sidecar.sidecar.drain()
     assert (await sidecar.admin_get("/readyz"))[0] == 503
@@ -609,7 +619,7 @@ async def test_draining_turns_unready_and_sends_clients_elsewhere_with_their_ans
     assert b"Connection: close\r\n" in answer
 
 
-async def test_the_admin_port_guards_statistics_with_the_servers_token(weather: int, start: Start):
+async def test_the_admin_port_guards_statistics_with_the_servers_token(weather: int, start: Start) -> None:
     sidecar = await start(weather, admin_token="t0ken")
     await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
     assert (await sidecar.admin_get("/stats"))[0] == 401
@@ -624,7 +634,7 @@ async def test_the_admin_port_guards_statistics_with_the_servers_token(weather: 
     assert (await sidecar.admin_get("/nothing"))[0] == 404
 
 
-async def test_a_tool_the_server_does_not_list_never_becomes_a_label(weather: int, start: Start):
+async def test_a_tool_the_server_does_not_list_never_becomes_a_label(weather: int, start: Start) -> None:
     sidecar = await start(weather)
     await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
     await sidecar.call("get-weather", {"city": "Oslo"}, MCP_Protocol_Version="2025-11-25")
@@ -636,7 +646,7 @@ async def test_a_tool_the_server_does_not_list_never_becomes_a_label(weather: in
 
 async def test_a_tool_that_says_it_changes_something_is_not_cached_even_where_configured(
     weather: int, start: Start
-):
+) -> None:
     sidecar = await start(
         weather, {"cache": {"tools": [{"name": "report-storm", "ttl": "1m", "scope": "shared"}]}}
     )

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mcpace_sidecar.cache.policy import canonical, key
 from mcpace_sidecar.messages import MessageError, classify
 from mcpace_sidecar.store.memory import MemoryResults
@@ -26,12 +27,12 @@ def key_of(body: bytes, version: bytes = b"2026-07-28", private: tuple[bytes, ..
 
 
 @given(a=ARGUMENTS, b=ARGUMENTS)
-def test_two_calls_share_a_key_exactly_when_their_arguments_are_equal(a, b):
+def test_two_calls_share_a_key_exactly_when_their_arguments_are_equal(a, b) -> None:
     same = msgspec.json.encode(a, order="sorted") == msgspec.json.encode(b, order="sorted")
     assert (key_of(call(a)) == key_of(call(b))) == same
 
 
-def test_order_and_spacing_make_no_difference():
+def test_order_and_spacing_make_no_difference() -> None:
     body = call({"a": 1, "b": [1.5, "x"]})
     assert key_of(msgspec.json.format(body)) == key_of(body)
     assert key_of(call({"b": [1.5, "x"], "a": 1})) == key_of(body)
@@ -48,12 +49,12 @@ def test_order_and_spacing_make_no_difference():
         (b'{"x":null}', b"{}"),
     ],
 )
-def test_numbers_that_a_double_cannot_tell_apart_are_told_apart(one, other):
+def test_numbers_that_a_double_cannot_tell_apart_are_told_apart(one, other) -> None:
     template = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":%b}}'
     assert key_of(template % one) != key_of(template % other)
 
 
-def test_tool_version_and_client_each_make_another_key():
+def test_tool_version_and_client_each_make_another_key() -> None:
     keys = {
         key_of(call({})),
         key_of(call({}, name="u")),
@@ -65,18 +66,18 @@ def test_tool_version_and_client_each_make_another_key():
     assert len(keys) == 6
 
 
-def test_volatile_meta_makes_no_difference_and_capabilities_do():
+def test_volatile_meta_makes_no_difference_and_capabilities_do() -> None:
     plain = key_of(call({}))
     assert key_of(call({}, _meta={"progressToken": 7, "traceparent": "00-x"})) == plain
     assert key_of(call({}, _meta={"io.modelcontextprotocol/clientCapabilities": {"a": {}}})) != plain
 
 
-def test_a_conversation_is_never_kept():
+def test_a_conversation_is_never_kept() -> None:
     assert key_of(call({}, inputResponses={})) is None
     assert key_of(call({}, requestState="x")) is None
 
 
-def test_arguments_that_two_readers_would_understand_differently_are_refused():
+def test_arguments_that_two_readers_would_understand_differently_are_refused() -> None:
     with pytest.raises(MessageError, match="twice"):
         canonical(b'{"name":"t","arguments":{"a":1,"a":2}}')
 
@@ -88,7 +89,7 @@ class Clock:
         return self.now
 
 
-def test_memory_holds_no_more_bytes_than_its_bound_and_forgets_the_least_used():
+def test_memory_holds_no_more_bytes_than_its_bound_and_forgets_the_least_used() -> None:
     results = MemoryResults(3 * 300, Clock())
     for name in (b"a", b"b", b"c"):
         results.keep(name, b"x" * 100, 60)
@@ -102,7 +103,7 @@ def test_memory_holds_no_more_bytes_than_its_bound_and_forgets_the_least_used():
     assert len(results) == 3
 
 
-def test_a_result_is_forgotten_when_its_time_is_over():
+def test_a_result_is_forgotten_when_its_time_is_over() -> None:
     clock = Clock()
     results = MemoryResults(10_000, clock)
     results.keep(b"a", b"x", 5)

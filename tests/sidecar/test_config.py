@@ -1,6 +1,7 @@
 """The configuration: what is wrong is said in words that say what to write."""
 
 import pytest
+
 from mcpace_sidecar.config import SidecarConfig, parse
 from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.quantity import seconds, size
@@ -33,35 +34,35 @@ from mcpace_sidecar.settings import Settings
         ({"path": "mcp"}, "path"),
     ],
 )
-def test_a_wrong_configuration_is_refused_in_words(document, words):
+def test_a_wrong_configuration_is_refused_in_words(document, words) -> None:
     with pytest.raises(ConfigError, match=words):
         parse(SidecarConfig, document)
 
 
-def test_fields_of_a_newer_version_are_ignored_and_named():
+def test_fields_of_a_newer_version_are_ignored_and_named() -> None:
     config, ignored = parse(SidecarConfig, {"futureBlock": {"a": 1}, "cache": {"tools": [], "newKnob": 3}})
     assert set(ignored) == {"futureBlock", "cache.newKnob"}
     assert config.cache is not None
 
 
-def test_a_bare_configuration_limits_and_caches_nothing():
+def test_a_bare_configuration_limits_and_caches_nothing() -> None:
     config, _ = parse(SidecarConfig, {})
     assert (config.rate_limits, config.cache) == (None, None)
 
 
-def test_the_first_tier_is_the_default():
+def test_the_first_tier_is_the_default() -> None:
     config, _ = parse(SidecarConfig, {"rateLimits": {"tiers": [{"name": "gold", "requestsPerMinute": 5}]}})
     settings = Settings(config)
     assert settings.limits is not None
     assert settings.limits.default_tier == "gold"
 
 
-def test_durations_and_sizes_are_read_as_written():
+def test_durations_and_sizes_are_read_as_written() -> None:
     assert [seconds(d) for d in ("500ms", "30s", "5m", "1h", "1d")] == [0.5, 30, 300, 3600, 86400]
     assert [size(q) for q in (65536, "64Ki", "4Mi", "1Gi")] == [65536, 65536, 4 << 20, 1 << 30]
 
 
-def test_one_key_for_two_clients_is_refused_and_no_key_is_shown(tmp_path):
+def test_one_key_for_two_clients_is_refused_and_no_key_is_shown(tmp_path) -> None:
     for secret, client in (("a", "anna"), ("b", "bert")):
         (tmp_path / secret).mkdir()
         (tmp_path / secret / client).write_text("same-key")

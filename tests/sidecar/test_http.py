@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.http.framing import ChunkedBody, LengthBody
 from mcpace_sidecar.http.head import Heads, RequestHead, ResponseHead
@@ -44,13 +45,13 @@ def request(*lines: bytes, line: bytes = b"POST /mcp HTTP/1.1") -> bytes:
         request(b"Transfer-Encoding: chunked", line=b"POST /mcp HTTP/1.0"),
     ],
 )
-def test_an_ambiguous_or_malformed_head_is_refused(raw):
+def test_an_ambiguous_or_malformed_head_is_refused(raw) -> None:
     with pytest.raises(ProtocolError) as refused:
         RequestHead(raw)
     assert refused.value.status == 400
 
 
-def test_only_end_to_end_fields_go_on_and_each_as_it_was_sent():
+def test_only_end_to_end_fields_go_on_and_each_as_it_was_sent() -> None:
     head = RequestHead(
         request(
             b"Connection: X-Hop, keep-alive",
@@ -63,7 +64,7 @@ def test_only_end_to_end_fields_go_on_and_each_as_it_was_sent():
     assert head.onward == ((b"x-odd", b"X-Odd:  Spaced \r\n"),)
 
 
-def test_a_response_keeps_its_reason_and_fields_and_loses_its_framing():
+def test_a_response_keeps_its_reason_and_fields_and_loses_its_framing() -> None:
     head = ResponseHead(
         b"HTTP/1.1 404 Gone Fishing\r\nX-A: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     )
@@ -71,7 +72,7 @@ def test_a_response_keeps_its_reason_and_fields_and_loses_its_framing():
     assert not head.keep_alive
 
 
-def test_a_head_is_parsed_once_and_only_so_many_are_remembered():
+def test_a_head_is_parsed_once_and_only_so_many_are_remembered() -> None:
     parsed = []
     heads = Heads(lambda raw: parsed.append(raw) or RequestHead(raw), limit=2)
     for name in (b"a", b"a", b"b", b"c", b"a"):
@@ -80,12 +81,12 @@ def test_a_head_is_parsed_once_and_only_so_many_are_remembered():
     assert len(heads) == 2
 
 
-def test_a_head_never_shows_its_credentials():
+def test_a_head_never_shows_its_credentials() -> None:
     assert "hush" not in repr(RequestHead(request(b"Authorization: Bearer hush")))
 
 
 @given(body=st.binary(max_size=300), data=st.data())
-def test_a_chunked_body_is_whole_in_any_cut(body, data):
+def test_a_chunked_body_is_whole_in_any_cut(body, data) -> None:
     sizes = data.draw(st.lists(st.integers(1, 50), min_size=1))
     wire, at = b"", 0
     while at < len(body):
@@ -119,12 +120,12 @@ def test_a_chunked_body_is_whole_in_any_cut(body, data):
         b"fffffffff\r\n",
     ],
 )
-def test_a_chunked_request_that_could_smuggle_is_refused(wire):
+def test_a_chunked_request_that_could_smuggle_is_refused(wire) -> None:
     with pytest.raises(ProtocolError):
         ChunkedBody(strict=True).feed(wire)
 
 
-def test_a_body_of_known_length_leaves_the_next_message_alone():
+def test_a_body_of_known_length_leaves_the_next_message_alone() -> None:
     reader = LengthBody(5)
     assert reader.feed(b"he") == (b"he", b"", False)
     assert reader.feed(b"lloNEXT") == (b"llo", b"NEXT", True)

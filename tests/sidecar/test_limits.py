@@ -4,6 +4,7 @@ import math
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mcpace_sidecar.config import RateLimits
 from mcpace_sidecar.identity import Client
 from mcpace_sidecar.limits.bucket import DAY, Charge, share
@@ -23,7 +24,7 @@ class Clock:
     capacity=st.integers(1, 100),
     steps=st.lists(st.tuples(st.floats(0, 90), st.integers(1, 5)), max_size=60),
 )
-def test_a_bucket_never_gives_more_than_its_size_and_its_refill(capacity, steps):
+def test_a_bucket_never_gives_more_than_its_size_and_its_refill(capacity, steps) -> None:
     clock = Clock()
     limits, began, granted = MemoryLimits(clock), clock.now, 0
     for pause, amount in steps:
@@ -34,7 +35,7 @@ def test_a_bucket_never_gives_more_than_its_size_and_its_refill(capacity, steps)
 
 
 @given(capacity=st.integers(1, 20), pauses=st.lists(st.floats(0, 20_000), max_size=60))
-def test_a_quota_never_gives_more_than_itself_on_one_utc_day(capacity, pauses):
+def test_a_quota_never_gives_more_than_itself_on_one_utc_day(capacity, pauses) -> None:
     clock = Clock()
     limits = MemoryLimits(clock)
     days: dict[int, int] = {}
@@ -46,7 +47,7 @@ def test_a_quota_never_gives_more_than_itself_on_one_utc_day(capacity, pauses):
 
 
 @given(capacity=st.integers(1, 60), extra=st.integers(1, 20))
-def test_a_refused_call_is_allowed_once_its_retry_time_has_passed(capacity, extra):
+def test_a_refused_call_is_allowed_once_its_retry_time_has_passed(capacity, extra) -> None:
     clock = Clock()
     limits, charge = MemoryLimits(clock), [Charge("k", "minute", capacity)]
     for _ in range(capacity):
@@ -60,7 +61,7 @@ def test_a_refused_call_is_allowed_once_its_retry_time_has_passed(capacity, extr
     assert limits.take(charge).allowed
 
 
-def test_all_charges_of_a_call_are_taken_or_none():
+def test_all_charges_of_a_call_are_taken_or_none() -> None:
     clock = Clock()
     limits = MemoryLimits(clock)
     wide, narrow = Charge("wide", "minute", 10), Charge("narrow", "tool", 1)
@@ -70,7 +71,7 @@ def test_all_charges_of_a_call_are_taken_or_none():
     assert sum(limits.take([wide]).allowed for _ in range(20)) == 9
 
 
-def test_a_refusal_names_the_limit_that_takes_longest():
+def test_a_refusal_names_the_limit_that_takes_longest() -> None:
     clock = Clock(10 * DAY + 3600)
     limits = MemoryLimits(clock)
     charges = [Charge("m", "minute", 1), Charge("day:d", "day", 1)]
@@ -80,7 +81,7 @@ def test_a_refusal_names_the_limit_that_takes_longest():
     assert math.isclose(verdict.retry_after, DAY - 3600)
 
 
-def test_a_changed_limit_applies_to_what_is_left():
+def test_a_changed_limit_applies_to_what_is_left() -> None:
     clock = Clock()
     limits = MemoryLimits(clock)
     for _ in range(10):
@@ -91,7 +92,7 @@ def test_a_changed_limit_applies_to_what_is_left():
     assert sum(limits.take([Charge("k", "minute", 3)]).allowed for _ in range(10)) == 3
 
 
-def test_a_clock_that_goes_back_refills_nothing():
+def test_a_clock_that_goes_back_refills_nothing() -> None:
     clock = Clock()
     limits = MemoryLimits(clock)
     assert limits.take([Charge("k", "minute", 1)]).allowed
@@ -99,7 +100,7 @@ def test_a_clock_that_goes_back_refills_nothing():
     assert not limits.take([Charge("k", "minute", 1)]).allowed
 
 
-def test_buckets_gone_quiet_are_given_back():
+def test_buckets_gone_quiet_are_given_back() -> None:
     clock = Clock()
     limits = MemoryLimits(clock)
     limits.take([Charge("k", "minute", 1), Charge("day:k", "day", 1)])
@@ -111,12 +112,12 @@ def test_buckets_gone_quiet_are_given_back():
     assert len(limits) == 0
 
 
-def test_the_shares_of_replicas_do_not_exceed_the_limit_nor_fall_below_one_call():
+def test_the_shares_of_replicas_do_not_exceed_the_limit_nor_fall_below_one_call() -> None:
     assert [c.capacity for c in share([Charge("k", "minute", 10, 2)], 3)] == [3]
     assert [c.capacity for c in share([Charge("k", "minute", 10, 2)], 40)] == [2]
 
 
-def test_a_tool_has_its_price_and_its_own_bucket():
+def test_a_tool_has_its_price_and_its_own_bucket() -> None:
     plan = LimitPlan(
         RateLimits.model_validate(
             {
@@ -134,7 +135,7 @@ def test_a_tool_has_its_price_and_its_own_bucket():
     assert plan.charges(anna, "unheard-of") is plan.charges(anna, "also-unheard-of")
 
 
-def test_a_client_of_an_unknown_tier_falls_into_the_default_tier():
+def test_a_client_of_an_unknown_tier_falls_into_the_default_tier() -> None:
     plan = LimitPlan(RateLimits())
     assert plan.tier(Client("key:a/b", "gone", anonymous=False)) == "free"
     assert plan.tier(Client("key:a/b", "pro", anonymous=False)) == "pro"

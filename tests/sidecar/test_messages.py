@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mcpace_sidecar.messages import (
     MessageError,
     classify,
@@ -30,7 +31,7 @@ JSON = st.recursive(
     arguments=st.dictionaries(st.text(), JSON),
     indent=st.booleans(),
 )
-def test_any_tools_call_is_read_as_the_server_will_read_it(tool, number, arguments, indent):
+def test_any_tools_call_is_read_as_the_server_will_read_it(tool, number, arguments, indent) -> None:
     body = msgspec.json.encode(
         {
             "jsonrpc": "2.0",
@@ -71,7 +72,7 @@ def test_any_tools_call_is_read_as_the_server_will_read_it(tool, number, argumen
         (b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":5}}', -32600),
     ],
 )
-def test_what_is_no_message_is_refused_with_a_code(body, code):
+def test_what_is_no_message_is_refused_with_a_code(body, code) -> None:
     with pytest.raises(MessageError) as refused:
         classify(body)
     assert refused.value.code == code
@@ -88,23 +89,23 @@ def test_what_is_no_message_is_refused_with_a_code(body, code):
         b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "a", "name": "b"}}',
     ],
 )
-def test_a_call_that_two_readers_would_understand_differently_is_refused(body):
+def test_a_call_that_two_readers_would_understand_differently_is_refused(body) -> None:
     with pytest.raises(MessageError, match="twice"):
         classify(body)
 
 
-def test_a_name_among_the_arguments_is_no_second_name():
+def test_a_name_among_the_arguments_is_no_second_name() -> None:
     body = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "a", "arguments": {"name": "b"}}}'
     assert classify(body).target == "a"
 
 
-def test_notifications_and_posted_responses_are_not_counted():
+def test_notifications_and_posted_responses_are_not_counted() -> None:
     assert not classify(b'{"jsonrpc":"2.0","method":"notifications/initialized"}').counted
     assert classify(b'{"jsonrpc":"2.0","id":4,"result":{}}').method is None
     assert not classify(b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}').counted
 
 
-def test_only_a_complete_result_that_is_no_error_may_be_kept():
+def test_only_a_complete_result_that_is_no_error_may_be_kept() -> None:
     assert read_answer(b'{"jsonrpc":"2.0","id":1,"result":{"content":[]}}').result == b'{"content":[]}'
     for result in (b'{"isError":true}', b'{"resultType":"input_required"}', b'{"resultType":"task"}'):
         assert read_answer(b'{"jsonrpc":"2.0","id":1,"result":' + result + b"}").result == b""
@@ -112,13 +113,13 @@ def test_only_a_complete_result_that_is_no_error_may_be_kept():
     assert not read_answer(b"not json").ok
 
 
-def test_an_error_named_inside_a_text_is_no_error():
+def test_an_error_named_inside_a_text_is_no_error() -> None:
     assert succeeded(b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"text":"\\"isError\\":true"}]}}')
     assert succeeded(b'{"jsonrpc":"2.0","id":1,"result":{"structuredContent":{"error":null}}}')
     assert not succeeded(b'{"jsonrpc":"2.0","id":1,"result":{"isError" : true}}')
 
 
-def test_the_answer_at_the_end_of_an_event_stream_is_read():
+def test_the_answer_at_the_end_of_an_event_stream_is_read() -> None:
     progress = (
         b'event: message\r\ndata: {"jsonrpc":"2.0","method":"notifications/progress","params":{}}\r\n\r\n'
     )
@@ -131,7 +132,7 @@ def test_the_answer_at_the_end_of_an_event_stream_is_read():
     assert not read_events(progress).ok
 
 
-def test_a_kept_result_is_answered_under_the_callers_id():
+def test_a_kept_result_is_answered_under_the_callers_id() -> None:
     assert msgspec.json.decode(result_body(b'"x-1"', b'{"content":[]}')) == {
         "jsonrpc": "2.0",
         "id": "x-1",

@@ -4,6 +4,7 @@ import math
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mcpace_sidecar.events import CallEnded
 from mcpace_sidecar.stats import Stats
 
@@ -16,7 +17,7 @@ class Clock:
 
 
 @given(st.lists(st.floats(1e-5, 100), min_size=1, max_size=200))
-def test_percentiles_are_within_three_percent_of_the_truth(durations):
+def test_percentiles_are_within_three_percent_of_the_truth(durations) -> None:
     stats = Stats(Clock())
     for duration in durations:
         stats.on_call(CallEnded("t", "success", duration))
@@ -27,7 +28,7 @@ def test_percentiles_are_within_three_percent_of_the_truth(durations):
         assert math.isclose(summary[name], truth, rel_tol=0.03), name
 
 
-def test_what_is_older_than_five_minutes_is_gone():
+def test_what_is_older_than_five_minutes_is_gone() -> None:
     clock = Clock()
     stats = Stats(clock)
     stats.on_call(CallEnded("old", "success", 1.0))
@@ -38,7 +39,7 @@ def test_what_is_older_than_five_minutes_is_gone():
     assert set(stats.summary()) == {"new"}
 
 
-def test_refused_calls_have_no_duration():
+def test_refused_calls_have_no_duration() -> None:
     stats = Stats(Clock())
     stats.on_call(CallEnded("t", "limited", 1.0))
     summary = stats.summary()["t"]

@@ -1,0 +1,64 @@
+"""What all children share: names, labels, their owner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from mcpace_operator.models import API_VERSION, KIND, McpServerSpec
+from mcpace_operator.server import Server
+from mcpace_operator.settings import OperatorSettings
+
+MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "mcpace"}
+SERVER_LABEL: Final = "mcpace.dev/server"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The URLs under which this server reaches the stores, with its own user."""
+
+    limits_url: str | None = field(default=None, repr=False)
+    cache_url: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything a child is made from."""
+
+    server: Server
+    spec: McpServerSpec
+    settings: OperatorSettings
+    credentials: Credentials
+
+    @property
+    def name(self) -> str:
+        """The name of every child but the Secret."""
+        return self.server.key.name
+
+    @property
+    def secret_name(self) -> str:
+        """The Secret is named apart, so that it never meets one of the user's."""
+        return f"{self.name}-mcpace"
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """The labels that select this server's pods; they never change."""
+        return {SERVER_LABEL: self.name}
+
+    def metadata(self, name: str | None = None) -> dict[str, Any]:
+        """Name, labels and owner of a child."""
+        return {
+            "name": name or self.name,
+            "namespace": self.server.key.namespace,
+            "labels": {"app.kubernetes.io/name": self.name, **MANAGED_BY, **self.selector},
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": KIND,
+                    "name": self.name,
+                    "uid": self.server.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        }

@@ -1,0 +1,146 @@
+"""The CustomResourceDefinition, generated from the models.
+
+`python -m mcpace_operator.crd` writes it, `--check` tells whether the written one is current.
+Defaults stay out of it on purpose: a stored default would never change with an upgrade.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from mcpace_operator.models import GROUP, KIND, PLURAL, VERSION, McpServerSpec
+from mcpace_operator.status import STATUS_SCHEMA
+
+NAME_WORDS: Final = (
+    "metadata.name must be at most 52 lower-case letters, digits and '-', and begin with a letter"
+)
+_DROPPED: Final = ("title", "default", "additionalProperties")
+_LIST_LIMIT: Final = 512
+
+HEADER: Final = "# Generated from the models by `python -m mcpace_operator.crd`; do not edit.\n"
+ROOT: Final = Path(__file__).parents[2]
+TARGETS: Final = (ROOT / "crds/mcpservers.yaml", ROOT / "charts/mcpace/files/mcpservers.yaml")
+
+COLUMNS: Final = (
+    ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status"),
+    ("Replicas", "string", ".status.replicasReady"),
+    ("URL", "string", ".status.url"),
+    ("Age", "date", ".metadata.creationTimestamp"),
+)
+
+
+def definition() -> dict[str, Any]:
+    """The CustomResourceDefinition."""
+    spec = structural(McpServerSpec.model_json_schema(by_alias=True))
+    schema = {
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": STATUS_SCHEMA,
+        },
+        "x-kubernetes-validations": [
+            {
+                "rule": "self.metadata.name.size() <= 52"
+                " && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                "message": NAME_WORDS,
+            }
+        ],
+    }
+    version = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.replicas",
+                "statusReplicasPath": ".status.replicas",
+                "labelSelectorPath": ".status.selector",
+            },
+        },
+        "additionalPrinterColumns": [
+            {"name": name, "type": kind, "jsonPath": path} for name, kind, path in COLUMNS
+        ],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": PLURAL,
+                "singular": KIND.lower(),
+                "shortNames": ["mcps"],
+                "categories": ["mcpace"],
+            },
+            "versions": [version],
+        },
+    }
+
+
+def structural(schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON Schema as Kubernetes wants it: references in place, optional values without null."""
+    definitions = schema.get("$defs", {})
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, list):
+            return [resolve(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            target = definitions[node["$ref"].rpartition("/")[2]]
+            extra = {key: value for key, value in node.items() if key != "$ref"}
+            return resolve(target | extra)
+        if "anyOf" in node:
+            (chosen,) = (option for option in node["anyOf"] if option != {"type": "null"})
+            extra = {key: value for key, value in node.items() if key != "anyOf"}
+            return resolve(chosen | extra)
+        resolved: dict[str, Any] = {
+            key: {name: resolve(value) for name, value in value.items()}
+            if key == "properties"
+            else resolve(value)
+            for key, value in node.items()
+            if key not in _DROPPED and key != "$defs"
+        }
+        if resolved.get("type") == "string" and "enum" not in resolved:
+            resolved.setdefault("maxLength", 4096)
+        if resolved.get("type") == "array":
+            resolved.setdefault("maxItems", _LIST_LIMIT)
+        return resolved
+
+    return dict(resolve(schema))
+
+
+def main() -> int:
+    """Write the files, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail where a written file is not current")
+    check = parser.parse_args().check
+    # Through JSON, so that no YAML anchors appear where parts are shared.
+    text = HEADER + yaml.safe_dump(json.loads(json.dumps(definition())), sort_keys=False, width=100)
+    for path in TARGETS:
+        if check and (not path.exists() or path.read_text(encoding="utf-8") != text):
+            return 1
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

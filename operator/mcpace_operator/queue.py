@@ -1,0 +1,76 @@
+"""One queue of keys: coalescing, never one key in two workers, failures tried again later.
+
+The delay doubles from half a second to five minutes, with jitter; a new event clears it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from mcpace_operator.server import Key
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY: Final = 0.5
+LONGEST_DELAY: Final = 300.0
+
+
+class Queue:
+    """Keys that may need work."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Key, None] = {}  # in order, each once
+        self._working: set[Key] = set()
+        self._again: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._some = asyncio.Event()
+
+    def mark(self, key: Key) -> None:
+        """Something happened that concerns this key."""
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        if key in self._working:
+            self._again.add(key)
+        else:
+            self._waiting[key] = None
+            self._some.set()
+
+    async def work(self, reconcile: Callable[[Key], Awaitable[None]]) -> None:
+        """Take keys and reconcile them, one at a time, for ever."""
+        while True:
+            while not self._waiting:
+                self._some.clear()
+                await self._some.wait()
+            key = next(iter(self._waiting))
+            del self._waiting[key]
+            self._working.add(key)
+            try:
+                await reconcile(key)
+            except Exception as error:
+                self._later(key, error)
+            else:
+                self._failures.pop(key, None)
+            finally:
+                self._working.discard(key)
+                if key in self._again:
+                    self._again.discard(key)
+                    self.mark(key)
+
+    def _later(self, key: Key, error: Exception) -> None:
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(failures, 20)) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+        expected = isinstance(error, OSError | TimeoutError) or type(error).__name__ == "ApiError"
+        log.warning("%s: %s; again in %.1f s", key, error, delay, exc_info=None if expected else error)
+        if key not in self._again:
+            timer = asyncio.get_running_loop().call_later(delay, self.mark, key)
+            self._timers[key] = timer
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._working)

@@ -1,0 +1,40 @@
+"""One `McpServer` as the operator sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+class Key(NamedTuple):
+    """What names a server."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The resource, as last seen."""
+
+    key: Key
+    uid: str
+    generation: int
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Server:
+        """Read a body of the API server's."""
+        metadata = body["metadata"]
+        return cls(
+            key=Key(metadata["namespace"], metadata["name"]),
+            uid=metadata["uid"],
+            generation=metadata.get("generation", 1),
+            spec=body.get("spec") or {},
+            status=body.get("status") or {},
+        )

@@ -1,0 +1,390 @@
+"""The operator on a real API server: what it makes, mends, says and leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+
+from tests.cluster.binaries import program
+from tests.cluster.controlplane import ControlPlane, free_port
+from tests.conftest import ROOT, RedisServer, until
+
+KINDS = "deployments,services,configmaps,serviceaccounts"
+SPEC: dict[str, Any] = {
+    "image": "weather:1",
+    "replicas": 2,
+    "rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 10}]},
+    "cache": {"tools": [{"name": "get-weather", "ttl": "5m"}]},
+}
+
+
+class Api:
+    """A real API server, spoken to with kubectl as a person would."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self.plane = plane
+        self.kubeconfig = plane.kubeconfig
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        command = [str(program("kubectl")), f"--cache-dir={self.plane.folder}/cache", *arguments]
+        environment = os.environ | {"KUBECONFIG": str(self.kubeconfig)}
+        return subprocess.run(command, input=stdin, env=environment, capture_output=True, text=True)
+
+    def ok(self, *arguments: str, stdin: str | None = None) -> str:
+        done = self.kubectl(*arguments, stdin=stdin)
+        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+    def get(self, what: str, namespace: str = "default") -> Any:
+        """The object, or None where there is none."""
+        done = self.kubectl("get", *what.split("/"), "-n", namespace, "-o", "json")
+        if done.returncode:
+            assert "NotFound" in done.stderr, done.stderr
+            return None
+        return json.loads(done.stdout)
+
+    def apply(self, name: str = "weather", namespace: str = "default", **spec: Any) -> None:
+        self.ok("apply", "-f", "-", stdin=manifest(name, namespace, **spec))
+
+    def versions(self, namespace: str = "default") -> dict[str, str]:
+        """The resourceVersion of everything that concerns servers in a namespace."""
+        items = json.loads(self.ok("get", f"mcpservers,secrets,{KINDS}", "-n", namespace, "-o", "json"))[
+            "items"
+        ]
+        return {f"{i['kind']}/{i['metadata']['name']}": i["metadata"]["resourceVersion"] for i in items}
+
+    def conditions(self, name: str = "weather", namespace: str = "default") -> dict[str, tuple[str, str]]:
+        status = (self.get(f"mcpserver/{name}", namespace) or {}).get("status") or {}
+        return {c["type"]: (c["status"], c["reason"]) for c in status.get("conditions") or []}
+
+
+def manifest(name: str = "weather", namespace: str = "default", **spec: Any) -> str:
+    return yaml.safe_dump(
+        {
+            "apiVersion": "mcpace.dev/v1alpha1",
+            "kind": "McpServer",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": SPEC | spec,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    plane = ControlPlane(tmp_path_factory.mktemp("plane"))
+    try:
+        plane.start()
+        yield plane
+    finally:
+        plane.stop()
+
+
+@pytest.fixture(scope="module")
+def api(plane: ControlPlane) -> Api:
+    api = Api(plane)
+    api.ok("apply", "-f", str(ROOT / "crds/mcpservers.yaml"))
+    api.ok("wait", "--for=condition=Established", "crd/mcpservers.mcpace.dev", "--timeout=30s")
+    return api
+
+
+class Operator:
+    """The operator as a process, started and ended as a kubelet would."""
+
+    def __init__(self, api: Api, log: Path, **environment: str) -> None:
+        self.log = log
+        self._environment = os.environ | {
+            "KUBECONFIG": str(api.kubeconfig),
+            "MCPACE_MASTER_KEY": "a-master-key-of-more-than-32-characters",
+            "MCPACE_HEALTH_PORT": str(free_port()),
+            **environment,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "mcpace_cli", "operator"],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.send_signal(number)
+            try:
+                assert process.wait(20) in (0, -number), self.log.read_text()
+            finally:
+                process.kill()
+                process.wait()
+
+    async def settled(self, api: Api, namespace: str = "default") -> dict[str, str]:
+        """Wait until nothing changes any more, and return the versions."""
+
+        previous: dict[str, str] = {}
+
+        async def still() -> bool:
+            nonlocal previous
+            await asyncio.sleep(0.5)
+            before, previous = previous, api.versions(namespace)
+            return before == previous != {}
+
+        await until(still, "the cluster to come to rest")
+        return previous
+
+
+@pytest.fixture
+async def operator(api: Api, tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Operator]:
+    urls = {"MCPACE_LIMITS_URL": redis_server.url, "MCPACE_CACHE_URL": redis_server.url}
+    operator = Operator(api, tmp_path / "operator.log", **urls)
+    operator.start()
+    try:
+        yield operator
+        api.ok("delete", "mcpservers", "--all", "-A")
+        await until(
+            lambda: not json.loads(api.ok("get", "deployments", "-A", "-o", "json"))["items"], "cleaning up"
+        )
+    finally:
+        operator.stop()
+
+
+async def test_a_manifest_becomes_its_children_and_says_where_it_is(api: Api, operator: Operator):
+    api.apply()
+    status = await until(lambda: (api.get("mcpserver/weather") or {}).get("status"), "a status")
+    assert status["url"] == "http://weather.default.svc:80/mcp"
+    assert status["observedGeneration"] == 1
+    deployment = await until(lambda: api.get("deployment/weather"), "the Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    assert [c["name"] for c in pod["initContainers"]] == ["mcpace"]
+    assert pod["initContainers"][0]["restartPolicy"] == "Always"
+    assert deployment["spec"]["replicas"] == 2
+    for kind in ("service", "configmap", "serviceaccount", "deployment"):
+        owner = api.get(f"{kind}/weather")["metadata"]["ownerReferences"][0]
+        assert (owner["kind"], owner["controller"]) == ("McpServer", True), kind
+    secret = api.get("secret/weather-mcpace")["data"]
+    assert base64.b64decode(secret["limits-url"]).startswith(b"redis://mcpace%3Adefault%2Fweather:")
+    columns = api.ok("get", "mcps").split("\n")
+    assert columns[0].split() == ["NAME", "READY", "REPLICAS", "URL", "AGE"]
+    assert api.ok("get", "mcpace").startswith("NAME"), "the category"
+
+
+async def test_a_second_reconcile_and_a_restart_change_nothing(api: Api, operator: Operator):
+    api.apply()
+    await until(lambda: api.get("deployment/weather"), "the Deployment")
+    before = await operator.settled(api)
+    api.ok("annotate", "configmap", "weather", "by-hand=1")
+    api.ok("label", "mcpserver", "weather", "touched=1")
+    touched = await operator.settled(api)
+    assert {k for k in before if before[k] != touched[k]} == {"ConfigMap/weather", "McpServer/weather"}
+    operator.stop()
+    operator.start()
+    await until(
+        lambda: operator.log.read_text().count("Watching 1 servers") == 1, "the operator to be back"
+    )
+    assert await operator.settled(api) == touched
+
+
+async def test_a_child_changed_or_deleted_by_hand_is_put_back(api: Api, operator: Operator):
+    api.apply()
+    await until(lambda: api.get("deployment/weather"), "the Deployment")
+    await operator.settled(api)
+    api.ok("scale", "deployment", "weather", "--replicas=7")
+    await until(
+        lambda: api.get("deployment/weather")["spec"]["replicas"] == 2, "the replicas to be 2 again"
+    )
+    api.ok("patch", "service", "weather", "--type=json", "-p",
+           '[{"op":"replace","path":"/spec/ports/0/targetPort","value":9999}]')  # fmt: skip
+    await until(
+        lambda: api.get("service/weather")["spec"]["ports"][0]["targetPort"] == "mcp", "the target port"
+    )
+    api.ok("patch", "configmap", "weather", "-p", '{"data":{"config.yaml":"{}"}}')
+    await until(lambda: "free" in api.get("configmap/weather")["data"]["config.yaml"], "the configuration")
+    for kind in ("deployment", "service", "configmap", "serviceaccount"):
+        uid = api.get(f"{kind}/weather")["metadata"]["uid"]
+        api.ok("delete", kind, "weather")
+        await until(
+            lambda kind=kind, uid=uid: (api.get(f"{kind}/weather") or {}).get("metadata", {}).get("uid") not in (uid, None),
+            f"the {kind} to be there again",
+        )  # fmt: skip
+
+
+async def test_a_changed_limit_changes_the_configmap_and_no_pod(api: Api, operator: Operator):
+    api.apply()
+    await until(lambda: api.get("deployment/weather"), "the Deployment")
+    before = await operator.settled(api)
+    api.apply(rateLimits={"tiers": [{"name": "free", "requestsPerMinute": 77}]})
+    await until(lambda: "77" in api.get("configmap/weather")["data"]["config.yaml"], "the new limit")
+    after = await operator.settled(api)
+    assert {k for k in before if before[k] != after[k]} == {"ConfigMap/weather", "McpServer/weather"}
+    assert api.get("mcpserver/weather")["status"]["observedGeneration"] == 2
+
+
+async def test_deleting_a_server_deletes_its_children_and_its_redis_user(
+    api: Api, operator: Operator, redis_server: RedisServer
+):
+    api.apply()
+    await until(lambda: api.get("deployment/weather"), "the Deployment")
+    with redis_server.client() as client:
+        assert "mcpace:default/weather" in client.acl_users()
+        api.ok("delete", "mcpserver", "weather")
+        for what in ("deployment", "service", "configmap"):
+            await until(lambda what=what: api.get(f"{what}/weather") is None, f"the {what} to go")
+        await until(lambda: api.get("secret/weather-mcpace") is None, "the secret to go")
+        await until(lambda: "mcpace:default/weather" not in client.acl_users(), "the Redis user to go")
+
+
+async def test_kubectl_scale_works(api: Api, operator: Operator):
+    api.apply()
+    await until(lambda: api.get("deployment/weather"), "the Deployment")
+    api.ok("scale", "mcpserver", "weather", "--replicas=3")
+    await until(lambda: api.get("deployment/weather")["spec"]["replicas"] == 3, "three replicas")
+
+
+async def test_ready_follows_the_pods(api: Api, operator: Operator):
+    api.apply(replicas=1)
+    pods = await until(
+        lambda: json.loads(api.ok("get", "pods", "-l", "mcpace.dev/server=weather", "-o", "json"))["items"],
+        "a pod",
+    )
+    assert api.conditions()["Ready"] == ("False", "Progressing")
+    # There is no kubelet on this control plane, so the test says what one would.
+    ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+    api.ok("patch", "pod", pods[0]["metadata"]["name"], "--subresource=status", "-p", json.dumps(ready))
+    await until(lambda: api.conditions().get("Ready") == ("True", "AllReplicasReady"), "Ready")
+    assert api.conditions()["Available"] == ("True", "ReplicasAvailable")
+    assert api.ok("get", "mcps").split("\n")[1].split()[1:3] == ["True", "1/1"]
+
+
+async def test_redis_users_are_apart_and_made_again_after_a_loss(
+    api: Api, operator: Operator, redis_server: RedisServer
+):
+    api.kubectl("create", "namespace", "other")
+    api.apply()
+    api.apply(namespace="other")
+
+    def url(namespace: str) -> str | None:
+        secret = api.get("secret/weather-mcpace", namespace)
+        return base64.b64decode(secret["data"]["limits-url"]).decode() if secret else None
+
+    one, other = [await until(lambda n=n: url(n), f"the secret in {n}") for n in ("default", "other")]
+    with redis.Redis.from_url(one) as mine, redis.Redis.from_url(other) as theirs:
+        mine.set("mcpace:{default/weather}:result:aa", "mine")
+        for command in (
+            ("GET", "mcpace:{default/weather}:result:aa"),
+            ("KEYS", "*"),
+            ("FLUSHALL",),
+            ("CONFIG", "GET", "*"),
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                theirs.execute_command(*command)
+    await until(
+        lambda: api.conditions().get("LimitsEnforced") == ("True", "RedisAnswers"), "the stores to be known"
+    )
+    redis_server.stop()
+    await until(
+        lambda: api.conditions().get("LimitsEnforced") == ("False", "RedisDown"), "the loss to be said"
+    )
+    assert api.conditions()["CacheReady"] == ("False", "RedisDown")
+    redis_server.start()
+
+    def answers() -> bool:
+        try:
+            with redis.Redis.from_url(one) as client:
+                return bool(client.ping())
+        except redis.exceptions.AuthenticationError:
+            return False
+
+    await until(answers, "the server's user to be made again")
+    await until(
+        lambda: api.conditions().get("LimitsEnforced") == ("True", "RedisAnswers"), "the return to be said"
+    )
+
+
+async def test_an_object_of_somebody_elses_is_not_touched(api: Api, operator: Operator):
+    api.ok("create", "configmap", "taken", "--from-literal=config.yaml=theirs")
+    version = api.get("configmap/taken")["metadata"]["resourceVersion"]
+    api.apply("taken")
+    await until(
+        lambda: api.conditions("taken").get("Ready") == ("False", "ChildConflict"),
+        "the conflict to be said",
+    )
+    assert api.get("configmap/taken")["metadata"]["resourceVersion"] == version
+    api.ok("delete", "configmap", "taken")
+    api.ok("label", "mcpserver", "taken", "look=again")
+    await until(lambda: api.get("deployment/taken"), "the server to be made after all")
+
+
+async def test_the_log_holds_no_secret(api: Api, operator: Operator):
+    api.apply()
+    secret = await until(lambda: api.get("secret/weather-mcpace"), "the secret")
+    log = operator.log.read_text()
+    for value in secret["data"].values():
+        password = base64.b64decode(value).decode().rpartition("@")[0].rpartition(":")[2]
+        assert not password or password not in log
+    assert "a-master-key" not in log
+
+
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("no image", {"image": None}, "spec.image: Required value"),
+    ("an empty image", {"image": ""}, "spec.image"),
+    (
+        "a negative limit",
+        {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": -5}]}},
+        "requestsPerMinute in body should be greater than or equal to 1",
+    ),
+    (
+        "two tiers of one name",
+        {"rateLimits": {"tiers": [{"name": "a", "requestsPerMinute": 1}, {"name": "a", "requestsPerMinute": 2}]}},
+        "Duplicate value",
+    ),
+    ("an unknown default tier", {"rateLimits": {"defaultTier": "gold"}}, "defaultTier must be the name of one of the tiers"),
+    (
+        "an unknown default tier of one's own",
+        {"rateLimits": {"tiers": [{"name": "a", "requestsPerMinute": 1}], "defaultTier": "b"}},
+        "defaultTier must be the name of one of the tiers",
+    ),
+    ("a bad duration", {"cache": {"tools": [{"name": "t", "ttl": "5 minutes"}]}}, "write a duration such as 500ms, 30s, 5m, 1h or 1d"),
+    ("a bad size", {"cache": {"maxBytes": "64 MB"}}, "write a size in bytes such as 65536, 64Ki, 4Mi or 1Gi"),
+    ("an unknown field", {"rateLimit": {}}, 'unknown field "spec.rateLimit"'),
+    ("an unknown field within", {"rateLimits": {"tier": []}}, 'unknown field "spec.rateLimits.tier"'),
+    ("a cost that never fits", {"rateLimits": {"tools": [{"name": "t", "cost": 11}]}}, "it could never be called"),
+    ("a key of no tier", {"clients": {"apiKeys": [{"tier": "gold", "secretRef": {"name": "s"}}]}}, "the tier of apiKeys must be"),
+    ("one port twice", {"port": 18080}, "port, sidecar.port and sidecar.adminPort must differ"),
+    ("a wrong choice", {"rateLimits": {"whenRedisIsDown": "panic"}}, 'supported values: "local", "open", "closed"'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "words"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
+def test_a_wrong_manifest_is_refused_at_apply_in_words(api: Api, spec: dict[str, Any], words: str):
+    base: dict[str, Any] = {"image": "weather:1"}
+    document = yaml.safe_load(manifest("wrong"))
+    document["spec"] = {k: v for k, v in (base | spec).items() if v is not None}
+    done = api.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(document))
+    assert done.returncode != 0
+    assert words in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("name", ["UPPER", "9lives", "n" * 53])
+def test_a_name_that_makes_no_service_is_refused(api: Api, name: str):
+    done = api.kubectl("apply", "-f", "-", stdin=manifest(name))
+    assert done.returncode != 0
+    assert "metadata.name" in done.stderr
+
+
+def test_the_manifests_of_the_examples_are_accepted(api: Api):
+    for path in sorted((ROOT / "examples").rglob("*.yaml")):
+        if "kind: McpServer" in path.read_text():
+            api.ok("apply", "--dry-run=server", "-f", str(path))
