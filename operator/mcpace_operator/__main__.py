@@ -119,6 +119,7 @@ class Watching(threading.Thread):
             settings=handlers.settings(),
             clusterwide=True,
             standalone=True,
+            identity="mcpace",  # kopf would ask who we are, and the image has no such user
             stop_flag=self.stop,
             liveness_endpoint=f"http://0.0.0.0:{self._settings.health_port}/healthz",
         )

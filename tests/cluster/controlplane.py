@@ -86,8 +86,16 @@ class Authority:
 class ControlPlane:
     """Started by `start`, ended by `stop`. `prefix` runs its programs elsewhere (in a namespace)."""
 
-    def __init__(self, folder: Path, *, address: str = "127.0.0.1", ports: Ports | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        address: str = "127.0.0.1",
+        ports: Ports | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
+        self.prefix = list(prefix)
         self.address = address
         self.ports = ports or Ports()
         self.authority = Authority(folder / "pki")
@@ -178,7 +186,7 @@ class ControlPlane:
         """Start a program of the cluster, its output in a file of its name."""
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [str(program(name)), *arguments],
+                [*self.prefix, str(program(name)), *arguments],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

@@ -1,0 +1,39 @@
+# Two images from one source: `--target sidecar` (no kopf, no Kubernetes client) and `--target operator`.
+# The base only has to have Python 3.11 or later as python3, with venv and pip.
+ARG BASE=python:3.13-slim-bookworm
+
+FROM ${BASE} AS build
+ENV UV_PROJECT_ENVIRONMENT=/opt/mcpace UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never
+RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --quiet --no-cache-dir uv==0.13.9
+WORKDIR /src
+COPY pyproject.toml uv.lock ./
+
+FROM build AS build-sidecar
+RUN /opt/uv/bin/uv sync --frozen --no-dev --no-install-project --quiet
+COPY README.md LICENSE ./
+COPY sidecar sidecar
+COPY operator operator
+COPY cli cli
+RUN /opt/uv/bin/uv sync --frozen --no-dev --no-editable --quiet
+
+FROM build AS build-operator
+RUN /opt/uv/bin/uv sync --frozen --no-dev --no-install-project --extra operator --quiet
+COPY README.md LICENSE ./
+COPY sidecar sidecar
+COPY operator operator
+COPY cli cli
+RUN /opt/uv/bin/uv sync --frozen --no-dev --no-editable --extra operator --quiet
+
+FROM ${BASE} AS sidecar
+COPY --from=build-sidecar /opt/mcpace /opt/mcpace
+ENV PATH=/opt/mcpace/bin:$PATH PYTHONUNBUFFERED=1
+USER 65532:65532
+ENTRYPOINT ["mcpace"]
+CMD ["sidecar", "--help"]
+
+FROM ${BASE} AS operator
+COPY --from=build-operator /opt/mcpace /opt/mcpace
+ENV PATH=/opt/mcpace/bin:$PATH PYTHONUNBUFFERED=1
+USER 65532:65532
+ENTRYPOINT ["mcpace"]
+CMD ["operator"]

@@ -1,0 +1,159 @@
+"""Container images without a registry or a daemon: a Debian base, and the project's own Dockerfiles.
+
+Kept as archives in the cache, named by what they are made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from tests.cluster.binaries import cache, program
+
+ROOT: Final = Path(__file__).parents[2]
+VERSION: Final = "0.1.0"
+SUITE: Final = "bookworm"
+PACKAGES: Final = "python3,python3-venv,ca-certificates,redis-server"
+BASE: Final = "localhost/mcpace/base:1"
+CERTIFICATES: Final = "/etc/ssl/certs"
+
+SIDECAR: Final = f"docker.io/mcpace/sidecar:{VERSION}"
+OPERATOR: Final = f"docker.io/mcpace/operator:{VERSION}"
+WEATHER: Final = f"docker.io/mcpace/example-weather:{VERSION}"
+REDIS: Final = "docker.io/mcpace/test-redis:7"
+PAUSE: Final = "docker.io/mcpace/test-pause:1"
+
+# Image -> (Dockerfile, target, what it is made from).
+BUILT: Final[dict[str, tuple[str, str | None, tuple[str, ...]]]] = {
+    SIDECAR: ("Dockerfile", "sidecar", ("pyproject.toml", "uv.lock", "sidecar", "operator", "cli")),
+    OPERATOR: ("Dockerfile", "operator", ("pyproject.toml", "uv.lock", "sidecar", "operator", "cli")),
+    WEATHER: ("examples/weather/Dockerfile", None, ("examples/weather/server.py",)),
+}
+
+
+def archives() -> list[Path]:
+    """Every image the cluster needs, as archives that containerd imports; built where missing."""
+    return [_base(), _pause(), *(_built(image) for image in BUILT)]
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+def _buildah(*arguments: str | Path, quiet: bool = True) -> None:
+    storage = cache() / "containers"
+    command = ["buildah", f"--root={storage}", f"--runroot={storage}/run", "--storage-driver=vfs"]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"buildah {arguments[0]} failed:\n{done.stdout[-4000:]}")
+    if not quiet:
+        _say(done.stdout)
+
+
+def _archive(name: str, key: str) -> Path:
+    folder = cache() / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.tar"
+
+
+def _base() -> Path:
+    """A Debian with Python and Redis: the base of the project's images, and the test's Redis."""
+    archive = _archive("base", f"{SUITE} {PACKAGES}")
+    if archive.exists():
+        return archive
+    _say("Building the base image with debootstrap; this happens once and takes about two minutes ...")
+    began = time.monotonic()
+    root = archive.with_suffix(f".{os.getpid()}")
+    log = archive.with_suffix(".log")
+    with log.open("wb") as output:
+        done = subprocess.run(
+            ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, root],
+            stdout=output,
+            stderr=output,
+        )
+    if done.returncode:
+        raise SystemExit(f"debootstrap failed:\n{log.read_text()[-4000:]}")
+    for waste in (
+        "var/cache/apt/archives",
+        "var/lib/apt/lists",
+        "usr/share/doc",
+        "usr/share/locale",
+        "usr/share/man",
+    ):
+        shutil.rmtree(root / waste, ignore_errors=True)
+    recipe = archive.with_suffix(".Dockerfile")
+    recipe.write_text("FROM scratch\nCOPY . /\n")
+    _buildah("bud", "--isolation=chroot", "-f", recipe, "-t", BASE, root)
+    shutil.rmtree(root)
+    _export(BASE, REDIS, archive)
+    _say(f"Built the base image in {time.monotonic() - began:.0f} s")
+    return archive
+
+
+def _pause() -> Path:
+    binary = program("pause")
+    archive = _archive("pause", binary.parent.name)
+    if not archive.exists():
+        recipe = archive.with_suffix(".Dockerfile")
+        recipe.write_text('FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause"]\n')
+        _buildah("bud", "--isolation=chroot", "-f", recipe, "-t", PAUSE, binary.parent)
+        _export(PAUSE, PAUSE, archive)
+    return archive
+
+
+def _built(image: str) -> Path:
+    dockerfile, target, sources = BUILT[image]
+    name = image.rpartition("/")[2].partition(":")[0]
+    archive = _archive(name, _digest((dockerfile, *sources)))
+    if archive.exists():
+        return archive
+    _say(f"Building the image {name} ...")
+    began = time.monotonic()
+    arguments: list[str | Path] = [
+        "bud", "--isolation=chroot", "--layers", f"--build-arg=BASE={BASE}", "-t", image, "-f", ROOT / dockerfile,
+        # This machine's certificates, so that pip reaches the package index from within.
+        "-v", f"{CERTIFICATES}:{CERTIFICATES}:ro",
+    ]  # fmt: skip
+    for variable in ("PIP_INDEX_URL", "UV_INDEX_URL", "PIP_CERT", "SSL_CERT_FILE"):
+        if os.environ.get(variable):
+            arguments.append(f"--env={variable}={os.environ[variable]}")
+    if target:
+        arguments += ["--target", target]
+    _buildah(*arguments, ROOT)
+    for old in archive.parent.glob(f"{name}-*.tar"):
+        old.unlink()
+    _export(image, image, archive)
+    _say(f"Built the image {name} in {time.monotonic() - began:.0f} s")
+    return archive
+
+
+def _digest(sources: tuple[str, ...]) -> str:
+    digest = hashlib.sha256(f"{SUITE} {PACKAGES}".encode())
+    for source in sources:
+        path = ROOT / source
+        files = (
+            [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix in (".py", ".lua"))
+        )
+        for file in files:
+            digest.update(str(file.relative_to(ROOT)).encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _export(image: str, name: str, archive: Path) -> None:
+    partial = archive.with_suffix(f".partial{os.getpid()}")
+    _buildah("push", image, f"docker-archive:{partial}:{name}")
+    partial.rename(archive)
+
+
+if __name__ == "__main__":
+    for each in archives():
+        print(each)
