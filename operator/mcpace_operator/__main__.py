@@ -34,6 +34,7 @@ def run() -> None:
     """Run until SIGTERM or SIGINT. ConfigError for what a person must mend."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("kopf").setLevel(logging.ERROR)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # probes
     uvloop.run(operate(OperatorSettings.from_environment()))
 
 

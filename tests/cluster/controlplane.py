@@ -15,7 +15,6 @@ from typing import Any
 
 import trustme
 import yaml
-
 from tests.cluster.binaries import program
 
 SERVICE_CIDR = "10.96.0.0/16"

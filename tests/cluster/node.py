@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-
 from tests.cluster import images
 from tests.cluster.binaries import program
 from tests.cluster.controlplane import POD_CIDR, ControlPlane, Ports

@@ -3,7 +3,6 @@
 import httpx2
 import pytest
 from mcp import Client, MCPError
-
 from tests.conftest import Start, until
 
 LIMITED = {

@@ -15,70 +15,17 @@ from typing import Any
 
 import pytest
 import redis
-import yaml
-
-from tests.cluster.binaries import program
 from tests.cluster.controlplane import ControlPlane, free_port
+from tests.cluster.kubectl import Kubectl, manifest
 from tests.conftest import ROOT, RedisServer, until
+from tests.wrong import WRONG
 
-KINDS = "deployments,services,configmaps,serviceaccounts"
 SPEC: dict[str, Any] = {
     "image": "weather:1",
     "replicas": 2,
     "rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 10}]},
     "cache": {"tools": [{"name": "get-weather", "ttl": "5m"}]},
 }
-
-
-class Api:
-    """A real API server, spoken to with kubectl as a person would."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        self.plane = plane
-        self.kubeconfig = plane.kubeconfig
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = [str(program("kubectl")), f"--cache-dir={self.plane.folder}/cache", *arguments]
-        environment = os.environ | {"KUBECONFIG": str(self.kubeconfig)}
-        return subprocess.run(command, input=stdin, env=environment, capture_output=True, text=True)
-
-    def ok(self, *arguments: str, stdin: str | None = None) -> str:
-        done = self.kubectl(*arguments, stdin=stdin)
-        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
-        return done.stdout
-
-    def get(self, what: str, namespace: str = "default") -> Any:
-        """The object, or None where there is none."""
-        done = self.kubectl("get", *what.split("/"), "-n", namespace, "-o", "json")
-        if done.returncode:
-            assert "NotFound" in done.stderr, done.stderr
-            return None
-        return json.loads(done.stdout)
-
-    def apply(self, name: str = "weather", namespace: str = "default", **spec: Any) -> None:
-        self.ok("apply", "-f", "-", stdin=manifest(name, namespace, **spec))
-
-    def versions(self, namespace: str = "default") -> dict[str, str]:
-        """The resourceVersion of everything that concerns servers in a namespace."""
-        items = json.loads(self.ok("get", f"mcpservers,secrets,{KINDS}", "-n", namespace, "-o", "json"))[
-            "items"
-        ]
-        return {f"{i['kind']}/{i['metadata']['name']}": i["metadata"]["resourceVersion"] for i in items}
-
-    def conditions(self, name: str = "weather", namespace: str = "default") -> dict[str, tuple[str, str]]:
-        status = (self.get(f"mcpserver/{name}", namespace) or {}).get("status") or {}
-        return {c["type"]: (c["status"], c["reason"]) for c in status.get("conditions") or []}
-
-
-def manifest(name: str = "weather", namespace: str = "default", **spec: Any) -> str:
-    return yaml.safe_dump(
-        {
-            "apiVersion": "mcpace.dev/v1alpha1",
-            "kind": "McpServer",
-            "metadata": {"name": name, "namespace": namespace},
-            "spec": SPEC | spec,
-        }
-    )
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +39,8 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 
 
 @pytest.fixture(scope="module")
-def api(plane: ControlPlane) -> Api:
-    api = Api(plane)
+def api(plane: ControlPlane) -> Kubectl:
+    api = Kubectl(plane.kubeconfig, plane.folder / "cache")
     api.ok("apply", "-f", str(ROOT / "crds/mcpservers.yaml"))
     api.ok("wait", "--for=condition=Established", "crd/mcpservers.mcpace.dev", "--timeout=30s")
     return api
@@ -102,7 +49,7 @@ def api(plane: ControlPlane) -> Api:
 class Operator:
     """The operator as a process, started and ended as a kubelet would."""
 
-    def __init__(self, api: Api, log: Path, **environment: str) -> None:
+    def __init__(self, api: Kubectl, log: Path, **environment: str) -> None:
         self.log = log
         self._environment = os.environ | {
             "KUBECONFIG": str(api.kubeconfig),
@@ -131,9 +78,8 @@ class Operator:
                 process.kill()
                 process.wait()
 
-    async def settled(self, api: Api, namespace: str = "default") -> dict[str, str]:
+    async def settled(self, api: Kubectl, namespace: str = "default") -> dict[str, str]:
         """Wait until nothing changes any more, and return the versions."""
-
         previous: dict[str, str] = {}
 
         async def still() -> bool:
@@ -147,22 +93,20 @@ class Operator:
 
 
 @pytest.fixture
-async def operator(api: Api, tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Operator]:
+async def operator(api: Kubectl, tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Operator]:
     urls = {"MCPACE_LIMITS_URL": redis_server.url, "MCPACE_CACHE_URL": redis_server.url}
     operator = Operator(api, tmp_path / "operator.log", **urls)
     operator.start()
     try:
         yield operator
         api.ok("delete", "mcpservers", "--all", "-A")
-        await until(
-            lambda: not json.loads(api.ok("get", "deployments", "-A", "-o", "json"))["items"], "cleaning up"
-        )
+        await until(lambda: not api.items("deployments", "-A"), "cleaning up")
     finally:
         operator.stop()
 
 
-async def test_a_manifest_becomes_its_children_and_says_where_it_is(api: Api, operator: Operator):
-    api.apply()
+async def test_a_manifest_becomes_its_children_and_says_where_it_is(api: Kubectl, operator: Operator):
+    api.apply("weather", **SPEC)
     status = await until(lambda: (api.get("mcpserver/weather") or {}).get("status"), "a status")
     assert status["url"] == "http://weather.default.svc:80/mcp"
     assert status["observedGeneration"] == 1
@@ -181,8 +125,8 @@ async def test_a_manifest_becomes_its_children_and_says_where_it_is(api: Api, op
     assert api.ok("get", "mcpace").startswith("NAME"), "the category"
 
 
-async def test_a_second_reconcile_and_a_restart_change_nothing(api: Api, operator: Operator):
-    api.apply()
+async def test_a_second_reconcile_and_a_restart_change_nothing(api: Kubectl, operator: Operator):
+    api.apply("weather", **SPEC)
     await until(lambda: api.get("deployment/weather"), "the Deployment")
     before = await operator.settled(api)
     api.ok("annotate", "configmap", "weather", "by-hand=1")
@@ -197,8 +141,8 @@ async def test_a_second_reconcile_and_a_restart_change_nothing(api: Api, operato
     assert await operator.settled(api) == touched
 
 
-async def test_a_child_changed_or_deleted_by_hand_is_put_back(api: Api, operator: Operator):
-    api.apply()
+async def test_a_child_changed_or_deleted_by_hand_is_put_back(api: Kubectl, operator: Operator):
+    api.apply("weather", **SPEC)
     await until(lambda: api.get("deployment/weather"), "the Deployment")
     await operator.settled(api)
     api.ok("scale", "deployment", "weather", "--replicas=7")
@@ -221,11 +165,11 @@ async def test_a_child_changed_or_deleted_by_hand_is_put_back(api: Api, operator
         )  # fmt: skip
 
 
-async def test_a_changed_limit_changes_the_configmap_and_no_pod(api: Api, operator: Operator):
-    api.apply()
+async def test_a_changed_limit_changes_the_configmap_and_no_pod(api: Kubectl, operator: Operator):
+    api.apply("weather", **SPEC)
     await until(lambda: api.get("deployment/weather"), "the Deployment")
     before = await operator.settled(api)
-    api.apply(rateLimits={"tiers": [{"name": "free", "requestsPerMinute": 77}]})
+    api.apply("weather", **SPEC | {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 77}]}})
     await until(lambda: "77" in api.get("configmap/weather")["data"]["config.yaml"], "the new limit")
     after = await operator.settled(api)
     assert {k for k in before if before[k] != after[k]} == {"ConfigMap/weather", "McpServer/weather"}
@@ -233,9 +177,9 @@ async def test_a_changed_limit_changes_the_configmap_and_no_pod(api: Api, operat
 
 
 async def test_deleting_a_server_deletes_its_children_and_its_redis_user(
-    api: Api, operator: Operator, redis_server: RedisServer
+    api: Kubectl, operator: Operator, redis_server: RedisServer
 ):
-    api.apply()
+    api.apply("weather", **SPEC)
     await until(lambda: api.get("deployment/weather"), "the Deployment")
     with redis_server.client() as client:
         assert "mcpace:default/weather" in client.acl_users()
@@ -246,17 +190,17 @@ async def test_deleting_a_server_deletes_its_children_and_its_redis_user(
         await until(lambda: "mcpace:default/weather" not in client.acl_users(), "the Redis user to go")
 
 
-async def test_kubectl_scale_works(api: Api, operator: Operator):
-    api.apply()
+async def test_kubectl_scale_works(api: Kubectl, operator: Operator):
+    api.apply("weather", **SPEC)
     await until(lambda: api.get("deployment/weather"), "the Deployment")
     api.ok("scale", "mcpserver", "weather", "--replicas=3")
     await until(lambda: api.get("deployment/weather")["spec"]["replicas"] == 3, "three replicas")
 
 
-async def test_ready_follows_the_pods(api: Api, operator: Operator):
-    api.apply(replicas=1)
+async def test_ready_follows_the_pods(api: Kubectl, operator: Operator):
+    api.apply("weather", **SPEC | {"replicas": 1})
     pods = await until(
-        lambda: json.loads(api.ok("get", "pods", "-l", "mcpace.dev/server=weather", "-o", "json"))["items"],
+        lambda: api.items("pods", "-l", "mcpace.dev/server=weather"),
         "a pod",
     )
     assert api.conditions()["Ready"] == ("False", "Progressing")
@@ -269,11 +213,11 @@ async def test_ready_follows_the_pods(api: Api, operator: Operator):
 
 
 async def test_redis_users_are_apart_and_made_again_after_a_loss(
-    api: Api, operator: Operator, redis_server: RedisServer
+    api: Kubectl, operator: Operator, redis_server: RedisServer
 ):
-    api.kubectl("create", "namespace", "other")
-    api.apply()
-    api.apply(namespace="other")
+    api.run("create", "namespace", "other")
+    api.apply("weather", **SPEC)
+    api.apply("weather", "other", **SPEC)
 
     def url(namespace: str) -> str | None:
         secret = api.get("secret/weather-mcpace", namespace)
@@ -313,10 +257,10 @@ async def test_redis_users_are_apart_and_made_again_after_a_loss(
     )
 
 
-async def test_an_object_of_somebody_elses_is_not_touched(api: Api, operator: Operator):
+async def test_an_object_of_somebody_elses_is_not_touched(api: Kubectl, operator: Operator):
     api.ok("create", "configmap", "taken", "--from-literal=config.yaml=theirs")
     version = api.get("configmap/taken")["metadata"]["resourceVersion"]
-    api.apply("taken")
+    api.apply("taken", **SPEC)
     await until(
         lambda: api.conditions("taken").get("Ready") == ("False", "ChildConflict"),
         "the conflict to be said",
@@ -327,8 +271,8 @@ async def test_an_object_of_somebody_elses_is_not_touched(api: Api, operator: Op
     await until(lambda: api.get("deployment/taken"), "the server to be made after all")
 
 
-async def test_the_log_holds_no_secret(api: Api, operator: Operator):
-    api.apply()
+async def test_the_log_holds_no_secret(api: Kubectl, operator: Operator):
+    api.apply("weather", **SPEC)
     secret = await until(lambda: api.get("secret/weather-mcpace"), "the secret")
     log = operator.log.read_text()
     for value in secret["data"].values():
@@ -337,54 +281,23 @@ async def test_the_log_holds_no_secret(api: Api, operator: Operator):
     assert "a-master-key" not in log
 
 
-WRONG: list[tuple[str, dict[str, Any], str]] = [
-    ("no image", {"image": None}, "spec.image: Required value"),
-    ("an empty image", {"image": ""}, "spec.image"),
-    (
-        "a negative limit",
-        {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": -5}]}},
-        "requestsPerMinute in body should be greater than or equal to 1",
-    ),
-    (
-        "two tiers of one name",
-        {"rateLimits": {"tiers": [{"name": "a", "requestsPerMinute": 1}, {"name": "a", "requestsPerMinute": 2}]}},
-        "Duplicate value",
-    ),
-    ("an unknown default tier", {"rateLimits": {"defaultTier": "gold"}}, "defaultTier must be the name of one of the tiers"),
-    (
-        "an unknown default tier of one's own",
-        {"rateLimits": {"tiers": [{"name": "a", "requestsPerMinute": 1}], "defaultTier": "b"}},
-        "defaultTier must be the name of one of the tiers",
-    ),
-    ("a bad duration", {"cache": {"tools": [{"name": "t", "ttl": "5 minutes"}]}}, "write a duration such as 500ms, 30s, 5m, 1h or 1d"),
-    ("a bad size", {"cache": {"maxBytes": "64 MB"}}, "write a size in bytes such as 65536, 64Ki, 4Mi or 1Gi"),
-    ("an unknown field", {"rateLimit": {}}, 'unknown field "spec.rateLimit"'),
-    ("an unknown field within", {"rateLimits": {"tier": []}}, 'unknown field "spec.rateLimits.tier"'),
-    ("a cost that never fits", {"rateLimits": {"tools": [{"name": "t", "cost": 11}]}}, "it could never be called"),
-    ("a key of no tier", {"clients": {"apiKeys": [{"tier": "gold", "secretRef": {"name": "s"}}]}}, "the tier of apiKeys must be"),
-    ("one port twice", {"port": 18080}, "port, sidecar.port and sidecar.adminPort must differ"),
-    ("a wrong choice", {"rateLimits": {"whenRedisIsDown": "panic"}}, 'supported values: "local", "open", "closed"'),
-]  # fmt: skip
-
-
 @pytest.mark.parametrize(("spec", "words"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
-def test_a_wrong_manifest_is_refused_at_apply_in_words(api: Api, spec: dict[str, Any], words: str):
+def test_a_wrong_manifest_is_refused_at_apply_in_words(api: Kubectl, spec: dict[str, Any], words: str):
     base: dict[str, Any] = {"image": "weather:1"}
-    document = yaml.safe_load(manifest("wrong"))
-    document["spec"] = {k: v for k, v in (base | spec).items() if v is not None}
-    done = api.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(document))
+    whole = {k: v for k, v in (base | spec).items() if v is not None}
+    done = api.run("apply", "-f", "-", stdin=manifest("wrong", "default", whole))
     assert done.returncode != 0
     assert words in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("name", ["UPPER", "9lives", "n" * 53])
-def test_a_name_that_makes_no_service_is_refused(api: Api, name: str):
-    done = api.kubectl("apply", "-f", "-", stdin=manifest(name))
+def test_a_name_that_makes_no_service_is_refused(api: Kubectl, name: str):
+    done = api.run("apply", "-f", "-", stdin=manifest(name, "default", SPEC))
     assert done.returncode != 0
     assert "metadata.name" in done.stderr
 
 
-def test_the_manifests_of_the_examples_are_accepted(api: Api):
+def test_the_manifests_of_the_examples_are_accepted(api: Kubectl):
     for path in sorted((ROOT / "examples").rglob("*.yaml")):
         if "kind: McpServer" in path.read_text():
             api.ok("apply", "--dry-run=server", "-f", str(path))

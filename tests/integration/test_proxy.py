@@ -6,7 +6,6 @@ import re
 
 import msgspec
 import pytest
-
 from tests.conftest import DEADLINE, Heard, Running, Scripted, Start, json_answer, until
 
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 import redis
-
 from tests.conftest import RedisServer, Running, Scripted, Start, json_answer, until
+
 from mcpace_sidecar.limits.bucket import Charge
 from mcpace_sidecar.store.redis import Link, RedisLimits
 

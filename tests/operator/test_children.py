@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.models import parse_spec

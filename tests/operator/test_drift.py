@@ -5,6 +5,7 @@ import copy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mcpace_operator.drift import HASH, ChildId, covers, fingerprint, in_sync, remember, stamped
 from mcpace_operator.observed import Observed
 from mcpace_operator.reconcile import decide

@@ -1,0 +1,60 @@
+"""Manifests that must be refused at apply, and the words that must say what to write."""
+
+from typing import Any
+
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("no image", {"image": None}, "spec.image: Required value"),
+    ("an empty image", {"image": ""}, "spec.image"),
+    (
+        "a negative limit",
+        {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": -5}]}},
+        "requestsPerMinute in body should be greater than or equal to 1",
+    ),
+    (
+        "two tiers of one name",
+        {
+            "rateLimits": {
+                "tiers": [{"name": "a", "requestsPerMinute": 1}, {"name": "a", "requestsPerMinute": 2}]
+            }
+        },
+        "Duplicate value",
+    ),
+    (
+        "an unknown default tier",
+        {"rateLimits": {"defaultTier": "gold"}},
+        "defaultTier must be the name of one of the tiers",
+    ),
+    (
+        "an unknown default tier of one's own",
+        {"rateLimits": {"tiers": [{"name": "a", "requestsPerMinute": 1}], "defaultTier": "b"}},
+        "defaultTier must be the name of one of the tiers",
+    ),
+    (
+        "a bad duration",
+        {"cache": {"tools": [{"name": "t", "ttl": "5 minutes"}]}},
+        "write a duration such as 500ms, 30s, 5m, 1h or 1d",
+    ),
+    (
+        "a bad size",
+        {"cache": {"maxBytes": "64 MB"}},
+        "write a size in bytes such as 65536, 64Ki, 4Mi or 1Gi",
+    ),
+    ("an unknown field", {"rateLimit": {}}, 'unknown field "spec.rateLimit"'),
+    ("an unknown field within", {"rateLimits": {"tier": []}}, 'unknown field "spec.rateLimits.tier"'),
+    (
+        "a cost that never fits",
+        {"rateLimits": {"tools": [{"name": "t", "cost": 11}]}},
+        "it could never be called",
+    ),
+    (
+        "a key of no tier",
+        {"clients": {"apiKeys": [{"tier": "gold", "secretRef": {"name": "s"}}]}},
+        "the tier of apiKeys must be",
+    ),
+    ("one port twice", {"port": 18080}, "port, sidecar.port and sidecar.adminPort must differ"),
+    (
+        "a wrong choice",
+        {"rateLimits": {"whenRedisIsDown": "panic"}},
+        'supported values: "local", "open", "closed"',
+    ),
+]
