@@ -23,7 +23,7 @@ bench: .venv/installed  ## the sidecar beside nginx, in one run
 
 e2e: .venv/installed  ## real pods on a real Kubernetes in a namespace of its own (root)
 	@$(RUN) python -m tests.cluster.requirements e2e
-	@$(RUN) pytest tests/e2e
+	@$(RUN) python -m tests.cluster e2e tests/e2e
 
 .venv/installed: pyproject.toml uv.lock $(UV)
 	@echo "Installing the Python dependencies ..."
@@ -31,4 +31,7 @@ e2e: .venv/installed  ## real pods on a real Kubernetes in a namespace of its ow
 
 .uv/bin/uv:
 	@echo "Installing uv ..."
-	@python3 -m venv .uv && .uv/bin/pip install --quiet uv==0.13.9
+	@python3 -m venv .uv 2>/dev/null || { rm -rf .uv; [ "$$(id -u)" = 0 ] && apt-get -qq update && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y python3-venv >/dev/null && python3 -m venv .uv; } || \
+	  { rm -rf .uv; echo "python3 has no venv; as root: apt-get install python3-venv" >&2; exit 1; }
+	@.uv/bin/pip install --quiet uv==0.13.9

@@ -8,6 +8,7 @@ without a terminal it ends, with exit code 0 only if all three went so.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -25,8 +26,9 @@ out = Console(highlight=False, soft_wrap=True)
 
 async def main() -> int:
     """Run the tour; return the exit code."""
-    command = [sys.executable, "-m", "mcpace_cli", "run", str(HERE / "tour.yaml"), *sys.argv[1:], "--",
-               sys.executable, str(HERE / "weather/server.py")]  # fmt: skip
+    manifest = os.environ.get("MCPACE_TOUR_MANIFEST") or str(HERE / "tour.yaml")
+    server = [sys.executable, str(HERE / "weather/server.py")]
+    command = [sys.executable, "-m", "mcpace_cli", "run", manifest, *sys.argv[1:], "--", *server]
     out.print("Starting an example MCP server behind the sidecar ...")
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, start_new_session=True

@@ -133,7 +133,7 @@ class Scripted:
     def __init__(self) -> None:
         self.heard: list[Heard] = []
         self.connections = 0
-        self.answer: Answer = lambda heard: json_answer(b'{"jsonrpc":"2.0","id":1,"result":{}}')
+        self.answer: Answer = lambda _: json_answer(b'{"jsonrpc":"2.0","id":1,"result":{}}')
         self.server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[Any]] = set()
         self.port = free_port()
@@ -264,7 +264,7 @@ Start = Callable[..., Awaitable[Running]]
 
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
-    """Start sidecars: `await start(upstream_port, config, **options)`."""
+    """Starts sidecars: an upstream port, a configuration, options of Options."""
     running: list[Running] = []
 
     async def begin(upstream: int, config: dict[str, Any] | None = None, **options: Any) -> Running:

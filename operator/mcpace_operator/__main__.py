@@ -91,8 +91,11 @@ async def _until(stop: asyncio.Event) -> None:
 
 
 class Watching(threading.Thread):
-    """kopf in a thread and loop of its own: in ours it would take the signals, and cancel every task
-    at its end. Some failures of the API server make it end, so it is started again."""
+    """kopf in a thread and loop of its own.
+
+    In ours it would take the signals, and cancel every task at its end. Some failures of the
+    API server make it end, so it is started again.
+    """
 
     def __init__(self, registry: kopf.OperatorRegistry, settings: OperatorSettings) -> None:
         # A daemon: told to end in the midst of its start, kopf does not, and nothing needs it to.
@@ -120,7 +123,8 @@ class Watching(threading.Thread):
             settings=handlers.settings(),
             clusterwide=True,
             standalone=True,
-            identity="mcpace",  # kopf would ask who we are, and the image has no such user
+            # kopf would ask the system who we are, and the image has no such user.
+            identity="mcpace",  # type: ignore[arg-type]  # because kopf keeps this type to itself
             stop_flag=self.stop,
             liveness_endpoint=f"http://0.0.0.0:{self._settings.health_port}/healthz",
         )

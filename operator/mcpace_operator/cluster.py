@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -49,7 +49,7 @@ class Cluster:
     async def connect(cls) -> Cluster:
         """As the pod's service account, or else as the kubeconfig says."""
         configuration = client.Configuration()
-        if Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists():
+        if "KUBERNETES_SERVICE_HOST" in os.environ:
             config.load_incluster_config(client_configuration=configuration)
         else:
             await config.load_kube_config(client_configuration=configuration)

@@ -52,7 +52,7 @@ class Queue:
             self._working.add(key)
             try:
                 await reconcile(key)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, the key is tried again, and said
                 self._later(key, error)
             else:
                 self._failures.pop(key, None)

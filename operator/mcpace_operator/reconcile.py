@@ -160,7 +160,7 @@ class Reconciler:
             self._secrets[key] = wanted
 
     async def _hasten(self, key: Key, mark: str) -> None:
-        """Write on the pods that their configuration changed: their kubelets look at once, not in a minute."""
+        """Write on the pods that their configuration changed: kubelets then look at once."""
         selector = f"{SERVER_LABEL}={key.name}"
         try:
             async for pod in self._cluster.items("Pod", namespace=key.namespace, selector=selector):

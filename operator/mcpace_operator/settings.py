@@ -32,8 +32,8 @@ class OperatorSettings:
         key = secret("MCPACE_MASTER_KEY")
         if key is None:
             raise ConfigError(
-                "MCPACE_MASTER_KEY (or MCPACE_MASTER_KEY_FILE) is missing: a random text of 32 characters or"
-                " more, from which each server's passwords are derived; the chart makes one"
+                "MCPACE_MASTER_KEY (or MCPACE_MASTER_KEY_FILE) is missing: a random text of 32 characters"
+                " or more, from which each server's passwords are derived; the chart makes one"
             )
         return cls(
             sidecar_image=os.environ.get("MCPACE_SIDECAR_IMAGE", f"mcpace/sidecar:{__version__}"),

@@ -116,8 +116,10 @@ def status(
     trouble: tuple[str, str] | None,
     now: datetime,
 ) -> dict[str, Any]:
-    """The status of a server. `deployment`: its generation and status, empty if there is none yet;
-    `trouble`: the reason and words of what stopped the last reconcile.
+    """The status of a server.
+
+    `deployment` is its generation and status, empty if there is none yet; `trouble` the reason
+    and the words of what stopped the last reconcile.
     """
     server, spec = context.server, context.spec
     wanted = spec.replicas

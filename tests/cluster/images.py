@@ -48,7 +48,7 @@ def _say(words: str) -> None:
 
 def _buildah(*arguments: str | Path, quiet: bool = True) -> None:
     storage = cache() / "containers"
-    command = ["buildah", f"--root={storage}", f"--runroot={storage}/run", "--storage-driver=vfs"]
+    command = ["buildah", f"--root={storage}", f"--runroot={storage}/run", "--storage-driver=overlay"]
     done = subprocess.run(
         [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -122,9 +122,8 @@ def _built(image: str) -> Path:
         # This machine's certificates, so that pip reaches the package index from within.
         "-v", f"{CERTIFICATES}:{CERTIFICATES}:ro",
     ]  # fmt: skip
-    for variable in ("PIP_INDEX_URL", "UV_INDEX_URL", "PIP_CERT", "SSL_CERT_FILE"):
-        if os.environ.get(variable):
-            arguments.append(f"--env={variable}={os.environ[variable]}")
+    variables = ("PIP_INDEX_URL", "UV_INDEX_URL", "PIP_CERT", "SSL_CERT_FILE")
+    arguments += [f"--env={name}={os.environ[name]}" for name in variables if os.environ.get(name)]
     if target:
         arguments += ["--target", target]
     _buildah(*arguments, ROOT)

@@ -105,9 +105,9 @@ class Node:
         began = time.monotonic()
         try:
             self._make_namespaces()
-            plane = self._start()
+            self._start()
             self._import(archives)
-            self._wait_for_node(plane)
+            self._wait_for_node()
         except BaseException:
             _say(self.tails())
             self.down()
@@ -133,7 +133,7 @@ class Node:
         ):
             for root, _, _ in sorted(os.walk(f"{hierarchy}/kubepods"), reverse=True):
                 with contextlib.suppress(OSError):
-                    os.rmdir(root)
+                    Path(root).rmdir()
 
     def tails(self) -> str:
         """The ends of all logs."""
@@ -175,7 +175,7 @@ class Node:
         ):
             self.inside(*command.split())
 
-    def _start(self) -> ControlPlane:
+    def _start(self) -> None:
         ports = Ports(api=6443, etcd=2379, etcd_peer=2380, controllers=10257)
         plane = ControlPlane(self.folder, address=ADDRESS, ports=ports, prefix=self.enter())
         self._start_containerd(plane)
@@ -199,7 +199,6 @@ class Node:
         corefile = self.folder / "Corefile"
         corefile.write_text(COREFILE.format(kubeconfig=plane.kubeconfig))
         plane.run("coredns", "-conf", str(corefile))
-        return plane
 
     def _start_containerd(self, plane: ControlPlane) -> None:
         config = self.folder / "containerd.toml"
@@ -257,7 +256,7 @@ class Node:
         for archive in archives:
             self.inside("ctr", "-a", socket, "-n", "k8s.io", "images", "import", archive)
 
-    def _wait_for_node(self, plane: ControlPlane) -> None:
+    def _wait_for_node(self) -> None:
         def ready() -> bool:
             done = self._kubectl("get", "node", NODE, "-o", "json")
             if done.returncode:

@@ -1,0 +1,54 @@
+"""Runs in a pod: calls MCP servers with the official client, and prints what came of it as JSON.
+
+python - '{"urls": [...], "calls": 30, "tool": ..., "arguments": {...}, "key": ..., "seconds": ...}'
+"""
+
+import asyncio
+import json
+import sys
+import time
+
+import httpx2
+from mcp import Client, MCPError
+from mcp.client.streamable_http import streamable_http_client
+
+
+async def call(client, ask):
+    began = time.time()
+    try:
+        result = await client.call_tool(ask["tool"], ask.get("arguments", {}))
+        outcome = {"ok": not result.is_error, "result": result.structured_content}
+    except MCPError as error:
+        outcome = {"ok": False, "code": error.error.code, "data": error.error.data, "words": str(error)}
+    except Exception as error:
+        outcome = {"ok": False, "code": 0, "words": repr(error)}
+    return outcome | {"at": began, "ms": round((time.time() - began) * 1000, 1)}
+
+
+async def converse(url, ask, outcomes, number):
+    headers = {"X-API-Key": ask["key"]} if ask.get("key") else {}
+    async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
+        transport = streamable_http_client(url, http_client=http)
+        async with Client(transport, mode=ask.get("mode", "auto")) as client:
+            end = time.time() + ask.get("seconds", 0)
+            while number > 0 or time.time() < end:
+                number -= 1
+                outcomes.append(await call(client, ask))
+                if ask.get("seconds"):
+                    await asyncio.sleep(0.02)
+
+
+async def main():
+    ask = json.loads(sys.argv[1])
+    urls, outcomes = ask["urls"], []
+    share = [ask.get("calls", 0) // len(urls)] * len(urls)
+    await asyncio.gather(
+        *(
+            converse(url, ask, outcomes, n)
+            for url, n in zip(urls * ask.get("clients", 1), share * ask.get("clients", 1))
+        )
+    )
+    print(json.dumps(outcomes))
+
+
+asyncio.run(main())
