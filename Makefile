@@ -16,6 +16,7 @@ check: .venv/installed  ## style, types, import contracts, generated files
 	@$(RUN) mypy
 	@$(RUN) lint-imports --no-logo
 	@$(RUN) python -m mcpace_operator.crd --check
+	@$(RUN) python -m mcpace_cli.reference --check
 
 bench: .venv/installed  ## the sidecar beside nginx, in one run
 	@$(RUN) python -m tests.cluster.requirements bench

@@ -16,7 +16,8 @@ from rich.logging import RichHandler
 
 from mcpace_operator.models import read_manifest
 from mcpace_sidecar.config import SidecarConfig, parse
-from mcpace_sidecar.entrypoint import address, secret
+from mcpace_sidecar.entrypoint import address
+from mcpace_sidecar.environment import secret
 from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.sidecar import Options, Sidecar
 from mcpace_sidecar.upstream import Address

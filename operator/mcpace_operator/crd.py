@@ -93,7 +93,7 @@ def definition() -> dict[str, Any]:
     }
 
 
-def structural(schema: dict[str, Any]) -> dict[str, Any]:
+def structural(schema: dict[str, Any], dropped: tuple[str, ...] = _DROPPED) -> dict[str, Any]:
     """A JSON Schema as Kubernetes wants it: references in place, optional values without null."""
     definitions = schema.get("$defs", {})
 
@@ -115,7 +115,7 @@ def structural(schema: dict[str, Any]) -> dict[str, Any]:
             if key == "properties"
             else resolve(value)
             for key, value in node.items()
-            if key not in _DROPPED and key != "$defs"
+            if key not in dropped and key != "$defs"
         }
         if resolved.get("type") == "string" and "enum" not in resolved:
             resolved.setdefault("maxLength", 4096)

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, field
 
 from mcpace_sidecar import __version__
-from mcpace_sidecar.entrypoint import secret
+from mcpace_sidecar.environment import secret
 from mcpace_sidecar.errors import ConfigError
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
 import signal
 from pathlib import Path
 
 import uvloop
 
 from mcpace_sidecar.config import load
+from mcpace_sidecar.environment import secret
 from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.sidecar import Options, Sidecar
 from mcpace_sidecar.upstream import Address
@@ -68,17 +68,3 @@ def upstream_address(url: str) -> Address:
     if scheme != "http" or "/" in rest:
         raise ConfigError(f"{url!r} is no upstream; write for example http://127.0.0.1:8000")
     return address(rest if ":" in rest else rest + ":80")
-
-
-def secret(variable: str) -> str | None:
-    """A secret from the environment, or from the file that `VARIABLE_FILE` names."""
-    value = os.environ.get(variable)
-    if value:
-        return value
-    path = os.environ.get(variable + "_FILE")
-    if not path:
-        return None
-    try:
-        return Path(path).read_text(encoding="utf-8").strip() or None
-    except OSError as error:
-        raise ConfigError(f"{variable}_FILE: {path}: {error.strerror}") from error

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from tests.conftest import DEADLINE, ROOT, free_port
 
+from mcpace_sidecar.environment import secret
+
 MCPACE = [sys.executable, "-m", "mcpace_cli"]
 TOUR = yaml.safe_load((ROOT / "examples/tour.yaml").read_text())
 
@@ -130,8 +132,6 @@ def test_the_operator_without_its_key_says_what_is_missing():
 
 
 def test_secrets_come_from_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from mcpace_sidecar.entrypoint import secret  # noqa: PLC0415 - one function of the entrypoint
-
     (tmp_path / "url").write_text("redis://u:p@h:1/0\n")
     monkeypatch.setenv("MCPACE_LIMITS_URL_FILE", str(tmp_path / "url"))
     assert secret("MCPACE_LIMITS_URL") == "redis://u:p@h:1/0"
