@@ -8,7 +8,6 @@ without a terminal it ends, with exit code 0 only if all three went so.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import time
@@ -26,9 +25,8 @@ out = Console(highlight=False, soft_wrap=True)
 
 async def main() -> int:
     """Run the tour; return the exit code."""
-    manifest = os.environ.get("MCPACE_TOUR_MANIFEST") or str(HERE / "tour.yaml")
     server = [sys.executable, str(HERE / "weather/server.py")]
-    command = [sys.executable, "-m", "mcpace_cli", "run", manifest, *sys.argv[1:], "--", *server]
+    command = [sys.executable, "-m", "mcpace_cli", "run", str(HERE / "tour.yaml"), "--", *server]
     out.print("Starting an example MCP server behind the sidecar ...")
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, start_new_session=True
@@ -102,8 +100,7 @@ def describe(answer: Any) -> str:
 
 async def read_metrics() -> str:
     """What the admin port tells Prometheus."""
-    port = next((a.rpartition(":")[2] for a in sys.argv if a.startswith("--admin-listen=")), "18090")
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+    reader, writer = await asyncio.open_connection("127.0.0.1", 18090)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     text = (await reader.read(-1)).decode()
     writer.close()

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from tests.cluster.binaries import program
 
+ROOT = Path(__file__).parents[2]
 KINDS = "deployments,services,configmaps,serviceaccounts"
 
 
@@ -25,7 +26,12 @@ class Kubectl:
     def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run kubectl, whatever comes of it."""
         return subprocess.run(
-            [*self._command, *arguments], input=stdin, env=self._environment, capture_output=True, text=True
+            [*self._command, *arguments],
+            input=stdin,
+            env=self._environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
         )
 
     def ok(self, *arguments: str, stdin: str | None = None) -> str:

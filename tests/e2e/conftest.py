@@ -47,6 +47,13 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
         time.sleep(0.2)
 
 
+def readme(beginning: str) -> list[str]:
+    """The arguments of the README's command that begins so."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(beginning + " ")]
+    return line.split()[1:]
+
+
 class Cluster(Kubectl):
     """A cluster with mcpace in it."""
 
@@ -54,8 +61,8 @@ class Cluster(Kubectl):
 
     def helm(self, *arguments: str) -> str:
         done = subprocess.run(
-            [str(program("helm")), *arguments, "-n", SYSTEM],
-            env=self._environment, capture_output=True, text=True,
+            [str(program("helm")), *arguments],
+            env=self._environment, cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stderr}\n{self.explain()}"
         return done.stdout
@@ -110,8 +117,7 @@ class Cluster(Kubectl):
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     kubeconfig = os.environ.get("MCPACE_E2E_KUBECONFIG") or str(Node().kubeconfig)
     cluster = Cluster(Path(kubeconfig), tmp_path_factory.mktemp("kubectl"))
-    cluster.helm("upgrade", "--install", "mcpace", str(ROOT / "charts/mcpace"), "--create-namespace",
-                 *cluster.values(), "--wait", "--timeout=120s")  # fmt: skip
+    cluster.helm(*readme("helm"), *cluster.values(), "--wait", "--timeout=120s")
     cluster.ok("apply", "-f", "-", stdin=CLIENT)
     cluster.ok("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
     yield cluster
@@ -121,6 +127,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def weather(cluster: Cluster) -> str:
     """The README's server, with two replicas."""
-    cluster.ok("apply", "-f", str(ROOT / "examples/weather/manifest.yaml"))
+    cluster.ok(*readme("kubectl apply"))
     cluster.ready("weather")
     return "http://weather.default.svc/mcp"

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from tests.cluster.kubectl import manifest
-from tests.e2e.conftest import ROOT, SYSTEM, Cluster, until
+from tests.e2e.conftest import ROOT, SYSTEM, Cluster, readme, until
 from tests.wrong import WRONG
 
 IMAGE = "mcpace/example-weather:0.1.0"
@@ -33,7 +33,7 @@ def test_the_manifest_becomes_a_server_that_an_official_client_calls(cluster: Cl
     status = cluster.get("mcpserver/weather")["status"]
     assert status["serverInfo"]["name"] == "weather"
     assert status["tools"] == ["forecast", "get-weather", "report-storm"]
-    assert cluster.ok("get", "mcps").split("\n")[1].split()[:3] == ["weather", "True", "2/2"]
+    assert cluster.ok(*readme("kubectl get")).split("\n")[1].split()[:3] == ["weather", "True", "2/2"]
 
 
 def test_thirty_calls_over_both_pods_meet_one_limit_of_ten(cluster: Cluster):
@@ -238,7 +238,7 @@ def test_an_upgrade_of_the_chart_restarts_no_server(cluster: Cluster, weather: s
     before = {p["metadata"]["uid"] for p in cluster.pods("weather")}
     master = cluster.get("secret/mcpace", SYSTEM)["data"]["masterKey"]
     chart = str(ROOT / "charts/mcpace")
-    cluster.helm("upgrade", "mcpace", chart, *cluster.values(), "--set=operator.resources.requests.cpu=60m",
+    cluster.helm("upgrade", "mcpace", "-n", SYSTEM, chart, *cluster.values(), "--set=operator.resources.requests.cpu=60m",
                  "--wait", "--timeout=120s")  # fmt: skip
     assert cluster.get("secret/mcpace", SYSTEM)["data"]["masterKey"] == master
     cluster.ready("weather")
@@ -251,7 +251,7 @@ def test_deleting_the_server_and_the_release_leaves_nothing_but_the_kept_crd(
     cluster.ok("delete", "mcpserver", "weather")
     for what in ("deployment/weather", "service/weather", "configmap/weather", "secret/weather-mcpace"):
         until(lambda what=what: cluster.get(what) is None, f"{what} to go")
-    cluster.helm("uninstall", "mcpace", "--wait", "--timeout=60s")
+    cluster.helm("uninstall", "mcpace", "-n", SYSTEM, "--wait", "--timeout=60s")
     kinds = "all,secrets,configmaps,serviceaccounts,persistentvolumeclaims"
 
     def gone() -> bool:

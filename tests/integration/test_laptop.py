@@ -1,6 +1,7 @@
 """The laptop: `mcpace run`, the tour of `make run`, and what a person is told when something is wrong."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,9 @@ MCPACE = [sys.executable, "-m", "mcpace_cli"]
 TOUR = yaml.safe_load((ROOT / "examples/tour.yaml").read_text())
 
 
+README_COMMAND = (ROOT / "README.md").read_text().splitlines()
+
+
 def mcpace(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*MCPACE, *map(str, arguments)], capture_output=True, text=True, timeout=DEADLINE)
 
@@ -28,41 +32,31 @@ def manifest(folder: Path, **spec: object) -> tuple[Path, list[str]]:
     return path, [f"--listen=127.0.0.1:{free_port()}", f"--admin-listen=127.0.0.1:{free_port()}"]
 
 
-def test_the_tour_shows_an_answer_a_hit_and_a_refusal_and_ends_without_a_terminal(tmp_path: Path):
-    path, options = manifest(tmp_path)
+def test_make_run_shows_an_answer_a_hit_and_a_refusal_and_ends_without_a_terminal():
     done = subprocess.run(
-        [sys.executable, ROOT / "examples/tour.py", *options],
-        env=os.environ | {"MCPACE_TOUR_MANIFEST": str(path)},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        ["make", "run"], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "12 degrees, cloudy" in done.stdout
     assert "from the cache" in done.stdout
     assert "refused by the tier's limit: retry in" in done.stdout
 
 
-def test_run_starts_the_server_prints_the_url_and_ends_both_in_order(tmp_path: Path):
-    path, options = manifest(tmp_path)
-    command = [
-        *MCPACE,
-        "run",
-        str(path),
-        *options,
-        "--",
-        sys.executable,
-        str(ROOT / "examples/weather/server.py"),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def test_the_readmes_command_serves_its_manifest_and_ends_both_in_order():
+    (command,) = [li for li in README_COMMAND if li.startswith("mcpace run ")]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    with subprocess.Popen(
+        shlex.split(command), cwd=ROOT, env=os.environ | {"PATH": path},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
         url = process.stdout.readline().strip()
-        assert url == f"http://{options[0].partition('=')[2]}/mcp", url or process.stderr.read()
-        admin = options[1].partition("=")[2]
-        assert urllib.request.urlopen(f"http://{admin}/readyz", timeout=DEADLINE).status == 200
+        assert url == "http://127.0.0.1:18080/mcp", url or process.stderr.read()
+        assert urllib.request.urlopen("http://127.0.0.1:18090/readyz", timeout=DEADLINE).status == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(DEADLINE) == 0
         assert "Traceback" not in process.stderr.read()
-    port = yaml.safe_load(path.read_text())["spec"]["port"]
     with pytest.raises(OSError):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/mcp", timeout=2)
+        urllib.request.urlopen("http://127.0.0.1:8000/mcp", timeout=2)
 
 
 def test_a_server_that_ends_by_itself_ends_run_with_its_words(tmp_path: Path):

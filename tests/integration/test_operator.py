@@ -257,6 +257,27 @@ async def test_redis_users_are_apart_and_made_again_after_a_loss(
     )
 
 
+async def test_a_redis_that_lets_us_make_no_users_is_shared(
+    api: Kubectl, tmp_path: Path, redis_server: RedisServer
+):
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "given", "on", ">pw", "~*", "+@all", "-acl", "-info")
+    url = redis_server.url.replace("//", "//given:pw@")
+    operator = Operator(api, tmp_path / "operator.log", MCPACE_LIMITS_URL=url, MCPACE_CACHE_URL=url)
+    operator.start()
+    try:
+        api.apply("shared", **SPEC)
+        secret = await until(lambda: api.get("secret/shared-mcpace"), "the secret")
+        assert base64.b64decode(secret["data"]["limits-url"]).decode() == url
+        await until(
+            lambda: api.conditions("shared").get("LimitsEnforced") == ("True", "RedisAnswers"), "the store"
+        )
+        api.ok("delete", "mcpserver", "shared")
+        await until(lambda: api.get("deployment/shared") is None, "the server to go")
+    finally:
+        operator.stop()
+
+
 async def test_an_object_of_somebody_elses_is_not_touched(api: Kubectl, operator: Operator):
     api.ok("create", "configmap", "taken", "--from-literal=config.yaml=theirs")
     version = api.get("configmap/taken")["metadata"]["resourceVersion"]

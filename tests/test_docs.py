@@ -1,0 +1,53 @@
+"""Every command in the README and the documentation is run by a test; the manifest shown is the one applied."""
+
+import re
+
+import pytest
+import yaml
+from tests.conftest import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+RUN_BY = {
+    "make run": ("tests/integration/test_laptop.py", '["make", "run"]'),
+    "make test": (".ci/run", "make test"),
+    "helm install mcpace charts/mcpace -n mcpace-system --create-namespace": (
+        "tests/e2e/conftest.py",
+        'readme("helm")',
+    ),
+    "kubectl apply -f examples/weather/manifest.yaml": ("tests/e2e/conftest.py", 'readme("kubectl apply")'),
+    "kubectl get mcps": ("tests/e2e/test_cluster.py", 'readme("kubectl get")'),
+    "mcpace run examples/weather/manifest.yaml -- python examples/weather/server.py": (
+        "tests/integration/test_laptop.py",
+        "README_COMMAND",
+    ),
+    "python -m tests.cluster up": ("tests/cluster/__main__.py", "node.up()"),  # each is a part of `e2e`
+    "python -m tests.cluster shell": ("tests/cluster/__main__.py", "return run(node, rest)"),
+    "python -m tests.cluster down": ("tests/cluster/__main__.py", "node.down()"),
+}
+"""Command -> the file that runs it, and where in it. A new command in a page needs its test, and its line here."""
+
+
+def commands():
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.splitlines():
+                yield page.name, line.partition("  #")[0].strip()
+
+
+@pytest.mark.parametrize(("page", "command"), list(commands()))
+def test_every_command_shown_is_run_by_a_test(page, command):
+    assert command in RUN_BY, f"{page} shows a command that no test runs: {command}"
+    file, place = RUN_BY[command]
+    assert place in (ROOT / file).read_text()
+
+
+def test_the_readmes_manifest_is_the_examples():
+    (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "examples/weather/manifest.yaml").read_text())
+
+
+def test_every_link_between_pages_leads_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
