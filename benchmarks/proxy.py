@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import shutil
 import statistics
 import subprocess
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="windows of each contender")
     parser.add_argument("--seconds", type=int, default=3, help="length of a window")
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--svg", type=Path, help="write a picture of the results")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -68,13 +70,39 @@ def main() -> None:
             rates["hit"].append(load(DATA, "cached", options, sidecar))
             resident.append(rss(sidecar))
     yardstick = statistics.median(rates["nginx"])
-    print(f"nginx pass-through     {yardstick:9.0f} calls/s    1.00")
-    for name, words in (("pass", "sidecar pass-through"), ("hit", "sidecar cache hit")):
+    results = [("nginx, pass-through", yardstick, 1.0)]
+    for name, words in (("pass", "mcpace, pass-through"), ("hit", "mcpace, cache hit")):
         rate = statistics.median(rates[name])
         ratio = statistics.median(m / n for m, n in zip(rates[name], rates["nginx"], strict=True))
+        results.append((words, rate, ratio))
+    for words, rate, ratio in results:
         print(f"{words:22} {rate:9.0f} calls/s    {ratio:.2f}")
-    print(f"sidecar resident memory {max(resident):8.1f} MB")
-    print(f"sidecar ready after     {ready:8.2f} s")
+    print(f"resident memory of the sidecar {max(resident):7.1f} MB")
+    print(f"listening after                {ready:7.2f} s")
+    print(f"CPython {platform.python_version()} ({sys.base_prefix})")
+    if options.svg:
+        options.svg.write_text(picture(results))
+
+
+def picture(results: list[tuple[str, float, float]]) -> str:
+    """The results as bars."""
+    longest = max(rate for _, rate, _ in results)
+    rows = []
+    for number, (words, rate, ratio) in enumerate(results):
+        y, width = 34 + 36 * number, 380 * rate / longest
+        colour = "#8a8f98" if number == 0 else "#2f6fde"
+        rows.append(
+            f'<text x="170" y="{y + 17}" text-anchor="end">{words}</text>'
+            f'<rect x="180" y="{y}" width="{width:.0f}" height="24" rx="3" fill="{colour}"/>'
+            f'<text x="{188 + width:.0f}" y="{y + 17}">{rate / 1000:.0f}k/s ({ratio:.2f})</text>'
+        )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="700" height="150"'
+        ' font-family="sans-serif" font-size="13">'
+        '<rect width="700" height="150" fill="white"/>'
+        '<text x="10" y="20" font-weight="bold">'
+        "tools/call of 200 bytes, 1 KiB answers, one core each</text>" + "".join(rows) + "</svg>\n"
+    )
 
 
 @contextmanager

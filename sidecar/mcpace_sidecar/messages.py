@@ -98,11 +98,16 @@ def classify(body: bytes) -> Message:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _why(body, error) from None
     # An honest call holds each judged name once; only more than that needs a closer look.
-    names = body.count(b'"method"') + body.count(b'"params"') + body.count(b'"name"')
-    suspicious = names + body.count(b'"uri"') > 3 or b"\\u" in body
-    if suspicious and not (_plain(body) and (name is None or _plain(params))):
+    doubtful = (
+        b"\\u" in body
+        or body.count(b'"name"') > 1
+        or body.count(b'"params"') > 1
+        or body.count(b'"method"') > 1
+        or (name == "uri" and body.count(b'"uri"') > 1)
+    )
+    if doubtful and not (_plain(body) and (name is None or _plain(params))):
         refuse_duplicates(body)
-    if raw_id and _ID.fullmatch(raw_id) is None:
+    if raw_id and not raw_id.isdigit() and _ID.fullmatch(raw_id) is None:
         raise MessageError(INVALID_REQUEST, "The id must be a string or an integer.")
     if envelope.jsonrpc != "2.0":
         raise MessageError(INVALID_REQUEST, 'jsonrpc must be "2.0".', raw_id or b"null")

@@ -146,9 +146,11 @@ class Proxy:
         if notes is None or notes.settings is not self.settings:
             notes = head.notes = Notes(self, head)
         exchange = Exchange(self, connection, head, notes, body)
-        self.in_flight.add(exchange)
         exchange.route()
-        return None if exchange.ended else exchange
+        if exchange.ended:
+            return None
+        self.in_flight.add(exchange)
+        return exchange
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
         """Count what is no HTTP, and say so."""

@@ -211,6 +211,7 @@ class Sidecar:
             for connection in [*self._connections, *self._admin_connections]:
                 connection.sweep(now)
             self.proxy.pool.sweep(now)
+            self.stats.turn()
             if now - last_minute > 60:
                 last_minute = now
                 self._local_limits.sweep()

@@ -10,6 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
+from math import log
 from typing import Any, Final
 
 from mcpace_sidecar.events import CallEnded
@@ -19,13 +20,14 @@ WINDOW: Final = 300.0
 SLICES: Final = 10
 GROWTH: Final = 1.05
 _SLICE: Final = WINDOW / SLICES
-_LOG: Final = math.log(GROWTH)
 _FASTEST: Final = 1e-6
+_PER_LOG: Final = 1 / math.log(GROWTH)
+_ZERO: Final = -math.log(_FASTEST) * _PER_LOG
 
 
 def bucket(seconds: float) -> int:
     """The number of the bucket a duration falls into; 0 holds a microsecond."""
-    return int(math.log(max(seconds, _FASTEST) / _FASTEST) / _LOG)
+    return int(log(seconds) * _PER_LOG + _ZERO) if seconds > _FASTEST else 0
 
 
 def middle(number: int) -> float:
@@ -60,23 +62,27 @@ class Stats:
         self._slices: dict[int, dict[str, _Tool]] = {}
         self._number = -1
         self._current: dict[str, _Tool] = {}
+        self.turn()
 
-    def on_call(self, call: CallEnded) -> None:
-        """Take an ended call."""
+    def turn(self) -> None:
+        """Begin a new slice when its time has come; called about twice a second."""
         number = int(self._clock() / _SLICE)
         if number != self._number:
             self._number = number
             self._current = self._slices[number] = {}
             for old in [n for n in self._slices if n <= number - SLICES]:
                 del self._slices[old]
+
+    def on_call(self, call: CallEnded) -> None:
+        """Take an ended call."""
         tool = self._current.get(call.tool)
         if tool is None:
             tool = self._current[call.tool] = _Tool()
-        status, use = call.status, call.cache
+        status = call.status
         tool.statuses[status] += 1
         if status == "success" or status == "error":  # noqa: PLR1714 - twice as fast as a tuple here
             tool.durations[bucket(call.seconds)] += 1
-            if use == "memory" or use == "redis":  # noqa: PLR1714 - the same
+            if call.cache and call.cache != "miss":
                 tool.hits += 1
 
     def summary(self) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def test_what_is_older_than_five_minutes_is_gone() -> None:
     stats = Stats(clock)
     stats.on_call(CallEnded("old", "success", 1.0))
     clock.now = 200
+    stats.turn()
     stats.on_call(CallEnded("new", "error", 1.0))
     assert set(stats.summary()) == {"old", "new"}
     clock.now = 330

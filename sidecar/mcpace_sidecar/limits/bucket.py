@@ -48,29 +48,33 @@ ALLOWED: Final = Verdict(allowed=True)
 class Level:
     """What is left in a bucket or quota, at a time in seconds since the epoch."""
 
-    __slots__ = ("at", "capacity", "left")
+    __slots__ = ("at", "capacity", "left", "midnight")
 
     def __init__(self, capacity: int, at: float) -> None:
         self.capacity = capacity
         self.left = float(capacity)
         self.at = at
+        self.midnight = at - at % DAY + DAY
 
     def advance(self, charge: Charge, now: float) -> None:
         """Refill up to `now`, under the charge's capacity, which may have changed.
 
-        A bucket keeps its tokens, a quota what was used of it. A clock that goes back refills nothing.
+        A bucket keeps its tokens, a quota what was used of it. A clock that goes back refills
+        nothing.
         """
+        capacity = charge.capacity
         if charge.kind == "day":
-            if charge.capacity != self.capacity:
-                self.left += charge.capacity - self.capacity
-            if now // DAY > self.at // DAY:
-                self.left = charge.capacity
+            if capacity != self.capacity:
+                self.left += capacity - self.capacity
+            if now >= self.midnight:
+                self.left = capacity
+                self.midnight = now - now % DAY + DAY
         else:
             left = self.left
             if now > self.at:
-                left += (now - self.at) * charge.capacity / MINUTE
-            self.left = min(charge.capacity, left)
-        self.capacity = charge.capacity
+                left += (now - self.at) * capacity / MINUTE
+            self.left = min(capacity, left)
+        self.capacity = capacity
         self.at = max(self.at, now)
 
     def wait(self, charge: Charge) -> float:

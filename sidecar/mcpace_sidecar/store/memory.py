@@ -21,12 +21,13 @@ class MemoryLimits:
     def take(self, charges: Sequence[Charge]) -> Verdict:
         """Take all charges or none."""
         now = self._clock()
+        known = self._levels
         levels = []
         fits = True
         for charge in charges:
-            level = self._levels.get(charge.key)
+            level = known.get(charge.key)
             if level is None:
-                level = self._levels[charge.key] = Level(charge.capacity, now)
+                level = known[charge.key] = Level(charge.capacity, now)
             else:
                 level.advance(charge, now)
             levels.append(level)
@@ -34,8 +35,8 @@ class MemoryLimits:
                 fits = False
         if not fits:
             return refusal(levels, charges)
-        for level, charge in zip(levels, charges, strict=True):
-            level.left -= charge.amount
+        for index, charge in enumerate(charges):
+            levels[index].left -= charge.amount
         return ALLOWED
 
     def sweep(self) -> None:

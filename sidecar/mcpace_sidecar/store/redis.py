@@ -56,8 +56,6 @@ class Link:
             socket_connect_timeout=ANSWER_TIMEOUT,
             retry=Retry(NoBackoff(), 0),
             max_connections=64,
-            lib_name=None,  # CLIENT SETINFO is beyond what the server's Redis user may do
-            lib_version=None,
         )
         self._probe: asyncio.Task[None] | None = None
 
