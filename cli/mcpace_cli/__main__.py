@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from mcpace_sidecar import __version__
-from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.errors import McpaceError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -84,7 +84,7 @@ def main() -> None:
     """Run a command; what a person must mend is one message and exit code 2, not a traceback."""
     try:
         mcpace()
-    except ConfigError as error:
+    except McpaceError as error:
         click.echo(f"mcpace: {error}", err=True)
         sys.exit(2)
 

@@ -94,7 +94,10 @@ async def _start(command: tuple[str, ...], upstream: Address) -> asyncio.subproc
     environment = os.environ | {"HOST": upstream.host, "PORT": str(upstream.port)}
     try:
         # A session of its own: Ctrl-C reaches us, and we end the server after its last answer.
-        return await asyncio.create_subprocess_exec(*command, env=environment, start_new_session=True)
+        # Its output goes to standard error: standard output holds the URL and nothing else.
+        return await asyncio.create_subprocess_exec(
+            *command, env=environment, stdout=sys.stderr.fileno(), start_new_session=True
+        )
     except OSError as error:
         raise ConfigError(f"Cannot start {command[0]!r}: {error.strerror}") from error
 

