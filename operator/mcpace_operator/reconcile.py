@@ -119,10 +119,16 @@ class Reconciler:
     async def _apply(self, context: Context) -> tuple[str, str] | None:
         key = context.server.key
         live = self._observed.children[key]
-        left = {child_id: owned for (k, child_id), owned in self._left(key)}
+        left = {
+            child_id: self._observed.left[key, child_id]
+            for child_id in live
+            if (key, child_id) in self._observed.left
+        }
         for step in decide(children(context), live, left, context.server.uid):
             if step.child_id.kind == "Secret":
-                await self._apply_secret(key, step)
+                conflict = await self._apply_secret(key, step)
+                if conflict is not None:
+                    return conflict
             elif step.foreign:
                 words = f"{step.child_id} exists and is not this server's: rename one of the two."
                 return "ChildConflict", words
@@ -134,10 +140,6 @@ class Reconciler:
                 if conflict is not None:
                     return conflict
         return None
-
-    def _left(self, key: Key) -> list[tuple[tuple[Key, ChildId], str]]:
-        ids = [(key, child_id) for child_id in self._observed.children[key]]
-        return [(at, self._observed.left[at]) for at in ids if at in self._observed.left]
 
     async def _apply_child(self, key: Key, step: Step) -> tuple[str, str] | None:
         try:
@@ -152,12 +154,23 @@ class Reconciler:
             await self._hasten(key, fingerprint(step.desired))
         return None
 
-    async def _apply_secret(self, key: Key, step: Step) -> None:
+    async def _apply_secret(self, key: Key, step: Step) -> tuple[str, str] | None:
         # Secrets are never read: what we wrote last is remembered, and written once after a start.
+        # Unforced, because what is there, if anything, might be somebody else's.
         wanted = fingerprint(step.desired)
-        if self._secrets.get(key) != wanted:
-            await self._cluster.apply(stamped(step.desired), force=True)
-            self._secrets[key] = wanted
+        if self._secrets.get(key) == wanted:
+            return None
+        try:
+            await self._cluster.apply(stamped(step.desired), force=False)
+        except ApiError as error:
+            if error.status == 409:
+                return (
+                    "ChildConflict",
+                    f"{step.child_id} holds what is not this server's: delete it. {error}",
+                )
+            raise
+        self._secrets[key] = wanted
+        return None
 
     async def _hasten(self, key: Key, mark: str) -> None:
         """Write on the pods that their configuration changed: kubelets then look at once."""

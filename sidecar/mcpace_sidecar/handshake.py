@@ -20,7 +20,7 @@ from mcpace_sidecar import __version__
 from mcpace_sidecar.catalog import Catalog, ServerInfo
 from mcpace_sidecar.errors import McpaceError, UpstreamError
 from mcpace_sidecar.http.head import ResponseHead
-from mcpace_sidecar.upstream import Fetch, Pool
+from mcpace_sidecar.upstream import MAX_WHOLE, Pool
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +159,54 @@ class Handshake:
         head = f"{verb} {self._path()} HTTP/1.1\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
         return await Fetch().from_pool(self._pool, head.encode("latin-1") + body, TIMEOUT)
+
+
+class Fetch:
+    """A request of the sidecar's own, to be awaited: the whole answer, bounded."""
+
+    def __init__(self, limit: int = 4 * MAX_WHOLE) -> None:
+        self._done: asyncio.Future[tuple[ResponseHead, bytes]] = asyncio.get_running_loop().create_future()
+        self._limit = limit
+        self._head: ResponseHead | None = None
+        self._pieces: list[bytes] = []
+
+    async def from_pool(self, pool: Pool, request: bytes, seconds: float) -> tuple[ResponseHead, bytes]:
+        """Send `request` and return its answer; UpstreamError."""
+        ticket = pool.request(request, self, seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._done
+        except TimeoutError:
+            raise UpstreamError("timeout", f"The server did not answer within {seconds:g} s.") from None
+        finally:
+            if not self._done.done() or self._done.cancelled():
+                ticket.cancel()
+
+    def on_answer(self, head: ResponseHead, body: bytes) -> None:
+        """The whole answer."""
+        if not self._done.done():
+            self._done.set_result((head, body))
+
+    def on_head(self, head: ResponseHead) -> None:
+        """The head of a streamed answer."""
+        self._head = head
+
+    def on_piece(self, piece: bytes) -> None:
+        """The next bytes."""
+        self._pieces.append(piece)
+        self._limit -= len(piece)
+        if self._limit < 0:
+            self.on_failure(UpstreamError("size", "The server's answer is too large."))
+
+    def on_end(self) -> None:
+        """The end."""
+        assert self._head is not None
+        self.on_answer(self._head, b"".join(self._pieces))
+
+    def on_failure(self, error: UpstreamError) -> None:
+        """No answer."""
+        if not self._done.done():
+            self._done.set_exception(error)
 
 
 def _messages(head: ResponseHead, body: bytes) -> list[bytes]:

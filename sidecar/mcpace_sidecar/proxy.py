@@ -27,10 +27,11 @@ from mcpace_sidecar.errors import ProtocolError, UpstreamError
 from mcpace_sidecar.events import CacheUse, CallEnded, Status
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.http.server import ClientConnection, status_line
-from mcpace_sidecar.identity import API_KEY, AUTHORIZATION, Caller, Client
+from mcpace_sidecar.identity import Client
 from mcpace_sidecar.limits.bucket import Verdict
 from mcpace_sidecar.messages import Message, MessageError
 from mcpace_sidecar.metrics import Metrics
+from mcpace_sidecar.notes import Notes
 from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.stats import Stats
 from mcpace_sidecar.store import LimitStore, ResultStore
@@ -42,73 +43,9 @@ The sidecar's other codes are HTTP's, times a hundred, too."""
 
 _JSON: Final = b"Content-Type: application/json\r\n"
 _OK_JSON: Final = status_line(200) + _JSON
-_LOOPBACK: Final = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
-_METHODS: Final = frozenset({b"POST", b"GET", b"DELETE", b"OPTIONS"})
 _ENDLESS: Final = frozenset({"subscriptions/listen"})
 
 T = TypeVar("T")
-
-
-class Notes:
-    """What the proxy learned from one request head, under one settings: kept with the head."""
-
-    __slots__ = (
-        "caller",
-        "credentials",
-        "is_json",
-        "onward",
-        "refusal",
-        "route",
-        "session",
-        "settings",
-        "version",
-    )
-
-    def __init__(self, proxy: Proxy, head: RequestHead) -> None:
-        settings = proxy.settings
-        self.settings = settings
-        self.route: str = _route(settings, head)
-        self.refusal: tuple[int, str, str] | None = None
-        if self.route == "unknown":
-            self.refusal = (
-                404,
-                "path",
-                "Not found. The MCP endpoint is " + settings.config.path + ".",
-            )
-        elif head.method not in _METHODS and self.route == "mcp":
-            self.refusal = (405, "method", "The MCP endpoint takes POST, GET, DELETE and OPTIONS.")
-        elif head.method in (b"HEAD", b"TRACE"):
-            self.refusal = (405, "method", f"{head.method.decode()} is not passed on.")
-        elif not proxy.trusts_origin(head):
-            self.refusal = (403, "origin", "This Host or Origin may not call.")
-        content_type = (head.get(b"content-type") or b"").partition(b";")[0].strip().lower()
-        self.is_json: bool = content_type == b"application/json"
-        self.version: bytes = head.get(b"mcp-protocol-version") or b""
-        self.session: bytes = head.get(b"mcp-session-id") or b""
-        authorization = head.get(AUTHORIZATION)
-        self.caller: Caller | None = settings.identities.by_credential(head.get(API_KEY), authorization)
-        hidden = None
-        if self.caller is not None and not settings.forward_credential:
-            hidden = self.caller.key_header
-        self.onward: bytes = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (
-            head.method,
-            head.target,
-            str(proxy.pool.address).encode(),
-            b"".join(line for name, line in head.onward if name != hidden),
-        )
-        names = (AUTHORIZATION, b"cookie", *(settings.cache.vary_on if settings.cache else ()))
-        self.credentials: tuple[bytes, ...] = tuple(
-            b"%b:%b" % (name, b",".join(values)) for name in names if (values := head.values(name))
-        )
-
-
-def _route(settings: Settings, head: RequestHead) -> str:
-    """`mcp` is judged; `open` is forwarded unjudged; `passed` needs only an identity."""
-    if head.path == settings.path:
-        return "open" if head.method == b"OPTIONS" else "mcp"
-    if head.path.startswith(b"/.well-known/") and b".." not in head.path and b"%" not in head.path:
-        return "open"
-    return "passed" if head.path in settings.pass_paths else "unknown"
 
 
 class Proxy:
@@ -144,7 +81,7 @@ class Proxy:
         """Answer a request, or return the exchange that will."""
         notes = head.notes
         if notes is None or notes.settings is not self.settings:
-            notes = head.notes = Notes(self, head)
+            notes = head.notes = Notes(self.settings, self.pool.address, head, loopback=self.loopback)
         exchange = Exchange(self, connection, head, notes, body)
         exchange.route()
         if exchange.ended:
@@ -156,19 +93,6 @@ class Proxy:
         """Count what is no HTTP, and say so."""
         self.metrics.count("mcpace_bad_requests", error.reason)
         return _JSON, messages.error_body(b"null", messages.INVALID_REQUEST, str(error))
-
-    def trusts_origin(self, head: RequestHead) -> bool:
-        """Whether the Host and Origin may call: a guard against DNS rebinding and foreign pages."""
-        origin = head.get(b"origin")
-        if self.loopback:
-            host = (head.get(b"host") or b"").lower()
-            if host.rpartition(b":")[0] not in _LOOPBACK and host not in _LOOPBACK:
-                return False
-            if origin is not None:
-                origin_host = origin.lower().partition(b"://")[2]
-                if origin_host.rpartition(b":")[0] in _LOOPBACK or origin_host in _LOOPBACK:
-                    return True
-        return origin is None or origin.lower() in self.settings.allowed_origins
 
 
 class Exchange:

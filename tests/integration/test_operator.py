@@ -292,6 +292,17 @@ async def test_an_object_of_somebody_elses_is_not_touched(api: Kubectl, operator
     await until(lambda: api.get("deployment/taken"), "the server to be made after all")
 
 
+async def test_a_secret_of_somebody_elses_is_not_touched(api: Kubectl, operator: Operator):
+    api.ok("create", "secret", "generic", "guarded-mcpace", "--from-literal=admin-token=theirs")
+    version = api.get("secret/guarded-mcpace")["metadata"]["resourceVersion"]
+    api.apply("guarded", **SPEC)
+    await until(
+        lambda: api.conditions("guarded").get("Ready") == ("False", "ChildConflict"), "the conflict"
+    )
+    assert api.get("secret/guarded-mcpace")["metadata"]["resourceVersion"] == version
+    api.ok("delete", "secret", "guarded-mcpace")
+
+
 async def test_the_log_holds_no_secret(api: Kubectl, operator: Operator):
     api.apply("weather", **SPEC)
     secret = await until(lambda: api.get("secret/weather-mcpace"), "the secret")

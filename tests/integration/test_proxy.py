@@ -143,6 +143,17 @@ async def test_a_compressed_stream_passes_and_counts_as_answered(scripted: Scrip
     assert (await sidecar.metrics())['mcp_tool_calls_total{status="success",tool="other"}'] == 1
 
 
+async def test_a_large_answer_passes_whole_with_its_length(scripted: Scripted, start: Start):
+    sidecar = await start(scripted.port, {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}})
+    result = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%b"}]}}' % (b"x" * 3_000_000)
+    scripted.answer = lambda _: json_answer(result)
+    for _ in range(2):
+        status, headers, body = await sidecar.call("t")
+        assert (status, int(headers["content-length"])) == (200, len(result))
+        assert len(body["result"]["content"][0]["text"]) == 3_000_000
+    assert len(scripted.calls) == 2, "what is streamed is not kept"
+
+
 async def test_an_answer_in_an_event_stream_is_cached_too(scripted: Scripted, start: Start) -> None:
     sidecar = await start(
         scripted.port, {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
