@@ -144,8 +144,12 @@ async def test_a_compressed_stream_passes_and_counts_as_answered(scripted: Scrip
 
 
 async def test_a_large_answer_passes_whole_with_its_length(scripted: Scripted, start: Start):
-    sidecar = await start(scripted.port, {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}})
-    result = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%b"}]}}' % (b"x" * 3_000_000)
+    sidecar = await start(
+        scripted.port, {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
+    )
+    result = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%b"}]}}' % (
+        b"x" * 3_000_000
+    )
     scripted.answer = lambda _: json_answer(result)
     for _ in range(2):
         status, headers, body = await sidecar.call("t")
