@@ -167,6 +167,14 @@ def test_a_server_of_the_same_name_elsewhere_shares_nothing(cluster: Cluster, we
     assert samples['mcpace_cache_requests_total{result="miss",tool="get-weather"}'] == 1, (
         "the other's result"
     )
+    tiers = [{"name": "free", "requestsPerMinute": 10}, {"name": "pro", "requestsPerMinute": 60}]
+    cluster.apply("weather", "elsewhere", **spec | {"rateLimits": {"tiers": tiers}})
+    until(
+        lambda: cluster.metrics(pod).get('mcpace_config_reloads_total{result="ok"}', 0) >= 1,
+        "the limit of ten",
+    )
+    here = cluster.ask(urls=[url], calls=20, tool="forecast", arguments=OSLO)
+    assert 9 <= len(answered(here)) <= 12, "a bucket of its own, of ten, one of which was used"
     password = base64.b64decode(
         cluster.get("secret/weather-mcpace", "elsewhere")["data"]["cache-url"]
     ).decode()

@@ -131,7 +131,7 @@ def test_a_tool_has_its_price_and_its_own_bucket() -> None:
     )
     anna = Client("addr:1.2.3.4")
     assert [(c.kind, c.amount) for c in plan.charges(anna, "dear")] == [("minute", 5), ("day", 5)]
-    assert [c.key for c in plan.charges(anna, "rare")][-1] == "tool:rare"
+    assert [c.key for c in plan.charges(anna, "rare")][-1] == "tool:all:rare"
     assert plan.charges(anna, "unheard-of") is plan.charges(anna, "also-unheard-of")
 
 

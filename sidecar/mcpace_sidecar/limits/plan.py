@@ -48,6 +48,7 @@ class LimitPlan:
         if tier.requests_per_day is not None:
             plan.append(Charge(f"day:{whose}", "day", tier.requests_per_day, cost))
         if rule is not None and rule.requests_per_minute is not None:
-            key = f"tool:{rule.name}:{client.name}" if rule.per == "client" else f"tool:{rule.name}"
+            shared = rule.per == "server"
+            key = f"tool:all:{rule.name}" if shared else f"tool:each:{rule.name}:{client.name}"
             plan.append(Charge(key, "tool", rule.requests_per_minute))
         return tuple(plan)

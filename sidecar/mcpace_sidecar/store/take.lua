@@ -4,7 +4,7 @@
 local t = redis.call('TIME')
 local seconds, now = tonumber(t[1]), tonumber(t[1]) * 1000000 + tonumber(t[2])
 local midnight = (math.floor(seconds / 86400) + 1) * 86400
-local levels, wait, index = {}, 0, 0
+local levels, ats, wait, index = {}, {}, 0, 0
 for i, key in ipairs(KEYS) do
   local capacity, amount = tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
   local missing = 0
@@ -13,8 +13,9 @@ for i, key in ipairs(KEYS) do
     if levels[i] + amount > capacity then missing = midnight * 1000000 - now end
   else
     local level = redis.call('HMGET', key, 'tokens', 'at')
-    levels[i] = capacity
+    levels[i], ats[i] = capacity, now
     if level[1] then
+      ats[i] = math.max(now, tonumber(level[2])) -- no time refills twice, even if the clock goes back
       local refill = math.max(0, now - tonumber(level[2])) * capacity / 60000000
       levels[i] = math.min(capacity, tonumber(level[1]) + refill)
     end
@@ -29,7 +30,7 @@ for i, key in ipairs(KEYS) do
     redis.call('INCRBY', key, amount)
     redis.call('EXPIREAT', key, midnight)
   else
-    redis.call('HSET', key, 'tokens', string.format('%.17g', levels[i] - amount), 'at', string.format('%.0f', now))
+    redis.call('HSET', key, 'tokens', string.format('%.17g', levels[i] - amount), 'at', string.format('%.0f', ats[i]))
     redis.call('PEXPIRE', key, 60000)
   end
 end
