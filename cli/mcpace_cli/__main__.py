@@ -23,7 +23,10 @@ def mcpace() -> None:
     "--config", type=click.Path(path_type=Path, dir_okay=False), required=True,
     help="The manifest's subtree for the sidecar, YAML or JSON; reloaded when it changes.",
 )  # fmt: skip
-@click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:18080", show_default=True)
+@click.option(
+    "--listen", metavar="HOST:PORT", default="127.0.0.1:18080", show_default=True,
+    help="Where calls arrive; *:PORT is every address.",
+)  # fmt: skip
 @click.option("--admin-listen", metavar="HOST:PORT", default="127.0.0.1:18090", show_default=True)
 @click.option(
     "--upstream",

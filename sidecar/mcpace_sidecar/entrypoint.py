@@ -55,7 +55,7 @@ async def serve(options: Options) -> None:
 
 
 def address(text: str) -> Address:
-    """Read `HOST:PORT`; ConfigError says what to write."""
+    """Read `HOST:PORT`, where `*` is every address; ConfigError says what to write."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         raise ConfigError(f"{text!r} is no HOST:PORT; write for example 127.0.0.1:18080")

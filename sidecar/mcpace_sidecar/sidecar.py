@@ -186,7 +186,9 @@ class Sidecar:
             return connection
 
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(accept, address.host, address.port, backlog=1024)
+        # Every address of every family the host has: a cluster may be IPv4, IPv6 or both.
+        host = None if address.host == "*" else address.host
+        server = await loop.create_server(accept, host, address.port, backlog=1024)
         self._servers.append(server)
         port = server.sockets[0].getsockname()[1]
         self.listening.append(Address(address.host, port))

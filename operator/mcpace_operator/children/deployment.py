@@ -89,8 +89,8 @@ def _sidecar(context: Context) -> dict[str, Any]:
         "args": [
             "sidecar",
             f"--config={CONFIG}/{FILE}",
-            f"--listen=0.0.0.0:{spec.sidecar.port}",
-            f"--admin-listen=0.0.0.0:{spec.sidecar.admin_port}",
+            f"--listen=*:{spec.sidecar.port}",
+            f"--admin-listen=*:{spec.sidecar.admin_port}",
             f"--upstream=http://127.0.0.1:{spec.port}",
             f"--name={context.server.key}",
             f"--keys={KEYS}",

@@ -219,11 +219,6 @@ class ClientConnection(asyncio.Protocol):
 
     # -- the application's side
 
-    @property
-    def gone(self) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self._transport is None
-
     def answer(self, head: bytes, body: bytes) -> None:
         """Write a whole answer: status line and header lines, then the body."""
         if self._transport is None:
