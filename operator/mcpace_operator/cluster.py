@@ -76,10 +76,12 @@ class Cluster:
         )
 
     async def items(
-        self, kind: str, *, namespace: str | None = None, selector: str = ""
+        self, kind: str, *, namespace: str | None = None, selector: str = "", name: str = ""
     ) -> AsyncIterator[dict[str, Any]]:
-        """Every object of a kind, page by page."""
+        """Every object of a kind, or the one of that name, page by page."""
         query = {"limit": str(_PAGE)}
+        if name:
+            query["fieldSelector"] = f"metadata.name={name}"
         if selector:
             query["labelSelector"] = selector
         while True:

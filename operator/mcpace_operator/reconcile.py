@@ -11,7 +11,7 @@ from typing import Any
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import SERVER_LABEL, Context, Credentials
 from mcpace_operator.cluster import ApiError, Cluster
-from mcpace_operator.drift import Child, ChildId, covers, fingerprint, in_sync, stamped
+from mcpace_operator.drift import Child, ChildId, covers, fingerprint, in_sync, remember, stamped
 from mcpace_operator.models import API_VERSION, KIND, parse_spec
 from mcpace_operator.observed import Observed
 from mcpace_operator.redis import Stores
@@ -130,8 +130,7 @@ class Reconciler:
                 if conflict is not None:
                     return conflict
             elif step.foreign:
-                words = f"{step.child_id} exists and is not this server's: rename one of the two."
-                return "ChildConflict", words
+                return "ChildConflict", _conflict(step)
             elif not step.apply:
                 if live[step.child_id].body is not None:
                     self._observed.satisfied(key, step.child_id)
@@ -142,17 +141,28 @@ class Reconciler:
         return None
 
     async def _apply_child(self, key: Key, step: Step) -> tuple[str, str] | None:
+        if not step.ours and await self._is_foreign(key, step):
+            return "ChildConflict", _conflict(step)
         try:
             body = await self._cluster.apply(stamped(step.desired), force=step.ours)
         except ApiError as error:
             if error.status == 409 and not step.ours:
-                return "ChildConflict", f"{step.child_id} exists already and is not this server's: {error}"
+                return "ChildConflict", f"{_conflict(step)} {error}"
             raise
         log.info("%s: applied %s", key, step.child_id)
         self._observed.applied(key, body, step.child_id.kind)
         if step.child_id.kind == "ConfigMap" and step.ours:
             await self._hasten(key, fingerprint(step.desired))
         return None
+
+    async def _is_foreign(self, key: Key, step: Step) -> bool:
+        """Whether an object of the child's name exists that is not ours.
+
+        One without our labels is not watched, and an apply that meets no conflict would merge into it.
+        """
+        uid = step.desired["metadata"]["ownerReferences"][0]["uid"]
+        items = self._cluster.items(step.child_id.kind, namespace=key.namespace, name=step.child_id.name)
+        return any([remember(body).owner_uid != uid async for body in items])
 
     async def _apply_secret(self, key: Key, step: Step) -> tuple[str, str] | None:
         # Secrets are never read: what we wrote last is remembered, and written once after a start.
@@ -212,6 +222,10 @@ class Reconciler:
         server = self._users.pop(key, None)
         if server is not None:
             await self._stores.drop(server)
+
+
+def _conflict(step: Step) -> str:
+    return f"{step.child_id} exists and is not this server's: rename one of the two."
 
 
 def _names(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -279,7 +279,7 @@ async def test_a_redis_that_lets_us_make_no_users_is_shared(
 
 
 async def test_an_object_of_somebody_elses_is_not_touched(api: Kubectl, operator: Operator):
-    api.ok("create", "configmap", "taken", "--from-literal=config.yaml=theirs")
+    api.ok("create", "configmap", "taken", "--from-literal=unrelated=theirs")  # no field of it is ours
     version = api.get("configmap/taken")["metadata"]["resourceVersion"]
     api.apply("taken", **SPEC)
     await until(
