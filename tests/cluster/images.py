@@ -23,11 +23,11 @@ PACKAGES: Final = "python3,python3-venv,ca-certificates,redis-server"
 BASE: Final = "localhost/mcpace/base:1"
 CERTIFICATES: Final = "/etc/ssl/certs"
 
-SIDECAR: Final = f"docker.io/mcpace/sidecar:{VERSION}"
-OPERATOR: Final = f"docker.io/mcpace/operator:{VERSION}"
-WEATHER: Final = f"docker.io/mcpace/example-weather:{VERSION}"
-REDIS: Final = "docker.io/mcpace/test-redis:7"
-PAUSE: Final = "docker.io/mcpace/test-pause:1"
+SIDECAR: Final = f"mcpace/sidecar:{VERSION}"
+OPERATOR: Final = f"mcpace/operator:{VERSION}"
+WEATHER: Final = f"mcpace/example-weather:{VERSION}"
+REDIS: Final = "mcpace/test-redis:7"
+PAUSE: Final = "mcpace/test-pause:1"
 
 # Image -> (Dockerfile, target, what it is made from).
 BUILT: Final[dict[str, tuple[str, str | None, tuple[str, ...]]]] = {
