@@ -49,7 +49,7 @@ def sidecar(**options: Any) -> None:
     Secrets come from the environment, or from files: MCPACE_LIMITS_URL and MCPACE_CACHE_URL
     (Redis; memory without them), MCPACE_ADMIN_TOKEN (guards /stats), each also as NAME_FILE.
     """
-    from mcpace_sidecar.entrypoint import run as serve  # noqa: PLC0415
+    from mcpace_sidecar.entrypoint import run as serve  # noqa: PLC0415 - because only this command uses it
 
     serve(**options)
 
@@ -57,7 +57,7 @@ def sidecar(**options: Any) -> None:
 @mcpace.command()
 def operator() -> None:
     """Run the control plane: watch McpServers and keep their children as they should be."""
-    from mcpace_operator.__main__ import run as operate  # noqa: PLC0415
+    from mcpace_operator.__main__ import run as operate  # noqa: PLC0415 - because only this command uses it
 
     operate()
 
@@ -77,8 +77,8 @@ def run(**options: Any) -> None:
 
     COMMAND, after `--`, starts the server, with PORT and HOST in its environment. Without it,
     the server is expected to listen on 127.0.0.1 at the manifest's port already.
-    """  # noqa: D205 - click prints this as it stands
-    from mcpace_cli.laptop import run as run_here  # noqa: PLC0415
+    """  # noqa: D205 - because click prints this as it stands
+    from mcpace_cli.laptop import run as run_here  # noqa: PLC0415 - because only this command uses it
 
     run_here(**options)
 

@@ -163,6 +163,6 @@ async def _resync(cluster: Cluster, observed: Observed, queue: Queue) -> None:
             queue.mark(key)
     for key, child_id in children:
         if (child_id.kind, key.namespace, child_id.name) not in found:
-            observed.children[key].pop(child_id, None)
+            observed.lose(key, child_id)
     for key in observed.servers:
         queue.mark(key)

@@ -42,8 +42,7 @@ class Observed:
         if deleted:
             if known is None:
                 return None
-            del self.children[key][child_id]
-            self.left.pop((key, child_id), None)
+            self.lose(key, child_id)
             return key
         child = remember(body)
         if known is not None and child.version <= known.version:
@@ -68,6 +67,11 @@ class Observed:
         child = self.children[key][child_id]
         self.left[key, child_id] = child.owned
         child.body = None
+
+    def lose(self, key: Key, child_id: ChildId) -> None:
+        """A child is gone."""
+        self.children[key].pop(child_id, None)
+        self.left.pop((key, child_id), None)
 
     def forget(self, key: Key) -> None:
         """The server is gone; the garbage collector takes its children."""

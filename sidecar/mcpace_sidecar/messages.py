@@ -188,9 +188,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """The result object as it was written, where it may be kept; empty otherwise."""
 
 
-UNREADABLE: Final = Outcome(ok=False, result=b"")
+_FAILED: Final = Outcome(ok=False, result=b"")
 _FINE: Final = Outcome(ok=True, result=b"")
-_FAILED: Final = UNREADABLE
 
 
 def succeeded(body: bytes) -> bool:
@@ -207,7 +206,7 @@ def read_answer(body: bytes) -> Outcome:
         raw = bytes(answer.result)
         result = _result.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return UNREADABLE
+        return _FAILED
     if result.is_error:
         return _FAILED
     return Outcome(ok=True, result=raw) if result.result_type == "complete" else _FINE
@@ -229,7 +228,7 @@ def read_events(stream: bytes) -> Outcome:
         try:
             answer = _answer.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return UNREADABLE
+            return _FAILED
         if answer.method is None:
             outcome = read_answer(data)
         elif answer.id:

@@ -9,7 +9,7 @@ import ipaddress
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,8 +46,7 @@ class Options:
     """What the command line and the environment say; the configuration says the rest.
 
     `watched` are the files whose change makes `load` worth calling again. The URLs and the
-    token are secrets: they come from the environment or from files, and `repr` hides nothing,
-    so nothing prints this.
+    token are secrets from the environment or from files; `repr` leaves them out.
     """
 
     load: Load
@@ -57,9 +56,9 @@ class Options:
     upstream: Address
     name: str = "default/server"
     keys: Path | None = None
-    limits_url: str | None = None
-    cache_url: str | None = None
-    admin_token: str | None = None
+    limits_url: str | None = field(default=None, repr=False)
+    cache_url: str | None = field(default=None, repr=False)
+    admin_token: str | None = field(default=None, repr=False)
 
 
 class Sidecar:
@@ -73,8 +72,7 @@ class Sidecar:
         config, ignored = options.load()
         settings = Settings(config, ignored, options.keys)
         _warn(settings)
-        self._limits_link: Link | None = None
-        self._cache_link: Link | None = None
+        self._links: list[Link] = []
         self.memory = MemoryResults(settings.cache_bytes)
         self.stats = Stats()
         self.metrics = Metrics(self._gauges)
@@ -107,25 +105,25 @@ class Sidecar:
         prefix = f"mcpace:{{{options.name}}}:"
         if options.limits_url is None and options.cache_url is None:
             return
-        from mcpace_sidecar.store.redis import Link, RedisLimits, RedisResults  # noqa: PLC0415
+        # Imported here because a sidecar without Redis should not hold its client in memory.
+        from mcpace_sidecar.store.redis import Link, RedisLimits, RedisResults  # noqa: PLC0415 - so
 
         if options.limits_url is not None:
-            self._limits_link = Link("limits", options.limits_url, prefix)
-            self._redis_limits = RedisLimits(
-                self._limits_link, lambda: self.proxy.settings.when_redis_is_down
-            )
+            link = Link("limits", options.limits_url, prefix)
+            self._redis_limits = RedisLimits(link, lambda: self.proxy.settings.when_redis_is_down)
             self.proxy.limits = self._redis_limits
+            self._links.append(link)
         if options.cache_url is not None:
-            self._cache_link = Link("cache", options.cache_url, prefix)
-            self.proxy.results = RedisResults(self._cache_link, self.memory)
+            link = Link("cache", options.cache_url, prefix)
+            self.proxy.results = RedisResults(link, self.memory)
+            self._links.append(link)
 
     async def start(self) -> None:
         """Listen on both ports, then begin to look after everything; OSError if a port is taken."""
         options = self._options
         await self._listen(self._admin, options.admin_listen)
-        for link in (self._limits_link, self._cache_link):
-            if link is not None:
-                await link.connect()
+        for link in self._links:
+            await link.connect()
         await self._listen(self.proxy, options.listen)
         self._look_after(self.handshake.keep())
         self._look_after(self._sweep())
@@ -171,9 +169,8 @@ class Sidecar:
         for connection in [*self._connections, *self._admin_connections]:
             connection.close_if_idle()
         await self.proxy.pool.close()
-        for link in (self._limits_link, self._cache_link):
-            if link is not None:
-                await link.close()
+        for link in self._links:
+            await link.close()
         log.info("Ended")
 
     async def _listen(self, app: Application, address: Address) -> None:
@@ -236,7 +233,7 @@ class Sidecar:
             settings = Settings(config, ignored, self._options.keys)
         except ConfigError as error:
             self.metrics.count("mcpace_config_reloads", "error")
-            log.error("The new configuration is refused, the old one stays:\n%s", error)  # noqa: TRY400
+            log.error("The new configuration is refused, the old one stays:\n%s", error)  # noqa: TRY400 - because the words are for a person
             return
         self.proxy.adopt(settings)
         self.memory.resize(settings.cache_bytes)
@@ -252,10 +249,9 @@ class Sidecar:
         yield "mcpace_server_ready", {}, float(self.handshake.ready)
         yield "mcpace_config_unknown_fields", {}, len(self.proxy.settings.ignored)
         yield "mcpace_missing_secrets", {}, len(self.proxy.settings.missing_secrets)
-        for link in (self._limits_link, self._cache_link):
-            if link is not None:
-                yield "mcpace_redis_up", {"store": link.name}, float(link.up)
-                yield "mcpace_redis_failures", {"store": link.name}, link.failures
+        for link in self._links:
+            yield "mcpace_redis_up", {"store": link.name}, float(link.up)
+            yield "mcpace_redis_failures", {"store": link.name}, link.failures
         if self._redis_limits is not None:
             yield "mcpace_limit_replicas", {}, self._redis_limits.replicas
             for mode, count in self._redis_limits.decided_without.items():
@@ -263,8 +259,8 @@ class Sidecar:
 
 
 def _warn(settings: Settings) -> None:
-    for field in settings.ignored:
-        log.warning("The configuration's field %s is unknown to this version and ignored", field)
+    for path in settings.ignored:
+        log.warning("The configuration's field %s is unknown to this version and ignored", path)
     for secret in settings.missing_secrets:
         log.warning("The Secret %s with API keys is not there: its clients are unknown", secret)
 

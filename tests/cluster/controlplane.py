@@ -39,6 +39,15 @@ class Ports:
     controllers: int = field(default_factory=free_port)
 
 
+def tails(folder: Path) -> str:
+    """The ends of all logs in a folder."""
+    parts = []
+    for path in sorted(folder.glob("*.log")):
+        lines = path.read_text(errors="replace").splitlines()[-15:]
+        parts.append("\n".join([f"--- {path.name}", *lines]))
+    return "\n".join(parts)
+
+
 class Authority:
     """The cluster's certificate authority and the files made from it."""
 
@@ -203,7 +212,7 @@ class ControlPlane:
         while time.monotonic() < deadline:
             for process in self.processes:
                 if process.poll() is not None:
-                    raise RuntimeError(f"{process.args[0]} ended:\n{self.tails()}")
+                    raise RuntimeError(f"{process.args[0]} ended:\n{tails(self.folder)}")
             connection = http.client.HTTPSConnection(
                 self.address, self.ports.api, context=context, timeout=2
             )
@@ -212,15 +221,7 @@ class ControlPlane:
                 if connection.getresponse().status == 200:
                     return
             time.sleep(0.1)
-        raise RuntimeError(f"The API server is not ready after {DEADLINE:g} s:\n{self.tails()}")
-
-    def tails(self) -> str:
-        """The ends of all logs."""
-        parts = []
-        for path in sorted(self.folder.glob("*.log")):
-            lines = path.read_text(errors="replace").splitlines()[-15:]
-            parts.append("\n".join([f"--- {path.name}", *lines]))
-        return "\n".join(parts)
+        raise RuntimeError(f"The API server is not ready after {DEADLINE:g} s:\n{tails(self.folder)}")
 
     def stop(self) -> None:
         """End everything, the last started first; there is nothing to save."""

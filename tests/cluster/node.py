@@ -20,8 +20,8 @@ from typing import Any, Final
 
 import yaml
 from tests.cluster import images
-from tests.cluster.binaries import program
-from tests.cluster.controlplane import POD_CIDR, ControlPlane, Ports
+from tests.cluster.binaries import PROGRAMS, program
+from tests.cluster.controlplane import POD_CIDR, ControlPlane, Ports, tails
 
 FOLDER: Final = Path("/run/mcpace-cluster")  # short: socket paths end at 107 bytes
 ADDRESS: Final = "172.30.0.1"
@@ -92,13 +92,7 @@ class Node:
             _say("The test cluster is up already")
             return
         archives = images.archives()
-        for name in (
-            "kube-apiserver",
-            "kube-controller-manager",
-            "kube-scheduler",
-            "kubelet",
-            "kube-proxy",
-        ):
+        for name in PROGRAMS:
             program(name)
         self.down()
         self.folder.mkdir(mode=0o711, parents=True)
@@ -109,7 +103,7 @@ class Node:
             self._import(archives)
             self._wait_for_node()
         except BaseException:
-            _say(self.tails())
+            _say(tails(self.folder))
             self.down()
             raise
         _say(f"The test cluster is up after {time.monotonic() - began:.1f} s")
@@ -134,14 +128,6 @@ class Node:
             for root, _, _ in sorted(os.walk(f"{hierarchy}/kubepods"), reverse=True):
                 with contextlib.suppress(OSError):
                     Path(root).rmdir()
-
-    def tails(self) -> str:
-        """The ends of all logs."""
-        parts = []
-        for path in sorted(self.folder.glob("*.log")):
-            lines = path.read_text(errors="replace").splitlines()[-12:]
-            parts.append("\n".join([f"--- {path.name}", *lines]))
-        return "\n".join(parts)
 
     def _make_namespaces(self) -> None:
         holder = subprocess.Popen(

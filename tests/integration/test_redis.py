@@ -130,7 +130,7 @@ async def test_without_redis_each_replica_gives_its_share_and_afterwards_at_most
     assert samples['mcpace_redis_up{store="limits"}'] == 0
     redis_server.start()
     for sidecar in sidecars:
-        await until(lambda s=sidecar: s.sidecar._limits_link.up, "Redis to be found again")
+        await until(lambda s=sidecar: s.sidecar._redis_limits.link.up, "Redis to be found again")
     await exactly(sidecars, 40, 20)
     await exactly(sidecars, 10, 0, per_minute=20)
 
@@ -162,7 +162,7 @@ async def test_a_sidecar_starts_without_redis_and_uses_it_once_it_is_there(
     sidecar = await start(echo.port, tier(5), limits_url=redis_server.url)
     await exactly([sidecar], 10, 5)
     redis_server.start()
-    await until(lambda: sidecar.sidecar._limits_link.up, "Redis to be found")
+    await until(lambda: sidecar.sidecar._redis_limits.link.up, "Redis to be found")
     await exactly([sidecar], 10, 5)
 
 
@@ -174,7 +174,7 @@ async def test_a_hung_redis_holds_no_call_up_for_long(
     with redis_server.client() as client:
         client.client_pause(5_000)
     assert "result" in (await sidecar.call("t"))[2]
-    assert not sidecar.sidecar._cache_link.up
+    assert not sidecar.sidecar.proxy.results.link.up
     assert "result" in (await sidecar.call("t"))[2]
 
 
