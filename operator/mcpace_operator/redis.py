@@ -33,9 +33,9 @@ COMMANDS: Final = (
     "-@all",
     *(f"+{name}" for name in (
         "auth", "hello", "ping", "select", "time",
-        "get", "set", "pttl", "eval", "evalsha", "script|load",
-        "hmget", "hset", "incrby", "expire", "expireat", "pexpire",
-        "zadd", "zcard", "zrem", "zremrangebyscore",
+        "get", "mget", "set", "del", "pttl", "eval", "evalsha",
+        "hget", "hmget", "hset", "incrby", "expire", "expireat", "pexpire",
+        "zadd", "zcard", "zrem", "zremrangebyscore", "publish", "subscribe", "unsubscribe",
     )),
 )  # fmt: skip
 """What a sidecar does, as ACL rules."""
@@ -100,7 +100,8 @@ class Store:
         """
         user = username(server)
         if self.up and not self.shared and user not in self.users:
-            rules = ["reset", "on", f">{password}", f"~mcpace:{{{server.key}}}:*", *COMMANDS]
+            prefix = f"mcpace:{{{server.key}}}:"
+            rules = ["reset", "on", f">{password}", f"~{prefix}*", f"&{prefix}*", *COMMANDS]
             try:
                 async with asyncio.timeout(2 * TIMEOUT):
                     await self._client.execute_command("ACL", "SETUSER", user, *rules)

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from mcpace_sidecar import __version__
 from mcpace_sidecar.catalog import Catalog
+from mcpace_sidecar.dataplane import DataPlane
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.handshake import Handshake
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.http.server import ClientConnection, status_line
 from mcpace_sidecar.metrics import Metrics
-from mcpace_sidecar.proxy import Proxy
 from mcpace_sidecar.stats import Stats
 from mcpace_sidecar.store.memory import MemoryResults
 
@@ -34,10 +34,10 @@ class Admin:
     draining = False
 
     def __init__(
-        self, proxy: Proxy, handshake: Handshake, metrics: Metrics, stats: Stats, memory: MemoryResults,
+        self, plane: DataPlane, handshake: Handshake, metrics: Metrics, stats: Stats, memory: MemoryResults,
         token: str | None, *, loopback: bool,
     ) -> None:  # fmt: skip
-        self._proxy = proxy
+        self._plane = plane
         self._handshake = handshake
         self._metrics = metrics
         self._stats = stats
@@ -83,22 +83,22 @@ class Admin:
                 "status": "healthy",
                 "uptime": round(time.monotonic() - self._started, 3),
                 "cache_size": len(self._memory),
-                "tools_registered": len(self._proxy.catalog.tools),
+                "tools_registered": len(self._plane.catalog.tools),
                 "version": __version__,
             },
         )
 
     def _readyz(self) -> tuple[int, bytes, bytes]:
-        if self._proxy.draining:
+        if self._plane.draining:
             return _json(503, {"ready": False, "reason": "The sidecar is ending."})
         if not self._handshake.ready:
             return _json(503, {"ready": False, "reason": self._handshake.problem})
         return _json(200, {"ready": True})
 
     def _read_stats(self) -> tuple[int, bytes, bytes]:
-        catalog: Catalog = self._proxy.catalog
+        catalog: Catalog = self._plane.catalog
         server = catalog.server
-        settings = self._proxy.settings
+        settings = self._plane.settings
         return _json(
             200,
             {

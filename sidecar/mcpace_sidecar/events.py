@@ -1,21 +1,47 @@
-"""The one record of a call; metrics and statistics listen to it."""
+"""The one record of a call; metrics, statistics, the log and traces listen to it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
-import msgspec
+Status = Literal["success", "error", "limited", "shed", "failed", "cancelled"]
+"""error: the tool or JSON-RPC said so; shed: no room for it; failed: no answer of the server's."""
 
-Status = Literal["success", "error", "limited", "failed", "cancelled"]
-"""error: the tool or JSON-RPC said so; failed: the server did not answer as it should."""
-
-CacheUse = Literal["", "memory", "redis", "miss"]
+CacheUse = Literal["", "memory", "redis", "joined", "stale", "miss"]
+"""Where the result came from; joined: from an identical call in flight."""
 
 
-class CallEnded(msgspec.Struct, frozen=True):
+class CallEnded:
     """One tools/call, ended."""
 
-    tool: str
-    status: Status
-    seconds: float
-    cache: CacheUse = ""
+    __slots__ = ("cache", "client", "received", "seconds", "sent", "status", "tier", "tool", "trace")
+
+    def __init__(
+        self,
+        tool: str,
+        status: Status,
+        seconds: float,
+        cache: CacheUse = "",
+        received: int = 0,
+        sent: int = 0,
+        client: str = "",
+        tier: str | None = None,
+        trace: str = "",
+    ) -> None:
+        self.tool = tool
+        self.status: Status = status
+        self.seconds = seconds
+        self.cache: CacheUse = cache
+        self.received = received
+        """Bytes of the request's body."""
+        self.sent = sent
+        """Bytes of the answer's body, before compression."""
+        self.client = client
+        """The caller's name, which is no secret."""
+        self.tier = tier
+        self.trace = trace
+        """The W3C `traceparent` the call came with."""
+
+
+Listener = Callable[[CallEnded], None]

@@ -1,4 +1,4 @@
-"""Who is calling: an API key of ours, or an address.
+"""Who is calling: an API key of ours, a verified token, whom a trusted gateway names, or an address.
 
 Keys come from mounted Secret files only (a folder a Secret, an entry a client) and are
 held as SHA-256 digests. They are looked up by digest and then compared in constant time.
@@ -10,14 +10,19 @@ import hashlib
 import hmac
 import ipaddress
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from mcpace_sidecar.config import Clients
+from mcpace_sidecar.config.clients import Clients
 from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.http.head import RequestHead
+
+if TYPE_CHECKING:
+    from mcpace_sidecar.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +44,14 @@ class Caller(msgspec.Struct, frozen=True):
 
     client: Client | None
     """None: refuse."""
-    key_header: bytes | None = None
-    """The header that held a key of ours."""
+    header: bytes | None = None
+    """The header that held a credential of ours."""
     words: str = ""
     """Why it is refused, for a person."""
+    until: float = math.inf
+    """When this stops to be so, in seconds since the epoch."""
+    status: int = 401
+    """The HTTP status of a refusal."""
 
 
 def read_keys(clients: Clients, folder: Path | None) -> tuple[dict[bytes, Client], tuple[str, ...]]:
@@ -84,35 +93,92 @@ def _entries(folder: Path) -> list[Path]:
 class Identities:
     """Decides who is calling, under one set of keys."""
 
-    def __init__(self, clients: Clients, keys: Mapping[bytes, Client]) -> None:
+    def __init__(
+        self, clients: Clients, keys: Mapping[bytes, Client], tokens: Tokens | None = None
+    ) -> None:
+        self.tokens = tokens
         self._keys = {digest: (digest, client) for digest, client in keys.items()}
         self._anonymous = clients.anonymous == "allow"
         self._addresses: dict[str, Caller] = {}
+        self._networks = [ipaddress.ip_network(network) for network in clients.trusted_proxies]
+        self._trusted: dict[str, bool] = {}
+        headers = clients.trusted_headers
+        self._client_header = headers.client.lower().encode() if headers is not None else None
+        self._tier_header = headers.tier.lower().encode() if headers is not None and headers.tier else None
+        self.trusted_headers: frozenset[bytes] = frozenset(
+            name for name in (self._client_header, self._tier_header) if name is not None
+        )
+        """The headers that only a trusted proxy may send."""
+
+    def trusts(self, peer: str) -> bool:
+        """Whether an address is one of the gateways in front."""
+        if not self._networks:
+            return False
+        known = self._trusted.get(peer)
+        if known is None:
+            if len(self._trusted) >= _REMEMBERED:
+                self._trusted.clear()
+            known = self._trusted[peer] = self._is_trusted(peer)
+        return known
 
     def by_credential(self, api_key: bytes | None, authorization: bytes | None) -> Caller | None:
-        """Who the two headers' values say is calling; None: they say nothing to us."""
+        """Who the two headers' values say is calling; None: they say nothing, or `is_token`."""
         if api_key is not None:
             client = self._by_key(api_key)
             if client is None:
                 return Caller(None, words="The X-API-Key is not known; leave it out or send a valid one.")
             return Caller(client, API_KEY)
-        if authorization is not None and authorization[:7].lower() == b"bearer ":
-            client = self._by_key(authorization[7:].strip())
+        bearer = bearer_of(authorization)
+        if bearer:
+            client = self._by_key(bearer)
             if client is not None:
                 return Caller(client, AUTHORIZATION)
         return None
 
-    def by_address(self, address: str) -> Caller:
-        """Who calls without a credential of ours."""
+    def by_connection(self, head: RequestHead, peer: str) -> Caller:
+        """Who calls without a credential of ours: as a trusted gateway says, or by address."""
+        if self.trusts(peer):
+            name = head.get(self._client_header) if self._client_header is not None else None
+            if name:
+                tier = head.get(self._tier_header) if self._tier_header is not None else None
+                client = Client(
+                    f"header:{name.decode('latin-1')}",
+                    tier.decode("latin-1") if tier else None,
+                    anonymous=False,
+                )
+                return Caller(client)
+            peer = self._forwarded(head, peer)
         if not self._anonymous:
-            words = "An API key is required, as X-API-Key or as Authorization: Bearer."
+            words = "A credential is required: an API key as X-API-Key, or Authorization: Bearer."
             return Caller(None, words=words)
-        caller = self._addresses.get(address)
+        caller = self._addresses.get(peer)
         if caller is None:
             if len(self._addresses) >= _REMEMBERED:
                 self._addresses.clear()
-            caller = self._addresses[address] = Caller(Client(f"addr:{network(address)}"))
+            caller = self._addresses[peer] = Caller(Client(f"addr:{network(peer)}"))
         return caller
+
+    def _forwarded(self, head: RequestHead, peer: str) -> str:
+        """The nearest address that is no gateway of ours; what stands before it anybody may write."""
+        hops = b",".join(head.values(b"x-forwarded-for")).split(b",")
+        for hop in reversed(hops):
+            address = hop.strip().decode("latin-1")
+            if not address:
+                break
+            if address.count(":") == 1:
+                address = address.partition(":")[0]  # IPv4 with a port
+            peer = address.strip("[]")
+            if not self._is_trusted(peer):
+                break
+        return peer
+
+    def _is_trusted(self, peer: str) -> bool:
+        try:
+            address = ipaddress.ip_address(peer.partition("%")[0])
+        except ValueError:
+            return False
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return any((mapped or address) in network for network in self._networks)
 
     def _by_key(self, key: bytes) -> Client | None:
         digest = hashlib.sha256(key).digest()
@@ -120,6 +186,13 @@ class Identities:
         if known is not None and hmac.compare_digest(known[0], digest):
             return known[1]
         return None
+
+
+def bearer_of(authorization: bytes | None) -> bytes:
+    """The token of an Authorization header's value; empty if it holds none."""
+    if authorization is not None and authorization[:7].lower() == b"bearer ":
+        return authorization[7:].strip()
+    return b""
 
 
 def network(address: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from mcpace_sidecar.errors import McpaceError
+from mcpace_sidecar.stream import Events, data_of
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -37,6 +38,10 @@ SAFE: Final = frozenset(
     }
 )
 """The methods that may be sent twice."""
+
+
+MAX_BATCH: Final = 100
+"""Messages of one batch at most."""
 
 
 class MessageError(McpaceError):
@@ -81,6 +86,7 @@ class _Params(msgspec.Struct):
 _envelope: Final = msgspec.json.Decoder(_Envelope)
 _params: Final = msgspec.json.Decoder(_Params)
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _ID: Final = re.compile(rb'-?[0-9]{1,20}|"(?:[^"\\]|\\.){0,1000}"', re.DOTALL)
 
 
@@ -122,14 +128,31 @@ def classify(body: bytes) -> Message:
     return Message(method, raw_id or None, target, params)
 
 
+def is_batch(body: bytes) -> bool:
+    """Whether a body is an array of messages."""
+    return body[:1] == b"[" or (body[:1].isspace() and body.lstrip()[:1] == b"[")
+
+
+def split(body: bytes) -> list[bytes]:
+    """The messages of a batch (MCP 2025-03-26, basic); MessageError."""
+    try:
+        body.decode()
+        parts = [bytes(part) for part in _array.decode(body)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _why(body, error) from None
+    if not 1 <= len(parts) <= MAX_BATCH:
+        raise MessageError(INVALID_REQUEST, f"A batch holds 1 to {MAX_BATCH} messages.")
+    return parts
+
+
 def _why(body: bytes, error: Exception) -> MessageError:
     if isinstance(error, UnicodeDecodeError):
         return MessageError(PARSE_ERROR, "The body is not valid UTF-8.")
     if isinstance(error, RecursionError):
         return MessageError(PARSE_ERROR, "The body is nested too deeply.")
     if isinstance(error, msgspec.ValidationError):
-        if body.lstrip()[:1] == b"[":
-            words = "Batches are not accepted: send one JSON-RPC message per POST."
+        if is_batch(body):
+            words = "Batches are of 2025-03-26 alone: send one JSON-RPC message per POST."
             return MessageError(INVALID_REQUEST, words)
         return MessageError(INVALID_REQUEST, f"The body is no JSON-RPC 2.0 message: {error}")
     return MessageError(PARSE_ERROR, f"The body is not valid JSON: {error}")
@@ -185,16 +208,26 @@ class Outcome(msgspec.Struct, frozen=True):
 
     ok: bool
     result: bytes
-    """The result object as it was written, where it may be kept; empty otherwise."""
+    """The result object as it was written, if it is one; empty otherwise."""
+    complete: bool
+    """Whether it is a whole and good result, which may be kept and cut into pages."""
 
 
-_FAILED: Final = Outcome(ok=False, result=b"")
-_FINE: Final = Outcome(ok=True, result=b"")
+_FAILED: Final = Outcome(ok=False, result=b"", complete=False)
+
+
+def suspect(body: bytes) -> bool:
+    """Whether bytes of an answer look as if it were an error."""
+    return _SUSPECT.search(body) is not None
 
 
 def succeeded(body: bytes) -> bool:
-    """Whether a JSON answer holds a result that is no error; a scan for the common case."""
-    return _SUSPECT.search(body) is None or read_answer(body).ok
+    """Whether an answer holds a result that is no error; a scan for the common case."""
+    if _SUSPECT.search(body) is None:
+        return True
+    if body[:1] == b"{":
+        return read_answer(body).ok
+    return read_events(body).ok
 
 
 def read_answer(body: bytes) -> Outcome:
@@ -208,32 +241,47 @@ def read_answer(body: bytes) -> Outcome:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _FAILED
     if result.is_error:
-        return _FAILED
-    return Outcome(ok=True, result=raw) if result.result_type == "complete" else _FINE
+        return Outcome(ok=False, result=raw, complete=False)
+    return Outcome(ok=True, result=raw, complete=result.result_type == "complete")
+
+
+def kind(data: bytes) -> str:
+    """What an event of a server's holds: a `response`, a `request`, a `notification`, or nothing."""
+    try:
+        answer = _answer.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    if answer.method is None:
+        return "response" if answer.result or answer.error else ""
+    return "request" if answer.id else "notification"
+
+
+def id_of(data: bytes) -> bytes:
+    """The id of a response, as it was written; empty if it has none."""
+    try:
+        return bytes(_answer.decode(data).id)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return b""
 
 
 def read_events(stream: bytes) -> Outcome:
-    """Read the answer at the end of a POST's event stream (WHATWG HTML, section 9.2.6).
+    """Read the answer at the end of a POST's event stream.
 
     A stream that held a request of the server's is no result to keep.
     """
     outcome = _FAILED
     conversed = False
-    for event in re.split(rb"\r\n\r\n|\n\n|\r\r", stream):
-        data = b"\n".join(
-            line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")
-        )
+    for event in Events().feed(stream + b"\n\n"):
+        data = data_of(event)
         if not data:
             continue
-        try:
-            answer = _answer.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return _FAILED
-        if answer.method is None:
+        what = kind(data)
+        if what == "response":
             outcome = read_answer(data)
-        elif answer.id:
-            conversed = True
-    return _FINE if conversed and outcome.ok else outcome
+        conversed = conversed or what == "request"
+    if conversed:
+        return Outcome(ok=outcome.ok, result=outcome.result, complete=False)
+    return outcome
 
 
 def error_body(message_id: bytes, code: int, words: str, data: dict[str, Any] | None = None) -> bytes:

@@ -47,6 +47,9 @@ COUNTERS: Final = {
         "Calls of cached tools, by where the result was.",
         ("tool", "result"),
     ),
+    "mcpace_request_bytes": ("Bytes of tool calls.", ("tool",)),
+    "mcpace_response_bytes": ("Bytes of their answers, before compression.", ("tool",)),
+    "mcpace_shed_calls": ("Calls turned away for want of room: queue, overdue, breaker.", ("reason",)),
     "mcpace_limited_calls": ("Calls refused by a limit.", ("tier", "limit")),
     "mcpace_bad_requests": ("Requests that were no acceptable HTTP or MCP.", ("reason",)),
     "mcpace_upstream_errors": ("Answers that the server did not give.", ("reason",)),
@@ -58,6 +61,9 @@ COUNTERS: Final = {
 GAUGES: Final = {
     "mcp_active_connections": "Client connections open now.",
     "mcpace_calls_in_flight": "Requests being answered now.",
+    "mcp_tool_calls_in_flight": "Tool calls being answered now, by tool.",
+    "mcpace_calls_queued": "Calls that wait for a free slot.",
+    "mcpace_circuit_open": "Circuit breakers that are open, by tool; the server's own has none.",
     "mcpace_cache_bytes": "Memory held by cached results.",
     "mcpace_cache_entries": "Cached results in memory.",
     "mcpace_redis_up": "Whether the store answers: limits, cache.",
@@ -82,6 +88,8 @@ class Metrics:
         self.counts: dict[str, dict[tuple[str, ...], int]] = {name: defaultdict(int) for name in COUNTERS}
         self._calls = self.counts["mcp_tool_calls"]
         self._cache = self.counts["mcpace_cache_requests"]
+        self._received = self.counts["mcpace_request_bytes"]
+        self._sent = self.counts["mcpace_response_bytes"]
         self._durations: dict[str, list[int]] = {}
         self._sums: dict[str, float] = defaultdict(float)
         self._gauges = gauges
@@ -95,6 +103,8 @@ class Metrics:
     def on_call(self, call: CallEnded) -> None:
         """Count an ended call; only answered calls have a duration."""
         self._calls[call.tool, call.status] += 1
+        self._received[call.tool,] += call.received
+        self._sent[call.tool,] += call.sent
         if call.cache:
             self._cache[call.tool, call.cache] += 1
         if call.status in ("success", "error"):

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from typing import Final
 
+from mcpace_sidecar import compression
+from mcpace_sidecar.cache.policy import Private
 from mcpace_sidecar.http.head import RequestHead
-from mcpace_sidecar.identity import API_KEY, AUTHORIZATION, Caller
+from mcpace_sidecar.identity import API_KEY, AUTHORIZATION, Caller, Client, bearer_of
+from mcpace_sidecar.messages import MODERN
 from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.upstream import Address
 
 _LOOPBACK: Final = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
+_MIRRORS: Final = re.compile(
+    rb"^(?:(mcp-name)|mcp-param-[^:\r\n]*):[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE
+)
 _METHODS: Final = frozenset({b"POST", b"GET", b"DELETE", b"OPTIONS"})
 
 
@@ -17,27 +25,34 @@ class Notes:
     """What one request head says under one configuration: kept with the head, so worked out once."""
 
     __slots__ = (
+        "_apart",
+        "_credential",
+        "_private",
         "caller",
-        "credentials",
+        "coding",
         "is_json",
+        "modern",
         "onward",
         "refusal",
         "route",
         "session",
         "settings",
+        "token",
+        "trusted",
         "version",
     )
 
-    def __init__(self, settings: Settings, upstream: Address, head: RequestHead, *, loopback: bool) -> None:
+    def __init__(
+        self, settings: Settings, upstream: Address, head: RequestHead, *, loopback: bool, trusted: bool
+    ) -> None:
+        """`trusted`: a gateway of ours sent it, so it may say who is calling."""
         self.settings = settings
+        self.trusted = trusted
         self.route: str = _route(settings, head)
         self.refusal: tuple[int, str, str] | None = None
         if self.route == "unknown":
-            self.refusal = (
-                404,
-                "path",
-                "Not found. The MCP endpoint is " + settings.config.path + ".",
-            )
+            words = f"Not found. The MCP endpoint is {settings.config.path}."
+            self.refusal = (404, "path", words)
         elif head.method not in _METHODS and self.route == "mcp":
             self.refusal = (405, "method", "The MCP endpoint takes POST, GET, DELETE and OPTIONS.")
         elif head.method in (b"HEAD", b"TRACE"):
@@ -47,22 +62,62 @@ class Notes:
         content_type = (head.get(b"content-type") or b"").partition(b";")[0].strip().lower()
         self.is_json: bool = content_type == b"application/json"
         self.version: bytes = head.get(b"mcp-protocol-version") or b""
-        self.session: bytes = head.get(b"mcp-session-id") or b""
+        self.modern: bool = self.version >= MODERN
+        self.session: bytes = b"" if self.modern else head.get(b"mcp-session-id") or b""
+        self.coding: bytes = compression.choose(head.get(b"accept-encoding"))
+        identities = settings.identities
         authorization = head.get(AUTHORIZATION)
-        self.caller: Caller | None = settings.identities.by_credential(head.get(API_KEY), authorization)
-        hidden = None
-        if self.caller is not None and not settings.forward_credential:
-            hidden = self.caller.key_header
+        self.caller: Caller | None = identities.by_credential(head.get(API_KEY), authorization)
+        """Who is calling, where the head alone tells."""
+        self.token: bytes = b""
+        """A token of our issuer, still to be judged."""
+        if self.caller is None and identities.tokens is not None:
+            bearer = bearer_of(authorization)
+            if bearer and identities.tokens.ours(bearer):
+                self.token = bearer
+        hidden: set[bytes] = set() if trusted else set(identities.trusted_headers)
+        if self.caller is not None and self.caller.header and not settings.forward_credential:
+            hidden.add(self.caller.header)
+        elif self.token and not settings.forward_credential:
+            hidden.add(AUTHORIZATION)
+        if self.route == "mcp":
+            hidden.add(b"accept-encoding")  # answers are read here, and compressed here
         self.onward: bytes = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (
             head.method,
             head.target,
             str(upstream).encode(),
-            b"".join(line for name, line in head.onward if name != hidden),
+            b"".join(line for name, line in head.onward if name not in hidden),
         )
-        names = (AUTHORIZATION, b"cookie", *(settings.cache.vary_on if settings.cache else ()))
-        self.credentials: tuple[bytes, ...] = tuple(
-            b"%b:%b" % (name, b",".join(values)) for name in names if (values := head.values(name))
-        )
+        # Of a token that is verified here, its client stands for it: tokens are renewed, clients stay.
+        names = (b"cookie",) if self.token else (AUTHORIZATION, b"cookie")
+        self._credential = _values(head, names)
+        self._apart = (self.session, *_values(head, settings.keys.vary_on))
+        self._private: tuple[Client, Private | None] | None = None
+
+    def uncompressed(self) -> Notes:
+        """The same, of a message whose answer goes into another's."""
+        notes = copy.copy(self)
+        notes.coding = b""
+        return notes
+
+    def renamed(self, name: bytes) -> Notes:
+        """The same, of a call of another tool (its headers mirror the body since 2026-07-28)."""
+        notes = self.uncompressed()
+        notes.onward = _MIRRORS.sub(lambda m: m[1] + b": " + name + b"\r\n" if m[1] else b"", self.onward)
+        return notes
+
+    def private(self, client: Client) -> Private | None:
+        """What tells this user's results from all others'; None: nothing does."""
+        known = self._private
+        if known is None or known[0] is not client:
+            nobody = client.anonymous and not self._credential and len(self._apart) == 1
+            mark = None if nobody else Private(client.name, self._credential, self._apart)
+            known = self._private = (client, mark)
+        return known[1]
+
+
+def _values(head: RequestHead, names: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    return tuple(b"%b:%b" % (name, b"\0".join(values)) for name in names if (values := head.values(name)))
 
 
 def _route(settings: Settings, head: RequestHead) -> str:

@@ -3,310 +3,346 @@
     request -> route        which path, which method, from where
             -> identify     whose call it is
             -> classify     what it is
-            -> admit        may it, by tier and tool
-            -> look_up      is the result known: memory, then Redis
+            -> admit        may it, by tier and target
+            -> look_up      is the result known: memory, a call in flight, Redis
+            -> enter        is there room: circuit breaker, slots
             -> forward      ask the server
-            -> settle       keep the result, answer, record the call
+            -> take         keep the result, cut it into pages
+            -> record       answer, and say how it went
 
-One request is one `Exchange`. Each stage answers, goes straight on to the next, or
-parks until Redis or the server has spoken. The common call parks only for the server.
+One message is one `Exchange`. Each stage answers, goes straight on to the next, or parks
+until Redis, another call, a slot or the server has spoken. The common call parks only for
+the server.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
-from mcpace_sidecar import messages
+from mcpace_sidecar import compression, fanout, messages, replies, shape
 from mcpace_sidecar.cache import policy
-from mcpace_sidecar.catalog import Catalog
-from mcpace_sidecar.errors import ProtocolError, UpstreamError
+from mcpace_sidecar.cache.entry import Entry
+from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.events import CacheUse, CallEnded, Status
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
-from mcpace_sidecar.http.server import ClientConnection, status_line
-from mcpace_sidecar.identity import Client
+from mcpace_sidecar.http.server import Downstream, status_line
+from mcpace_sidecar.identity import Caller, Client
 from mcpace_sidecar.limits.bucket import Verdict
-from mcpace_sidecar.messages import Message, MessageError
-from mcpace_sidecar.metrics import Metrics
+from mcpace_sidecar.lookup import Lookup
+from mcpace_sidecar.messages import Message, MessageError, Outcome
 from mcpace_sidecar.notes import Notes
 from mcpace_sidecar.settings import Settings
-from mcpace_sidecar.stats import Stats
-from mcpace_sidecar.store import LimitStore, ResultStore
-from mcpace_sidecar.upstream import MAX_WHOLE, Pool, UpstreamConnection, Waiting
+from mcpace_sidecar.streamed import EVENT_STREAM, Streamed
+from mcpace_sidecar.treatment import PARALLEL, Treatment
+from mcpace_sidecar.upstream import Ticket
 
-LIMITED: Final = 42900
-"""The JSON-RPC code of a refused call: outside the ranges that the specifications reserve.
-The sidecar's other codes are HTTP's, times a hundred, too."""
+if TYPE_CHECKING:
+    from mcpace_sidecar.dataplane import DataPlane
 
-_JSON: Final = b"Content-Type: application/json\r\n"
-_OK_JSON: Final = status_line(200) + _JSON
 _ENDLESS: Final = frozenset({"subscriptions/listen"})
-
-T = TypeVar("T")
-
-
-class Proxy:
-    """Everything that exchanges share. `loopback`: only local pages may call."""
-
-    def __init__(
-        self, settings: Settings, pool: Pool, limits: LimitStore, results: ResultStore, metrics: Metrics,
-        stats: Stats, catalog: Catalog, *, loopback: bool,
-    ) -> None:  # fmt: skip
-        self.settings = settings
-        self.pool = pool
-        self.limits = limits
-        self.results = results
-        self.metrics = metrics
-        self.stats = stats
-        self.catalog = catalog
-        self.loopback = loopback
-        self.draining = False
-        self.on_upstream_down: Callable[[], None] = lambda: None
-        self.in_flight: set[Exchange] = set()
-        self.adopt(settings)
-
-    def adopt(self, settings: Settings) -> None:
-        """Use these settings from the next call on."""
-        self.settings = settings
-        self.max_request_bytes = settings.max_request_bytes
-        self.pool.max_connections = settings.max_connections
-        self.pool.idle_timeout = settings.idle_timeout
-        self.pool.connect_timeout = settings.connect_timeout
-        self.catalog.configured = settings.tool_names
-
-    def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Exchange | None:
-        """Answer a request, or return the exchange that will."""
-        notes = head.notes
-        if notes is None or notes.settings is not self.settings:
-            notes = head.notes = Notes(self.settings, self.pool.address, head, loopback=self.loopback)
-        exchange = Exchange(self, connection, head, notes, body)
-        exchange.route()
-        if exchange.ended:
-            return None
-        self.in_flight.add(exchange)
-        return exchange
-
-    def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
-        """Count what is no HTTP, and say so."""
-        self.metrics.count("mcpace_bad_requests", error.reason)
-        return _JSON, messages.error_body(b"null", messages.INVALID_REQUEST, str(error))
+_UNSURVIVABLE: Final = frozenset({None, "initialize", "server/discover"})
+"""What is answered with an HTTP error when the server fails, so that no client takes it for a verdict."""
+_BATCHED: Final = (b"", b"2025-03-26")
 
 
 class Exchange:
-    """One request and its answer."""
+    """One message and its answer."""
 
     # Defaults of the class, not set for each instance: most of them stay so.
-    _client: Client | None = None
-    _message: Message | None = None
-    _rule: policy.Rule | None = None
-    _key: bytes | None = None
+    client: Client | None = None
+    message: Message | None = None
+    reads = False
+    """Whether the result is wanted, to be kept or shaped."""
+    limit_lines = b""
+    ended = False
+    deadline = 0.0
+    _treatment: Treatment | None = None
+    _lookup: Lookup | None = None
+    _refreshing = False
     _cache_use: CacheUse = ""
     _admitted = False
+    _seated = False
     _retried = False
-    _ticket: UpstreamConnection | Waiting | None = None
+    _shape: Callable[[bytes], bytes | None] | None = None
+    _ticket: Ticket | None = None
     _parked: asyncio.Task[None] | None = None
-    _streaming: ResponseHead | None = None
-    _tap: list[bytes] | None = None
-    _tapped = 0
-    ended = False
+    _streamed: Streamed | None = None
+    fanout: fanout.Fanout | None = None
 
     def __init__(
-        self,
-        proxy: Proxy,
-        connection: ClientConnection,
-        head: RequestHead,
-        notes: Notes,
-        body: bytes,
+        self, plane: DataPlane, downstream: Downstream, head: RequestHead, notes: Notes, body: bytes
     ) -> None:
-        self._proxy = proxy
+        self.plane = plane
         self._settings: Settings = notes.settings
-        self._connection = connection
-        self._head = head
-        self._notes = notes
-        self._body = body
-        self._started = time.perf_counter()
+        self.downstream = downstream
+        self.head = head
+        self.notes = notes
+        self.body = body
+        self.started = time.monotonic()
 
     # -- the stages, in order
 
     def route(self) -> None:
         """Which path, which method, from where."""
-        if self._notes.refusal is not None:
-            status, reason, words = self._notes.refusal
-            self._reject(status, reason, words)
-        elif self._notes.route == "open":
+        if self.notes.refusal is not None:
+            self._reject(*self.notes.refusal)
+        elif self.notes.route == "open":
             self.forward()
         else:
             self.identify()
 
     def identify(self) -> None:
         """Whose call it is."""
-        caller = self._notes.caller or self._settings.identities.by_address(self._connection.peer)
-        self._client = caller.client
+        notes = self.notes
+        caller = notes.caller
+        if caller is None:
+            identities = self._settings.identities
+            if notes.token and identities.tokens is not None:
+                caller = identities.tokens.known(notes.token)
+                if caller is None:
+                    self._park(identities.tokens.judge(notes.token), self._identified)
+                    return
+            else:
+                caller = identities.by_connection(self.head, self.downstream.peer)
+        self._identified(caller)
+
+    def _identified(self, caller: Caller) -> None:
+        self.client = caller.client
         if caller.client is None:
-            self._proxy.metrics.count("mcpace_unauthorized_requests")
-            head = status_line(401) + b'WWW-Authenticate: Bearer realm="mcp"\r\n' + _JSON
-            self._connection.answer(head, messages.error_body(b"null", 40100, caller.words))
+            self.plane.metrics.count("mcpace_unauthorized_requests")
+            self._answer(*replies.unauthorized(caller.words, caller.status))
             self._end()
-        elif self._notes.route == "mcp" and self._head.method == b"POST":
+        elif self.notes.route == "mcp" and self.head.method == b"POST":
             self.classify()
         else:
             self.forward()
 
     def classify(self) -> None:
-        """What the message is."""
-        if not self._notes.is_json:
+        """What the message is, and what is done about such a message."""
+        if not self.notes.is_json:
             self._reject(415, "content_type", "Send Content-Type: application/json.")
             return
         try:
-            message = messages.classify(self._body)
-            self._message = message
-            if message.counted:
-                self._find_key(message)
+            if self.notes.version in _BATCHED and messages.is_batch(self.body):
+                fanout.batch(self, messages.split(self.body))
+                return
+            message = self.message = messages.classify(self.body)
+            treatment = self._treatment = self._settings.treatments.of(message)
+            if treatment.cache is not None:
+                self._find_lookup(message, treatment.cache)
         except MessageError as error:
             reason = "json" if error.code == messages.PARSE_ERROR else "message"
-            self._proxy.metrics.count("mcpace_bad_requests", reason)
+            self.plane.metrics.count("mcpace_bad_requests", reason)
             body = messages.error_body(error.message_id, error.code, str(error))
-            self._connection.answer(status_line(400) + _JSON, body)
+            self._answer(status_line(400) + replies.JSON, body)
             self._end()
             return
-        if not message.counted or self._settings.limits is None:
+        if self.plane.offers:
+            if message.method == "tools/call" and self._is_ours(message):
+                return
+            self._shape = shape.of(self, message, treatment)
+        self.reads = self._shape is not None or treatment.cache is not None
+        if message.target is None or self._settings.limits is None:
             self._admitted = True
         if self._admitted or not self._settings.count_cache_hits:
             self.look_up()
         else:
             self.admit()
 
-    def _find_key(self, message: Message) -> None:
-        cache = self._settings.cache
-        rule = cache.rule(message) if cache is not None else None
-        if cache is None or rule is None or self._proxy.catalog.forbids_caching(message.target or ""):
+    def _is_ours(self, message: Message) -> bool:
+        """Answer the tools that the sidecar itself offers."""
+        plane = self.plane
+
+        def answer(result: bytes | None, words: str) -> None:
+            if result is not None:
+                self.answer_local("success", messages.result_body(self.message_id, result))
+            elif not self.ended:
+                self.answer_local("error", replies.tool_error(self.message_id, words))
+
+        if message.target == PARALLEL and plane.offers_parallel:
+            if words := fanout.parallel(self):
+                answer(None, words)
+            return True
+        if self._settings.paging and message.target == plane.next_page_name:
+            shape.next_page(self, answer)
+            return True
+        return False
+
+    def _find_lookup(self, message: Message, rule: policy.Rule) -> None:
+        plane = self.plane
+        if rule.hinted:
+            if rule.ttl == 0 and message.method not in plane.hinting:
+                return  # the server has not said that this may be kept
+        elif plane.catalog.forbids_caching(message.target or ""):
             return
-        private: tuple[bytes, ...] = ()
-        if not rule.shared:
-            assert self._client is not None
-            private = self._notes.credentials
-            if self._client.anonymous and not private:
-                return  # nobody to keep it for
-            session = b"" if self._notes.version >= messages.MODERN else self._notes.session
-            private = (b"private", self._client.name.encode(), session, *private)
-        self._key = cache.key(self._notes.version, message, private)
-        self._rule = rule if self._key is not None else None
+        assert self.client is not None
+        private = self.notes.private(self.client)
+        places = self._settings.keys.places(rule, self.notes.version, message, private)
+        if places:
+            self._lookup = Lookup(self, rule, places, refreshing=self._refreshing)
 
     def admit(self) -> None:
-        """May it, by tier and tool."""
-        limits, message, client = self._settings.limits, self._message, self._client
+        """May it, by tier and target."""
+        limits, treatment = self._settings.limits, self._treatment
         assert limits is not None
-        assert message is not None
-        assert client is not None
-        tool = message.target if message.method == "tools/call" else ""
-        verdict = self._proxy.limits.take(limits.charges(client, tool or ""))
-        if isinstance(verdict, Verdict):
+        assert treatment is not None
+        assert self.client is not None
+        charges = limits.charges(self.client, treatment.price)
+        verdict = self.plane.limits.take(charges, self._judged)
+        if verdict is not None:
             self._judged(verdict)
-        else:
-            self._park(verdict, self._judged)
 
     def _judged(self, verdict: Verdict) -> None:
+        if self.ended:
+            return
+        limits, treatment = self._settings.limits, self._treatment
+        assert limits is not None
+        assert treatment is not None
+        assert self.client is not None
+        if verdict.left is not None:
+            self.limit_lines = limits.charges(self.client, treatment.price).lines(verdict.left, time.time())
         if not verdict.allowed:
-            self._refuse(verdict)
+            self._refuse(verdict, limits.tier(self.client))
             return
         self._admitted = True
-        if self._cache_use:
-            self.forward()
+        if self._cache_use:  # looked up before it was counted
+            self.enter()
         else:
             self.look_up()
 
     def look_up(self) -> None:
-        """Is the result known: memory, then Redis."""
-        key = self._key
-        if key is None:
-            self._missed()
-            return
-        result = self._proxy.results.near(key)
-        if result is not None:
-            self._answer_kept(result, "memory")
-        elif self._proxy.results.shared:
-            self._park(self._proxy.results.far(key), self._looked_far)
-        else:
-            self._looked_far(None)
-
-    def _looked_far(self, result: bytes | None) -> None:
-        if result is not None:
-            self._answer_kept(result, "redis")
+        """Is the result known: in memory, by an identical call in flight, in Redis."""
+        if self._lookup is None:
+            self.missed()
         else:
             self._cache_use = "miss"
-            self._missed()
+            self._lookup.start()
 
-    def _missed(self) -> None:
+    def found(self, entry: Entry | None, where: CacheUse) -> None:
+        """A kept result answers the call; to a refresh it says that another has fetched it."""
+        if entry is None or self._refreshing:
+            self._end()
+            return
+        self._cache_use = where
+        self._record("success", self._answer_result(entry.result))
+
+    def missed(self) -> None:
+        """No kept result does."""
         if self._admitted:
-            self.forward()
+            self.enter()
         else:
-            self._cache_use = self._cache_use or "miss"
             self.admit()
+
+    def enter(self) -> None:
+        """Is there room: circuit breaker, slots."""
+        if not self.judged:
+            self.forward()
+            return
+        plane = self.plane
+        wait = plane.breakers.wait(self.label)
+        if wait:
+            self._shed("breaker", "The server keeps failing and is left alone for a while.", wait)
+            return
+        self.deadline = self.started + self._settings.patience
+        seated = plane.bulkhead.enter(self)
+        if seated:
+            self._seated = True
+            self.forward()
+        elif seated is None:
+            plane.breakers.forgotten(self.label)
+            self._shed("queue", "The server is busy and the queue is full.", 1.0)
+
+    def seated(self) -> None:
+        """A slot has come free."""
+        self._seated = True
+        self.forward()
+
+    def overdue(self) -> None:
+        """No slot came free in time."""
+        self.plane.breakers.forgotten(self.label)
+        self._shed("overdue", "The server is busy: no slot came free in time.", 1.0)
 
     def forward(self) -> None:
         """Ask the server."""
-        body = self._body
-        has_body = body or self._head.length or self._head.method == b"POST"
+        body = self.body
+        has_body = body or self.head.length or self.head.method == b"POST"
         framing = b"Content-Length: %d\r\n\r\n" % len(body) if has_body else b"\r\n"
-        endless = self._head.method == b"GET" or (
-            self._message is not None and self._message.method in _ENDLESS
-        )
+        message = self.message
+        endless = self.head.method == b"GET" or (message is not None and message.method in _ENDLESS)
         patience = None if endless else self._settings.patience
-        self._ticket = self._proxy.pool.request(self._notes.onward + framing + body, self, patience)
+        self._ticket = self.plane.pool.request(self.notes.onward + framing + body, self, patience)
 
     # -- what the server says (upstream.Receiver)
 
     def on_answer(self, head: ResponseHead, body: bytes) -> None:
-        """The whole answer: keep it, pass it on, record it."""
+        """The whole answer."""
         if self.ended:
             return
-        ok = head.status == 200 and messages.succeeded(body)
-        if ok and self._key is not None:
-            outcome = (
-                messages.read_events(body)
-                if head.content_type == b"text/event-stream"
-                else messages.read_answer(body)
-            )
-            self._keep(outcome.result)
-        if body or head.status not in (204, 304):
-            self._connection.answer(head.onward, body)
+        ok = head.status == 200
+        if not ok:
+            if self._stands_in(head.status):
+                return
+        elif self.reads:
+            events = head.content_type == EVENT_STREAM
+            outcome = messages.read_events(body) if events else messages.read_answer(body)
+            ok = outcome.ok
+            shaped = self.take(outcome)
+            if shaped is not None:
+                body = shape.replaced(body, shaped, events=events)
+        elif self.judged:
+            ok = messages.succeeded(body)
+        treatment = self._treatment
+        if treatment is not None and treatment.invalidates:
+            # The others' old results go before the caller learns that there are new ones.
+            self.plane.results.purge(treatment.invalidates, lambda: self._deliver(head, body, ok))
         else:
-            self._connection.answer_empty(head.onward)
-        self._record("success" if ok else "error")
+            self._deliver(head, body, ok)
+
+    def _deliver(self, head: ResponseHead, body: bytes, ok: bool) -> None:
+        if self.ended:
+            return
+        lines = head.onward + self.limit_lines if self.limit_lines else head.onward
+        if body or head.status not in (204, 304):
+            self._answer(lines, body, compressible=head.get(b"content-encoding") is None)
+        else:
+            self.downstream.answer_empty(lines)
+        failed = head.status >= 500
+        self._record("failed" if failed else "success" if ok else "error", len(body))
 
     def on_head(self, head: ResponseHead) -> None:
         """A streamed answer begins."""
-        self._streaming = head
-        counted = self._message is not None and self._message.counted
-        if counted and head.status == 200 and head.get(b"content-encoding") is None:
-            self._tap = []
-        self._connection.start(head.onward, head.length)
+        if head.status != 200 and self._stands_in(head.status):
+            return
+        self._streamed = Streamed(self, head)
 
     def on_piece(self, piece: bytes) -> None:
-        """Pass it on; remember a bounded part, to see how the call ended."""
-        self._connection.send(piece)
-        if self._tap is not None:
-            self._tapped += len(piece)
-            if self._tapped > MAX_WHOLE:
-                self._tap = None
-            else:
-                self._tap.append(piece)
+        """Its next bytes."""
+        if self._streamed is not None:
+            self._streamed.piece(piece)
 
     def on_end(self) -> None:
         """A streamed answer is whole."""
-        assert self._streaming is not None
-        ok = self._streaming.status == 200
-        if self._tap is not None:
-            stream = b"".join(self._tap)
-            events = self._streaming.content_type == b"text/event-stream"
-            outcome = messages.read_events(stream) if events else messages.read_answer(stream)
-            ok = outcome.ok
-            self._keep(outcome.result)
-        self._connection.finish()
-        self._record("success" if ok else "error")
+        if self._streamed is not None:
+            self._streamed.end()
+
+    def streamed(self, *, ok: bool) -> None:
+        """A streamed answer has been passed on."""
+        assert self._streamed is not None
+        sent = self._streamed.sent
+
+        def finish() -> None:
+            if not self.ended:
+                self.downstream.finish()
+                self._record("success" if ok else "error", sent)
+
+        treatment = self._treatment
+        if treatment is not None and treatment.invalidates:
+            self.plane.results.purge(treatment.invalidates, finish)
+        else:
+            finish()
 
     def on_failure(self, error: UpstreamError) -> None:
         """No answer, or a part of one."""
@@ -316,16 +352,36 @@ class Exchange:
             self._retried = True
             self.forward()
             return
-        self._proxy.metrics.count("mcpace_upstream_errors", error.reason)
+        plane, treatment = self.plane, self._treatment
+        plane.metrics.count("mcpace_upstream_errors", error.reason)
         if error.reason == "connect":
-            self._proxy.on_upstream_down()
-        if self._streaming is not None:
-            self._connection.abort()
-        else:
-            status = {"timeout": 504, "busy": 503}.get(error.reason, 502)
-            words = messages.error_body(self._message_id(), status * 100, str(error))
-            self._connection.answer(status_line(status) + _JSON, words)
+            plane.on_upstream_down()
+        if treatment is not None and treatment.invalidates:
+            plane.results.purge(treatment.invalidates, _nothing)  # it may have been done
+        if self.judged:
+            plane.breakers.judged(self.label, failed=True, server=error.reason != "timeout")
+            if error.reason == "timeout" and not self.notes.modern:
+                plane.tell_cancelled(self)
+        status = {"timeout": 504, "busy": 503}.get(error.reason, 502)
+        survivable = self.message is not None and self.message.method not in _UNSURVIVABLE
+        head, body = replies.failed(self.message_id, status, str(error), survivable=survivable)
+        told = self._streamed is not None and self._streamed.fail(body)
+        if not told and not self._answer_fallback():
+            self._answer(head, body)
         self._record("failed")
+
+    def take(self, outcome: Outcome) -> bytes | None:
+        """Keep a result where its rule says so; return it in another shape, or None: as it is."""
+        if not outcome.complete:
+            return None
+        message, treatment = self.message, self._treatment
+        assert message is not None
+        assert treatment is not None
+        if treatment.cache is not None and treatment.cache.hinted:
+            self.plane.learn_hint(message, treatment.cache, outcome.result)
+        if self._lookup is not None:
+            self._lookup.keep(outcome.result)
+        return self._shape(outcome.result) if self._shape is not None else None
 
     # -- what the client does (http.server.Turn)
 
@@ -333,91 +389,200 @@ class Exchange:
         """Nobody waits: give the call up, which tells the server of the modern era to stop."""
         if self.ended:
             return
+        if self.fanout is not None:
+            self.fanout.cancel()
         if self._ticket is not None:
             self._ticket.cancel()
         if self._parked is not None:
             self._parked.cancel()
+        if self.judged:
+            self.plane.breakers.forgotten(self.label)
         self._record("cancelled")
 
     def client_paused(self, paused: bool) -> None:
         """Read from the server only as fast as the client reads from us."""
         if self._ticket is not None:
             self._ticket.pause(paused)
+        if self.fanout is not None:
+            self.fanout.pause(paused)
 
     @property
     def endless(self) -> bool:
         """Whether it would never end by itself: an open event stream."""
-        return self._streaming is not None and (self._message is None or not self._message.counted)
+        return self._streamed is not None and not self.judged
 
     def close_stream(self) -> None:
         """End an open event stream in order, because the sidecar ends."""
         if self._ticket is not None:
             self._ticket.cancel()
-        self._connection.finish()
+        self.downstream.finish()
         self._end()
 
     # -- endings
 
-    def _answer_kept(self, result: bytes, where: CacheUse) -> None:
-        self._cache_use = where
-        self._connection.answer(_OK_JSON, messages.result_body(self._message_id(), result))
-        self._record("success")
+    def _answer(self, head: bytes, body: bytes, *, compressible: bool = True) -> None:
+        if len(body) > self._settings.compress_over and self.notes.coding and compressible:
+            small = compression.compress(self.notes.coding, body)
+            if small is not None:
+                head += b"Content-Encoding: %b\r\nVary: Accept-Encoding\r\n" % self.notes.coding
+                body = small
+        self.downstream.answer(head, body)
 
-    def _refuse(self, verdict: Verdict) -> None:
-        limits, client = self._settings.limits, self._client
-        assert limits is not None
-        assert client is not None
-        tier = limits.tier(client)
-        retry_ms = max(1, math.ceil(verdict.retry_after * 1000))
-        self._proxy.metrics.count("mcpace_limited_calls", tier, verdict.kind or "unavailable")
-        data: dict[str, Any] = {"retryAfterMs": retry_ms, "tier": tier, "limit": verdict.kind}
-        words = "Limits cannot be checked now: retry shortly."
-        if verdict.kind is not None:
-            which, when = _LIMIT_WORDS[verdict.kind], _wait(retry_ms)
-            words = f"Rate limit exceeded ({which}, tier {tier}): retry in {when}."
-        head = _OK_JSON + b"Retry-After: %d\r\n" % math.ceil(retry_ms / 1000)
-        self._connection.answer(head, messages.error_body(self._message_id(), LIMITED, words, data))
+    def _answer_result(self, result: bytes) -> int:
+        """Answer with a kept result; return the answer's bytes."""
+        if self._shape is not None:
+            result = self._shape(result) or result
+        body = messages.result_body(self.message_id, result)
+        self._answer(replies.OK_JSON + self.limit_lines if self.limit_lines else replies.OK_JSON, body)
+        return len(body)
+
+    def _stands_in(self, status: int) -> bool:
+        """What an HTTP error of the server's changes: a kept result may be answered instead of it."""
+        plane, client = self.plane, self.client
+        if status in (401, 403) and client is not None:
+            private = self.notes.private(client)
+            if private is not None:
+                plane.results.purge((private.credential,), _nothing)
+        elif status >= 500 and self.judged:
+            plane.breakers.judged(self.label, failed=True, server=False)
+            if self._answer_fallback():
+                self._record("failed")
+                if self._ticket is not None:
+                    self._ticket.cancel()
+                return True
+        return False
+
+    def _answer_fallback(self) -> bool:
+        """Answer with a result that is not fresh any more, where its tool's rule allows that."""
+        if self._lookup is None or self._lookup.fallback is None:
+            return False
+        self._cache_use = "stale"
+        self._answer_result(self._lookup.fallback.result)
+        return True
+
+    def _refuse(self, verdict: Verdict, tier: str) -> None:
+        self.plane.metrics.count("mcpace_limited_calls", tier, verdict.kind or "unavailable")
+        assert self.message is not None
+        form = self._settings.reply
+        if form == "toolError" and self.message.method != "tools/call":
+            form = "jsonrpc"  # only a tool's result can say so itself
+        self._answer(*replies.limited(self.message_id, verdict, tier, form, self.limit_lines))
         self._record("limited")
 
+    def _shed(self, reason: str, words: str, seconds: float) -> None:
+        self.plane.metrics.count("mcpace_shed_calls", reason)
+        if not self._answer_fallback():
+            self._answer(*replies.shed(self.message_id, words, seconds))
+        self._record("shed")
+
     def _reject(self, status: int, reason: str, words: str) -> None:
-        self._proxy.metrics.count("mcpace_bad_requests", reason)
-        head = status_line(status) + (b"Allow: POST, GET, DELETE, OPTIONS\r\n" if status == 405 else b"")
-        self._connection.answer(head + _JSON, messages.error_body(b"null", status * 100, words))
+        self.plane.metrics.count("mcpace_bad_requests", reason)
+        more = b"Allow: POST, GET, DELETE, OPTIONS\r\n" if status == 405 else b""
+        self._answer(*replies.rejected(status, words, more))
         self._end()
 
-    def _keep(self, result: bytes) -> None:
-        if result and self._key is not None and self._rule is not None:
-            self._proxy.results.keep(self._key, result, self._rule.ttl)
+    def answer_local(self, status: Status, body: bytes) -> None:
+        """Answer a tool that is the sidecar's own."""
+        self._answer(replies.OK_JSON, body)
+        self._record(status, len(body))
 
-    def _record(self, status: Status) -> None:
+    def _record(self, status: Status, sent: int = 0) -> None:
         """Every call ends here, once."""
-        message = self._message
-        if message is not None and message.method == "tools/call" and message.counted:
-            call = CallEnded(
-                self._proxy.catalog.label(message.target or ""),
-                status,
-                time.perf_counter() - self._started,
-                self._cache_use,
-            )
-            self._proxy.metrics.on_call(call)
-            self._proxy.stats.on_call(call)
+        message = self.message
+        if message is not None and message.target is not None:
+            plane, label = self.plane, self.label
+            if status in ("success", "error") and not self._cache_use_is_kept:
+                plane.breakers.judged(label, failed=False, server=False)
+            if message.method == "tools/call" and not self._refreshing:
+                client = self.client
+                call = CallEnded(
+                    label,
+                    status,
+                    time.monotonic() - self.started,
+                    self._cache_use,
+                    len(self.body),
+                    sent,
+                    client.name if client is not None else "",
+                    client.tier if client is not None else None,
+                )
+                for listener in plane.listeners:
+                    listener(call)
+        self._end(cancelled=status == "cancelled")
+
+    @property
+    def _cache_use_is_kept(self) -> bool:
+        return self._cache_use not in ("", "miss")
+
+    def close(self) -> None:
+        """It was answered elsewhere: by its parts."""
         self._end()
 
-    def _end(self) -> None:
+    def _end(self, *, cancelled: bool = False) -> None:
         self.ended = True
         self._ticket = None
-        self._proxy.in_flight.discard(self)
+        plane = self.plane
+        plane.in_flight.discard(self)
+        if self._lookup is not None:
+            self._lookup.end(cancelled=cancelled)
+        if self._seated:
+            self._seated = False
+            plane.bulkhead.leave()
 
-    def _message_id(self) -> bytes:
-        return (self._message.id if self._message is not None else None) or b"null"
+    @property
+    def patience(self) -> float:
+        """Seconds that the server's answer may take to come."""
+        return self._settings.patience
+
+    @property
+    def judged(self) -> bool:
+        """Whether limits, slots and breakers count it."""
+        return self.message is not None and self.message.target is not None
+
+    @property
+    def is_tool_call(self) -> bool:
+        """Whether a tool is called."""
+        return self.judged and self.message is not None and self.message.method == "tools/call"
+
+    @property
+    def label(self) -> str:
+        """The name under which metrics and breakers know it."""
+        message = self.message
+        assert message is not None
+        if message.method == "tools/call":
+            return self.plane.catalog.label(message.target or "")
+        return message.method or ""
+
+    @property
+    def message_id(self) -> bytes:
+        """The id to answer with."""
+        return (self.message.id if self.message is not None else None) or b"null"
+
+    def child(self, downstream: Downstream, notes: Notes, body: bytes) -> Exchange:
+        """An exchange of the same client's, whose answer goes elsewhere; it is still to be started."""
+        exchange = Exchange(self.plane, downstream, self.head, notes, body)
+        exchange.client = self.client
+        self.plane.in_flight.add(exchange)
+        return exchange
+
+    def refresh(self, stale: Exchange) -> None:
+        """Fetch a new result for the one that another call was answered: nothing is counted."""
+        self._refreshing = self._admitted = True
+        self.client = stale.client
+        self.message = messages.classify(self.body)
+        self._treatment = self._settings.treatments.of(self.message)
+        assert self._treatment.cache is not None
+        self.reads = True
+        self._find_lookup(self.message, self._treatment.cache)
+        self.look_up()
 
     def _repeatable(self) -> bool:
-        if self._message is None:
-            return self._head.method == b"GET"
-        return self._message.method in messages.SAFE or self._rule is not None
+        if self.message is None:
+            return self.head.method == b"GET"
+        cached = self._treatment is not None and self._treatment.cache is not None
+        return self.message.method in messages.SAFE or cached
 
-    def _park(self, answer: Awaitable[T], go_on: Callable[[T], None]) -> None:
-        """Wait for Redis, then go on; the client may leave meanwhile."""
+    def _park(self, answer: Any, go_on: Callable[[Any], None]) -> None:
+        """Wait for something that is awaited, then go on; the client may leave meanwhile."""
 
         async def resume() -> None:
             value = await answer
@@ -428,15 +593,5 @@ class Exchange:
         self._parked = asyncio.get_running_loop().create_task(resume())
 
 
-_LIMIT_WORDS: Final = {
-    "minute": "calls per minute",
-    "day": "calls per day",
-    "tool": "calls of this tool per minute",
-}
-
-
-def _wait(milliseconds: int) -> str:
-    seconds = milliseconds / 1000
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+def _nothing() -> None:
+    """Nothing waits for it."""

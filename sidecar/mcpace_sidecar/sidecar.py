@@ -16,19 +16,21 @@ from typing import TYPE_CHECKING, Any, Final
 from mcpace_sidecar.admin import Admin
 from mcpace_sidecar.catalog import Catalog
 from mcpace_sidecar.config import SidecarConfig
+from mcpace_sidecar.dataplane import DataPlane
 from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.handshake import Handshake
 from mcpace_sidecar.http.head import Heads, RequestHead
 from mcpace_sidecar.http.server import Application, ClientConnection
 from mcpace_sidecar.metrics import Metrics
-from mcpace_sidecar.proxy import Proxy
 from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.stats import Stats
 from mcpace_sidecar.store.memory import MemoryLimits, MemoryResults
 from mcpace_sidecar.upstream import Address, Pool
 
 if TYPE_CHECKING:
-    from mcpace_sidecar.store.redis import Link, RedisLimits
+    from mcpace_sidecar.store.limits import RedisLimits
+    from mcpace_sidecar.store.results import RedisResults
+    from mcpace_sidecar.store.wire import Link
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ class Sidecar:
         settings = Settings(config, ignored, options.keys)
         _warn(settings)
         self._links: list[Link] = []
-        self.memory = MemoryResults(settings.cache_bytes)
+        self.memory = MemoryResults(settings.cache_bytes, settings.cache_entries)
         self.stats = Stats()
         self.metrics = Metrics(self._gauges)
         self.catalog = Catalog()
@@ -81,15 +83,16 @@ class Sidecar:
         pool = Pool(options.upstream)
         self._local_limits = MemoryLimits()
         self._redis_limits: RedisLimits | None = None
-        self.proxy = Proxy(
-            settings, pool, self._local_limits, self.memory, self.metrics, self.stats, self.catalog,
-            loopback=loopback,
+        self._redis_results: RedisResults | None = None
+        self.plane = DataPlane(
+            settings, pool, self._local_limits, self.memory, self.metrics, self.catalog,
+            (self.metrics.on_call, self.stats.on_call), loopback=loopback,
         )  # fmt: skip
         self._connect_stores()
-        self.handshake = Handshake(pool, lambda: self.proxy.settings.config.path, self.catalog)
-        self.proxy.on_upstream_down = self.handshake.doubt
+        self.handshake = Handshake(pool, lambda: self.plane.settings.config.path, self.catalog)
+        self.plane.on_upstream_down = self.handshake.doubt
         self._admin = Admin(
-            self.proxy, self.handshake, self.metrics, self.stats, self.memory, options.admin_token,
+            self.plane, self.handshake, self.metrics, self.stats, self.memory, options.admin_token,
             loopback=_is_loopback(options.admin_listen.host),
         )  # fmt: skip
         self._connections: set[ClientConnection] = set()
@@ -106,16 +109,18 @@ class Sidecar:
         if options.limits_url is None and options.cache_url is None:
             return
         # Imported here because a sidecar without Redis should not hold its client in memory.
-        from mcpace_sidecar.store.redis import Link, RedisLimits, RedisResults  # noqa: PLC0415 - so
+        from mcpace_sidecar.store.limits import RedisLimits  # noqa: PLC0415 - because of that
+        from mcpace_sidecar.store.results import RedisResults  # noqa: PLC0415 - because of that
+        from mcpace_sidecar.store.wire import Link  # noqa: PLC0415 - because of that
 
         if options.limits_url is not None:
             link = Link("limits", options.limits_url, prefix)
-            self._redis_limits = RedisLimits(link, lambda: self.proxy.settings.when_redis_is_down)
-            self.proxy.limits = self._redis_limits
+            self._redis_limits = RedisLimits(link, lambda: self.plane.settings.when_redis_is_down)
+            self.plane.limits = self._redis_limits
             self._links.append(link)
         if options.cache_url is not None:
             link = Link("cache", options.cache_url, prefix)
-            self.proxy.results = RedisResults(link, self.memory)
+            self._redis_results = self.plane.results = RedisResults(link, self.memory)
             self._links.append(link)
 
     async def start(self) -> None:
@@ -124,20 +129,22 @@ class Sidecar:
         await self._listen(self._admin, options.admin_listen)
         for link in self._links:
             await link.connect()
-        await self._listen(self.proxy, options.listen)
+        await self._listen(self.plane, options.listen)
         self._look_after(self.handshake.keep())
         self._look_after(self._sweep())
         self._look_after(self._watch())
         if self._redis_limits is not None:
             self._look_after(self._redis_limits.stay_present())
+        if self._redis_results is not None:
+            self._look_after(self._redis_results.hear_purges())
         gc.collect()
         gc.freeze()  # what start-up made stays; collections need not look at it
 
     def drain(self) -> None:
         """Turn unready and ask clients, answer by answer, to go elsewhere."""
-        if not self.proxy.draining:
+        if not self.plane.draining:
             log.info("Draining: unready, connections close with their next answer")
-        self.proxy.draining = True
+        self.plane.draining = True
 
     def end(self) -> None:
         """Ask `wait` to return once the calls in flight are answered."""
@@ -149,16 +156,16 @@ class Sidecar:
         self.drain()
         for server in self._servers[1:]:
             server.close()
-        for exchange in list(self.proxy.in_flight):
+        for exchange in list(self.plane.in_flight):
             if exchange.endless:
                 exchange.close_stream()
         for connection in list(self._connections):
             connection.close_if_idle()
         deadline = time.monotonic() + GRACE
-        while self.proxy.in_flight and time.monotonic() < deadline:
+        while self.plane.in_flight and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
-        if self.proxy.in_flight:
-            log.warning("%d calls did not end within %g s", len(self.proxy.in_flight), GRACE)
+        if self.plane.in_flight:
+            log.warning("%d calls did not end within %g s", len(self.plane.in_flight), GRACE)
         if self._redis_limits is not None:
             await self._redis_limits.leave()
         for task in self._tasks:
@@ -168,13 +175,13 @@ class Sidecar:
             server.close()
         for connection in [*self._connections, *self._admin_connections]:
             connection.close_if_idle()
-        await self.proxy.pool.close()
+        await self.plane.pool.close()
         for link in self._links:
             await link.close()
         log.info("Ended")
 
     async def _listen(self, app: Application, address: Address) -> None:
-        connections = self._connections if app is self.proxy else self._admin_connections
+        connections = self._connections if app is self.plane else self._admin_connections
         heads = Heads(RequestHead)
 
         def accept() -> ClientConnection:
@@ -209,11 +216,16 @@ class Sidecar:
             now = time.monotonic()
             for connection in [*self._connections, *self._admin_connections]:
                 connection.sweep(now)
-            self.proxy.pool.sweep(now)
+            self.plane.sweep(now)
             self.stats.turn()
+            if self._redis_limits is not None:
+                self._redis_limits.sweep(now)
+            if self._redis_results is not None:
+                self._redis_results.sweep()
             if now - last_minute > 60:
                 last_minute = now
                 self._local_limits.sweep()
+                self.memory.sweep()
                 if self._redis_limits is not None:
                     self._redis_limits.local.sweep()
 
@@ -230,25 +242,30 @@ class Sidecar:
         """Read the configuration and the keys again."""
         try:
             config, ignored = self._options.load()
-            settings = Settings(config, ignored, self._options.keys)
+            settings = Settings(config, ignored, self._options.keys, self.plane.settings)
         except ConfigError as error:
             self.metrics.count("mcpace_config_reloads", "error")
             log.error("The new configuration is refused, the old one stays:\n%s", error)  # noqa: TRY400 - because the words are for a person
             return
-        self.proxy.adopt(settings)
-        self.memory.resize(settings.cache_bytes)
+        self.plane.adopt(settings)
+        self.memory.resize(settings.cache_bytes, settings.cache_entries)
         self.metrics.count("mcpace_config_reloads", "ok")
         _warn(settings)
         log.info("The configuration was reloaded")
 
     def _gauges(self) -> Iterator[tuple[str, dict[str, str], float]]:
         yield "mcp_active_connections", {}, len(self._connections)
-        yield "mcpace_calls_in_flight", {}, len(self.proxy.in_flight)
+        yield "mcpace_calls_in_flight", {}, len(self.plane.in_flight)
+        for tool, count in self.plane.tools_in_flight().items():
+            yield "mcp_tool_calls_in_flight", {"tool": tool}, count
+        yield "mcpace_calls_queued", {}, len(self.plane.bulkhead.queue)
+        for tool in self.plane.breakers.open():
+            yield "mcpace_circuit_open", {"tool": tool}, 1.0
         yield "mcpace_cache_bytes", {}, self.memory.bytes
         yield "mcpace_cache_entries", {}, len(self.memory)
         yield "mcpace_server_ready", {}, float(self.handshake.ready)
-        yield "mcpace_config_unknown_fields", {}, len(self.proxy.settings.ignored)
-        yield "mcpace_missing_secrets", {}, len(self.proxy.settings.missing_secrets)
+        yield "mcpace_config_unknown_fields", {}, len(self.plane.settings.ignored)
+        yield "mcpace_missing_secrets", {}, len(self.plane.settings.missing_secrets)
         for link in self._links:
             yield "mcpace_redis_up", {"store": link.name}, float(link.up)
             yield "mcpace_redis_failures", {"store": link.name}, link.failures

@@ -14,12 +14,17 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
+from mcpace_sidecar.config.traffic import Upstream
 from mcpace_sidecar.errors import ProtocolError, UpstreamError
 from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody, UntilClose
 from mcpace_sidecar.http.head import MAX_HEAD, Heads, ResponseHead
+from mcpace_sidecar.quantity import seconds
 
 MAX_WHOLE: Final = 1024 * 1024
 """Answers up to this many bytes, and of a known length, are handed over whole."""
+
+
+_LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 
 
 class Receiver(Protocol):
@@ -50,6 +55,16 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Ticket(Protocol):
+    """A request on its way."""
+
+    def cancel(self) -> None:
+        """Give it up."""
+
+    def pause(self, paused: bool) -> None:
+        """Stop or resume reading the answer."""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -193,9 +208,12 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self._reader = ChunkedBody(strict=False) if head.chunked else UntilClose()
         self._head = head
-        self._whole = head.length is not None and head.length <= MAX_WHOLE
-        if head.content_type == b"text/event-stream":
-            self.patience = None  # an event stream may be silent for as long as it likes
+        # What has arrived whole is handed over whole, however it was framed.
+        self._whole = (
+            head.length <= MAX_WHOLE
+            if head.length is not None
+            else head.chunked and data.endswith(_LAST_CHUNK)
+        )
         if not self._whole:
             receiver.on_head(head)
         if self._receiver is not None and len(data) > end:
@@ -209,6 +227,9 @@ class UpstreamConnection(asyncio.Protocol):
         piece, rest, done = self._reader.feed(data)
         if rest:
             raise ProtocolError(502, "framing", "it is longer than it says.")
+        if self._whole and not done and self._head.chunked:
+            self._whole = False  # it only looked like the end
+            receiver.on_head(self._head)
         if self._whole:
             self._gathered.append(piece)
         elif piece:
@@ -267,14 +288,18 @@ class Pool:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self.max_connections = 100
-        self.idle_timeout = 30.0
-        self.connect_timeout = 5.0
+        self.adopt(Upstream())
         self._heads: Heads[ResponseHead] = Heads(ResponseHead)
         self._idle: deque[UpstreamConnection] = deque()
         self._all: set[UpstreamConnection] = set()
         self._line: deque[Waiting] = deque()
         self._opening: set[asyncio.Task[None]] = set()
+
+    def adopt(self, settings: Upstream) -> None:
+        """Use these bounds from the next request on."""
+        self.max_connections = settings.max_connections
+        self.idle_timeout = seconds(settings.idle_timeout)
+        self.connect_timeout = seconds(settings.connect_timeout)
 
     def request(
         self, request: bytes, receiver: Receiver, patience: float | None

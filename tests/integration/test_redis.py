@@ -8,8 +8,9 @@ import pytest
 import redis
 from tests.conftest import RedisServer, Running, Scripted, Start, json_answer, until
 
-from mcpace_sidecar.limits.bucket import Charge
-from mcpace_sidecar.store.redis import Link, RedisLimits
+from mcpace_sidecar.limits.bucket import Charge, Charges, Verdict
+from mcpace_sidecar.store.limits import RedisLimits
+from mcpace_sidecar.store.wire import Link
 
 RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
 
@@ -19,6 +20,13 @@ def tier(minute: int, when_down: str = "local", day: int | None = None) -> dict[
     if day is not None:
         free["requestsPerDay"] = day
     return {"rateLimits": {"tiers": [free], "whenRedisIsDown": when_down}}
+
+
+async def taken(limits: RedisLimits, charges: Charges) -> Verdict:
+    """Take, and wait for the verdict where it must be waited for."""
+    told: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+    verdict = limits.take(charges, told.set_result)
+    return verdict if verdict is not None else await told
 
 
 async def answered(sidecars: list[Running], calls: int) -> int:
@@ -75,11 +83,12 @@ async def test_the_charges_of_one_call_are_taken_in_redis_all_or_none(redis_serv
     await link.connect()
     limits = RedisLimits(link, lambda: "closed")
     wide, narrow = Charge("wide", "minute", 10), Charge("narrow", "tool", 1)
-    assert (await limits.take([wide, narrow])).allowed
-    refused = await limits.take([wide, narrow])
+    both, one = Charges([wide, narrow]), Charges([wide])
+    assert (await taken(limits, both)).allowed
+    refused = await taken(limits, both)
     assert (refused.allowed, refused.kind) == (False, "tool")
     assert 0 < refused.retry_after <= 60
-    assert [(await limits.take([wide])).allowed for _ in range(11)].count(True) == 9
+    assert [(await taken(limits, one)).allowed for _ in range(11)].count(True) == 9
     await link.close()
 
 
@@ -121,7 +130,7 @@ async def test_without_redis_each_replica_gives_its_share_and_afterwards_at_most
         "the replicas to be counted",
     )
     for sidecar in sidecars:
-        sidecar.sidecar._redis_limits.replicas = 2  # the first learns it a little later
+        sidecar.sidecar._redis_limits.local.replicas = 2  # the first learns it a little later
     await exactly(sidecars, 30, 20)
     redis_server.stop()
     await exactly(sidecars, 40, 20)  # ten each, from memory
@@ -174,7 +183,7 @@ async def test_a_hung_redis_holds_no_call_up_for_long(
     with redis_server.client() as client:
         client.client_pause(5_000)
     assert "result" in (await sidecar.call("t"))[2]
-    assert not sidecar.sidecar.proxy.results.link.up
+    assert not sidecar.sidecar.plane.results.link.up
     assert "result" in (await sidecar.call("t"))[2]
 
 
@@ -193,6 +202,8 @@ async def test_a_limited_redis_user_is_enough(
                 f">{name}",
                 "resetkeys",
                 f"~mcpace:{{ns/{name}}}:*",
+                "resetchannels",
+                f"&mcpace:{{ns/{name}}}:*",
                 *COMMANDS,
             )
     url = redis_server.url.replace("//", "//u-one:one@")
@@ -205,6 +216,8 @@ async def test_a_limited_redis_user_is_enough(
         keys = client.keys("*")
     assert (await sidecar.metrics())['mcpace_redis_failures_total{store="limits"}'] == 0
     with redis_server.client(username="u-two", password="two") as other:
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            other.publish("mcpace:{ns/one}:purges", "all")
         for key in keys:
             for command in (("GET", key), ("HGETALL", key), ("DEL", key), ("SET", key, "x")):
                 with pytest.raises(redis.exceptions.NoPermissionError):

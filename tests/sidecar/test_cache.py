@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpace_sidecar.cache.policy import canonical, key
+from mcpace_sidecar.cache.entry import Place
+from mcpace_sidecar.cache.policy import Keys, Private, Rule, canonical, life
 from mcpace_sidecar.messages import MessageError, classify
 from mcpace_sidecar.store.memory import MemoryResults
 
@@ -22,8 +23,10 @@ def call(arguments: object, name: str = "t", **params: object) -> bytes:
     return msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": spelled})
 
 
-def key_of(body: bytes, version: bytes = b"2026-07-28", private: tuple[bytes, ...] = ()) -> bytes | None:
-    return key(version, classify(body), private)
+def key_of(body: bytes, version: bytes = b"2026-07-28", private: Private | None = None) -> bytes | None:
+    rule = Rule(60, shared=private is None)
+    places = Keys(None).places(rule, version, classify(body), private)
+    return places[0].key if places else None
 
 
 @given(a=ARGUMENTS, b=ARGUMENTS)
@@ -59,9 +62,9 @@ def test_tool_version_and_client_each_make_another_key() -> None:
         key_of(call({})),
         key_of(call({}, name="u")),
         key_of(call({}), version=b"2025-11-25"),
-        key_of(call({}), private=(b"anna",)),
-        key_of(call({}), private=(b"bert",)),
-        key_of(call({}), private=(b"an", b"na")),
+        key_of(call({}), private=Private("anna", (), ())),
+        key_of(call({}), private=Private("bert", (), ())),
+        key_of(call({}), private=Private("an", (b"na",), ())),
     }
     assert len(keys) == 6
 
@@ -89,26 +92,77 @@ class Clock:
         return self.now
 
 
+def keep(results: MemoryResults, name: bytes, result: bytes, ttl: float, tags: tuple[bytes, ...] = ()):
+    results.keep(Place(name, tags), results.marks.of(tags), result, ttl, 0)
+
+
 def test_memory_holds_no_more_bytes_than_its_bound_and_forgets_the_least_used() -> None:
-    results = MemoryResults(3 * 300, Clock())
+    results = MemoryResults(3 * 500, clock=Clock())
     for name in (b"a", b"b", b"c"):
-        results.keep(name, b"x" * 100, 60)
+        keep(results, name, b"x" * 100, 60)
     results.near(b"a")
-    results.keep(b"d", b"x" * 100, 60)
+    keep(results, b"d", b"x" * 100, 60)
     assert results.near(b"b") is None
     assert results.near(b"a") is not None
-    assert results.bytes <= 900
-    results.keep(b"huge", b"x" * 1000, 60)
+    assert results.bytes <= 1500
+    keep(results, b"huge", b"x" * 2000, 60)
     assert results.near(b"huge") is None
     assert len(results) == 3
 
 
+def test_memory_holds_no_more_entries_than_its_bound() -> None:
+    results = MemoryResults(1_000_000, 2, Clock())
+    for name in (b"a", b"b", b"c"):
+        keep(results, name, b"x", 60)
+    assert (len(results), results.near(b"a")) == (2, None)
+
+
 def test_a_result_is_forgotten_when_its_time_is_over() -> None:
     clock = Clock()
-    results = MemoryResults(10_000, clock)
-    results.keep(b"a", b"x", 5)
+    results = MemoryResults(10_000, clock=clock)
+    keep(results, b"a", b"x", 5)
     clock.now = 4.9
-    assert results.near(b"a") == b"x"
+    entry = results.near(b"a")
+    assert entry is not None
+    assert entry.result == b"x"
     clock.now = 5.0
     assert results.near(b"a") is None
     assert results.bytes == 0
+
+
+def test_purging_a_tag_makes_old_what_carries_it_and_nothing_else() -> None:
+    results = MemoryResults(10_000)
+    keep(results, b"a", b"x", 60, (b"all", b"tool:t"))
+    keep(results, b"b", b"x", 60, (b"all", b"tool:u"))
+    results.purge([b"tool:t"], lambda: None)
+    assert results.near(b"a") is None
+    assert results.near(b"b") is not None
+    results.purge([b"all"], lambda: None)
+    assert results.near(b"b") is None
+
+
+def test_a_result_asked_for_before_a_purge_and_kept_after_it_is_old() -> None:
+    results = MemoryResults(10_000)
+    place = Place(b"a", (b"tool:t",))
+    marks = results.marks.of(place.tags)
+    results.purge([b"tool:t"], lambda: None)
+    results.marks.of(place.tags)  # another call begins
+    results.keep(place, marks, b"old", 60, 0)
+    assert results.near(b"a") is None
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (b'{"ttlMs":5000,"cacheScope":"public"}', (5.0, True)),
+        (b'{"ttlMs":5000,"cacheScope":"private"}', (5.0, False)),
+        (b'{"ttlMs":5000}', (5.0, False)),
+        (b'{"ttlMs":0,"cacheScope":"public"}', (0.0, True)),
+        (b'{"ttlMs":-1}', (0.0, False)),
+        (b'{"ttlMs":1e300}', (86400.0, False)),
+        (b'{"ttlMs":"soon"}', (0.0, False)),
+        (b"{}", (7.0, False)),
+    ],
+)
+def test_a_result_says_itself_how_long_and_for_whom_it_may_be_kept(result, expected) -> None:
+    assert life(Rule(7.0, shared=False, hinted=True), result) == expected

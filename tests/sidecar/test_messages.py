@@ -109,7 +109,7 @@ def test_notifications_and_posted_responses_are_not_counted() -> None:
 def test_only_a_complete_result_that_is_no_error_may_be_kept() -> None:
     assert read_answer(b'{"jsonrpc":"2.0","id":1,"result":{"content":[]}}').result == b'{"content":[]}'
     for result in (b'{"isError":true}', b'{"resultType":"input_required"}', b'{"resultType":"task"}'):
-        assert read_answer(b'{"jsonrpc":"2.0","id":1,"result":' + result + b"}").result == b""
+        assert not read_answer(b'{"jsonrpc":"2.0","id":1,"result":' + result + b"}").complete
     assert not read_answer(b'{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}').ok
     assert not read_answer(b"not json").ok
 
@@ -129,7 +129,7 @@ def test_the_answer_at_the_end_of_an_event_stream_is_read() -> None:
     question = b'data: {"jsonrpc":"2.0","id":9,"method":"elicitation/create"}\n\n'
     conversed = read_events(question + answer)
     assert conversed.ok
-    assert conversed.result == b""
+    assert not conversed.complete
     assert not read_events(progress).ok
 
 

@@ -1,19 +1,22 @@
-"""What a call's result is kept under, or that it is not kept at all. Pure.
+"""What a call's result is kept under, for how long, or that it is not kept at all. Pure.
 
-Caching is opt-in per tool. The key holds everything that an answer may depend on:
-protocol version, method, canonical params without volatile `_meta`, and, unless the
-tool's results are declared shared, the client, its credentials and its session.
+Caching tools is opt-in, tool by tool; what the modern era calls cacheable says so itself, by
+`ttlMs` and `cacheScope`. The key holds everything that an answer may depend on: protocol
+version, method, canonical params without volatile `_meta`, and, unless the result may be
+shared, the client, its credentials and its session.
+Source: MCP 2026-07-28, server/utilities/caching.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from mcpace_sidecar.config import Cache
+from mcpace_sidecar.cache.entry import ALL, Place
+from mcpace_sidecar.config.cache import Cache, CachedTool, Lists
 from mcpace_sidecar.messages import Message, refuse_duplicates
 from mcpace_sidecar.quantity import seconds
 
@@ -22,45 +25,158 @@ VOLATILE: Final = frozenset(
 )
 """The `_meta` keys that no answer may depend on."""
 
+LISTS: Final = {
+    "tools/list": "tools",
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "resources",
+}
+"""The lists, and what `notifications/.../list_changed` calls them."""
+
+HINTED: Final = frozenset({*LISTS, "server/discover", "resources/read"})
+"""The methods whose results say themselves how long they may be kept."""
+
+LONGEST: Final = 86_400.0
+"""Seconds that a server's own `ttlMs` may ask for at most."""
+
 _REMEMBERED: Final = 4096
 _LONG: Final = 2048
-
 _CONVERSATION: Final = ("inputResponses", "requestState")
 
 
-@dataclass(frozen=True, slots=True)
 class Rule:
-    """How one tool's results are kept."""
+    """How one tool's results, or one kind of list, are kept. Times in seconds."""
 
-    ttl: float
-    shared: bool
+    __slots__ = ("hinted", "if_error", "shared", "stale", "ttl", "while_revalidate")
+
+    def __init__(
+        self, ttl: float, shared: bool, while_revalidate: float = 0.0, if_error: float = 0.0,
+        hinted: bool = False,
+    ) -> None:  # fmt: skip
+        self.ttl = ttl
+        """Of a hinted result: what holds where the server says nothing. 0: it is not kept."""
+        self.shared = shared
+        self.while_revalidate = while_revalidate
+        self.if_error = if_error
+        self.stale = max(while_revalidate, if_error)
+        self.hinted = hinted
+        """Whether the result itself may say how long, and for whom."""
 
 
-class CachePolicy:
-    """The cached tools of one configuration."""
+def of_tool(tool: CachedTool) -> Rule | None:
+    """The rule of a configured tool."""
+    if tool.ttl is None:
+        return None
+    return Rule(
+        seconds(tool.ttl),
+        tool.scope == "shared",
+        seconds(tool.stale_while_revalidate) if tool.stale_while_revalidate else 0.0,
+        seconds(tool.stale_if_error) if tool.stale_if_error else 0.0,
+    )
 
-    def __init__(self, cache: Cache) -> None:
-        self.vary_on = tuple(name.lower().encode("latin-1") for name in cache.vary_on)
-        self._rules = {tool.name: Rule(seconds(tool.ttl), tool.scope == "shared") for tool in cache.tools}
-        self._keys: dict[tuple[bytes, bytes, tuple[bytes, ...]], bytes] = {}
 
-    def key(self, version: bytes, message: Message, private: tuple[bytes, ...]) -> bytes | None:
-        """`key`, remembered: most calls of a cached tool are repeated to the letter."""
-        spelled = (version, bytes(message.params), private)
-        known = self._keys.get(spelled)
+def of_list(method: str, lists: Lists | None) -> Rule:
+    """The rule of a method that is hinted."""
+    if lists is None or method not in LISTS:
+        return Rule(0.0, shared=False, hinted=True)
+    return Rule(seconds(lists.ttl), lists.scope == "shared", hinted=True)
+
+
+class _Hints(msgspec.Struct, rename="camel"):
+    ttl_ms: float | None = None
+    cache_scope: str | None = None
+
+
+_hints: Final = msgspec.json.Decoder(_Hints)
+
+
+def life(rule: Rule, result: bytes) -> tuple[float, bool]:
+    """Return (seconds the result is fresh, whether it may be shared); 0 seconds: keep it not."""
+    if not rule.hinted:
+        return rule.ttl, rule.shared
+    try:
+        hints = _hints.decode(result)
+    except msgspec.DecodeError:
+        return 0.0, False
+    if hints.ttl_ms is None:
+        return rule.ttl, rule.shared
+    return min(max(0.0, hints.ttl_ms / 1000), LONGEST), hints.cache_scope == "public"
+
+
+class Private:
+    """What tells one user's results from all others'."""
+
+    __slots__ = ("credential", "tags", "who")
+
+    def __init__(self, client: str, credential: tuple[bytes, ...], apart: tuple[bytes, ...]) -> None:
+        """`apart`: session and further headers, which tell users of one credential apart."""
+        self.who = digest((client.encode(), b"%d" % len(credential), *credential, *apart))
+        self.credential = credential_tag(credential or (client.encode(),))
+        self.tags = (client_tag(client), self.credential)
+
+
+class Keys:
+    """Finds the places of calls; remembers them, since most calls are repeated to the letter."""
+
+    def __init__(self, cache: Cache | None) -> None:
+        names = cache.vary_on if cache is not None else ()
+        self.vary_on = tuple(name.lower().encode("latin-1") for name in names)
+        self._places: dict[tuple[bytes, str, bytes, bytes], tuple[Place, ...]] = {}
+
+    def places(
+        self, rule: Rule, version: bytes, message: Message, private: Private | None
+    ) -> tuple[Place, ...]:
+        """Where the result of a call may be kept, in the order to look; empty: nowhere.
+
+        Without `private` only what may be shared is kept. MessageError if a name stands twice
+        in an object.
+        """
+        assert message.method is not None
+        spelled = (version, message.method, bytes(message.params), private.who if private else b"")
+        known = self._places.get(spelled)
         if known is None:
-            known = key(version, message, private)
-            if known is not None and len(spelled[1]) <= _LONG:
-                if len(self._keys) >= _REMEMBERED:
-                    self._keys.clear()
-                self._keys[spelled] = known
+            known = self._find(rule, version, message, private)
+            if len(spelled[2]) <= _LONG:
+                if len(self._places) >= _REMEMBERED:
+                    del self._places[next(iter(self._places))]
+                self._places[spelled] = known
         return known
 
-    def rule(self, message: Message) -> Rule | None:
-        """The rule of a call, or None: it is not kept."""
-        if message.method != "tools/call" or message.target is None:
-            return None
-        return self._rules.get(message.target)
+    def _find(
+        self, rule: Rule, version: bytes, message: Message, private: Private | None
+    ) -> tuple[Place, ...]:
+        params = canonical(bytes(message.params)) if message.params else b"{}"
+        if params is None:
+            return ()
+        method = message.method or ""
+        topic = tool_tag(message.target or "") if method == "tools/call" else list_tag(method)
+        places = []
+        if rule.shared or rule.hinted:
+            places.append(Place(_key(version, method, params, b""), (ALL, topic)))
+        if private is not None and (rule.hinted or not rule.shared):
+            tags = (ALL, topic, *private.tags)
+            places.append(Place(_key(version, method, params, private.who), tags))
+        return tuple(places)
+
+
+def tool_tag(tool: str) -> bytes:
+    """The tag of everything that one tool answered."""
+    return b"tool:" + tool.encode()
+
+
+def list_tag(method: str) -> bytes:
+    """The tag of one kind of list, or of another method's results."""
+    return b"list:" + LISTS.get(method, method).encode()
+
+
+def client_tag(client: str) -> bytes:
+    """The tag of everything that is private to one client."""
+    return b"client:" + client.encode()
+
+
+def credential_tag(credential: tuple[bytes, ...]) -> bytes:
+    """The tag of everything that one credential may see."""
+    return b"credential:" + digest(credential).hex().encode()
 
 
 # Numbers keep their spelling: two that differ only beyond a double's precision are two keys.
@@ -80,7 +196,7 @@ def canonical(params: bytes) -> bytes | None:
     if any(key in decoded for key in _CONVERSATION):
         return None
     meta = decoded.get("_meta")
-    if not isinstance(meta, dict):
+    if not isinstance(meta, Mapping):
         return spelled
     lasting = {key: value for key, value in meta.items() if key not in VOLATILE}
     if lasting:
@@ -90,13 +206,14 @@ def canonical(params: bytes) -> bytes | None:
     return _encode.encode(decoded)
 
 
-def key(version: bytes, message: Message, private: tuple[bytes, ...]) -> bytes | None:
-    """The 16-byte key of a call's result. `private` tells clients apart; empty if shared."""
-    params = canonical(bytes(message.params))
-    if params is None:
-        return None
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (version, (message.method or "").encode(), params, *private):
-        digest.update(b"%d:" % len(part))
-        digest.update(part)
-    return digest.digest()
+def digest(parts: tuple[bytes, ...]) -> bytes:
+    """16 bytes that stand for these parts and no others."""
+    sum_ = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        sum_.update(b"%d:" % len(part))
+        sum_.update(part)
+    return sum_.digest()
+
+
+def _key(version: bytes, method: str, params: bytes, who: bytes) -> bytes:
+    return digest((version, method.encode(), params, who))

@@ -43,6 +43,31 @@ class Turn(Protocol):
         """The client reads too slowly (True), or again (False)."""
 
 
+class Downstream(Protocol):
+    """Where an answer goes: whole, or begun, sent piece by piece and finished."""
+
+    peer: str
+    """The client's address."""
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Write a whole answer: status line and header lines, then the body."""
+
+    def answer_empty(self, head: bytes) -> None:
+        """Write an answer that has no body by its nature (204, 304)."""
+
+    def start(self, head: bytes, length: int | None) -> None:
+        """Begin a streamed answer, of a known length or not."""
+
+    def send(self, piece: bytes) -> None:
+        """Send the next bytes of a begun answer."""
+
+    def finish(self) -> None:
+        """End a begun answer."""
+
+    def abort(self) -> None:
+        """Break off an answer that cannot be completed."""
+
+
 class Application(Protocol):
     """Who answers requests."""
 

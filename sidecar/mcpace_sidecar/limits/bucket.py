@@ -6,43 +6,83 @@ starts anew at each UTC midnight. All charges of one call are taken, or none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal
-
-import msgspec
 
 MINUTE: Final = 60.0
 DAY: Final = 86_400.0
 
-Kind = Literal["minute", "day", "tool"]
+Kind = Literal["minute", "day", "tool", "prompt", "resource"]
 
 
-class Charge(msgspec.Struct, frozen=True):
+class Charge:
     """What one call takes from one bucket or, where the kind is `day`, from one quota."""
 
-    key: str
-    kind: Kind
-    capacity: int
-    amount: int = 1
+    __slots__ = ("amount", "capacity", "key", "kind")
 
-    @property
-    def daily(self) -> bool:
-        """Whether it is a quota of the UTC day."""
-        return self.kind == "day"
+    def __init__(self, key: str, kind: Kind, capacity: int, amount: int = 1) -> None:
+        self.key = key
+        self.kind: Kind = kind
+        self.capacity = capacity
+        self.amount = amount
+
+    def __repr__(self) -> str:
+        return f"<Charge {self.amount} of {self.capacity} ({self.key})>"
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Charges:
+    """Everything one call takes: one object for each client and kind of call, made once."""
+
+    __slots__ = ("items", "policy")
+
+    def __init__(self, items: Sequence[Charge]) -> None:
+        self.items = tuple(items)
+        self.policy: bytes = b"RateLimit-Policy: " + b", ".join(map(_policy, self.items)) + b"\r\n"
+
+    def lines(self, left: Sequence[float], now: float) -> bytes:
+        """The header lines that tell a client what is left, and in how many seconds it is refilled.
+
+        Source: draft-ietf-httpapi-ratelimit-headers-10.
+        """
+        parts = []
+        for charge, tokens in zip(self.items, left, strict=True):
+            if charge.kind == "day":
+                reset = DAY - now % DAY
+            else:
+                reset = (charge.capacity - tokens) * MINUTE / charge.capacity
+            parts.append(b'"%b";r=%d;t=%d' % (charge.kind.encode(), max(0, int(tokens)), reset + 0.999))
+        return b"%bRateLimit: %b\r\n" % (self.policy, b", ".join(parts))
+
+    def __repr__(self) -> str:
+        return f"<Charges {self.items}>"
+
+
+class Verdict:
     """Whether a call may go on, and if not, when."""
 
-    allowed: bool
-    retry_after: float = 0.0
-    """Seconds until the same call would be allowed, if no other came first."""
-    kind: Kind | None = None
-    """The limit that refused: the one that takes longest to allow the call again.
-    None where no limit could be asked."""
+    __slots__ = ("allowed", "kind", "left", "retry_after")
+
+    def __init__(
+        self, allowed: bool, left: list[float] | None, retry_after: float = 0.0, kind: Kind | None = None
+    ) -> None:
+        self.allowed = allowed
+        self.left = left
+        """What is left of each charge; None where no limit was asked."""
+        self.retry_after = retry_after
+        """Seconds until the same call would be allowed, if no other came first."""
+        self.kind: Kind | None = kind
+        """The limit that refused: the one that takes longest to allow the call again."""
+
+    def __repr__(self) -> str:
+        return "<allowed>" if self.allowed else f"<refused by {self.kind} for {self.retry_after:.3f} s>"
 
 
-ALLOWED: Final = Verdict(allowed=True)
+def _policy(charge: Charge) -> bytes:
+    window = DAY if charge.kind == "day" else MINUTE
+    return b'"%b";q=%d;w=%d' % (charge.kind.encode(), charge.capacity, window)
+
+
+UNASKED: Final = Verdict(allowed=True, left=None)
 
 
 class Level:
@@ -56,13 +96,12 @@ class Level:
         self.at = at
         self.midnight = at - at % DAY + DAY
 
-    def advance(self, charge: Charge, now: float) -> None:
-        """Refill up to `now`, under the charge's capacity, which may have changed.
+    def advance(self, charge: Charge, capacity: int, now: float) -> None:
+        """Refill up to `now`, under a capacity that may have changed.
 
         A bucket keeps its tokens, a quota what was used of it. A clock that goes back refills
         nothing.
         """
-        capacity = charge.capacity
         if charge.kind == "day":
             if capacity != self.capacity:
                 self.left += capacity - self.capacity
@@ -73,7 +112,7 @@ class Level:
             left = self.left
             if now > self.at:
                 left += (now - self.at) * capacity / MINUTE
-            self.left = min(capacity, left)
+            self.left = min(float(capacity), left)
         self.capacity = capacity
         self.at = max(self.at, now)
 
@@ -82,18 +121,19 @@ class Level:
         missing = charge.amount - self.left
         if missing <= 0:
             return 0.0
-        return DAY - self.at % DAY if charge.kind == "day" else missing * MINUTE / charge.capacity
+        return DAY - self.at % DAY if charge.kind == "day" else missing * MINUTE / self.capacity
 
 
-def refusal(levels: Sequence[Level], charges: Sequence[Charge]) -> Verdict:
+def refusal(levels: Sequence[Level], charges: Charges) -> Verdict:
     """The verdict where at least one of the charges does not fit."""
-    waits = [level.wait(charge) for level, charge in zip(levels, charges, strict=True)]
+    waits = [level.wait(charge) for level, charge in zip(levels, charges.items, strict=True)]
     longest = max(waits)
-    return Verdict(allowed=False, retry_after=longest, kind=charges[waits.index(longest)].kind)
+    left = [level.left for level in levels]
+    return Verdict(
+        allowed=False, left=left, retry_after=longest, kind=charges.items[waits.index(longest)].kind
+    )
 
 
-def share(charges: Sequence[Charge], replicas: int) -> Iterator[Charge]:
-    """The charges against one replica's part of each limit; never less than the call itself."""
-    for charge in charges:
-        capacity = max(charge.amount, charge.capacity // max(1, replicas))
-        yield Charge(charge.key, charge.kind, capacity, charge.amount)
+def share(charge: Charge, replicas: int) -> int:
+    """One replica's part of a limit; never less than the call itself."""
+    return max(charge.amount, charge.capacity // max(1, replicas))

@@ -1,15 +1,30 @@
-"""Which buckets a call touches: the configuration's limits, looked up by client and tool."""
+"""Which buckets a call touches: the configuration's limits, looked up by client and target."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
-from mcpace_sidecar.config import RateLimits, ToolLimit
+from mcpace_sidecar.config.rate_limits import PromptLimit, RateLimits, ResourceLimit, ToolLimit
 from mcpace_sidecar.identity import Client
-from mcpace_sidecar.limits.bucket import Charge
+from mcpace_sidecar.limits.bucket import Charge, Charges
 
 _REMEMBERED: Final = 10_000
 """Clients whose charges are held ready."""
+
+Priced = ToolLimit | PromptLimit | ResourceLimit
+
+
+class Price:
+    """What a manifest says of the calls of one tool, prompt or resource."""
+
+    __slots__ = ("cost", "kind", "name", "per_minute", "shared")
+
+    def __init__(self, kind: Literal["tool", "prompt", "resource"], limit: Priced) -> None:
+        self.kind: Literal["tool", "prompt", "resource"] = kind
+        self.name = limit.name
+        self.cost = limit.cost
+        self.per_minute = limit.requests_per_minute
+        self.shared = limit.per == "server"
 
 
 class LimitPlan:
@@ -19,36 +34,33 @@ class LimitPlan:
         self.limits = limits
         self.default_tier = limits.default_tier or limits.tiers[0].name
         self._tiers = {tier.name: tier for tier in limits.tiers}
-        self._tools = {tool.name: tool for tool in limits.tools}
-        self._known: dict[Client, dict[str, tuple[Charge, ...]]] = {}
+        self._known: dict[Client, dict[Price | None, Charges]] = {}
 
     def tier(self, client: Client) -> str:
         """The tier a client belongs to."""
         return client.tier if client.tier in self._tiers else self.default_tier
 
-    def charges(self, client: Client, tool: str) -> tuple[Charge, ...]:
-        """What a call of that client takes, and from where. `tool` is empty for other methods."""
+    def charges(self, client: Client, price: Price | None) -> Charges:
+        """What a call of that client takes, and from where. `price`: what its target costs."""
         known = self._known.get(client)
         if known is None:
             if len(self._known) >= _REMEMBERED:
-                self._known.clear()
+                del self._known[next(iter(self._known))]
             known = self._known[client] = {}
-        rule = self._tools.get(tool)
-        name = tool if rule is not None else ""
-        charges = known.get(name)
+        charges = known.get(price)
         if charges is None:
-            charges = known[name] = self._plan(client, rule)
+            charges = known[price] = self._plan(client, price)
         return charges
 
-    def _plan(self, client: Client, rule: ToolLimit | None) -> tuple[Charge, ...]:
+    def _plan(self, client: Client, price: Price | None) -> Charges:
         tier = self._tiers[self.tier(client)]
-        cost = rule.cost if rule is not None else 1
+        cost = price.cost if price is not None else 1
         whose = f"{tier.name}:{client.name}"
         plan = [Charge(f"minute:{whose}", "minute", tier.requests_per_minute, cost)]
         if tier.requests_per_day is not None:
             plan.append(Charge(f"day:{whose}", "day", tier.requests_per_day, cost))
-        if rule is not None and rule.requests_per_minute is not None:
-            shared = rule.per == "server"
-            key = f"tool:all:{rule.name}" if shared else f"tool:each:{rule.name}:{client.name}"
-            plan.append(Charge(key, "tool", rule.requests_per_minute))
-        return tuple(plan)
+        if price is not None and price.per_minute is not None:
+            whom = "all" if price.shared else "each"
+            key = f"{price.kind}:{whom}:{price.name}" + ("" if price.shared else f":{client.name}")
+            plan.append(Charge(key, price.kind, price.per_minute))
+        return Charges(plan)

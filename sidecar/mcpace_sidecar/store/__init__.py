@@ -1,35 +1,42 @@
 """What replicas share: the seams `LimitStore` and `ResultStore`, in memory and in Redis.
 
 The in-memory twins are the laptop's stores, and each replica's own while Redis is down.
+Whatever is not known at once is told later, by a callback.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from mcpace_sidecar.limits.bucket import Charge, Verdict
+from mcpace_sidecar.cache.entry import Entry, Miss, Place
+from mcpace_sidecar.limits.bucket import Charges, Verdict
 
 
 class LimitStore(Protocol):
     """Where levels are kept."""
 
-    def take(self, charges: Sequence[Charge]) -> Verdict | Awaitable[Verdict]:
-        """Take all charges or none; at once where nothing must be waited for."""
+    def take(self, charges: Charges, done: Callable[[Verdict], None]) -> Verdict | None:
+        """Take all charges or none: the verdict, or None, and `done` is told it later."""
 
 
 class ResultStore(Protocol):
-    """Where results are kept beyond one replica's memory."""
+    """Where results are kept. Nothing here raises."""
 
-    def near(self, key: bytes) -> bytes | None:
+    def near(self, key: bytes) -> Entry | None:
         """A result at hand, or None."""
 
-    async def far(self, key: bytes) -> bytes | None:
-        """A result that another replica kept, or None; never raises."""
+    def far(self, places: Sequence[Place], life: float, done: Callable[[Entry | Miss], None]) -> None:
+        """Look wherever else results are kept, the first place first; now or later `done` is told.
 
-    def keep(self, key: bytes, result: bytes, ttl: float) -> None:
-        """Keep a result for `ttl` seconds; does not wait, never raises."""
+        `life` is how long, in seconds, the result of a miss may be kept.
+        """
 
-    @property
-    def shared(self) -> bool:
-        """Whether asking `far` can help now."""
+    def keep(self, place: Place, marks: tuple[bytes, ...], result: bytes, ttl: float, stale: float) -> None:
+        """Keep a result, fresh for `ttl` seconds and of use for `stale` more."""
+
+    def release(self, places: Sequence[Place]) -> None:
+        """No longer lead: the call has ended, kept or not."""
+
+    def purge(self, tags: Sequence[bytes], done: Callable[[], None]) -> None:
+        """Make everything with one of these tags old, in every replica; then `done` is called."""

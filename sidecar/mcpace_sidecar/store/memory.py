@@ -5,39 +5,46 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from mcpace_sidecar.limits.bucket import ALLOWED, DAY, MINUTE, Charge, Level, Verdict, refusal
+from mcpace_sidecar.cache.entry import Entry, Marks, Miss, Place
+from mcpace_sidecar.limits.bucket import DAY, MINUTE, Charges, Level, Verdict, refusal, share
 
-_OVERHEAD = 200
-"""Bytes that an entry costs beside its result: key, tuple, dict slot."""
+_OVERHEAD = 400
+"""Bytes that an entry costs beside its result: key, tags, objects, dict slot."""
 
 
 class MemoryLimits:
-    """Levels in a dict. `clock` gives seconds since the epoch."""
+    """Levels in a dict. `clock` gives seconds since the epoch; `replicas` share every limit."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.replicas = 1
         self._clock = clock
         self._levels: dict[str, Level] = {}
 
-    def take(self, charges: Sequence[Charge]) -> Verdict:
+    def take(self, charges: Charges, done: Callable[[Verdict], None] | None = None) -> Verdict:
         """Take all charges or none."""
+        del done  # known at once
         now = self._clock()
         known = self._levels
         levels = []
         fits = True
-        for charge in charges:
+        for charge in charges.items:
+            capacity = charge.capacity if self.replicas == 1 else share(charge, self.replicas)
             level = known.get(charge.key)
             if level is None:
-                level = known[charge.key] = Level(charge.capacity, now)
+                level = known[charge.key] = Level(capacity, now)
             else:
-                level.advance(charge, now)
+                level.advance(charge, capacity, now)
             levels.append(level)
             if level.left < charge.amount:
                 fits = False
         if not fits:
             return refusal(levels, charges)
-        for index, charge in enumerate(charges):
-            levels[index].left -= charge.amount
-        return ALLOWED
+        left = []
+        for index, charge in enumerate(charges.items):
+            level = levels[index]
+            level.left -= charge.amount
+            left.append(level.left)
+        return Verdict(True, left)
 
     def sweep(self) -> None:
         """Forget full buckets and the quotas of days past; about once a minute."""
@@ -55,50 +62,73 @@ class MemoryLimits:
 
 
 class MemoryResults:
-    """Results bounded by bytes, the least recently used forgotten first."""
+    """Results bounded by bytes and entries, the least recently used forgotten first."""
 
-    shared = False
-
-    def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, max_bytes: int, max_entries: int = 100_000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.max_bytes = max_bytes
+        self.max_entries = max_entries
         self.bytes = 0
+        self.marks = Marks()
         self._clock = clock
-        self._entries: dict[bytes, tuple[float, bytes]] = {}  # the dict's order is that of use
+        self._entries: dict[bytes, Entry] = {}  # the dict's order is that of use
 
-    def near(self, key: bytes) -> bytes | None:
+    def near(self, key: bytes) -> Entry | None:
         """A result at hand, or None."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return None
-        if entry[0] <= self._clock():
-            self.bytes -= len(entry[1]) + _OVERHEAD
+        if entry.until <= self._clock() or not self.marks.holds(entry):
+            self.bytes -= len(entry.result) + _OVERHEAD
             return None
         self._entries[key] = entry
-        return entry[1]
+        return entry
 
-    async def far(self, key: bytes) -> bytes | None:
+    def far(self, places: Sequence[Place], life: float, done: Callable[[Entry | Miss], None]) -> None:
         """Nothing is kept elsewhere."""
-        del key
-        return None
+        del life
+        done(Miss([self.marks.of(place.tags) for place in places], leading=True))
 
-    def keep(self, key: bytes, result: bytes, ttl: float) -> None:
-        """Keep a result for `ttl` seconds, unless it alone is too large."""
-        size = len(result) + _OVERHEAD
+    def keep(self, place: Place, marks: tuple[bytes, ...], result: bytes, ttl: float, stale: float) -> None:
+        """Keep a result, unless it alone is too large."""
+        now = self._clock()
+        self.put(Entry(place, result, marks, now + ttl, now + ttl + stale))
+
+    def put(self, entry: Entry) -> None:
+        """Keep an entry."""
+        key = entry.place.key
         old = self._entries.pop(key, None)
         if old is not None:
-            self.bytes -= len(old[1]) + _OVERHEAD
+            self.bytes -= len(old.result) + _OVERHEAD
+        size = len(entry.result) + _OVERHEAD
         if size > self.max_bytes:
             return
-        self._entries[key] = (self._clock() + ttl, result)
+        self._entries[key] = entry
         self.bytes += size
-        self.resize(self.max_bytes)
+        self.resize(self.max_bytes, self.max_entries)
 
-    def resize(self, max_bytes: int) -> None:
-        """Change the bound, and forget what is over it."""
-        self.max_bytes = max_bytes
-        while self.bytes > max_bytes:
+    def release(self, places: Sequence[Place]) -> None:
+        """Nobody waits elsewhere."""
+
+    def purge(self, tags: Sequence[bytes], done: Callable[[], None]) -> None:
+        """Make everything with one of these tags old."""
+        for tag in tags:
+            self.marks.drop(tag)
+        done()
+
+    def resize(self, max_bytes: int, max_entries: int) -> None:
+        """Change the bounds, and forget what is over them."""
+        self.max_bytes, self.max_entries = max_bytes, max_entries
+        while self.bytes > max_bytes or len(self._entries) > max_entries:
             oldest = next(iter(self._entries))
-            self.bytes -= len(self._entries.pop(oldest)[1]) + _OVERHEAD
+            self.bytes -= len(self._entries.pop(oldest).result) + _OVERHEAD
+
+    def sweep(self) -> None:
+        """Forget what has outlived its time; about once a minute."""
+        now = self._clock()
+        for key in [key for key, entry in self._entries.items() if entry.until <= now]:
+            self.bytes -= len(self._entries.pop(key).result) + _OVERHEAD
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -1,16 +1,18 @@
--- Takes all charges of one call, or none, on this server's clock.
--- KEYS: one per charge. ARGV: kind ("bucket" | "quota"), capacity, amount, for each.
--- Returns {0, 0}, or {microseconds until the call would fit, index of the charge that waits longest}.
+-- Takes all charges of some calls, or as many calls as fit, or none, on this server's clock.
+-- KEYS: one per charge. ARGV: calls wanted, then kind ("bucket" | "quota"), capacity, amount of each.
+-- Returns {calls granted, microseconds until one more would fit, index of the charge that waits longest,
+-- microseconds until the UTC day ends, that midnight in seconds, then what is left of each charge in
+-- thousandths}.
 local t = redis.call('TIME')
 local seconds, now = tonumber(t[1]), tonumber(t[1]) * 1000000 + tonumber(t[2])
 local midnight = (math.floor(seconds / 86400) + 1) * 86400
-local levels, ats, wait, index = {}, {}, 0, 0
+local levels, ats, wait, index, calls = {}, {}, 0, 0, tonumber(ARGV[1])
 for i, key in ipairs(KEYS) do
-  local capacity, amount = tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
+  local capacity, amount = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1])
   local missing = 0
-  if ARGV[3 * i - 2] == 'quota' then
-    levels[i] = tonumber(redis.call('GET', key) or 0)
-    if levels[i] + amount > capacity then missing = midnight * 1000000 - now end
+  if ARGV[3 * i - 1] == 'quota' then
+    levels[i] = capacity - tonumber(redis.call('GET', key) or 0)
+    if levels[i] < amount then missing = midnight * 1000000 - now end
   else
     local level = redis.call('HMGET', key, 'tokens', 'at')
     levels[i], ats[i] = capacity, now
@@ -22,16 +24,21 @@ for i, key in ipairs(KEYS) do
     if levels[i] < amount then missing = math.ceil((amount - levels[i]) * 60000000 / capacity) end
   end
   if missing > wait then wait, index = missing, i end
+  calls = math.min(calls, math.floor(levels[i] / amount))
 end
-if wait > 0 then return {wait, index} end
+calls = math.max(0, calls)
+local answer = {calls, wait, index, midnight * 1000000 - now, midnight}
 for i, key in ipairs(KEYS) do
-  local capacity, amount = tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
-  if ARGV[3 * i - 2] == 'quota' then
-    redis.call('INCRBY', key, amount)
-    redis.call('EXPIREAT', key, midnight)
-  else
-    redis.call('HSET', key, 'tokens', string.format('%.17g', levels[i] - amount), 'at', string.format('%.0f', ats[i]))
-    redis.call('PEXPIRE', key, 60000)
+  local taken = calls * tonumber(ARGV[3 * i + 1])
+  if taken > 0 then
+    if ARGV[3 * i - 1] == 'quota' then
+      redis.call('INCRBY', key, taken)
+      redis.call('EXPIREAT', key, midnight)
+    else
+      redis.call('HSET', key, 'tokens', string.format('%.17g', levels[i] - taken), 'at', string.format('%.0f', ats[i]))
+      redis.call('PEXPIRE', key, 60000)
+    end
   end
+  answer[5 + i] = math.floor((levels[i] - taken) * 1000)
 end
-return {0, 0}
+return answer

@@ -1,0 +1,143 @@
+"""How many calls the server works on at once: slots, a bounded queue, and circuit breakers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from mcpace_sidecar.config.traffic import CircuitBreaker, Concurrency
+from mcpace_sidecar.quantity import seconds
+
+SERVER: Final = ""
+"""The name of the breaker that guards the whole server."""
+
+
+class Queued(Protocol):
+    """A call that waits for a slot."""
+
+    ended: bool
+    deadline: float
+
+    def seated(self) -> None:
+        """A slot is free now, and taken for you."""
+
+    def overdue(self) -> None:
+        """No slot came free in time."""
+
+
+class Bulkhead:
+    """Slots for calls, and the line of those who wait for one."""
+
+    def __init__(self, settings: Concurrency) -> None:
+        self.in_flight = 0
+        self.queue: deque[Queued] = deque()
+        self.adopt(settings)
+
+    def adopt(self, settings: Concurrency) -> None:
+        """Use these bounds from the next call on."""
+        self.max_in_flight = settings.max_in_flight
+        self.max_queued = settings.max_queued
+
+    def enter(self, call: Queued) -> bool | None:
+        """True: a slot is yours. False: you are in the line. None: the line is full."""
+        if self.in_flight < self.max_in_flight:
+            self.in_flight += 1
+            return True
+        if len(self.queue) >= self.max_queued:
+            return None
+        self.queue.append(call)
+        return False
+
+    def leave(self) -> None:
+        """Give a slot back; the first in the line takes it."""
+        self.in_flight -= 1
+        while self.queue and self.in_flight < self.max_in_flight:
+            call = self.queue.popleft()
+            if not call.ended:
+                self.in_flight += 1
+                call.seated()
+
+    def sweep(self, now: float) -> None:
+        """Turn away those who have waited too long; about twice a second."""
+        while self.queue and (self.queue[0].ended or self.queue[0].deadline < now):
+            call = self.queue.popleft()
+            if not call.ended:
+                call.overdue()
+
+
+class Breaker:
+    """Closed while calls succeed; open after failures in a row; then one trial decides."""
+
+    __slots__ = ("failures", "open_until", "trying")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.open_until = 0.0
+        self.trying = False
+
+
+class Breakers:
+    """One breaker for the server, and one for each tool that has failed lately."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._rule: CircuitBreaker | None = None
+        self._open_for = 0.0
+        self._known: dict[str, Breaker] = {}
+
+    def adopt(self, rule: CircuitBreaker | None) -> None:
+        """Use this rule from now on; None: never open."""
+        if rule != self._rule:
+            self._rule = rule
+            self._open_for = seconds(rule.open_for) if rule is not None else 0.0
+            self._known.clear()
+
+    def wait(self, tool: str) -> float:
+        """Seconds until a call of this tool may be tried; 0: now. A trial must be `judged`."""
+        if not self._known:
+            return 0.0
+        now = self._clock()
+        waits = []
+        trials = []
+        for name in (SERVER, tool):
+            breaker = self._known.get(name)
+            if breaker is not None and breaker.open_until:
+                if breaker.trying:
+                    waits.append(1.0)
+                elif breaker.open_until > now:
+                    waits.append(breaker.open_until - now)
+                else:
+                    trials.append(breaker)
+        if waits:
+            return max(waits)
+        for breaker in trials:
+            breaker.trying = True
+        return 0.0
+
+    def judged(self, tool: str, failed: bool, *, server: bool) -> None:
+        """A call of this tool has ended. `server`: the failure says something of the whole server."""
+        if self._rule is None or (not failed and not self._known):
+            return
+        for name in (SERVER, tool):
+            if not failed:
+                self._known.pop(name, None)
+            elif server or name != SERVER:
+                breaker = self._known.setdefault(name, Breaker())
+                breaker.failures += 1
+                breaker.trying = False
+                if breaker.failures >= self._rule.failures:
+                    breaker.open_until = self._clock() + self._open_for
+            elif name in self._known:
+                self._known[name].trying = False
+
+    def forgotten(self, tool: str) -> None:
+        """A trial has ended without telling anything: its client left. The next call tries."""
+        for name in (SERVER, tool):
+            if name in self._known:
+                self._known[name].trying = False
+
+    def open(self) -> list[str]:
+        """The names of those that are open now; the server's is empty."""
+        now = self._clock()
+        return [name for name, b in self._known.items() if b.open_until > now or b.trying]

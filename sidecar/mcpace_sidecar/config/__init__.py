@@ -1,0 +1,70 @@
+"""The configuration of one server's sidecar: the one schema of the project.
+
+`McpServerSpec` extends `SidecarConfig`, the CRD is generated from it, and the file
+that a running sidecar reads is that very subtree, validated by these classes.
+Defaults live here and not in the CRD, so that a better default reaches servers
+that were stored before it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from mcpace_sidecar.config.base import Model, UrlPath, rule
+from mcpace_sidecar.config.cache import Cache
+from mcpace_sidecar.config.clients import Clients
+from mcpace_sidecar.config.document import explain, parse, read_yaml
+from mcpace_sidecar.config.rate_limits import DEFAULT_TIERS, RateLimits
+from mcpace_sidecar.config.traffic import Concurrency, Responses, Upstream
+from mcpace_sidecar.quantity import Size
+
+__all__ = ["SIDECAR_RULES", "Model", "SidecarConfig", "explain", "load", "parse", "read_yaml", "rule"]
+
+API_KEY_TIER_WORDS = "the tier of apiKeys must be the name of one of the rateLimits tiers"
+
+SIDECAR_RULES = (
+    rule(
+        "!has(self.clients) || !has(self.clients.apiKeys) || self.clients.apiKeys.all(k,"
+        " has(self.rateLimits) && has(self.rateLimits.tiers)"
+        " ? self.rateLimits.tiers.exists(t, t.name == k.tier)"
+        " : k.tier in ['free', 'pro', 'enterprise'])",
+        API_KEY_TIER_WORDS,
+    ),
+)
+"""The rules that span parts of the configuration."""
+
+
+class SidecarConfig(Model):
+    """The subtree of a manifest that a sidecar reads."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*SIDECAR_RULES]})
+
+    path: UrlPath = Field(
+        default="/mcp",
+        description="The one path that is judged and forwarded.",
+    )
+    pass_paths: tuple[UrlPath, ...] = Field(
+        default=(), max_length=32, description="Other paths of the server that may be reached."
+    )
+    max_request_bytes: Size = Field(default="4Mi", description="The largest request body.")
+    rate_limits: RateLimits | None = None
+    clients: Clients = Clients()
+    cache: Cache | None = None
+    upstream: Upstream = Upstream()
+    concurrency: Concurrency = Concurrency()
+    responses: Responses = Responses()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = self.rate_limits.tier_names if self.rate_limits else DEFAULT_TIERS
+        if any(keys.tier not in names for keys in self.clients.api_keys):
+            raise ValueError(API_KEY_TIER_WORDS)
+        return self
+
+
+def load(path: Path) -> tuple[SidecarConfig, tuple[str, ...]]:
+    """Read and validate a configuration file (YAML, and so JSON too); see `parse`."""
+    return parse(SidecarConfig, read_yaml(path) or {})

@@ -1,0 +1,87 @@
+"""`clients`: who is calling, and in which tier."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mcpace_sidecar.config.base import HeaderName, HeaderValue, Model, Name, SecretRef
+
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
+"""Signatures with a public key only: a shared secret has no place in a manifest (RFC 8725)."""
+
+HttpUrl = Annotated[str, Field(min_length=8, max_length=512, pattern=r"^https?://[^\s]+$")]
+
+
+class ApiKeys(Model):
+    """Keys of one tier: the Secret's entries are client name -> key."""
+
+    tier: Name
+    secret_ref: SecretRef
+
+
+class Jwt(Model):
+    """Bearer tokens of one issuer, verified here (RFC 7519, RFC 8725)."""
+
+    issuer: str = Field(min_length=1, max_length=512, description="What `iss` must be.")
+    audience: str = Field(min_length=1, max_length=512, description="What `aud` must hold.")
+    jwks_url: HttpUrl = Field(alias="jwksURL", description="Where the issuer publishes its keys.")
+    algorithms: tuple[Algorithm, ...] = Field(
+        default=("RS256", "ES256"), min_length=1, max_length=10, description="Signatures accepted."
+    )
+    client_claim: str = Field(
+        default="sub", min_length=1, max_length=128, description="The claim that names the client."
+    )
+    tier_claim: str | None = Field(
+        default=None, min_length=1, max_length=128, description="The claim that names its tier."
+    )
+
+
+class TrustedHeaders(Model):
+    """Headers that a gateway in front has already verified; believed from `trustedProxies` alone."""
+
+    client: HeaderName
+    tier: HeaderName | None = None
+
+
+class Clients(Model):
+    """Who is calling, and in which tier."""
+
+    api_keys: tuple[ApiKeys, ...] = Field(default=(), max_length=32)
+    jwt: Jwt | None = None
+    trusted_proxies: tuple[Annotated[str, Field(min_length=2, max_length=64)], ...] = Field(
+        default=(),
+        max_length=64,
+        description="Networks whose trustedHeaders and X-Forwarded-For are believed.",
+    )
+    trusted_headers: TrustedHeaders | None = None
+    anonymous: Literal["allow", "deny"] = Field(
+        default="allow", description="Whether a caller without a credential of ours may call at all."
+    )
+    forward_credential: bool = Field(
+        default=False,
+        description="Whether a credential that is verified here is passed on to the server.",
+    )
+    allowed_origins: tuple[HeaderValue, ...] = Field(
+        default=(),
+        max_length=32,
+        description="Browser origins that may call, such as https://a.example.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for network in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"trustedProxies: {error}; write for example 10.1.0.0/16") from None
+        if self.trusted_headers is not None and not self.trusted_proxies:
+            raise ValueError(TRUSTED_WORDS)
+        return self
+
+
+TRUSTED_WORDS = "trustedHeaders needs trustedProxies: the networks whose headers are believed"

@@ -1,0 +1,130 @@
+"""`rateLimits`: how many calls a client may make."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from mcpace_sidecar.config.base import BY_NAME, McpName, Model, Name, rule, unique
+
+DEFAULT_TIERS: Final = ("free", "pro", "enterprise")
+
+DEFAULT_TIER_WORDS: Final = "defaultTier must be the name of one of the tiers"
+COST_WORDS: Final = "a cost must not exceed the requestsPerMinute of any tier: it could never be called"
+
+
+class Tier(Model):
+    """What clients of one plan may call."""
+
+    name: Name
+    requests_per_minute: int = Field(
+        ge=1, le=1_000_000, description="Size and refill of the token bucket, per client."
+    )
+    requests_per_day: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="Quota per client and UTC calendar day."
+    )
+
+
+class _Limit(Model):
+    requests_per_minute: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="A token bucket of its own; counts calls."
+    )
+    cost: int = Field(
+        default=1, ge=1, le=1_000_000, description="What a call takes from its tier's minute and day."
+    )
+    per: Literal["client", "server"] = Field(
+        default="client", description="One bucket for each client, or one that all share."
+    )
+
+
+class ToolLimit(_Limit):
+    """A limit or a price of one tool."""
+
+    name: McpName
+
+
+class PromptLimit(_Limit):
+    """A limit or a price of one prompt."""
+
+    name: McpName
+
+
+class ResourceLimit(_Limit):
+    """A limit or a price of one resource, or of all whose URI begins alike."""
+
+    name: str = Field(
+        min_length=1, max_length=512, description="The URI, or its beginning followed by `*`."
+    )
+
+
+def _cost_rule(kind: str, one: str) -> str:
+    return (
+        f"!has(self.{kind}) || self.{kind}.all({one}, !has({one}.cost) || (has(self.tiers)"
+        f" ? self.tiers.all(t, t.requestsPerMinute >= {one}.cost) : {one}.cost <= 10))"
+    )
+
+
+class RateLimits(Model):
+    """Token buckets per minute and quotas per day. `rateLimits: {}` gives three tiers."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    "!has(self.defaultTier) || (has(self.tiers)"
+                    " ? self.tiers.exists(t, t.name == self.defaultTier)"
+                    " : self.defaultTier in ['free', 'pro', 'enterprise'])",
+                    DEFAULT_TIER_WORDS,
+                ),
+                rule(_cost_rule("tools", "tool"), COST_WORDS),
+                rule(_cost_rule("prompts", "prompt"), COST_WORDS),
+                rule(_cost_rule("resources", "resource"), COST_WORDS),
+            ]
+        }
+    )
+
+    tiers: tuple[Tier, ...] = Field(
+        default=(
+            Tier(name="free", requests_per_minute=10, requests_per_day=100),
+            Tier(name="pro", requests_per_minute=60, requests_per_day=10_000),
+            Tier(name="enterprise", requests_per_minute=300, requests_per_day=1_000_000),
+        ),
+        min_length=1,
+        max_length=16,
+        json_schema_extra=BY_NAME,
+    )
+    default_tier: Name | None = Field(
+        default=None, description="The tier of clients without one; the first listed, if unset."
+    )
+    tools: tuple[ToolLimit, ...] = Field(default=(), max_length=128, json_schema_extra=BY_NAME)
+    prompts: tuple[PromptLimit, ...] = Field(default=(), max_length=128, json_schema_extra=BY_NAME)
+    resources: tuple[ResourceLimit, ...] = Field(default=(), max_length=128, json_schema_extra=BY_NAME)
+    when_redis_is_down: Literal["local", "open", "closed"] = Field(
+        default="local",
+        description="Without Redis: each replica its share of the limits, no limits, or no calls.",
+    )
+    reply: Literal["jsonrpc", "http429", "toolError"] = Field(
+        default="jsonrpc",
+        description="How a call is refused: HTTP 200 with JSON-RPC error 42900; HTTP 429 with the same;"
+        " or a tool result with isError, which the model itself reads.",
+    )
+    count_cache_hits: bool = Field(default=True, description="Whether a cached answer is counted.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        unique("tiers", (tier.name for tier in self.tiers))
+        unique("tools", (tool.name for tool in self.tools))
+        unique("prompts", (prompt.name for prompt in self.prompts))
+        unique("resources", (resource.name for resource in self.resources))
+        if self.default_tier is not None and self.default_tier not in self.tier_names:
+            raise ValueError(DEFAULT_TIER_WORDS)
+        smallest = min(tier.requests_per_minute for tier in self.tiers)
+        if any(priced.cost > smallest for priced in (*self.tools, *self.prompts, *self.resources)):
+            raise ValueError(COST_WORDS)
+        return self
+
+    @property
+    def tier_names(self) -> tuple[str, ...]:
+        """The names of the tiers, in order."""
+        return tuple(tier.name for tier in self.tiers)

@@ -1,0 +1,88 @@
+"""`upstream`, `concurrency`, `responses`: how calls travel to the server and back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from mcpace_sidecar.config.base import BY_NAME, McpName, Model, rule, unique
+from mcpace_sidecar.quantity import Duration, Size
+
+
+class Upstream(Model):
+    """The pool of kept connections to the server."""
+
+    max_connections: int = Field(default=100, ge=1, le=10_000)
+    idle_timeout: Duration = "30s"
+    connect_timeout: Duration = "5s"
+    timeout: Duration = Field(
+        default="30s",
+        description="The longest silence of the server while a call waits; open streams may be silent.",
+    )
+
+
+class CircuitBreaker(Model):
+    """Stops asking a server, or one of its tools, that keeps failing."""
+
+    failures: int = Field(default=5, ge=1, le=1000, description="Failures in a row that open it.")
+    open_for: Duration = Field(default="30s", description="How long until one trial call is let through.")
+
+
+class Concurrency(Model):
+    """How many calls the server works on at once."""
+
+    max_in_flight: int = Field(default=64, ge=1, le=10_000)
+    max_queued: int = Field(default=256, ge=0, le=100_000, description="Calls that wait for a free slot.")
+    circuit_breaker: CircuitBreaker | None = None
+    parallel_tool: bool = Field(
+        default=False, description="Offer the tool `parallel`: up to 32 calls in one, run concurrently."
+    )
+
+
+PAGE_WORDS = "page needs items, bytes, or both"
+
+
+class PagedTool(Model):
+    """A tool whose large results are given page by page."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [rule("has(self.items) || has(self.bytes)", PAGE_WORDS)]
+        }
+    )
+
+    name: McpName
+    items: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        default=None, description="Items of a page, when the result holds an array of more."
+    )
+    bytes: Size | None = Field(default=None, description="Bytes of a page, when the result is larger.")
+
+    @model_validator(mode="after")
+    def _useful(self) -> Self:
+        if self.items is None and self.bytes is None:
+            raise ValueError(PAGE_WORDS)
+        return self
+
+
+class Paging(Model):
+    """Large results given page by page, nothing lost."""
+
+    tools: tuple[PagedTool, ...] = Field(
+        min_length=1,
+        max_length=128,
+        json_schema_extra=BY_NAME,
+        description="Only these lose their outputSchema.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        unique("tools", (tool.name for tool in self.tools))
+        return self
+
+
+class Responses(Model):
+    """What becomes of large answers."""
+
+    compress_over: Size = Field(default="10Ki", description="Answers of more bytes are compressed.")
+    page: Paging | None = None

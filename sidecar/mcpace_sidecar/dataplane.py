@@ -1,0 +1,166 @@
+"""What all exchanges share, and the door they come in by: the application of the data port."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from mcpace_sidecar import messages, replies
+from mcpace_sidecar.bulkhead import Breakers, Bulkhead
+from mcpace_sidecar.cache.policy import Rule, life
+from mcpace_sidecar.catalog import Catalog
+from mcpace_sidecar.errors import ProtocolError, UpstreamError
+from mcpace_sidecar.events import Listener
+from mcpace_sidecar.flight import Flights
+from mcpace_sidecar.http.head import RequestHead, ResponseHead
+from mcpace_sidecar.http.server import ClientConnection
+from mcpace_sidecar.messages import Message
+from mcpace_sidecar.metrics import Metrics
+from mcpace_sidecar.notes import Notes
+from mcpace_sidecar.proxy import Exchange
+from mcpace_sidecar.settings import Settings
+from mcpace_sidecar.store import LimitStore, ResultStore
+from mcpace_sidecar.treatment import NEXT_PAGE, PARALLEL
+from mcpace_sidecar.upstream import Pool
+
+_CANCEL_PATIENCE = 5.0
+
+
+class DataPlane:
+    """Answers the data port. `loopback`: only local pages may call."""
+
+    def __init__(
+        self, settings: Settings, pool: Pool, limits: LimitStore, results: ResultStore, metrics: Metrics,
+        catalog: Catalog, listeners: tuple[Listener, ...], *, loopback: bool,
+    ) -> None:  # fmt: skip
+        self.settings = settings
+        self.pool = pool
+        self.limits = limits
+        self.results = results
+        self.metrics = metrics
+        self.catalog = catalog
+        self.listeners = listeners
+        self.loopback = loopback
+        self.draining = False
+        self.on_upstream_down: Callable[[], None] = lambda: None
+        self.in_flight: set[Exchange] = set()
+        self.flights = Flights()
+        self.bulkhead = Bulkhead(settings.config.concurrency)
+        self.breakers = Breakers(time.monotonic)
+        self.hinting: set[str] = set()
+        """The methods whose last result said that it may be kept."""
+        self.adopt(settings)
+
+    def adopt(self, settings: Settings) -> None:
+        """Use these settings from the next call on."""
+        self.settings = settings
+        self.max_request_bytes = settings.max_request_bytes
+        self.pool.adopt(settings.config.upstream)
+        self.bulkhead.adopt(settings.config.concurrency)
+        self.breakers.adopt(settings.config.concurrency.circuit_breaker)
+        self.catalog.configured = frozenset(settings.treatments.tools)
+        self.offers = settings.paging or settings.parallel
+
+    def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Exchange | None:
+        """Answer a request, or return the exchange that will."""
+        settings = self.settings
+        notes = head.notes
+        trusted = settings.identities.trusts(connection.peer)
+        if notes is None or notes.settings is not settings or notes.trusted != trusted:
+            notes = head.notes = Notes(
+                settings, self.pool.address, head, loopback=self.loopback, trusted=trusted
+            )
+        exchange = Exchange(self, connection, head, notes, body)
+        self.in_flight.add(exchange)
+        exchange.route()
+        return None if exchange.ended else exchange
+
+    def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
+        """Count what is no HTTP, and say so."""
+        self.metrics.count("mcpace_bad_requests", error.reason)
+        return replies.JSON, messages.error_body(b"null", messages.INVALID_REQUEST, str(error))
+
+    @property
+    def offers_parallel(self) -> bool:
+        """Whether the tool `parallel` is ours: it gives way to a tool of the server's."""
+        return self.settings.parallel and PARALLEL not in self.catalog.tools
+
+    @property
+    def next_page_name(self) -> str:
+        """What the tool that reads pages is called; a tool of the server's keeps its name."""
+        return NEXT_PAGE if NEXT_PAGE not in self.catalog.tools else f"mcpace_{NEXT_PAGE}"
+
+    def learn_hint(self, message: Message, rule: Rule, result: bytes) -> None:
+        """Remember whether results of a method say that they may be kept."""
+        assert message.method is not None
+        ttl, _ = life(rule, result)
+        if ttl > 0:
+            self.hinting.add(message.method)
+        else:
+            self.hinting.discard(message.method)
+
+    def refresh(self, stale: Exchange) -> None:
+        """Fetch a new result for one that was answered stale; nobody waits for it."""
+        Exchange(self, _Nobody(), stale.head, stale.notes, stale.body).refresh(stale)
+
+    def tell_cancelled(self, exchange: Exchange) -> None:
+        """Tell a server of the handshake era that nobody waits (MCP 2025-11-25, basic/utilities)."""
+        body = (
+            b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%b,"reason":"timeout"}}'
+            % exchange.message_id
+        )
+        request = exchange.notes.onward + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        self.pool.request(request, _Unheard(), _CANCEL_PATIENCE)
+
+    def tools_in_flight(self) -> Counter[str]:
+        """How many calls of each tool are being answered."""
+        return Counter(exchange.label for exchange in self.in_flight if exchange.is_tool_call)
+
+    def sweep(self, now: float) -> None:
+        """Timeouts of what waits here; about twice a second."""
+        self.pool.sweep(now)
+        self.bulkhead.sweep(now)
+
+
+class _Nobody:
+    """A `Downstream` whose client is not there."""
+
+    peer = ""
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Nobody hears it."""
+
+    def answer_empty(self, head: bytes) -> None:
+        """Nobody hears it."""
+
+    def start(self, head: bytes, length: int | None) -> None:
+        """Nobody hears it."""
+
+    def send(self, piece: bytes) -> None:
+        """Nobody hears it."""
+
+    def finish(self) -> None:
+        """Nobody hears it."""
+
+    def abort(self) -> None:
+        """Nobody hears it."""
+
+
+class _Unheard:
+    """A receiver that wants no answer."""
+
+    def on_answer(self, head: ResponseHead, body: bytes) -> None:
+        """It was heard: that is enough."""
+
+    def on_head(self, head: ResponseHead) -> None:
+        """The same."""
+
+    def on_piece(self, piece: bytes) -> None:
+        """The same."""
+
+    def on_end(self) -> None:
+        """The same."""
+
+    def on_failure(self, error: UpstreamError) -> None:
+        """The call has failed already."""

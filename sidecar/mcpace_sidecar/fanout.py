@@ -1,0 +1,326 @@
+"""Many calls in one: the batches of 2025-03-26, and the tool `parallel`.
+
+Each part is an exchange of its own and takes the whole path: limits, cache, slots. What the
+server says to the client meanwhile (progress, requests) passes in the one answer, which then
+is an event stream.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from mcpace_sidecar import messages, replies, stream
+from mcpace_sidecar.http.server import Downstream, status_line
+from mcpace_sidecar.notes import Notes
+from mcpace_sidecar.treatment import PARALLEL
+
+if TYPE_CHECKING:
+    from mcpace_sidecar.proxy import Exchange
+
+MAX_PARALLEL: Final = 32
+
+PARALLEL_TOOL: Final[dict[str, Any]] = {
+    "name": PARALLEL,
+    "title": "Call tools in parallel",
+    "description": f"Call up to {MAX_PARALLEL} tools at once and get all results in one answer, in order."
+    " Use it for calls that do not depend on each other.",
+    "inputSchema": {
+        "type": "object",
+        "properties": {
+            "calls": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": MAX_PARALLEL,
+                "items": {
+                    "type": "object",
+                    "properties": {"tool": {"type": "string"}, "arguments": {"type": "object"}},
+                    "required": ["tool"],
+                },
+            }
+        },
+        "required": ["calls"],
+    },
+    "outputSchema": {
+        "type": "object",
+        "properties": {
+            "results": {
+                "type": "array",
+                "description": "One for each call, in order: its result, or null.",
+                "items": {"type": ["object", "null"]},
+            },
+            "errors": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "index": {"type": "integer"},
+                        "tool": {"type": "string"},
+                        "message": {"type": "string"},
+                    },
+                    "required": ["index", "tool", "message"],
+                },
+            },
+            "total": {"type": "integer"},
+            "succeeded": {"type": "integer"},
+        },
+        "required": ["results", "errors", "total", "succeeded"],
+    },
+}
+
+
+class Part:
+    """Where the answer of one part goes: a `Downstream` that gathers."""
+
+    def __init__(self, fanout: Fanout, peer: str) -> None:
+        self.peer = peer
+        self.exchange: Exchange | None = None
+        self.response = b""
+        """The JSON-RPC response; empty: there is none (a notification), or not yet."""
+        self.ended = False
+        self._fanout = fanout
+        self._events: stream.Events | None = None
+        self._pieces: list[bytes] = []
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """A whole answer: a response, or a stream with one."""
+        if b"text/event-stream" in head.lower():
+            self._events = stream.Events()
+            self.send(body)
+        elif body and messages.kind(body) == "response":
+            self.response = body
+        self.finish()
+
+    def answer_empty(self, head: bytes) -> None:
+        """Nothing to answer."""
+        del head
+        self.finish()
+
+    def start(self, head: bytes, length: int | None) -> None:
+        """A streamed answer begins."""
+        del length
+        if b"text/event-stream" in head.lower():
+            self._events = stream.Events()
+
+    def send(self, piece: bytes) -> None:
+        """The next bytes of a begun answer."""
+        if self._events is None:
+            self._pieces.append(piece)
+            return
+        for event in self._events.feed(piece):
+            data = stream.data_of(event)
+            what = messages.kind(data) if data else ""
+            if what == "response":
+                self.response = data
+            elif what:
+                self._fanout.pass_on(stream.event_of(data))
+
+    def finish(self) -> None:
+        """It is whole."""
+        if not self.ended:
+            self.ended = True
+            if self._pieces:
+                self.response = b"".join(self._pieces)
+            self._fanout.part_ended()
+
+    def abort(self) -> None:
+        """It broke off."""
+        self.finish()
+
+
+class Fanout:
+    """The parts of one exchange, and the answer that is made of theirs."""
+
+    def __init__(self, exchange: Exchange, compose: Callable[[Fanout], None]) -> None:
+        """`compose` answers the exchange when all parts have ended."""
+        self.parts: list[Part] = []
+        self.streaming = False
+        self._exchange = exchange
+        self._compose = compose
+        self._left = 0
+
+    def start(self, bodies: Sequence[tuple[Notes, bytes]]) -> None:
+        """Send every part on its way."""
+        exchange = self._exchange
+        self._left = len(bodies)
+        for notes, body in bodies:
+            part = Part(self, exchange.downstream.peer)
+            part.exchange = exchange.child(part, notes, body)
+            self.parts.append(part)
+        for part in self.parts:
+            if part.exchange is not None and not exchange.ended:
+                part.exchange.classify()
+
+    def pass_on(self, event: bytes) -> None:
+        """Something for the client before the end."""
+        if not self.streaming:
+            self.streaming = True
+            self._exchange.downstream.start(status_line(200) + replies.EVENTS, None)
+        self._exchange.downstream.send(event)
+
+    def part_ended(self) -> None:
+        """One part less to wait for."""
+        self._left -= 1
+        if self._left == 0 and not self._exchange.ended:
+            self._compose(self)
+
+    def cancel(self) -> None:
+        """Nobody waits for the parts any more."""
+        for part in self.parts:
+            if part.exchange is not None:
+                part.exchange.client_gone()
+
+    def pause(self, paused: bool) -> None:
+        """The client reads too slowly, or again."""
+        for part in self.parts:
+            if part.exchange is not None and not part.ended:
+                part.exchange.client_paused(paused)
+
+
+def batch(exchange: Exchange, bodies: Sequence[bytes]) -> Fanout:
+    """Start the messages of a batch (MCP 2025-03-26, basic/transports)."""
+
+    def compose(fanout: Fanout) -> None:
+        responses = [part.response for part in fanout.parts if part.response]
+        if fanout.streaming:
+            for response in responses:
+                exchange.downstream.send(stream.event_of(response))
+            exchange.downstream.finish()
+        elif responses:
+            exchange.downstream.answer(replies.OK_JSON, b"[" + b",".join(responses) + b"]")
+        else:
+            exchange.downstream.answer(status_line(202), b"")
+        exchange.close()
+
+    fanout = Fanout(exchange, compose)
+    exchange.fanout = fanout
+    notes = exchange.notes.uncompressed()
+    fanout.start([(notes, body) for body in bodies])
+    return fanout
+
+
+class _Call(msgspec.Struct):
+    tool: str
+    arguments: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Calls(msgspec.Struct):
+    calls: list[_Call]
+
+
+class _Params(msgspec.Struct):
+    arguments: _Calls
+    meta: dict[str, msgspec.Raw] = msgspec.field(name="_meta", default_factory=dict)
+
+
+_params: Final = msgspec.json.Decoder(_Params)
+
+
+def parallel(exchange: Exchange) -> str:
+    """Start the calls of the tool `parallel`; return what is wrong with them, or nothing."""
+    assert exchange.message is not None
+    try:
+        params = _params.decode(exchange.message.params)
+    except msgspec.DecodeError as error:
+        return f"The argument is calls, a list of {{tool, arguments}}: {error}."
+    calls = params.arguments.calls
+    if not 1 <= len(calls) <= MAX_PARALLEL:
+        return f"calls holds 1 to {MAX_PARALLEL} calls."
+    if any(call.tool == PARALLEL for call in calls):
+        return "parallel does not call itself: write its calls into this list."
+
+    def compose(fanout: Fanout) -> None:
+        _answer_parallel(exchange, fanout, calls)
+
+    meta = {key: value for key, value in params.meta.items() if key != "progressToken"}
+    stem = secrets.token_hex(6)
+    bodies = []
+    for number, call in enumerate(calls):
+        message = {
+            "jsonrpc": "2.0",
+            "id": f"mcpace-{stem}-{number}",
+            "method": "tools/call",
+            "params": {"name": call.tool, "arguments": call.arguments} | ({"_meta": meta} if meta else {}),
+        }
+        notes = exchange.notes.renamed(_header_value(call.tool))
+        bodies.append((notes, msgspec.json.encode(message)))
+    fanout = Fanout(exchange, compose)
+    exchange.fanout = fanout
+    fanout.start(bodies)
+    return ""
+
+
+class _Response(msgspec.Struct):
+    result: msgspec.Raw = msgspec.Raw(b"")
+    error: dict[str, Any] | None = None
+
+
+class _Text(msgspec.Struct):
+    text: str = ""
+
+
+class _Result(msgspec.Struct, rename="camel"):
+    is_error: bool = False
+    content: list[_Text] = []
+
+
+def _answer_parallel(exchange: Exchange, fanout: Fanout, calls: Sequence[_Call]) -> None:
+    results: list[Any] = []
+    errors = []
+    for number, (part, call) in enumerate(zip(fanout.parts, calls, strict=True)):
+        result, words = _read(part.response)
+        results.append(result)
+        if words:
+            errors.append({"index": number, "tool": call.tool, "message": words})
+    summary = {
+        "results": results,
+        "errors": errors,
+        "total": len(calls),
+        "succeeded": len(calls) - len(errors),
+    }
+    text = msgspec.json.encode(summary)
+    body = messages.result_body(
+        exchange.message_id,
+        msgspec.json.encode(
+            {
+                "content": [{"type": "text", "text": text.decode()}],
+                "structuredContent": msgspec.Raw(text),
+                "isError": False,
+                "resultType": "complete",
+            }
+        ),
+    )
+    if fanout.streaming:
+        exchange.downstream.send(stream.event_of(body))
+        exchange.downstream.finish()
+        exchange.close()
+    else:
+        exchange.answer_local("success", body)
+
+
+def _read(response: bytes) -> tuple[msgspec.Raw | None, str]:
+    """Return (the result or None, what went wrong or nothing)."""
+    try:
+        answer = msgspec.json.decode(response, type=_Response)
+        if not answer.result:
+            return None, str((answer.error or {}).get("message", "The server gave no result."))
+        result = msgspec.json.decode(answer.result, type=_Result)
+    except msgspec.DecodeError:
+        return None, "The server gave no result."
+    if result.is_error:
+        return answer.result, " ".join(block.text for block in result.content) or "The tool failed."
+    return answer.result, ""
+
+
+def _header_value(name: str) -> bytes:
+    """A name as the value of `Mcp-Name` (MCP 2026-07-28, basic/transports)."""
+    if name.isascii() and name.isprintable() and name.strip() == name and not name.startswith("=?base64?"):
+        return name.encode()
+    return b"=?base64?" + base64.b64encode(name.encode()) + b"?="
+
+
+__all__ = ["PARALLEL_TOOL", "Downstream", "Fanout", "Part", "batch", "parallel"]

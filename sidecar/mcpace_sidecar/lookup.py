@@ -1,0 +1,133 @@
+"""One call's way through the cache: memory, an identical call in flight, Redis, another replica's call."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from mcpace_sidecar.cache import policy
+from mcpace_sidecar.cache.entry import Entry, Miss, Place
+from mcpace_sidecar.events import CacheUse
+
+if TYPE_CHECKING:
+    from mcpace_sidecar.proxy import Exchange
+
+_FIRST_LOOK: Final = 0.01
+_LAST_LOOK: Final = 0.1
+"""Seconds between two looks for the result that another replica is fetching: at first, at last."""
+
+
+class Lookup:
+    """Looks for the result of one exchange, and keeps it when the server has given it."""
+
+    # Defaults of the class, not set for each instance: most of them stay so.
+    fallback: Entry | None = None
+    """A result that may stand in for a server that fails."""
+    _marks: Sequence[tuple[bytes, ...]] = ()
+    _leading = False
+    _alone = False
+    _pause = _FIRST_LOOK
+
+    def __init__(
+        self, exchange: Exchange, rule: policy.Rule, places: tuple[Place, ...], *, refreshing: bool
+    ) -> None:
+        self._exchange = exchange
+        self._plane = exchange.plane
+        self._rule = rule
+        self._places = places
+        self._refreshing = refreshing
+        self.ended = False
+
+    def start(self) -> None:
+        """Look; the exchange is told `found` or `missed`, now or later."""
+        for place in self._places:
+            entry = self._plane.results.near(place.key)
+            if entry is not None and self._use(entry, "memory"):
+                return
+        if self._plane.flights.join(self._places[-1].key, self):
+            return
+        self._leading = True
+        self._look_far()
+
+    def landed(self, entry: Entry | None) -> None:
+        """The identical call that this one waited for has its result, or none for us."""
+        if entry is not None or self._refreshing:
+            self._exchange.found(entry, "joined")
+        else:
+            self._alone = True
+            self._exchange.missed()
+
+    def abandoned(self) -> None:
+        """The identical call was given up by its client: look again, and lead or follow anew."""
+        self.start()
+
+    def keep(self, result: bytes) -> None:
+        """Keep the server's result, where its rule and the result itself allow that."""
+        ttl, shareable = policy.life(self._rule, result)
+        if ttl <= 0 or not self._marks or self._alone:
+            return
+        # Of what says itself who may have it, both places were looked at; only one is its own.
+        index = 0 if shareable else len(self._places) - 1
+        place = self._places[index]
+        if shareable or place.private:
+            self._plane.results.keep(place, self._marks[index], result, ttl, self._rule.stale)
+
+    def end(self, *, cancelled: bool) -> None:
+        """The exchange has ended: those who wait for it are told its result, or to look again."""
+        self.ended = True
+        if not self._leading:
+            return
+        results, flights = self._plane.results, self._plane.flights
+        if cancelled:
+            results.release(self._places)
+            flights.abandon(self._places[-1].key)
+        else:
+            entries = (results.near(place.key) for place in self._places)
+            entry = next((e for e in entries if e is not None), None)
+            flights.land(self._places[-1].key, entry)
+            results.release(self._places)
+
+    def _use(self, entry: Entry, where: CacheUse) -> bool:
+        """Answer with a kept result, if it is fresh or may be answered while a new one is fetched."""
+        now = time.monotonic()
+        if entry.fresh_until > now:
+            self._exchange.found(entry, where)
+            return True
+        if self._refreshing:
+            return False
+        if entry.fresh_until + self._rule.while_revalidate > now:
+            self._exchange.found(entry, "stale")
+            self._plane.refresh(self._exchange)
+            return True
+        if entry.fresh_until + self._rule.if_error > now:
+            self.fallback = entry
+        return False
+
+    def _look_far(self) -> None:
+        if not self.ended:
+            life = self._rule.ttl + self._rule.stale
+            self._plane.results.far(self._places, life, self._looked_far)
+
+    def _looked_far(self, found: Entry | Miss) -> None:
+        if self.ended:
+            if isinstance(found, Miss) and found.leading:
+                self._plane.results.release(self._places)
+            return
+        if isinstance(found, Entry):
+            self._exchange.found(found, "redis")
+            return
+        if found.stale is not None and self._use(found.stale, "redis"):
+            return
+        self._marks = found.marks
+        if self._refreshing and not found.leading:
+            self._exchange.found(None, "joined")
+            return
+        waited = time.monotonic() - self._exchange.started
+        if found.leading or waited > self._exchange.patience:
+            self._exchange.missed()
+            return
+        # Another replica is asking the server now: its result is worth waiting for.
+        asyncio.get_running_loop().call_later(self._pause, self._look_far)
+        self._pause = min(self._pause * 2, _LAST_LOOK)

@@ -1,0 +1,185 @@
+"""Limits that all replicas share, in Redis: judged and taken there in one script, on its clock."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import uuid
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any, Final, Literal
+
+from mcpace_sidecar.errors import StoreError
+from mcpace_sidecar.limits.bucket import UNASKED, Charges, Verdict
+from mcpace_sidecar.limits.lease import LIFE, REFUSAL_LIFE, Lease
+from mcpace_sidecar.store.memory import MemoryLimits
+from mcpace_sidecar.store.wire import Link, Script
+
+PRESENCE_INTERVAL: Final = 5.0
+PRESENCE_LIFE: Final = 15
+"""Seconds after which a silent replica no longer counts."""
+
+WhenDown = Literal["local", "open", "closed"]
+
+
+def _script(name: str) -> Script:
+    return Script(files("mcpace_sidecar.store").joinpath(name).read_text(encoding="utf-8"))
+
+
+TAKE: Final = _script("take.lua")
+GIVE: Final = _script("give.lua")
+PRESENT: Final = _script("present.lua")
+
+
+class _Account:
+    """One `Charges`, with the lease on it and the arguments of its scripts."""
+
+    __slots__ = ("arguments", "asked_at", "keys", "lease", "midnight", "used_at")
+
+    def __init__(self, charges: Charges, prefix: bytes) -> None:
+        self.lease = Lease(charges)
+        self.keys = [prefix + charge.key.encode() for charge in charges.items]
+        self.arguments: list[bytes] = []
+        for charge in charges.items:
+            kind = b"quota" if charge.kind == "day" else b"bucket"
+            self.arguments += [kind, b"%d" % charge.capacity, b"%d" % charge.amount]
+        self.midnight = 0
+        """The end of the UTC day the lease was taken on, in Redis's seconds."""
+        self.used_at = self.asked_at = 0.0
+
+
+class RedisLimits:
+    """Levels in Redis. `leasing`: take tokens of busy clients ahead; otherwise each call asks."""
+
+    def __init__(self, link: Link, when_down: Callable[[], WhenDown], *, leasing: bool = True) -> None:
+        self.link = link
+        self.local = MemoryLimits()
+        self.trips = 0
+        """Scripts run: what leases save."""
+        self.decided_without: dict[str, int] = {"local": 0, "open": 0, "closed": 0}
+        self._leasing = leasing
+        self._when_down = when_down
+        self._accounts: dict[Charges, _Account] = {}
+        link.on_up = self._accounts.clear  # a Redis that was gone may have forgotten everything
+        self._self = f"{os.uname().nodename}-{uuid.uuid4().hex[:8]}".encode()
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas share the limits, as last heard."""
+        return self.local.replicas
+
+    def take(self, charges: Charges, done: Callable[[Verdict], None]) -> Verdict | None:
+        """Take all charges or none; without Redis, as the manifest chose."""
+        if not self.link.up:
+            return self._without(charges)
+        account = self._accounts.get(charges)
+        if account is None:
+            account = self._accounts[charges] = _Account(charges, self.link.prefix)
+        lease = account.lease
+        now = account.used_at = time.monotonic()
+        if lease.refused_until > now:
+            charge = charges.items[lease.kind]
+            return Verdict(False, lease.left, lease.retry_at - now, charge.kind)
+        if lease.use(now):
+            if lease.low and not lease.asking:
+                lease.grow(self.replicas)
+                self._ask(account, lease.size, None)
+            for index, charge in enumerate(charges.items):
+                lease.left[index] -= charge.amount
+            return Verdict(True, lease.left)
+        if now - account.asked_at < LIFE:
+            lease.grow(self.replicas)
+        account.asked_at = now
+        self._ask(account, 1 if lease.asking or not self._leasing else lease.size, done)
+        return None
+
+    def _ask(self, account: _Account, calls: int, done: Callable[[Verdict], None] | None) -> None:
+        lease = account.lease
+        """Take some calls: all of them ahead, or the first for a call that waits to be told."""
+        ahead = done is None
+        asked = time.monotonic()
+        if ahead:
+            lease.asking = True
+        self.trips += 1
+
+        def answered(answer: Any) -> None:
+            if ahead:
+                lease.asking = False
+            if isinstance(answer, StoreError):
+                if done is not None:
+                    done(self._without(lease.charges))
+                return
+            granted, wait, index, left_of_day, midnight = answer[:5]
+            left = [thousandths / 1000 for thousandths in answer[5:]]
+            now = time.monotonic()
+            if granted == 0:
+                if ahead:
+                    return  # the calls still leased go on; the next one asks for itself
+                lease.left, lease.kind = left, index - 1
+                if wait > 1000:
+                    lease.retry_at = now + wait / 1e6
+                    lease.refused_until = min(lease.retry_at, now + REFUSAL_LIFE)
+                if done is not None:
+                    kind = lease.charges.items[lease.kind].kind
+                    done(Verdict(False, left, wait / 1e6, kind))
+                return
+            spare = granted if ahead else granted - 1
+            if spare and lease.ends <= now:
+                self._give_back(account)
+            account.midnight = midnight
+            # What is leased counts as left: nobody else can use it.
+            for position, charge in enumerate(lease.charges.items):
+                left[position] += spare * charge.amount
+            if spare:
+                lease.granted(spare, left, asked + min(LIFE, left_of_day / 1e6))
+            if done is not None:
+                lease.refused_until = 0.0
+                done(Verdict(True, left))
+
+        self.link.run(answered, TAKE, account.keys, b"%d" % calls, *account.arguments)
+
+    def _without(self, charges: Charges) -> Verdict:
+        mode = self._when_down()
+        self.decided_without[mode] += 1
+        if mode == "open":
+            return UNASKED
+        if mode == "closed":
+            return Verdict(False, None, 1.0)
+        return self.local.take(charges)
+
+    def sweep(self, now: float) -> None:
+        """Give back what was leased and not used; forget accounts gone quiet. Twice a second."""
+        for charges, account in list(self._accounts.items()):
+            lease = account.lease
+            if lease.calls and lease.ends <= now:
+                self._give_back(account)
+            if now - account.used_at > REFUSAL_LIFE and not lease.calls and not lease.asking:
+                del self._accounts[charges]
+
+    def _give_back(self, account: _Account) -> None:
+        unused = account.lease.shrink()
+        if unused and self.link.up:
+            arguments = [b"%d" % unused, *account.arguments, b"%d" % account.midnight]
+            self.link.run(lambda _: None, GIVE, account.keys, *arguments)
+
+    async def stay_present(self) -> None:
+        """Count the live replicas, this one among them, so that each knows its share."""
+
+        def counted(answer: Any) -> None:
+            if isinstance(answer, int):
+                self.local.replicas = max(1, answer)
+
+        while True:
+            key = self.link.prefix + b"replicas"
+            self.link.run(counted, PRESENT, [key], self._self, b"%d" % PRESENCE_LIFE)
+            await asyncio.sleep(PRESENCE_INTERVAL)
+
+    async def leave(self) -> None:
+        """This replica ends: what it leased goes back, and the others' shares grow."""
+        for account in self._accounts.values():
+            self._give_back(account)
+        try:
+            await self.link.ask(b"ZREM", self.link.prefix + b"replicas", self._self)
+        except StoreError:
+            return  # it counts for a few seconds more

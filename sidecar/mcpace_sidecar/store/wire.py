@@ -1,0 +1,276 @@
+"""One connection to Redis for the data path: what one tick of the loop asks travels together.
+
+Commands go out in one write per tick and answers come back in order, to callbacks; no task or
+future is made for a command. redis-py reads the URL and does everything that is not on a call's
+way. Source: the RESP specification, version 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import hashlib
+import logging
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import hiredis
+from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
+
+from mcpace_sidecar.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+ANSWER_TIMEOUT: Final = 0.5
+"""Seconds an answer may take before Redis counts as down."""
+CONNECT_TIMEOUT: Final = 0.5
+RECONNECT_INTERVAL: Final = 0.5
+_CHECK_INTERVAL: Final = 0.1
+
+Done = Callable[[Any], None]
+"""Takes an answer, or a StoreError."""
+
+
+class Script:
+    """A Lua script, known by its digest."""
+
+    __slots__ = ("digest", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text.encode()
+        self.digest = hashlib.sha1(self.text).hexdigest().encode()  # noqa: S324 - because Redis names scripts so
+
+
+class Link:
+    """One Redis, and whether it answers. `name` is the metric's label, `prefix` begins every key.
+
+    While it does not answer, `up` is false, whoever asks is told so at once, and a task looks for
+    it again. `on_up` is called each time it is found.
+    """
+
+    def __init__(self, name: str, url: str, prefix: str) -> None:
+        self.name = name
+        self.url = url
+        self.prefix = prefix.encode()
+        self.up = False
+        self.failures = 0
+        self.on_up: Callable[[], None] = lambda: None
+        self._options: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
+        self._wire: _Wire | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+
+    async def connect(self) -> None:
+        """Try once; from then on stay connected, or keep trying, in the background."""
+        if not await self._try():
+            self._lost.set()
+        self._keeping = asyncio.get_running_loop().create_task(self._keep())
+
+    def send(self, done: Done, *command: bytes) -> None:
+        """Ask; `done` takes the answer, or a StoreError, later or at once."""
+        if self._wire is None or not self.up:
+            done(StoreError("Redis is down"))
+        else:
+            self._wire.send(done, command)
+
+    def run(self, done: Done, script: Script, keys: list[bytes], *arguments: bytes) -> None:
+        """Run a script on these keys."""
+        count = b"%d" % len(keys)
+
+        def judged(answer: Any) -> None:
+            if isinstance(answer, StoreError) and answer.args[0].startswith("NOSCRIPT"):
+                self.send(done, b"EVAL", script.text, count, *keys, *arguments)
+            else:
+                done(answer)
+
+        self.send(judged, b"EVALSHA", script.digest, count, *keys, *arguments)
+
+    async def ask(self, *command: bytes) -> Any:
+        """Ask and await the answer; StoreError. For what is not on a call's way."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        self.send(functools.partial(_resolve, future), *command)
+        answer = await future
+        if isinstance(answer, StoreError):
+            raise answer
+        return answer
+
+    async def close(self) -> None:
+        """Close the connection; what was asked is told so."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeping
+        if self._wire is not None:
+            self._wire.drop("the sidecar ends")
+
+    def lost(self, words: str) -> None:
+        """Called by the connection at its end."""
+        self._wire = None
+        self.failures += 1
+        if self.up:
+            log.warning("Redis (%s) is down: %s", self.name, words)
+        self.up = False
+        self._lost.set()
+
+    async def _keep(self) -> None:
+        while True:
+            await self._lost.wait()
+            self._lost.clear()
+            while not await self._try():
+                await asyncio.sleep(RECONNECT_INTERVAL)
+
+    async def _try(self) -> bool:
+        options = self._options
+        loop = asyncio.get_running_loop()
+        wire = _Wire(self)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                if options.get("connection_class") is UnixDomainSocketConnection:
+                    await loop.create_unix_connection(lambda: wire, options["path"])
+                else:
+                    await loop.create_connection(
+                        lambda: wire,
+                        options.get("host", "localhost"),
+                        int(options.get("port", 6379)),
+                        ssl=_tls(options) if options.get("connection_class") is SSLConnection else None,
+                    )
+            await self._greet(wire)
+        except (OSError, TimeoutError, StoreError) as error:
+            wire.drop("not reached")
+            if self.failures == 0:
+                log.warning("Redis (%s) does not answer: %s", self.name, error or "no answer in time")
+            self.failures += 1
+            return False
+        self._wire = wire
+        wire.serving = True
+        self.up = True
+        log.info("Redis (%s) answers", self.name)
+        self.on_up()
+        return True
+
+    async def _greet(self, wire: _Wire) -> None:
+        commands: list[tuple[bytes, ...]] = []
+        if password := self._options.get("password"):
+            user = self._options.get("username")
+            commands.append((b"AUTH", *([user.encode()] if user else []), password.encode()))
+        if database := self._options.get("db"):
+            commands.append((b"SELECT", b"%d" % int(database)))
+        commands.append((b"PING",))
+        for command in commands:
+            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            wire.send(functools.partial(_resolve, future), command)
+            answer = await future
+            if isinstance(answer, StoreError):
+                raise answer
+
+
+class _Wire(asyncio.Protocol):
+    """An asyncio protocol."""
+
+    def __init__(self, link: Link) -> None:
+        self.serving = False
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._reader = hiredis.Reader()
+        self._out: list[bytes] = []
+        self._waiting: deque[tuple[Done, float]] = deque()
+        self._checking = False
+
+    def send(self, done: Done, command: tuple[bytes, ...]) -> None:
+        """Queue one command for the end of this tick."""
+        out = self._out
+        if not out:
+            self._loop.call_soon(self._flush)
+        out.append(b"*%d\r\n" % len(command))
+        for part in command:
+            out.append(b"$%d\r\n%b\r\n" % (len(part), part))
+        self._waiting.append((done, time.monotonic() + ANSWER_TIMEOUT))
+        if not self._checking:
+            self._checking = True
+            self._loop.call_later(_CHECK_INTERVAL, self._check)
+
+    def drop(self, words: str) -> None:
+        """Close, and tell everybody who waits."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+        waiting, self._waiting = self._waiting, deque()
+        if self.serving:
+            self.serving = False
+            self._link.lost(words)
+        error = StoreError(words)
+        for done, _ in waiting:
+            done(error)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if self._transport is not None:
+            self._transport.write(b"".join(out))
+
+    def _check(self) -> None:
+        self._checking = False
+        if not self._waiting:
+            return
+        if self._waiting[0][1] < time.monotonic():
+            self.drop("no answer in time")
+        else:
+            self._checking = True
+            self._loop.call_later(_CHECK_INTERVAL, self._check)
+
+    # -- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Redis closed, or the network did."""
+        if self._transport is not None:
+            self._transport = None
+            self.drop(str(exc) if exc else "it closed the connection")
+
+    def data_received(self, data: bytes) -> None:
+        """Hand each answer to whoever asked."""
+        reader = self._reader
+        reader.feed(data)
+        while self._waiting:
+            try:
+                answer = reader.gets()
+            except hiredis.ProtocolError:
+                self.drop("it does not speak Redis's protocol")
+                return
+            if answer is False:
+                return
+            done, _ = self._waiting.popleft()
+            done(StoreError(str(answer)) if isinstance(answer, hiredis.ReplyError) else answer)
+
+    def eof_received(self) -> None:
+        """Nothing to add: the transport closes."""
+
+    def pause_writing(self) -> None:
+        """Answers are bounded in time, so what waits is bounded too."""
+
+    def resume_writing(self) -> None:
+        """Go on."""
+
+
+def _resolve(future: asyncio.Future[Any], answer: Any) -> None:
+    if not future.done():
+        future.set_result(answer)
+
+
+def _tls(options: dict[str, Any]) -> ssl.SSLContext:
+    """The TLS of a `rediss://` URL; verified unless the URL says otherwise."""
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    if options.get("ssl_cert_reqs") in ("none", None) and "ssl_cert_reqs" in options:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if options.get("ssl_certfile"):
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    return context

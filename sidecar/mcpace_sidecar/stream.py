@@ -1,0 +1,65 @@
+"""Event streams, event by event, in whatever cuts they arrive (WHATWG HTML, section 9.2.6)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MAX_EVENT: Final = 8 * 1024 * 1024 + 64 * 1024
+"""Bytes of an event that is held back until it is whole."""
+_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\r\n\n|\n\r\n")
+
+
+class Events:
+    """Cuts a stream into whole events."""
+
+    __slots__ = ("_held", "_searched")
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._searched = 0
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The events that this piece completes, each with its empty line."""
+        held = self._held + piece if self._held else piece
+        events = []
+        start = 0
+        search = self._searched
+        while True:
+            match = _END.search(held, search)
+            if match is None:
+                break
+            events.append(held[start : match.end()])
+            start = search = match.end()
+        self._held = held[start:]
+        self._searched = max(0, len(self._held) - 3)
+        return events
+
+    @property
+    def overfull(self) -> bool:
+        """Whether an event is longer than is held back."""
+        return len(self._held) > MAX_EVENT
+
+    def rest(self) -> bytes:
+        """What was not completed."""
+        held, self._held, self._searched = self._held, b"", 0
+        return held
+
+
+def data_of(event: bytes) -> bytes:
+    """The data of one event; empty where it has none."""
+    if event.startswith(b"data: ") and event.count(b"data:") == 1:
+        return event[6:].rstrip(b"\r\n")
+    lines = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
+    return b"\n".join(lines)
+
+
+def with_data(event: bytes, data: bytes) -> bytes:
+    """The event with other data: its id, its name and its retry stay."""
+    kept = [line for line in event.splitlines() if line and not line.startswith(b"data:")]
+    return b"\n".join([*kept, b"data: " + data]) + b"\n\n"
+
+
+def event_of(data: bytes) -> bytes:
+    """A message as an event."""
+    return b"event: message\ndata: " + data + b"\n\n"

@@ -1,0 +1,122 @@
+"""An answer that arrives in pieces: passed on as it comes, and read on the way.
+
+Events pass one by one, so that the response among them can be kept, counted and cut into
+pages. JSON that is wanted whole is held back up to a bound; everything else just passes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mcpace_sidecar import messages, stream
+from mcpace_sidecar.http.head import ResponseHead
+from mcpace_sidecar.messages import Outcome
+from mcpace_sidecar.paging import MAX_RESULT
+
+if TYPE_CHECKING:
+    from mcpace_sidecar.proxy import Exchange
+
+EVENT_STREAM: Final = b"text/event-stream"
+_TAP: Final = 1024 * 1024
+_TAIL: Final = 16
+
+
+class Streamed:
+    """One streamed answer. `sent` counts its bytes."""
+
+    def __init__(self, exchange: Exchange, head: ResponseHead) -> None:
+        self.head = head
+        self.sent = 0
+        self._exchange = exchange
+        self._downstream = exchange.downstream
+        plain = head.status == 200 and head.get(b"content-encoding") is None
+        self.is_events = head.content_type == EVENT_STREAM
+        read = plain and exchange.judged
+        self._events = stream.Events() if read and self.is_events else None
+        self._held: list[bytes] | None = [] if read and not self.is_events and exchange.reads else None
+        self._tap: list[bytes] | None = [] if read and not self.is_events and self._held is None else None
+        self._outcome: Outcome | None = None
+        self._conversed = False
+        self._suspect = False
+        self._tail = b""
+        if self._held is None:
+            self._downstream.start(head.onward + exchange.limit_lines, head.length)
+
+    def piece(self, piece: bytes) -> None:
+        """Take the next bytes."""
+        self.sent += len(piece)
+        if self._held is not None:
+            self._held.append(piece)
+            if self.sent > MAX_RESULT:
+                held, self._held = self._held, None
+                self._downstream.start(self.head.onward + self._exchange.limit_lines, self.head.length)
+                self._look_at(b"".join(held))
+                self._downstream.send(b"".join(held))
+        elif self._events is not None:
+            for event in self._events.feed(piece):
+                self._downstream.send(self._read(event))
+            if self._events.overfull:
+                self._downstream.send(self._events.rest())
+                self._events = None  # longer than any client reads; it passes unread
+                self._outcome = Outcome(ok=True, result=b"", complete=False)
+        else:
+            if self._tap is not None:
+                self._tap.append(piece)
+                if self.sent > _TAP:
+                    self._look_at(b"".join(self._tap))
+                    self._tap = None
+            elif self._tail:
+                self._look_at(piece)
+            self._downstream.send(piece)
+
+    def end(self) -> None:
+        """The answer is whole."""
+        if self._held is not None:
+            self._exchange.on_answer(self.head, b"".join(self._held))
+            return
+        if self._events is not None:
+            rest = self._events.rest()
+            if rest.strip():
+                self._downstream.send(self._read(rest))
+        if self._tap is not None:
+            self._outcome = messages.read_answer(b"".join(self._tap))
+        ok = self.head.status == 200
+        if self._outcome is not None:
+            ok = self._outcome.ok
+        elif self._suspect or (self.is_events and self._exchange.judged and self.head.status == 200):
+            # A stream of ours to judge that ended without a response is no success.
+            ok = self.head.get(b"content-encoding") is not None
+        self._exchange.streamed(ok=ok)
+
+    def fail(self, words: bytes) -> bool:
+        """Say in the stream that it ends here; False if there is no way to say so."""
+        if self._held is not None:
+            return False
+        if self._events is not None and self.head.length is None and self._outcome is None:
+            self._downstream.send(stream.event_of(words))
+            self._downstream.finish()
+        else:
+            self._downstream.abort()
+        return True
+
+    def _read(self, event: bytes) -> bytes:
+        data = stream.data_of(event)
+        if not data:
+            return event
+        what = messages.kind(data)
+        if what == "request":
+            self._conversed = True
+        elif what == "response" and self._outcome is None:
+            outcome = messages.read_answer(data)
+            if self._conversed:
+                outcome = Outcome(ok=outcome.ok, result=outcome.result, complete=False)
+            self._outcome = outcome
+            shaped = self._exchange.take(outcome)
+            if shaped is not None:
+                return stream.with_data(event, messages.result_body(messages.id_of(data), shaped))
+        return event
+
+    def _look_at(self, piece: bytes) -> None:
+        """Scan what is too large to be read for signs of an error."""
+        self._suspect = self._suspect or messages.suspect(self._tail + piece)
+        self._tail = piece[-_TAIL:]

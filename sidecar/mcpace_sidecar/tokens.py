@@ -1,0 +1,143 @@
+"""Bearer tokens of one issuer, verified with the keys it publishes.
+
+PyJWT verifies; here is only when keys are fetched and how long a verdict is remembered: a
+token costs its verification once. Source: RFC 7519 (JWT), RFC 7517 (JWKS), RFC 8725 (best
+current practice: algorithms pinned, issuer and audience required).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import time
+import urllib.error
+import urllib.request
+from typing import Any, Final
+
+import jwt
+
+from mcpace_sidecar.config.clients import Jwt
+from mcpace_sidecar.identity import AUTHORIZATION, Caller, Client
+
+log = logging.getLogger(__name__)
+
+REFRESH_INTERVAL: Final = 600.0
+"""Seconds after which the issuer's keys are fetched again."""
+UNKNOWN_KEY_INTERVAL: Final = 10.0
+"""Seconds between two fetches for a key that is not known: a made-up key id costs the issuer nothing."""
+FETCH_TIMEOUT: Final = 5.0
+LEEWAY: Final = 30.0
+"""Seconds that clocks may differ."""
+_REMEMBERED: Final = 10_000
+_MAX_KEYS: Final = 1024 * 1024
+
+
+class Tokens:
+    """Decides whose token it is."""
+
+    def __init__(self, config: Jwt) -> None:
+        self.config = config
+        self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._document = b""
+        self._fetched = self._tried = -REFRESH_INTERVAL
+        self._fetching: asyncio.Task[None] | None = None
+        self._known: dict[bytes, Caller] = {}
+
+    def ours(self, token: bytes) -> bool:
+        """Whether a token says it is of our issuer; if so, it must be valid."""
+        if token.count(b".") != 2 or len(token) > 16_384:
+            return False
+        try:
+            claims = jwt.decode(token, options={"verify_signature": False})
+        except (jwt.InvalidTokenError, UnicodeDecodeError, ValueError):
+            return False
+        return bool(claims.get("iss") == self.config.issuer)
+
+    def known(self, token: bytes) -> Caller | None:
+        """The verdict on a token seen before."""
+        caller = self._known.get(hashlib.sha256(token).digest())
+        return caller if caller is not None and caller.until > time.time() else None
+
+    async def judge(self, token: bytes) -> Caller:
+        """Whose token it is; fetches the issuer's keys where they are wanted."""
+        now = time.monotonic()
+        if now - self._fetched > REFRESH_INTERVAL:
+            await self._fetch(now)
+        key = self._key(token)
+        if key is None:
+            await self._fetch(time.monotonic())
+            key = self._key(token)
+        if not self._keys:
+            return Caller(None, words="Tokens cannot be verified now: retry shortly.", status=503)
+        if key is None:
+            return Caller(None, words="The token's key is not one of its issuer's.")
+        caller = self._verify(token, key)
+        if caller.client is not None:
+            if len(self._known) >= _REMEMBERED:
+                del self._known[next(iter(self._known))]
+            self._known[hashlib.sha256(token).digest()] = caller
+        return caller
+
+    def _verify(self, token: bytes, key: jwt.PyJWK) -> Caller:
+        config = self.config
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=list(config.algorithms),
+                audience=config.audience,
+                issuer=config.issuer,
+                leeway=LEEWAY,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except jwt.InvalidTokenError as error:
+            return Caller(None, words=f"The token is not valid: {error}.")
+        name = claims.get(config.client_claim)
+        if not isinstance(name, str) or not name:
+            return Caller(
+                None, words=f"The token does not name its client: {config.client_claim} is missing."
+            )
+        tier = claims.get(config.tier_claim) if config.tier_claim is not None else None
+        client = Client(f"jwt:{name}", tier if isinstance(tier, str) else None, anonymous=False)
+        return Caller(client, AUTHORIZATION, until=float(claims["exp"]) + LEEWAY)
+
+    def _key(self, token: bytes) -> jwt.PyJWK | None:
+        try:
+            kid = jwt.get_unverified_header(token).get("kid")
+        except jwt.InvalidTokenError:
+            return None
+        if kid is None and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        return self._keys.get(kid)
+
+    async def _fetch(self, now: float) -> None:
+        """Fetch the keys, once for all who ask meanwhile and not too often."""
+        if self._fetching is None:
+            if now - self._tried < UNKNOWN_KEY_INTERVAL:
+                return
+            self._tried = now
+            self._fetching = asyncio.get_running_loop().create_task(self._fetch_now())
+        await asyncio.shield(self._fetching)
+
+    async def _fetch_now(self) -> None:
+        try:
+            document = await asyncio.to_thread(_read, self.config.jwks_url)
+            keys = jwt.PyJWKSet.from_dict(json.loads(document)).keys
+        except (OSError, ValueError, jwt.PyJWTError) as error:
+            log.warning("The keys of %s cannot be fetched: %s", self.config.issuer, error)
+        else:
+            self._fetched = time.monotonic()
+            if document != self._document:
+                self._document = document
+                self._keys = {key.key_id: key for key in keys}
+                self._known.clear()  # a key that is gone verifies nothing any more
+        finally:
+            self._fetching = None
+
+
+def _read(url: str) -> bytes:
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - because the model admits http and https only
+    with urllib.request.urlopen(request, timeout=FETCH_TIMEOUT) as answer:  # noqa: S310 - because of the same
+        return bytes(answer.read(_MAX_KEYS))
