@@ -19,8 +19,8 @@ class Queued(Protocol):
     ended: bool
     deadline: float
 
-    def seated(self) -> None:
-        """A slot is free now, and taken for you."""
+    def seated(self, left: float) -> None:
+        """A slot is free now, and taken for you; so many seconds are left."""
 
     def overdue(self) -> None:
         """No slot came free in time."""
@@ -29,7 +29,8 @@ class Queued(Protocol):
 class Bulkhead:
     """Slots for calls, and the line of those who wait for one."""
 
-    def __init__(self, settings: Concurrency) -> None:
+    def __init__(self, settings: Concurrency, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self.in_flight = 0
         self.queue: deque[Queued] = deque()
         self.adopt(settings)
@@ -52,11 +53,16 @@ class Bulkhead:
     def leave(self) -> None:
         """Give a slot back; the first in the line takes it."""
         self.in_flight -= 1
+        now = self._clock()
         while self.queue and self.in_flight < self.max_in_flight:
             call = self.queue.popleft()
-            if not call.ended:
+            if call.ended:
+                continue
+            if call.deadline < now:
+                call.overdue()
+            else:
                 self.in_flight += 1
-                call.seated()
+                call.seated(call.deadline - now)
 
     def sweep(self, now: float) -> None:
         """Turn away those who have waited too long; about twice a second."""

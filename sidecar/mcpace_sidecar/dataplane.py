@@ -46,7 +46,7 @@ class DataPlane:
         self.on_upstream_down: Callable[[], None] = lambda: None
         self.in_flight: set[Exchange] = set()
         self.flights = Flights()
-        self.bulkhead = Bulkhead(settings.config.concurrency)
+        self.bulkhead = Bulkhead(settings.config.concurrency, time.monotonic)
         self.breakers = Breakers(time.monotonic)
         self.hinting: set[str] = set()
         """The methods whose last result said that it may be kept."""

@@ -255,24 +255,24 @@ class Exchange:
             plane.breakers.forgotten(self.label)
             self._shed("queue", "The server is busy and the queue is full.", 1.0)
 
-    def seated(self) -> None:
+    def seated(self, left: float) -> None:
         """A slot has come free."""
         self._seated = True
-        self.forward()
+        self.forward(left)
 
     def overdue(self) -> None:
         """No slot came free in time."""
         self.plane.breakers.forgotten(self.label)
         self._shed("overdue", "The server is busy: no slot came free in time.", 1.0)
 
-    def forward(self) -> None:
-        """Ask the server."""
+    def forward(self, left: float | None = None) -> None:
+        """Ask the server. `left`: seconds it may take, where some have passed already."""
         body = self.body
         has_body = body or self.head.length or self.head.method == b"POST"
         framing = b"Content-Length: %d\r\n\r\n" % len(body) if has_body else b"\r\n"
         message = self.message
         endless = self.head.method == b"GET" or (message is not None and message.method in _ENDLESS)
-        patience = None if endless else self._settings.patience
+        patience = None if endless else left or self._settings.patience
         self._ticket = self.plane.pool.request(self.notes.onward + framing + body, self, patience)
 
     # -- what the server says (upstream.Receiver)
@@ -306,7 +306,8 @@ class Exchange:
             return
         lines = head.onward + self.limit_lines if self.limit_lines else head.onward
         if body or head.status not in (204, 304):
-            self._answer(lines, body, compressible=head.get(b"content-encoding") is None)
+            plain = head.get(b"content-encoding") is None and head.content_type != EVENT_STREAM
+            self._answer(lines, body, compressible=plain)
         else:
             self.downstream.answer_empty(lines)
         failed = head.status >= 500

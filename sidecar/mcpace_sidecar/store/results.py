@@ -192,7 +192,7 @@ def _read(place: Place, value: bytes | None, left: int, found: dict[bytes, bytes
     if value is None or left <= 0:
         return None
     head, _, result = value.partition(b"\n")
-    stale, *marks = head.split(b" ")
+    stale, *marks = head.split()
     if not stale.isdigit() or [found.get(tag) for tag in place.tags] != marks:
         return None
     now = time.monotonic()
