@@ -19,6 +19,7 @@ from mcpace_sidecar.messages import Message
 from mcpace_sidecar.metrics import Metrics
 from mcpace_sidecar.notes import Notes
 from mcpace_sidecar.proxy import Exchange
+from mcpace_sidecar.sessions import Sessions
 from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.store import LimitStore, ResultStore
 from mcpace_sidecar.treatment import NEXT_PAGE, PARALLEL
@@ -48,6 +49,7 @@ class DataPlane:
         self.flights = Flights()
         self.bulkhead = Bulkhead(settings.config.concurrency, time.monotonic)
         self.breakers = Breakers(time.monotonic)
+        self.sessions = Sessions()
         self.hinting: set[str] = set()
         """The methods whose last result said that it may be kept."""
         self.adopt(settings)

@@ -172,7 +172,9 @@ class Exchange:
         return False
 
     def _find_lookup(self, message: Message, rule: policy.Rule) -> None:
-        plane = self.plane
+        plane, session = self.plane, self.notes.session
+        if session and session not in plane.sessions:
+            return  # a hit would hide from the client that its session has ended
         if rule.hinted:
             if rule.ttl == 0 and message.method not in plane.hinting:
                 return  # the server has not said that this may be kept
@@ -282,6 +284,8 @@ class Exchange:
         if self.ended:
             return
         ok = head.status == 200
+        if self.notes.session:
+            self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
         if not ok:
             if self._stands_in(head.status):
                 return
@@ -315,6 +319,8 @@ class Exchange:
 
     def on_head(self, head: ResponseHead) -> None:
         """A streamed answer begins."""
+        if self.notes.session:
+            self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
         if head.status != 200 and self._stands_in(head.status):
             return
         self._streamed = Streamed(self, head)

@@ -13,7 +13,7 @@ from typing import Final
 
 # Program that shows whether a package is there -> package.
 NEEDS: Final[dict[str, dict[str, str]]] = {
-    "test": {"redis-server": "redis-server", "etcd": "etcd-server"},
+    "test": {"redis-server": "redis-server", "etcd": "etcd-server", "npm": "npm"},
     "bench": {"nginx": "nginx-light", "wrk": "wrk", "cc": "gcc", "taskset": "util-linux"},
     "e2e": {
         "redis-server": "redis-server",

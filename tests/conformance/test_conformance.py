@@ -1,0 +1,95 @@
+"""The official conformance suite says the same of a server and of the same server behind the sidecar."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import ROOT, Start, free_port, until
+from tests.npm.install import modules, node
+
+EVERYTHING: dict[str, Any] = {
+    "rateLimits": {
+        "tiers": [{"name": "free", "requestsPerMinute": 1_000_000, "requestsPerDay": 1_000_000}]
+    },
+    "cache": {
+        "tools": [
+            {"name": "test_simple_text", "ttl": "1m", "scope": "shared", "staleWhileRevalidate": "1m"},
+            {"name": "test_image_content", "ttl": "1m"},
+            {"name": "test_error_handling", "ttl": "1m", "scope": "shared"},
+            {"name": "test_input_required_result_elicitation", "ttl": "1m", "scope": "shared"},
+        ],
+        "lists": {"ttl": "1m"},
+    },
+    "concurrency": {"parallelTool": True, "circuitBreaker": {"failures": 1000}},
+    "responses": {
+        "compressOver": "100",
+        "page": {"tools": [{"name": "test_multiple_content_types", "items": 50}]},
+    },
+}
+
+
+async def suite(port: int, version: str, folder: Path) -> dict[str, list[str]]:
+    """Run the suite against a server: scenario -> the checks that did not pass."""
+    script = modules() / "@modelcontextprotocol/conformance/dist/index.js"
+    process = await asyncio.create_subprocess_exec(
+        node(), script, "server", "--url", f"http://127.0.0.1:{port}/mcp",
+        "--requirements", version, "-o", folder,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    verdicts: dict[str, list[str]] = {}
+    for checks in folder.glob("*/checks.json"):
+        scenario = re.sub(r"-\d{4}-\d\d-\d\dT.*", "", checks.parent.name.removeprefix("server-"))
+        found = json.loads(checks.read_text())
+        verdicts[scenario] = sorted(c["id"] for c in found if c["status"] == "FAILURE")
+    assert len(verdicts) > 25, output.decode()
+    return verdicts
+
+
+@pytest.fixture
+async def fixture_server():
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, ROOT / "tests/conformance/server.py", env=os.environ | {"PORT": str(port)},
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+
+    async def listening() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    await until(listening, "the fixture server to listen")
+    yield port
+    process.terminate()
+    await process.wait()
+
+
+@pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])
+async def test_the_suite_gives_the_same_result_directly_and_through_the_sidecar(
+    fixture_server: int, start: Start, tmp_path: Path, version: str
+) -> None:
+    """Every feature is on. Scored scenarios all pass; of the others the same checks fail."""
+    sidecar = await start(fixture_server, EVERYTHING)
+    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    direct = await suite(fixture_server, version, tmp_path / "direct")
+    through = await suite(sidecar.data, version, tmp_path / "through")
+    assert through == direct
+    listed = await asyncio.create_subprocess_exec(
+        node(), modules() / "@modelcontextprotocol/conformance/dist/index.js", "list",
+        "--requirements", version, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, _ = await listed.communicate()
+    scored = output.decode().partition("Server scenarios")[2].partition("Client scenarios")[0]
+    names = [line.strip(" -") for line in scored.splitlines() if line.startswith("  - ")]
+    assert names
+    failing = {name: through[name] for name in names if through.get(name)}
+    assert not failing
