@@ -9,7 +9,7 @@ run: .venv/installed  ## an example server behind the sidecar, and what that bri
 
 test: .venv/installed  ## everything but real pods: a real Redis, a real API server
 	@$(RUN) python -m tests.cluster.requirements test
-	@$(RUN) python -m tests.npm.install
+	@$(RUN) python -m tests.packages.install
 	@$(RUN) pytest tests --ignore=tests/e2e
 
 check: .venv/installed  ## style, types, import contracts, generated files

@@ -31,7 +31,7 @@ class Streamed:
         self._downstream = exchange.downstream
         plain = head.status == 200 and head.get(b"content-encoding") is None
         self.is_events = head.content_type == EVENT_STREAM
-        read = plain and exchange.judged
+        read = self._reads = plain and (exchange.judged or exchange.reads)
         self._events = stream.Events() if read and self.is_events else None
         self._held: list[bytes] | None = [] if read and not self.is_events and exchange.reads else None
         self._tap: list[bytes] | None = [] if read and not self.is_events and self._held is None else None
@@ -83,9 +83,9 @@ class Streamed:
         ok = self.head.status == 200
         if self._outcome is not None:
             ok = self._outcome.ok
-        elif self._suspect or (self.is_events and self._exchange.judged and self.head.status == 200):
+        elif self._suspect or (self.is_events and self._reads):
             # A stream of ours to judge that ended without a response is no success.
-            ok = self.head.get(b"content-encoding") is not None
+            ok = False
         self._exchange.streamed(ok=ok)
 
     def fail(self, words: bytes) -> bool:

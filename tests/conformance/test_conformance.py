@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import ROOT, Start, free_port, until
-from tests.npm.install import modules, node
+from tests.packages.install import modules, node
 
 EVERYTHING: dict[str, Any] = {
     "rateLimits": {

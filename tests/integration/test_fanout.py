@@ -219,3 +219,20 @@ async def test_a_bad_message_in_a_batch_costs_only_itself(scripted: Scripted, st
     _, _, body = await sidecar.post([BATCH[0], {"id": 9, "method": "x"}])
     assert body[0]["id"] == "a"
     assert body[1]["error"]["code"] == -32600
+
+
+async def test_a_list_that_arrives_as_events_in_pieces_gets_the_sidecars_tools_too(
+    scripted: Scripted, start: Start
+) -> None:
+    async def pieces(heard: Heard) -> Any:
+        event = b"event: message\ndata: " + echo(heard).partition(b"\r\n\r\n")[2] + b"\n\n"
+        yield SSE + chunk(event[:30])
+        yield chunk(event[30:]) + b"0\r\n\r\n"
+
+    sidecar = await start(scripted.port, PARALLEL)
+    await until(lambda: scripted.heard, "a handshake")
+    scripted.answer = pieces
+    _, headers, body = await sidecar.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+    assert headers["content-type"] == "text/event-stream"
+    assert b'"echo"' in body
+    assert b'"parallel"' in body
