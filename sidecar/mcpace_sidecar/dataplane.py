@@ -102,6 +102,10 @@ class DataPlane:
         else:
             self.hinting.discard(message.method)
 
+    def on_list_changed(self, kind: str) -> None:
+        """The server has said that its tools, prompts or resources are others now."""
+        self.results.purge((b"list:" + kind.encode(),), _nothing)
+
     def refresh(self, stale: Exchange) -> None:
         """Fetch a new result for one that was answered stale; nobody waits for it."""
         Exchange(self, _Nobody(), stale.head, stale.notes, stale.body).refresh(stale)
@@ -123,6 +127,10 @@ class DataPlane:
         """Timeouts of what waits here; about twice a second."""
         self.pool.sweep(now)
         self.bulkhead.sweep(now)
+
+
+def _nothing() -> None:
+    """Nothing waits for it."""
 
 
 class _Nobody:

@@ -1,8 +1,10 @@
-"""The sidecar's own conversation with the server: is it there, who is it, what are its tools.
+"""Is the server there, who is it, what are its tools, and when do its lists change.
 
-Made until it first succeeds, then rarely, and at once after the server was not reached.
-Modern servers are asked by `server/discover`; others by `initialize`, and the session that
-this opens is deleted. Source: MCP 2026-07-28 basic/lifecycle; MCP 2025-11-25 basic/lifecycle.
+The handshake is made until it first succeeds, then rarely, and at once after the server was not
+reached or said that its tools have changed. Modern servers are asked by `server/discover`; others
+by `initialize`, and the session that this opens is deleted. Where the server announces changes of
+its lists, one subscription stays open, so that cached lists are purged even when no client listens.
+Source: MCP 2026-07-28 basic/lifecycle, server/utilities/subscriptions; MCP 2025-11-25 basic/lifecycle.
 """
 
 from __future__ import annotations
@@ -10,46 +12,51 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
-from mcpace_sidecar import __version__
 from mcpace_sidecar.catalog import Catalog, ServerInfo
-from mcpace_sidecar.errors import McpaceError, UpstreamError
-from mcpace_sidecar.http.head import ResponseHead
-from mcpace_sidecar.upstream import MAX_WHOLE, Pool
+from mcpace_sidecar.errors import McpaceError
+from mcpace_sidecar.mcpclient import HandshakeError, Session
+from mcpace_sidecar.settings import Settings
+from mcpace_sidecar.upstream import Pool
 
 log = logging.getLogger(__name__)
 
-MODERN_VERSION: Final = "2026-07-28"
-HANDSHAKE_VERSION: Final = "2025-11-25"
-TIMEOUT: Final = 5.0
 AGAIN_AFTER_FAILURE: Final = 0.25
 AGAIN_AFTER_SUCCESS: Final = 30.0
+RESUBSCRIBE: Final = (1.0, 30.0)
+"""Seconds until a subscription that ended is opened again: at first, at most."""
 _MAX_PAGES: Final = 100
-_CLIENT: Final = {"name": "mcpace", "version": __version__}
 
-
-class HandshakeError(McpaceError):
-    """The server answered, but not as an MCP server."""
+Begin = Callable[[Session], Any]
 
 
 class Handshake:
-    """Keeps `ready` and the catalog true."""
+    """Keeps `ready` and the catalog true. `on_change` takes the kind of list that has changed."""
 
-    def __init__(self, pool: Pool, path: Callable[[], str], catalog: Catalog) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        settings: Callable[[], Settings],
+        catalog: Catalog,
+        on_change: Callable[[str], None],
+    ) -> None:
         self.ready = False
         self.problem = "The server has not answered yet."
+        self.subscribed = False
         self._pool = pool
-        self._path = path
+        self._settings = settings
         self._catalog = catalog
+        self._on_change = on_change
         self._doubt = asyncio.Event()
+        self._era: Begin | None = None
+        self._announces = asyncio.Event()
 
     def doubt(self) -> None:
-        """The server was not reached: look again now."""
+        """The server was not reached, or has changed: look again now."""
         self._doubt.set()
 
     async def keep(self) -> None:
@@ -58,159 +65,91 @@ class Handshake:
             self._doubt.clear()
             try:
                 await self._once()
-            except (McpaceError, msgspec.DecodeError) as error:
+            except (McpaceError, msgspec.DecodeError, TimeoutError, StopAsyncIteration) as error:
+                words = str(error) or "The server did not answer in time."
                 if self.ready:
-                    log.warning("The server is not ready any more: %s", error)
-                elif self.problem != str(error):
-                    log.info("The server is not ready yet: %s", error)
-                self.ready, self.problem = False, str(error)
+                    log.warning("The server is not ready any more: %s", words)
+                elif self.problem != words:
+                    log.info("The server is not ready yet: %s", words)
+                self.ready, self.problem = False, words
             else:
                 if not self.ready:
                     log.info(
-                        "The server is ready: %s, %d tools",
-                        self._catalog.server,
-                        len(self._catalog.tools),
+                        "The server is ready: %s, %d tools", self._catalog.server, len(self._catalog.tools)
                     )
                 self.ready, self.problem = True, ""
-            pause = AGAIN_AFTER_SUCCESS if self.ready else AGAIN_AFTER_FAILURE
             if not self.ready:
-                await asyncio.sleep(pause)
+                await asyncio.sleep(AGAIN_AFTER_FAILURE)
                 continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._doubt.wait(), pause)
+                await asyncio.wait_for(self._doubt.wait(), AGAIN_AFTER_SUCCESS)
+
+    async def subscribe(self) -> None:
+        """Hear of changes for as long as the sidecar runs."""
+        pause = RESUBSCRIBE[0]
+        while True:
+            await self._announces.wait()
+            with contextlib.suppress(McpaceError, msgspec.DecodeError, TimeoutError, StopAsyncIteration):
+                assert self._era is not None
+                session = Session(self._pool, self._settings().config.path)
+                try:
+                    await self._era(session)
+                    async for message in session.listen(self._opened):
+                        pause = RESUBSCRIBE[0]
+                        self._heard(str(message["method"]))
+                finally:
+                    self.subscribed = False
+                    await session.end()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, RESUBSCRIBE[1])
+
+    def _opened(self) -> None:
+        self.subscribed = True
+        for kind in ("tools", "prompts", "resources"):
+            self._on_change(kind)  # what happened while nobody listened is unknown
+
+    def _heard(self, method: str) -> None:
+        for kind in ("tools", "prompts", "resources"):
+            if method == f"notifications/{kind}/list_changed":
+                self._on_change(kind)
+                if kind == "tools":
+                    self.doubt()
 
     async def _once(self) -> None:
+        session = Session(self._pool, self._settings().config.path)
         try:
-            server, headers = await self._discover(), {"MCP-Protocol-Version": MODERN_VERSION}
-        except HandshakeError:
-            await self._initialize()
-            return
-        self._catalog.learn(server, await self._tools(headers))
-
-    async def _discover(self) -> ServerInfo:
-        result, _ = await self._call("server/discover", {}, {"MCP-Protocol-Version": MODERN_VERSION})
-        info = (result.get("_meta") or {}).get("io.modelcontextprotocol/serverInfo") or {}
-        versions = result.get("supportedVersions") or [MODERN_VERSION]
-        return ServerInfo(str(info.get("name", "")), str(info.get("version", "")), str(versions[0]))
-
-    async def _initialize(self) -> None:
-        params = {"protocolVersion": HANDSHAKE_VERSION, "capabilities": {}, "clientInfo": _CLIENT}
-        result, head = await self._call("initialize", params, {})
-        version = str(result.get("protocolVersion", HANDSHAKE_VERSION))
-        info = result.get("serverInfo") or {}
-        headers = {"MCP-Protocol-Version": version}
-        session = head.get(b"mcp-session-id")
-        if session is not None:
-            headers["Mcp-Session-Id"] = session.decode("latin-1")
-        try:
-            await self._send("POST", {"jsonrpc": "2.0", "method": "notifications/initialized"}, headers)
-            tools = await self._tools(headers) if "tools" in (result.get("capabilities") or {}) else []
+            await self._begin(session)
+            tools = await _tools(session) if "tools" in session.capabilities else []
         finally:
-            if session is not None:
-                with contextlib.suppress(UpstreamError):
-                    await self._send("DELETE", None, headers)
-        server = ServerInfo(str(info.get("name", "")), str(info.get("version", "")), version)
+            await session.end()
+        info = session.info
+        server = ServerInfo(str(info.get("name", "")), str(info.get("version", "")), session.versions[0])
         self._catalog.learn(server, tools)
+        announced = session.capabilities.values()
+        if any(isinstance(c, dict) and c.get("listChanged") for c in announced):
+            self._announces.set()
+        else:
+            self._announces.clear()
 
-    async def _tools(self, headers: dict[str, str]) -> list[dict[str, Any]]:
-        tools: list[dict[str, Any]] = []
-        cursor: dict[str, Any] = {}
-        for _ in range(_MAX_PAGES):
-            try:
-                result, _head = await self._call("tools/list", cursor, headers)
-            except HandshakeError:
-                return tools  # a server without tools is a server
-            tools += [tool for tool in result.get("tools") or [] if isinstance(tool, dict)]
-            if not result.get("nextCursor"):
-                break
-            cursor = {"cursor": result["nextCursor"]}
-        return tools
-
-    async def _call(
-        self, method: str, params: dict[str, Any], headers: dict[str, str]
-    ) -> tuple[dict[str, Any], ResponseHead]:
-        if headers.get("MCP-Protocol-Version") == MODERN_VERSION:
-            headers = headers | {"Mcp-Method": method}
-            meta = {
-                "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
-                "io.modelcontextprotocol/clientCapabilities": {},
-                "io.modelcontextprotocol/clientInfo": _CLIENT,
-            }
-            params = params | {"_meta": meta}
-        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        head, body = await self._send("POST", message, headers)
-        for text in _messages(head, body):
-            answer = msgspec.json.decode(text)
-            if isinstance(answer, dict) and isinstance(answer.get("result"), dict):
-                return answer["result"], head
-        raise HandshakeError(f"{method} was answered with HTTP {head.status} and no result")
-
-    async def _send(
-        self, verb: str, message: dict[str, Any] | None, headers: dict[str, str]
-    ) -> tuple[ResponseHead, bytes]:
-        body = msgspec.json.encode(message) if message is not None else b""
-        lines = {
-            "Host": str(self._pool.address),
-            "Accept": "application/json, text/event-stream",
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-            **headers,
-        }
-        head = f"{verb} {self._path()} HTTP/1.1\r\n"
-        head += "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
-        return await Fetch().from_pool(self._pool, head.encode("latin-1") + body, TIMEOUT)
-
-
-class Fetch:
-    """A request of the sidecar's own, to be awaited: the whole answer, bounded."""
-
-    def __init__(self, limit: int = 4 * MAX_WHOLE) -> None:
-        self._done: asyncio.Future[tuple[ResponseHead, bytes]] = asyncio.get_running_loop().create_future()
-        self._limit = limit
-        self._head: ResponseHead | None = None
-        self._pieces: list[bytes] = []
-
-    async def from_pool(self, pool: Pool, request: bytes, seconds: float) -> tuple[ResponseHead, bytes]:
-        """Send `request` and return its answer; UpstreamError."""
-        ticket = pool.request(request, self, seconds)
+    async def _begin(self, session: Session) -> None:
         try:
-            async with asyncio.timeout(seconds):
-                return await self._done
-        except TimeoutError:
-            raise UpstreamError("timeout", f"The server did not answer within {seconds:g} s.") from None
-        finally:
-            if not self._done.done() or self._done.cancelled():
-                ticket.cancel()
-
-    def on_answer(self, head: ResponseHead, body: bytes) -> None:
-        """The whole answer."""
-        if not self._done.done():
-            self._done.set_result((head, body))
-
-    def on_head(self, head: ResponseHead) -> None:
-        """The head of a streamed answer."""
-        self._head = head
-
-    def on_piece(self, piece: bytes) -> None:
-        """The next bytes."""
-        self._pieces.append(piece)
-        self._limit -= len(piece)
-        if self._limit < 0:
-            self.on_failure(UpstreamError("size", "The server's answer is too large."))
-
-    def on_end(self) -> None:
-        """The end."""
-        assert self._head is not None
-        self.on_answer(self._head, b"".join(self._pieces))
-
-    def on_failure(self, error: UpstreamError) -> None:
-        """No answer."""
-        if not self._done.done():
-            self._done.set_exception(error)
+            self._era = Session.discover
+            await session.discover()
+        except HandshakeError:
+            self._era = Session.initialize
+            await session.initialize()
 
 
-def _messages(head: ResponseHead, body: bytes) -> list[bytes]:
-    """The JSON texts of an answer, whether it is one document or an event stream."""
-    if head.content_type == b"text/event-stream":
-        return [match[1] for match in re.finditer(rb"^data: ?(\{.*\})\r?$", body, re.MULTILINE)]
-    return [body] if head.content_type == b"application/json" and body else []
+async def _tools(session: Session) -> list[dict[str, Any]]:
+    tools: list[dict[str, Any]] = []
+    cursor: dict[str, Any] = {}
+    for _ in range(_MAX_PAGES):
+        try:
+            result = await session.call("tools/list", cursor)
+        except HandshakeError:
+            return tools  # a server without tools is a server
+        tools += [tool for tool in result.get("tools") or [] if isinstance(tool, dict)]
+        if not result.get("nextCursor"):
+            break
+        cursor = {"cursor": result["nextCursor"]}
+    return tools

@@ -89,7 +89,9 @@ class Sidecar:
             (self.metrics.on_call, self.stats.on_call), loopback=loopback,
         )  # fmt: skip
         self._connect_stores()
-        self.handshake = Handshake(pool, lambda: self.plane.settings.config.path, self.catalog)
+        self.handshake = Handshake(
+            pool, lambda: self.plane.settings, self.catalog, self.plane.on_list_changed
+        )
         self.plane.on_upstream_down = self.handshake.doubt
         self._admin = Admin(
             self.plane, self.handshake, self.metrics, self.stats, self.memory, options.admin_token,
@@ -131,6 +133,7 @@ class Sidecar:
             await link.connect()
         await self._listen(self.plane, options.listen)
         self._look_after(self.handshake.keep())
+        self._look_after(self.handshake.subscribe())
         self._look_after(self._sweep())
         self._look_after(self._watch())
         if self._redis_limits is not None:

@@ -12,6 +12,13 @@ SHARED = {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
 MODERN = "2026-07-28"
 
 
+SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
 def result_of(**fields: Any) -> bytes:
     return json_answer(msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "result": fields}))
 
@@ -285,3 +292,45 @@ async def test_every_page_of_a_list_is_its_own_entry(scripted: Scripted, start: 
             params = {} if cursor == "first" else {"cursor": cursor}
             _, _, body = await sidecar.post(LIST | {"params": params})
             assert body["result"]["page"] == cursor
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_a_list_that_the_server_says_has_changed_is_asked_for_anew(
+    scripted: Scripted, start: Start, era: str
+) -> None:
+    """The sidecar listens itself: no client does here."""
+    changed, opened = asyncio.Event(), asyncio.Event()
+    capabilities = {"tools": {"listChanged": True}, "prompts": {"listChanged": True}}
+    n = 0
+
+    async def answer(heard: Heard) -> Any:
+        nonlocal n
+        method = heard.message.get("method") if heard.body else "GET"
+        if method in ("GET", "subscriptions/listen"):
+            yield SSE + chunk(b": hello\n\n")
+            opened.set()
+            await changed.wait()
+            yield chunk(b'data: {"jsonrpc":"2.0","method":"notifications/prompts/list_changed"}\n\n')
+            await asyncio.Event().wait()
+        elif method == "server/discover" and era == "legacy":
+            yield json_answer(b'{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no"}}', b"404 No")
+        elif method in ("server/discover", "initialize"):
+            yield result_of(capabilities=capabilities, protocolVersion="2025-11-25")
+        elif method == "tools/list":
+            yield result_of(tools=[])
+        else:
+            n += method == "prompts/list"
+            yield result_of(prompts=[], n=n)
+
+    scripted.answer = answer
+    sidecar = await start(scripted.port, {"cache": {"lists": {"ttl": "1h", "scope": "shared"}}})
+    await until(lambda: sidecar.sidecar.handshake.subscribed and opened.is_set(), "the subscription")
+    for _ in range(2):
+        _, _, body = await sidecar.post(LIST)
+        assert body["result"]["n"] == 1
+    changed.set()
+
+    async def anew() -> bool:
+        return (await sidecar.post(LIST))[2]["result"]["n"] == 2
+
+    await until(anew, "the changed list")
