@@ -116,7 +116,7 @@ async def _announce(sidecar: Sidecar) -> None:
         err.print(f"Ready: {server.name} {server.version}, {count} tools, MCP {server.protocol_version}")
     err.print(f"Metrics and statistics: http://{admin}/metrics, http://{admin}/stats")
     # The one line on standard output: for scripts, and for people to paste into a client.
-    print(f"http://{data}{sidecar.plane.settings.config.path}", flush=True)
+    print(f"http://{data}{sidecar.plane.settings.config.endpoint}", flush=True)
 
 
 async def _end(server: asyncio.subprocess.Process | None) -> None:

@@ -49,7 +49,7 @@ async def serve(options: Options) -> None:
     admin, data = sidecar.listening
     logging.getLogger(__name__).info(
         "Serving http://%s%s for http://%s (admin http://%s)",
-        data, sidecar.plane.settings.config.path, options.upstream, admin,
+        data, sidecar.plane.settings.config.endpoint, options.upstream, admin,
     )  # fmt: skip
     await sidecar.wait()
 

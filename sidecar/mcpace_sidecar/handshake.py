@@ -54,6 +54,8 @@ class Handshake:
         self._doubt = asyncio.Event()
         self._era: Begin | None = None
         self._announces = asyncio.Event()
+        self._listening: Session | None = None
+        self._ending = False
 
     def doubt(self) -> None:
         """The server was not reached, or has changed: look again now."""
@@ -84,14 +86,22 @@ class Handshake:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._doubt.wait(), AGAIN_AFTER_SUCCESS)
 
+    def unsubscribe(self) -> None:
+        """Close the subscription, for good: the sidecar ends."""
+        self._ending = True
+        if self._listening is not None:
+            self._listening.interrupt()
+
     async def subscribe(self) -> None:
         """Hear of changes for as long as the sidecar runs."""
         pause = RESUBSCRIBE[0]
         while True:
             await self._announces.wait()
+            if self._ending:
+                await asyncio.Event().wait()
             with contextlib.suppress(McpaceError, msgspec.DecodeError, TimeoutError, StopAsyncIteration):
                 assert self._era is not None
-                session = Session(self._pool, self._settings().config.path)
+                session = self._listening = Session(self._pool, self._settings().config.endpoint)
                 try:
                     await self._era(session)
                     async for message in session.listen(self._opened):
@@ -99,6 +109,7 @@ class Handshake:
                         self._heard(str(message["method"]))
                 finally:
                     self.subscribed = False
+                    self._listening = None
                     await session.end()
             await asyncio.sleep(pause)
             pause = min(pause * 2, RESUBSCRIBE[1])
@@ -116,7 +127,7 @@ class Handshake:
                     self.doubt()
 
     async def _once(self) -> None:
-        session = Session(self._pool, self._settings().config.path)
+        session = Session(self._pool, self._settings().config.endpoint)
         try:
             await self._begin(session)
             tools = await _tools(session) if "tools" in session.capabilities else []

@@ -50,6 +50,7 @@ class Session:
         self.capabilities: Message = {}
         self.versions: list[str] = []
         self._pool = pool
+        self._open: Stream | None = None  # the one that is listened to
         self._stream: Stream | None = None  # of the SSE pair, where responses arrive
 
     async def discover(self) -> None:
@@ -82,6 +83,12 @@ class Session:
         place = urlsplit(urljoin(f"http://server{self.path}", data_of(event).decode()))
         self.path = place.path + (f"?{place.query}" if place.query else "")
         await self.initialize()
+
+    def interrupt(self) -> None:
+        """Let whoever listens hear the end."""
+        if self._open is not None:
+            self._open.close()
+            self._open.on_end()
 
     async def end(self) -> None:
         """End the session, where there is one."""
@@ -128,6 +135,7 @@ class Session:
             else:
                 request = self._request("GET", None, {"Accept": "text/event-stream"})
             stream.open(self._pool, request)
+        self._open = stream
         on_open()
         try:
             async for event in stream.events():

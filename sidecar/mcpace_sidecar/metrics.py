@@ -64,6 +64,7 @@ GAUGES: Final = {
     "mcp_tool_calls_in_flight": "Tool calls being answered now, by tool.",
     "mcpace_calls_queued": "Calls that wait for a free slot.",
     "mcpace_circuit_open": "Circuit breakers that are open, by tool; the server's own has none.",
+    "mcpace_egress_connections": "Connections that a door keeps open to the outside, by door.",
     "mcpace_cache_bytes": "Memory held by cached results.",
     "mcpace_cache_entries": "Cached results in memory.",
     "mcpace_redis_up": "Whether the store answers: limits, cache.",
@@ -77,6 +78,9 @@ GAUGES: Final = {
 COUNTED_ELSEWHERE: Final = {
     "mcpace_redis_failures": ("Commands that a store did not answer.", "store"),
     "mcpace_decided_without_redis": ("Limit decisions made while Redis was down.", "mode"),
+    "mcpace_egress_requests": ("Calls of the server's own, by how they ended.", "door, result"),
+    "mcpace_egress_connections_opened": ("Connections that a door opened to the outside.", "door"),
+    "mcpace_egress_wait_seconds": ("Seconds that calls waited behind a door, in all.", "door"),
 }
 """Counters that their owners keep: name without `_total` -> (help, label)."""
 

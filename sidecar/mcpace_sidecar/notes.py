@@ -51,7 +51,7 @@ class Notes:
         self.route: str = _route(settings, head)
         self.refusal: tuple[int, str, str] | None = None
         if self.route == "unknown":
-            words = f"Not found. The MCP endpoint is {settings.config.path}."
+            words = f"Not found. The MCP endpoint is {settings.config.endpoint}."
             self.refusal = (404, "path", words)
         elif head.method not in _METHODS and self.route == "mcp":
             self.refusal = (405, "method", "The MCP endpoint takes POST, GET, DELETE and OPTIONS.")

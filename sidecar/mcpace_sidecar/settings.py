@@ -33,7 +33,7 @@ class Settings:
         """
         self.config = config
         self.ignored = ignored
-        self.path = config.path.encode()
+        self.path = config.endpoint.encode()
         self.pass_paths = frozenset(path.encode() for path in config.pass_paths)
         self.max_request_bytes = size(config.max_request_bytes)
         known, self.missing_secrets = read_keys(config.clients, keys)

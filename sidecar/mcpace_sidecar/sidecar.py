@@ -17,6 +17,7 @@ from mcpace_sidecar.admin import Admin
 from mcpace_sidecar.catalog import Catalog
 from mcpace_sidecar.config import SidecarConfig
 from mcpace_sidecar.dataplane import DataPlane
+from mcpace_sidecar.egress import Doors
 from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.handshake import Handshake
 from mcpace_sidecar.http.head import Heads, RequestHead
@@ -97,6 +98,7 @@ class Sidecar:
             self.plane, self.handshake, self.metrics, self.stats, self.memory, options.admin_token,
             loopback=_is_loopback(options.admin_listen.host),
         )  # fmt: skip
+        self._doors = Doors()
         self._connections: set[ClientConnection] = set()
         self._admin_connections: set[ClientConnection] = set()
         self._servers: list[asyncio.Server] = []
@@ -132,6 +134,7 @@ class Sidecar:
         for link in self._links:
             await link.connect()
         await self._listen(self.plane, options.listen)
+        await self._doors.adopt(self.plane.settings.config.egress)
         self._look_after(self.handshake.keep())
         self._look_after(self.handshake.subscribe())
         self._look_after(self._sweep())
@@ -148,6 +151,11 @@ class Sidecar:
         if not self.plane.draining:
             log.info("Draining: unready, connections close with their next answer")
         self.plane.draining = True
+        # Open streams would keep the server from ending; their clients go elsewhere now.
+        self.handshake.unsubscribe()
+        for exchange in list(self.plane.in_flight):
+            if exchange.endless:
+                exchange.close_stream()
 
     def end(self) -> None:
         """Ask `wait` to return once the calls in flight are answered."""
@@ -159,9 +167,6 @@ class Sidecar:
         self.drain()
         for server in self._servers[1:]:
             server.close()
-        for exchange in list(self.plane.in_flight):
-            if exchange.endless:
-                exchange.close_stream()
         for connection in list(self._connections):
             connection.close_if_idle()
         deadline = time.monotonic() + GRACE
@@ -179,6 +184,7 @@ class Sidecar:
         for connection in [*self._connections, *self._admin_connections]:
             connection.close_if_idle()
         await self.plane.pool.close()
+        await self._doors.close()
         for link in self._links:
             await link.close()
         log.info("Ended")
@@ -220,6 +226,7 @@ class Sidecar:
             for connection in [*self._connections, *self._admin_connections]:
                 connection.sweep(now)
             self.plane.sweep(now)
+            self._doors.sweep(now)
             self.stats.turn()
             if self._redis_limits is not None:
                 self._redis_limits.sweep(now)
@@ -240,6 +247,7 @@ class Sidecar:
             if now != self._seen:
                 self._seen = now
                 self.reload()
+                await self._doors.adopt(self.plane.settings.config.egress)
 
     def reload(self) -> None:
         """Read the configuration and the keys again."""
@@ -264,6 +272,7 @@ class Sidecar:
         yield "mcpace_calls_queued", {}, len(self.plane.bulkhead.queue)
         for tool in self.plane.breakers.open():
             yield "mcpace_circuit_open", {"tool": tool}, 1.0
+        yield from self._doors.gauges()
         yield "mcpace_cache_bytes", {}, self.memory.bytes
         yield "mcpace_cache_entries", {}, len(self.memory)
         yield "mcpace_server_ready", {}, float(self.handshake.ready)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to the server; serves one request at a time."""
 
     __slots__ = (
+        "_bodyless",
         "_buffer",
         "_gathered",
         "_head",
@@ -95,6 +97,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._head: ResponseHead | None = None
         self._reader: BodyReader | None = None
         self._whole = False
+        self._bodyless = False
         self._gathered: list[bytes] = []
         self.fresh = True
         self.idle_since = 0.0
@@ -111,6 +114,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._receiver = receiver
         self.patience = patience
         self.deadline = time.monotonic() + patience if patience is not None else 0.0
+        self._bodyless = request.startswith(b"HEAD ")
         self._transport.write(request)
 
     def pause(self, paused: bool) -> None:
@@ -199,6 +203,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._buffer = b""
         receiver = self._receiver
         assert receiver is not None
+        if self._bodyless:
+            self._free(head.keep_alive and len(data) == end)
+            receiver.on_answer(head, b"")
+            return
         if head.length is not None:
             if len(data) == end + head.length:
                 self._free(head.keep_alive)
@@ -286,8 +294,13 @@ class Waiting:
 class Pool:
     """Kept connections to one address, opened as needed up to a limit."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, tls: ssl.SSLContext | None = None) -> None:
+        """`tls`: how to speak to an address outside; the server itself is on the loopback."""
         self.address = address
+        self.opened = 0
+        """Connections opened so far."""
+        self.max_idle: int | None = None
+        self._tls = tls
         self.adopt(Upstream())
         self._heads: Heads[ResponseHead] = Heads(ResponseHead)
         self._idle: deque[UpstreamConnection] = deque()
@@ -317,7 +330,11 @@ class Pool:
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Take an idle connection back; the line is served first."""
-        if not self._serve(connection):
+        if self._serve(connection):
+            return
+        if self.max_idle is not None and len(self._idle) >= self.max_idle:
+            connection.close()
+        else:
             self._idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
@@ -339,6 +356,9 @@ class Pool:
                 waiting.receiver.on_failure(UpstreamError("busy", words))
         while self._idle and now - self._idle[0].idle_since > self.idle_timeout:
             self._idle.popleft().close()
+
+    def __len__(self) -> int:
+        return len(self._all)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -371,12 +391,16 @@ class Pool:
                     lambda: UpstreamConnection(self, self._heads),
                     self.address.host,
                     self.address.port,
+                    ssl=self._tls,
                 )
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError) as error:
             slow = f"within {self.connect_timeout:g} s"
             words = f"The server does not accept connections on {self.address} ({slow})."
+            if isinstance(error, ssl.SSLError):
+                words = f"TLS with {self.address} failed: {error.reason or error}."
             self._fail_line(UpstreamError("connect", words))
             return
+        self.opened += 1
         self._all.add(connection)
         self.give_back(connection)
 

@@ -81,7 +81,7 @@ async def real(request: pytest.FixtureRequest, tmp_path_factory: Any) -> AsyncIt
 
     await until(listening, "the server to listen")
     yield port, request.param
-    process.terminate()
+    process.kill()
     await process.wait()
 
 

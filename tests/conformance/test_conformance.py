@@ -69,7 +69,7 @@ async def fixture_server():
 
     await until(listening, "the fixture server to listen")
     yield port
-    process.terminate()
+    process.kill()
     await process.wait()
 
 

@@ -33,4 +33,4 @@ def build(context: Context) -> dict[str, Any]:
 def url(context: Context) -> str:
     """Where clients in the cluster reach the server."""
     key = context.server.key
-    return f"http://{key.name}.{key.namespace}.svc:{PORT}{context.spec.path}"
+    return f"http://{key.name}.{key.namespace}.svc:{PORT}{context.spec.endpoint}"

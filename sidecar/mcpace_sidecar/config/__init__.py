@@ -13,12 +13,12 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from mcpace_sidecar.config.base import Model, UrlPath, rule
+from mcpace_sidecar.config.base import BY_NAME, Model, UrlPath, rule, unique
 from mcpace_sidecar.config.cache import Cache
 from mcpace_sidecar.config.clients import Clients
 from mcpace_sidecar.config.document import explain, parse, read_yaml
 from mcpace_sidecar.config.rate_limits import DEFAULT_TIERS, RateLimits
-from mcpace_sidecar.config.traffic import Concurrency, Responses, Upstream
+from mcpace_sidecar.config.traffic import Concurrency, Door, Responses, Upstream
 from mcpace_sidecar.quantity import Size
 
 __all__ = ["SIDECAR_RULES", "Model", "SidecarConfig", "explain", "load", "parse", "read_yaml", "rule"]
@@ -42,9 +42,9 @@ class SidecarConfig(Model):
 
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*SIDECAR_RULES]})
 
-    path: UrlPath = Field(
-        default="/mcp",
-        description="The one path that is judged and forwarded.",
+    path: UrlPath | None = Field(
+        default=None,
+        description="The one path that is judged and forwarded: /mcp if unset.",
     )
     pass_paths: tuple[UrlPath, ...] = Field(
         default=(), max_length=32, description="Other paths of the server that may be reached."
@@ -54,6 +54,12 @@ class SidecarConfig(Model):
     clients: Clients = Clients()
     cache: Cache | None = None
     upstream: Upstream = Upstream()
+    egress: tuple[Door, ...] = Field(
+        default=(),
+        max_length=32,
+        json_schema_extra=BY_NAME,
+        description="Doors for the server's own calls.",
+    )
     concurrency: Concurrency = Concurrency()
     responses: Responses = Responses()
 
@@ -62,7 +68,14 @@ class SidecarConfig(Model):
         names = self.rate_limits.tier_names if self.rate_limits else DEFAULT_TIERS
         if any(keys.tier not in names for keys in self.clients.api_keys):
             raise ValueError(API_KEY_TIER_WORDS)
+        unique("egress", (door.name for door in self.egress))
+        unique("egress ports", (str(door.port) for door in self.egress))
         return self
+
+    @property
+    def endpoint(self) -> str:
+        """The path, given or by default."""
+        return self.path or "/mcp"
 
 
 def load(path: Path) -> tuple[SidecarConfig, tuple[str, ...]]:

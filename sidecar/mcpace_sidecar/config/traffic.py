@@ -1,4 +1,4 @@
-"""`upstream`, `concurrency`, `responses`: how calls travel to the server and back."""
+"""`upstream`, `egress`, `concurrency`, `responses`: how calls travel to the server and back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from mcpace_sidecar.config.base import BY_NAME, McpName, Model, rule, unique
+from mcpace_sidecar.config.base import BY_NAME, McpName, Model, Name, rule, unique
 from mcpace_sidecar.quantity import Duration, Size
 
 
@@ -20,6 +20,24 @@ class Upstream(Model):
         default="30s",
         description="The longest silence of the server while a call waits; open streams may be silent.",
     )
+
+
+class Door(Model):
+    """One outgoing door: plain HTTP on the pod's loopback, pooled TLS to the outside."""
+
+    name: Name
+    url: str = Field(
+        min_length=8,
+        max_length=512,
+        pattern=r"^https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?$",
+        description="Where the door leads; a path is put before that of each call.",
+    )
+    port: int = Field(ge=1, le=65535, description="The door's port on the loopback.")
+    max_connections: int = Field(default=100, ge=1, le=10_000)
+    keep_alive: int = Field(default=20, ge=0, le=10_000, description="Idle connections that are kept.")
+    idle_timeout: Duration = "30s"
+    connect_timeout: Duration = "5s"
+    timeout: Duration = Field(default="30s", description="The longest silence of the other side.")
 
 
 class CircuitBreaker(Model):
