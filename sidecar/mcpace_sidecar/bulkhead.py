@@ -90,24 +90,24 @@ class Breakers:
         self._clock = clock
         self._rule: CircuitBreaker | None = None
         self._open_for = 0.0
-        self._known: dict[str, Breaker] = {}
+        self.known: dict[str, Breaker] = {}
 
     def adopt(self, rule: CircuitBreaker | None) -> None:
         """Use this rule from now on; None: never open."""
         if rule != self._rule:
             self._rule = rule
             self._open_for = seconds(rule.open_for) if rule is not None else 0.0
-            self._known.clear()
+            self.known.clear()
 
     def wait(self, tool: str) -> float:
         """Seconds until a call of this tool may be tried; 0: now. A trial must be `judged`."""
-        if not self._known:
+        if not self.known:
             return 0.0
         now = self._clock()
         waits = []
         trials = []
         for name in (SERVER, tool):
-            breaker = self._known.get(name)
+            breaker = self.known.get(name)
             if breaker is not None and breaker.open_until:
                 if breaker.trying:
                     waits.append(1.0)
@@ -123,27 +123,27 @@ class Breakers:
 
     def judged(self, tool: str, failed: bool, *, server: bool) -> None:
         """A call of this tool has ended. `server`: the failure says something of the whole server."""
-        if self._rule is None or (not failed and not self._known):
+        if self._rule is None or (not failed and not self.known):
             return
         for name in (SERVER, tool):
             if not failed:
-                self._known.pop(name, None)
+                self.known.pop(name, None)
             elif server or name != SERVER:
-                breaker = self._known.setdefault(name, Breaker())
+                breaker = self.known.setdefault(name, Breaker())
                 breaker.failures += 1
                 breaker.trying = False
                 if breaker.failures >= self._rule.failures:
                     breaker.open_until = self._clock() + self._open_for
-            elif name in self._known:
-                self._known[name].trying = False
+            elif name in self.known:
+                self.known[name].trying = False
 
     def forgotten(self, tool: str) -> None:
         """A trial has ended without telling anything: its client left. The next call tries."""
         for name in (SERVER, tool):
-            if name in self._known:
-                self._known[name].trying = False
+            if name in self.known:
+                self.known[name].trying = False
 
     def open(self) -> list[str]:
         """The names of those that are open now; the server's is empty."""
         now = self._clock()
-        return [name for name, b in self._known.items() if b.open_until > now or b.trying]
+        return [name for name, b in self.known.items() if b.open_until > now or b.trying]

@@ -68,7 +68,7 @@ class DataPlane:
         """Answer a request, or return the exchange that will."""
         settings = self.settings
         notes = head.notes
-        trusted = settings.identities.trusts(connection.peer)
+        trusted = bool(settings.identities.networks) and settings.identities.trusts(connection.peer)
         if notes is None or notes.settings is not settings or notes.trusted != trusted:
             notes = head.notes = Notes(
                 settings, self.pool.address, head, loopback=self.loopback, trusted=trusted
@@ -92,6 +92,12 @@ class DataPlane:
     def next_page_name(self) -> str:
         """What the tool that reads pages is called; a tool of the server's keeps its name."""
         return NEXT_PAGE if NEXT_PAGE not in self.catalog.tools else f"mcpace_{NEXT_PAGE}"
+
+    def label(self, message: Message) -> str:
+        """The name under which metrics and breakers know a counted message: never an unbounded one."""
+        if message.method == "tools/call":
+            return self.catalog.label(message.target or "")
+        return message.method or ""
 
     def learn_hint(self, message: Message, rule: Rule, result: bytes) -> None:
         """Remember whether results of a method say that they may be kept."""

@@ -100,7 +100,7 @@ class Identities:
         self._keys = {digest: (digest, client) for digest, client in keys.items()}
         self._anonymous = clients.anonymous == "allow"
         self._addresses: dict[str, Caller] = {}
-        self._networks = [ipaddress.ip_network(network) for network in clients.trusted_proxies]
+        self.networks = [ipaddress.ip_network(network) for network in clients.trusted_proxies]
         self._trusted: dict[str, bool] = {}
         headers = clients.trusted_headers
         self._client_header = headers.client.lower().encode() if headers is not None else None
@@ -112,7 +112,7 @@ class Identities:
 
     def trusts(self, peer: str) -> bool:
         """Whether an address is one of the gateways in front."""
-        if not self._networks:
+        if not self.networks:
             return False
         known = self._trusted.get(peer)
         if known is None:
@@ -178,7 +178,7 @@ class Identities:
         except ValueError:
             return False
         mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        return any((mapped or address) in network for network in self._networks)
+        return any((mapped or address) in network for network in self.networks)
 
     def _by_key(self, key: bytes) -> Client | None:
         digest = hashlib.sha256(key).digest()

@@ -85,17 +85,26 @@ COUNTED_ELSEWHERE: Final = {
 """Counters that their owners keep: name without `_total` -> (help, label)."""
 
 
+class _Tool:
+    """What is counted of one tool: plain numbers, because every call adds to them."""
+
+    __slots__ = ("cache", "durations", "received", "seconds", "sent", "statuses")
+
+    def __init__(self) -> None:
+        self.statuses: dict[str, int] = {}
+        self.cache: dict[str, int] = {}
+        self.durations = [0] * (len(BUCKETS) + 1)
+        self.seconds = 0.0
+        self.received = 0
+        self.sent = 0
+
+
 class Metrics:
     """All counters of one sidecar."""
 
     def __init__(self, gauges: Gauges) -> None:
         self.counts: dict[str, dict[tuple[str, ...], int]] = {name: defaultdict(int) for name in COUNTERS}
-        self._calls = self.counts["mcp_tool_calls"]
-        self._cache = self.counts["mcpace_cache_requests"]
-        self._received = self.counts["mcpace_request_bytes"]
-        self._sent = self.counts["mcpace_response_bytes"]
-        self._durations: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = defaultdict(float)
+        self._tools: dict[str, _Tool] = {}
         self._gauges = gauges
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -106,17 +115,18 @@ class Metrics:
 
     def on_call(self, call: CallEnded) -> None:
         """Count an ended call; only answered calls have a duration."""
-        self._calls[call.tool, call.status] += 1
-        self._received[call.tool,] += call.received
-        self._sent[call.tool,] += call.sent
+        tool = self._tools.get(call.tool)
+        if tool is None:
+            tool = self._tools[call.tool] = _Tool()
+        status = call.status
+        tool.statuses[status] = tool.statuses.get(status, 0) + 1
+        tool.received += call.received
+        tool.sent += call.sent
         if call.cache:
-            self._cache[call.tool, call.cache] += 1
-        if call.status in ("success", "error"):
-            counts = self._durations.get(call.tool)
-            if counts is None:
-                counts = self._durations[call.tool] = [0] * (len(BUCKETS) + 1)
-            counts[bisect_left(BUCKETS, call.seconds)] += 1
-            self._sums[call.tool] += call.seconds
+            tool.cache[call.cache] = tool.cache.get(call.cache, 0) + 1
+        if status == "success" or status == "error":  # noqa: PLR1714 - because it is twice as fast as a tuple here
+            tool.durations[bisect_left(BUCKETS, call.seconds)] += 1
+            tool.seconds += call.seconds
 
     def text(self) -> bytes:
         """The exposition, in Prometheus's text format."""
@@ -126,20 +136,33 @@ class Metrics:
         """Called by prometheus_client."""
         for name, (words, labels) in COUNTERS.items():
             family = CounterMetricFamily(name, words, labels=labels)
-            for values, count in self.counts[name].items():
+            for values, count in self._counted(name):
                 family.add_metric(values, count)
             yield family
         durations = HistogramMetricFamily(
             "mcp_tool_duration_seconds", "Duration of answered tool calls.", labels=["tool"]
         )
-        for tool, counts in self._durations.items():
+        for name, tool in self._tools.items():
             running, buckets = 0, []
-            for bound, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
+            for bound, count in zip((*map(str, BUCKETS), "+Inf"), tool.durations, strict=True):
                 running += count
                 buckets.append((bound, running))
-            durations.add_metric([tool], buckets, self._sums[tool])
+            if running:
+                durations.add_metric([name], buckets, tool.seconds)
         yield durations
         yield from self._read_gauges()
+
+    def _counted(self, name: str) -> Iterator[tuple[tuple[str, ...], int]]:
+        for tool_name, tool in self._tools.items():
+            if name == "mcp_tool_calls":
+                yield from (((tool_name, status), count) for status, count in tool.statuses.items())
+            elif name == "mcpace_cache_requests":
+                yield from (((tool_name, where), count) for where, count in tool.cache.items())
+            elif name == "mcpace_request_bytes":
+                yield (tool_name,), tool.received
+            elif name == "mcpace_response_bytes":
+                yield (tool_name,), tool.sent
+        yield from self.counts[name].items()
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: registering needs no first collection."""

@@ -30,7 +30,7 @@ from mcpace_sidecar.events import CacheUse, CallEnded, Status
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.http.server import Downstream, status_line
 from mcpace_sidecar.identity import Caller, Client
-from mcpace_sidecar.limits.bucket import Verdict
+from mcpace_sidecar.limits.bucket import Charges, Verdict
 from mcpace_sidecar.lookup import Lookup
 from mcpace_sidecar.messages import Message, MessageError, Outcome
 from mcpace_sidecar.notes import Notes
@@ -59,6 +59,11 @@ class Exchange:
     limit_lines = b""
     ended = False
     deadline = 0.0
+    judged = False
+    """Whether limits, slots and breakers count it."""
+    label = ""
+    """The name under which metrics and breakers know it."""
+    _charges: Charges | None = None
     _treatment: Treatment | None = None
     _lookup: Lookup | None = None
     _refreshing = False
@@ -131,6 +136,9 @@ class Exchange:
                 return
             message = self.message = messages.classify(self.body)
             treatment = self._treatment = self._settings.treatments.of(message)
+            if message.target is not None:
+                self.judged = True
+                self.label = self.plane.label(message)
             if treatment.cache is not None:
                 self._find_lookup(message, treatment.cache)
         except MessageError as error:
@@ -192,7 +200,7 @@ class Exchange:
         assert limits is not None
         assert treatment is not None
         assert self.client is not None
-        charges = limits.charges(self.client, treatment.price)
+        charges = self._charges = limits.charges(self.client, treatment.price)
         verdict = self.plane.limits.take(charges, self._judged)
         if verdict is not None:
             self._judged(verdict)
@@ -200,14 +208,10 @@ class Exchange:
     def _judged(self, verdict: Verdict) -> None:
         if self.ended:
             return
-        limits, treatment = self._settings.limits, self._treatment
-        assert limits is not None
-        assert treatment is not None
-        assert self.client is not None
-        if verdict.left is not None:
-            self.limit_lines = limits.charges(self.client, treatment.price).lines(verdict.left, time.time())
+        if verdict.left is not None and self._charges is not None:
+            self.limit_lines = self._charges.lines(verdict.left, time.time())
         if not verdict.allowed:
-            self._refuse(verdict, limits.tier(self.client))
+            self._refuse(verdict)
             return
         self._admitted = True
         if self._cache_use:  # looked up before it was counted
@@ -244,7 +248,7 @@ class Exchange:
             self.forward()
             return
         plane = self.plane
-        wait = plane.breakers.wait(self.label)
+        wait = plane.breakers.wait(self.label) if plane.breakers.known else 0.0
         if wait:
             self._shed("breaker", "The server keeps failing and is left alone for a while.", wait)
             return
@@ -467,7 +471,11 @@ class Exchange:
         self._answer_result(self._lookup.fallback.result)
         return True
 
-    def _refuse(self, verdict: Verdict, tier: str) -> None:
+    def _refuse(self, verdict: Verdict) -> None:
+        limits = self._settings.limits
+        assert limits is not None
+        assert self.client is not None
+        tier = limits.tier(self.client)
         self.plane.metrics.count("mcpace_limited_calls", tier, verdict.kind or "unavailable")
         assert self.message is not None
         form = self._settings.reply
@@ -495,12 +503,11 @@ class Exchange:
 
     def _record(self, status: Status, sent: int = 0) -> None:
         """Every call ends here, once."""
-        message = self.message
-        if message is not None and message.target is not None:
+        if self.judged:
             plane, label = self.plane, self.label
-            if status in ("success", "error") and not self._cache_use_is_kept:
+            if plane.breakers.known and status in ("success", "error") and self._cache_use in ("", "miss"):
                 plane.breakers.judged(label, failed=False, server=False)
-            if message.method == "tools/call" and not self._refreshing:
+            if self.is_tool_call and not self._refreshing:
                 client = self.client
                 call = CallEnded(
                     label,
@@ -515,10 +522,6 @@ class Exchange:
                 for listener in plane.listeners:
                     listener(call)
         self._end(cancelled=status == "cancelled")
-
-    @property
-    def _cache_use_is_kept(self) -> bool:
-        return self._cache_use not in ("", "miss")
 
     def close(self) -> None:
         """It was answered elsewhere: by its parts."""
@@ -541,23 +544,9 @@ class Exchange:
         return self._settings.patience
 
     @property
-    def judged(self) -> bool:
-        """Whether limits, slots and breakers count it."""
-        return self.message is not None and self.message.target is not None
-
-    @property
     def is_tool_call(self) -> bool:
         """Whether a tool is called."""
-        return self.judged and self.message is not None and self.message.method == "tools/call"
-
-    @property
-    def label(self) -> str:
-        """The name under which metrics and breakers know it."""
-        message = self.message
-        assert message is not None
-        if message.method == "tools/call":
-            return self.plane.catalog.label(message.target or "")
-        return message.method or ""
+        return self.message is not None and self.message.method == "tools/call"
 
     @property
     def message_id(self) -> bytes:
@@ -577,6 +566,8 @@ class Exchange:
         self.client = stale.client
         self.message = messages.classify(self.body)
         self._treatment = self._settings.treatments.of(self.message)
+        self.judged = self.message.target is not None
+        self.label = stale.label
         assert self._treatment.cache is not None
         self.reads = True
         self._find_lookup(self.message, self._treatment.cache)

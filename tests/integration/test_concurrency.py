@@ -156,7 +156,7 @@ async def test_one_trial_decides_whether_the_circuit_closes(scripted: Scripted, 
     scripted.answer = lambda _: json_answer(b'"oops"', b"500 Oops")
     for _ in range(3):
         await sidecar.call("t")
-    (breaker,) = sidecar.sidecar.plane.breakers._known.values()
+    (breaker,) = sidecar.sidecar.plane.breakers.known.values()
     breaker.open_until = 1.0  # long ago
     held = Held(scripted)
     trial = asyncio.ensure_future(sidecar.call("t"))

@@ -33,25 +33,30 @@ class Charge:
 class Charges:
     """Everything one call takes: one object for each client and kind of call, made once."""
 
-    __slots__ = ("items", "policy")
+    __slots__ = ("_template", "items")
 
     def __init__(self, items: Sequence[Charge]) -> None:
         self.items = tuple(items)
-        self.policy: bytes = b"RateLimit-Policy: " + b", ".join(map(_policy, self.items)) + b"\r\n"
+        policies = [_policy(charge) for charge in self.items]
+        levels = [b'"%b";r=%%d;t=%%d' % charge.kind.encode() for charge in self.items]
+        self._template: bytes = b"RateLimit-Policy: %b\r\nRateLimit: %b\r\n" % (
+            b", ".join(policies), b", ".join(levels),
+        )  # fmt: skip
 
     def lines(self, left: Sequence[float], now: float) -> bytes:
         """The header lines that tell a client what is left, and in how many seconds it is refilled.
 
         Source: draft-ietf-httpapi-ratelimit-headers-10.
         """
-        parts = []
-        for charge, tokens in zip(self.items, left, strict=True):
+        numbers: list[float] = []
+        for index, charge in enumerate(self.items):
+            tokens = left[index]
+            numbers.append(tokens if tokens > 0 else 0.0)
             if charge.kind == "day":
-                reset = DAY - now % DAY
+                numbers.append(DAY - now % DAY)
             else:
-                reset = (charge.capacity - tokens) * MINUTE / charge.capacity
-            parts.append(b'"%b";r=%d;t=%d' % (charge.kind.encode(), max(0, int(tokens)), reset + 0.999))
-        return b"%bRateLimit: %b\r\n" % (self.policy, b", ".join(parts))
+                numbers.append((charge.capacity - tokens) * MINUTE / charge.capacity + 0.999)
+        return self._template % tuple(numbers)
 
     def __repr__(self) -> str:
         return f"<Charges {self.items}>"
@@ -106,13 +111,13 @@ class Level:
             if capacity != self.capacity:
                 self.left += capacity - self.capacity
             if now >= self.midnight:
-                self.left = capacity
+                self.left = float(capacity)
                 self.midnight = now - now % DAY + DAY
         else:
             left = self.left
             if now > self.at:
                 left += (now - self.at) * capacity / MINUTE
-            self.left = min(float(capacity), left)
+            self.left = left if left < capacity else float(capacity)
         self.capacity = capacity
         self.at = max(self.at, now)
 

@@ -19,22 +19,20 @@ class MemoryLimits:
         self.replicas = 1
         self._clock = clock
         self._levels: dict[str, Level] = {}
+        self._accounts: dict[Charges, list[Level]] = {}
 
     def take(self, charges: Charges, done: Callable[[Verdict], None] | None = None) -> Verdict:
         """Take all charges or none."""
         del done  # known at once
         now = self._clock()
-        known = self._levels
-        levels = []
+        levels = self._accounts.get(charges)
+        if levels is None:
+            levels = self._accounts[charges] = self._find(charges, now)
+        alone = self.replicas == 1
         fits = True
-        for charge in charges.items:
-            capacity = charge.capacity if self.replicas == 1 else share(charge, self.replicas)
-            level = known.get(charge.key)
-            if level is None:
-                level = known[charge.key] = Level(capacity, now)
-            else:
-                level.advance(charge, capacity, now)
-            levels.append(level)
+        for index, charge in enumerate(charges.items):
+            level = levels[index]
+            level.advance(charge, charge.capacity if alone else share(charge, self.replicas), now)
             if level.left < charge.amount:
                 fits = False
         if not fits:
@@ -46,6 +44,15 @@ class MemoryLimits:
             left.append(level.left)
         return Verdict(True, left)
 
+    def _find(self, charges: Charges, now: float) -> list[Level]:
+        levels = []
+        for charge in charges.items:
+            level = self._levels.get(charge.key)
+            if level is None:
+                level = self._levels[charge.key] = Level(share(charge, self.replicas), now)
+            levels.append(level)
+        return levels
+
     def sweep(self) -> None:
         """Forget full buckets and the quotas of days past; about once a minute."""
         now = self._clock()
@@ -56,6 +63,7 @@ class MemoryLimits:
         ]
         for key in stale:
             del self._levels[key]
+        self._accounts.clear()  # whoever calls again finds its levels again
 
     def __len__(self) -> int:
         return len(self._levels)
