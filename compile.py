@@ -1,0 +1,87 @@
+"""Compiles what a call passes through, with mypyc, when a wheel is built with MCPACE_COMPILE=1.
+
+The source is the same either way; a wheel built without it is pure Python.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+MODULES: Final = (
+    "bulkhead",
+    "cache/entry",
+    "cache/policy",
+    "catalog",
+    "dataplane",
+    "events",
+    "flight",
+    "http/framing",
+    "http/head",
+    "http/server",
+    "limits/bucket",
+    "limits/lease",
+    "limits/plan",
+    "identity",
+    "lookup",
+    "messages",
+    "metrics",
+    "notes",
+    "proxy",
+    "replies",
+    "sessions",
+    "stats",
+    "store/memory",
+    "stream",
+    "streamed",
+    "treatment",
+    "upstream",
+)
+
+
+class Compile(BuildHookInterface):
+    """Adds the compiled modules to the wheel, beside their source."""
+
+    def dependencies(self) -> list[str]:
+        """What the build needs: the compiler, and the packages whose types it reads."""
+        if not _wanted():
+            return []
+        return ["mypy[mypyc]>=2.1", "setuptools>=80", "msgspec", "httptools", "pydantic", "prometheus-client"]
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called before the wheel is put together."""
+        del version
+        if not _wanted():
+            return
+        self._folder = Path(tempfile.mkdtemp(prefix="mcpace-compile-"))
+        shutil.copytree(Path(self.root, "sidecar"), self._folder / "sidecar")
+        work = self._folder / "sidecar"
+        (work / "mypy.ini").write_text(
+            "[mypy]\nignore_missing_imports = True\nfollow_imports = silent\nplugins = pydantic.mypy\n"
+        )
+        command = [sys.executable, "-m", "mypyc", *(f"mcpace_sidecar/{module}.py" for module in MODULES)]
+        done = subprocess.run(command, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        compiled = [path for path in work.rglob("*.so") if "build" not in path.relative_to(work).parts]
+        if done.returncode or len(compiled) <= len(MODULES):
+            raise RuntimeError(done.stdout.decode())
+        for path in compiled:
+            build_data["force_include"][str(path)] = str(path.relative_to(work))
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Called when the wheel is there."""
+        del version, build_data, artifact_path
+        if _wanted():
+            shutil.rmtree(self._folder)
+
+
+def _wanted() -> bool:
+    return os.environ.get("MCPACE_COMPILE") == "1"
