@@ -21,10 +21,13 @@ check: .venv/installed  ## style, types, import contracts, generated files
 	@$(RUN) python -m mcpace_cli.reference --check
 
 # With the system's interpreter, built with profile-guided optimisation as the images' is.
-bench: .venv/installed  ## the sidecar beside nginx, in one run
+bench: .venv/installed  ## the sidecar beside nginx and Envoy, in one run
 	@$(RUN) python -m tests.cluster.requirements bench
-	@UV_PROJECT_ENVIRONMENT=.venv-bench $(UV) sync --frozen --quiet $(SYSTEM_PYTHON)
-	@.venv-bench/bin/python benchmarks/proxy.py
+	@UV_PROJECT_ENVIRONMENT=.venv-bench $(UV) sync --frozen --quiet --group bench $(SYSTEM_PYTHON)
+	@UV_PROJECT_ENVIRONMENT=.venv-bench-compiled $(UV) sync --frozen --quiet --no-install-project $(SYSTEM_PYTHON)
+	@echo "Compiling the data path ..."
+	@MCPACE_COMPILE=1 $(UV) pip install --quiet --python .venv-bench-compiled/bin/python --no-deps --no-cache .
+	@.venv-bench/bin/python benchmarks/proxy.py --compiled .venv-bench-compiled/bin/python
 
 e2e: .venv/installed  ## real pods on a real Kubernetes in a namespace of its own (root)
 	@$(RUN) python -m tests.cluster.requirements e2e

@@ -53,7 +53,14 @@ class Compile(BuildHookInterface):
         """What the build needs: the compiler, and the packages whose types it reads."""
         if not _wanted():
             return []
-        return ["mypy[mypyc]>=2.1", "setuptools>=80", "msgspec", "httptools", "pydantic", "prometheus-client"]
+        return [
+            "mypy[mypyc]>=2.1",
+            "setuptools>=80",
+            "msgspec",
+            "httptools",
+            "pydantic",
+            "prometheus-client",
+        ]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called before the wheel is put together."""
@@ -66,8 +73,11 @@ class Compile(BuildHookInterface):
         (work / "mypy.ini").write_text(
             "[mypy]\nignore_missing_imports = True\nfollow_imports = silent\nplugins = pydantic.mypy\n"
         )
-        command = [sys.executable, "-m", "mypyc", *(f"mcpace_sidecar/{module}.py" for module in MODULES)]
-        done = subprocess.run(command, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        files = [f"mcpace_sidecar/{module}.py" for module in MODULES]
+        command = [sys.executable, "-m", "mypyc", *files]
+        done = subprocess.run(
+            command, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
         compiled = [path for path in work.rglob("*.so") if "build" not in path.relative_to(work).parts]
         if done.returncode or len(compiled) <= len(MODULES):
             raise RuntimeError(done.stdout.decode())

@@ -1,8 +1,9 @@
-"""What the sidecar costs a call, beside nginx, in one run.
+"""What the sidecar costs a call, beside nginx and Envoy, in one run.
 
-nginx (one worker, keep-alive upstream) and the sidecar (limits, cache, metrics and admission
-on) stand in front of the same upstream. Each has one core, the load generator and the
-upstream share the other. Windows alternate; medians and their ratios are printed.
+nginx and Envoy (one worker, keep-alive upstream) only forward. The sidecar, in pure Python and
+compiled, has limits, cache, metrics and admission on. All stand in front of the same upstream.
+Whoever is measured has one core; the load generator, the upstream and Redis share the other.
+Windows alternate; medians are printed, and of the ratios to nginx within each round.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -19,11 +19,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-UPSTREAM, NGINX, DATA, ADMIN = 19600, 19601, 19602, 19603
+UPSTREAM, NGINX, ENVOY, REDIS = 19600, 19601, 19602, 19603
 PROXY_CORE, LOAD_CORE = "0", "1"
 
 CONFIG = """
@@ -48,40 +49,99 @@ http {
 }
 """
 
+HCM = "envoy.extensions.filters.network.http_connection_manager"
+ENVOY_CONF = """
+static_resources:
+  listeners:
+  - address: {socket_address: {address: 127.0.0.1, port_value: %(port)d}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/%(hcm)s.v3.HttpConnectionManager
+          stat_prefix: bench
+          route_config:
+            virtual_hosts:
+            - {name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: server}}]}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters:
+  - name: server
+    connect_timeout: 1s
+    load_assignment:
+      cluster_name: server
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %(upstream)d}}}
+"""
+
+
+@dataclass
+class Contender:
+    """Who is measured: its port, its process, and how long it took to listen."""
+
+    port: int
+    pid: int
+    ready: float = 0.0
+
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="windows of each contender")
+    parser.add_argument("--rounds", type=int, default=5, help="windows of each measurement")
     parser.add_argument("--seconds", type=int, default=3, help="length of a window")
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument(
+        "--compiled", type=Path, help="a Python whose mcpace was built with MCPACE_COMPILE=1"
+    )
     parser.add_argument("--svg", type=Path, help="write a picture of the results")
     options = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contenders(Path(folder)) as (nginx, sidecar, ready),
-    ):
-        rates: dict[str, list[float]] = {"nginx": [], "pass": [], "hit": []}
-        resident = []
+    builds = {"python": Path(sys.executable)}
+    if options.compiled:
+        builds["compiled"] = options.compiled
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        running = contenders(folder, builds, stack)
+        rates: dict[str, list[float]] = {}
+        memory: dict[str, float] = {}
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
-            rates["nginx"].append(load(NGINX, "plain", options, nginx))
-            rates["pass"].append(load(DATA, "plain", options, sidecar))
-            rates["hit"].append(load(DATA, "cached", options, sidecar))
-            resident.append(rss(sidecar))
-    yardstick = statistics.median(rates["nginx"])
-    results = [("nginx, pass-through", yardstick, 1.0)]
-    for name, words in (("pass", "mcpace, pass-through"), ("hit", "mcpace, cache hit")):
-        rate = statistics.median(rates[name])
-        ratio = statistics.median(m / n for m, n in zip(rates[name], rates["nginx"], strict=True))
-        results.append((words, rate, ratio))
-    for words, rate, ratio in results:
-        print(f"{words:22} {rate:9.0f} calls/s    {ratio:.2f}")
-    print(f"resident memory of the sidecar {max(resident):7.1f} MB")
-    print(f"listening after                {ready:7.2f} s")
+            for what, (contender, tool) in measurements(running, builds).items():
+                rates.setdefault(what, []).append(load(contender, tool, options))
+            for build in builds:
+                memory[build] = max(memory.get(build, 0), rss(running[build].pid))
+    results = []
+    for what, measured in rates.items():
+        ratio = statistics.median(
+            m / n for m, n in zip(measured, rates["nginx, pass-through"], strict=True)
+        )
+        results.append((what, statistics.median(measured), ratio))
+    for what, rate, ratio in results:
+        print(f"{what:42} {rate:9.0f} calls/s    {ratio:.2f}")
+    for build in builds:
+        print(f"{build}: resident {memory[build]:.1f} MB, ready after {running[build].ready:.2f} s")
     print(f"CPython {platform.python_version()} ({sys.base_prefix})")
     if options.svg:
         options.svg.write_text(picture(results))
+
+
+def measurements(
+    running: dict[str, Contender], builds: dict[str, Path]
+) -> dict[str, tuple[Contender, str]]:
+    """What is measured, in order: name -> (who, which tool)."""
+    rows = {"nginx, pass-through": (running["nginx"], "plain")}
+    if "envoy" in running:
+        rows["Envoy, pass-through"] = (running["envoy"], "plain")
+    for build in builds:
+        who = running[build]
+        rows[f"mcpace {build}, pass-through"] = (who, "plain")
+        rows[f"mcpace {build}, unique traceparent"] = (who, "plain unique")
+        rows[f"mcpace {build}, cache hit"] = (who, "cached")
+        rows[f"mcpace {build}, one event"] = (who, "events")
+        rows[f"mcpace {build}, leased limits in Redis"] = (running[f"{build} leased"], "plain")
+        rows[f"mcpace {build}, exact limits in Redis"] = (running[f"{build} exact"], "plain")
+    return rows
 
 
 def picture(results: list[tuple[str, float, float]]) -> str:
@@ -89,75 +149,85 @@ def picture(results: list[tuple[str, float, float]]) -> str:
     longest = max(rate for _, rate, _ in results)
     rows = []
     for number, (words, rate, ratio) in enumerate(results):
-        y, width = 34 + 36 * number, 380 * rate / longest
-        colour = "#8a8f98" if number == 0 else "#2f6fde"
+        y, width = 34 + 28 * number, 330 * rate / longest
+        colour = "#2f6fde" if words.startswith("mcpace") else "#8a8f98"
         rows.append(
-            f'<text x="170" y="{y + 17}" text-anchor="end">{words}</text>'
-            f'<rect x="180" y="{y}" width="{width:.0f}" height="24" rx="3" fill="{colour}"/>'
-            f'<text x="{188 + width:.0f}" y="{y + 17}">{rate / 1000:.0f}k/s ({ratio:.2f})</text>'
+            f'<text x="270" y="{y + 14}" text-anchor="end">{words}</text>'
+            f'<rect x="280" y="{y}" width="{width:.0f}" height="19" rx="3" fill="{colour}"/>'
+            f'<text x="{288 + width:.0f}" y="{y + 14}">{rate / 1000:.0f}k/s ({ratio:.2f})</text>'
         )
+    height = 44 + 28 * len(results)
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="700" height="150"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="740" height="{height}"'
         ' font-family="sans-serif" font-size="13">'
-        '<rect width="700" height="150" fill="white"/>'
+        f'<rect width="740" height="{height}" fill="white"/>'
         '<text x="10" y="20" font-weight="bold">'
         "tools/call of 200 bytes, 1 KiB answers, one core each</text>" + "".join(rows) + "</svg>\n"
     )
 
 
-@contextmanager
-def contenders(folder: Path) -> Iterator[tuple[int, int, float]]:
-    """Start everything; yield the pids of nginx's worker and the sidecar, and its time to listen."""
+def contenders(folder: Path, builds: dict[str, Path], stack: ExitStack) -> dict[str, Contender]:
+    """Start everything; it ends with the stack."""
     upstream = folder / "upstream"
     subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", upstream, HERE / "upstream.c"], check=True)
-    (folder / "config.yaml").write_text(CONFIG)
+    stack.enter_context(started(LOAD_CORE, [upstream, UPSTREAM]))
+    redis = ["redis-server", "--port", REDIS, "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+    stack.enter_context(started(LOAD_CORE, redis))
+    config = folder / "config.yaml"
+    config.write_text(CONFIG)
+    running = {}
     conf = folder / "nginx.conf"
     conf.write_text(NGINX_CONF % {"dir": folder, "upstream": UPSTREAM, "port": NGINX})
-    mcpace = shutil.which("mcpace") or str(Path(sys.executable).parent / "mcpace")
-    processes = []
+    nginx = stack.enter_context(started(PROXY_CORE, ["nginx", "-p", folder, "-c", conf]))
+    wait_for(f"http://127.0.0.1:{NGINX}/")
+    worker = subprocess.run(["pgrep", "-P", str(nginx.pid)], check=True, capture_output=True, text=True)
+    running["nginx"] = Contender(NGINX, int(worker.stdout.split()[0]))
+    envoy = Path(sys.executable).parent / "envoy"
+    if envoy.exists():
+        conf = folder / "envoy.yaml"
+        conf.write_text(ENVOY_CONF % {"upstream": UPSTREAM, "port": ENVOY, "hcm": HCM})
+        command = [envoy, "-c", conf, "--concurrency", 1, "--log-level", "off"]
+        process = stack.enter_context(started(PROXY_CORE, command))
+        wait_for(f"http://127.0.0.1:{ENVOY}/")
+        running["envoy"] = Contender(ENVOY, process.pid)
+    port = 19610
+    for build, python in builds.items():
+        program = python.parent / "mcpace"
+        for kind in ("", " leased", " exact"):
+            data, admin, port = port, port + 1, port + 2
+            command = [
+                program, "sidecar", "--config", config, "--listen", f"127.0.0.1:{data}",
+                "--admin-listen", f"127.0.0.1:{admin}", "--upstream", f"http://127.0.0.1:{UPSTREAM}",
+            ]  # fmt: skip
+            if kind == " exact":
+                command = [python, HERE / "exact.py", config, data, admin, UPSTREAM]
+            environment = {"MCPACE_LIMITS_URL": f"redis://127.0.0.1:{REDIS}"} if kind else {}
+            began = time.perf_counter()
+            process = stack.enter_context(started(PROXY_CORE, command, environment))
+            wait_for(f"http://127.0.0.1:{admin}/healthz")
+            running[build + kind] = Contender(data, process.pid, time.perf_counter() - began)
+    return running
+
+
+@contextmanager
+def started(
+    core: str, command: list[object], environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program pinned to a core."""
+    words = ["taskset", "-c", core, *map(str, command)]
+    process = subprocess.Popen(
+        words, env=os.environ | (environment or {}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
-        processes.append(start(LOAD_CORE, [upstream, str(UPSTREAM)]))
-        processes.append(start(PROXY_CORE, ["nginx", "-p", folder, "-c", conf]))
-        began = time.perf_counter()
-        processes.append(
-            start(
-                PROXY_CORE,
-                [
-                    mcpace,
-                    "sidecar",
-                    "--config",
-                    folder / "config.yaml",
-                    "--listen",
-                    f"127.0.0.1:{DATA}",
-                    "--admin-listen",
-                    f"127.0.0.1:{ADMIN}",
-                    "--upstream",
-                    f"http://127.0.0.1:{UPSTREAM}",
-                ],
-            )
-        )
-        wait_for(f"http://127.0.0.1:{ADMIN}/healthz")
-        ready = time.perf_counter() - began
-        wait_for(f"http://127.0.0.1:{NGINX}/")
-        worker = subprocess.run(
-            ["pgrep", "-P", str(processes[1].pid)], check=True, capture_output=True, text=True
-        )
-        yield int(worker.stdout.split()[0]), processes[2].pid, ready
+        yield process
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
-
-
-def start(core: str, command: list[object]) -> subprocess.Popen[bytes]:
-    """Start a program pinned to a core."""
-    return subprocess.Popen(["taskset", "-c", core, *map(str, command)], stderr=subprocess.DEVNULL)
+        process.terminate()
+        process.wait()
 
 
 def wait_for(url: str) -> None:
     """Wait until something answers, whatever it says."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
             urllib.request.urlopen(url, timeout=1).close()
@@ -170,31 +240,23 @@ def wait_for(url: str) -> None:
     raise SystemExit(f"{url} does not answer")
 
 
-def load(port: int, tool: str, options: argparse.Namespace, pid: int) -> float:
+def load(contender: Contender, tool: str, options: argparse.Namespace) -> float:
     """Run one window; return calls a second. Ends the run if any call failed."""
-    target = f"http://127.0.0.1:{port}/mcp"
+    target = f"http://127.0.0.1:{contender.port}/mcp"
     command = [
-        "taskset",
-        "-c",
-        LOAD_CORE,
-        "wrk",
-        "-t1",
-        f"-c{options.connections}",
-        f"-d{options.seconds}s",
-    ]
-    command += ["-s", HERE / "call.lua", target, "--", tool]
-    before, began = cpu(pid), time.perf_counter()
+        "taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds}s",
+        "-s", HERE / "call.lua", target, "--", *tool.split(),
+    ]  # fmt: skip
+    before, began = cpu(contender.pid), time.perf_counter()
     output = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
-    busy = (cpu(pid) - before) / (time.perf_counter() - began)
+    busy = (cpu(contender.pid) - before) / (time.perf_counter() - began)
     result = next(line for line in output.splitlines() if line.startswith("RESULT"))
     requests, microseconds, errors = map(int, result.split()[1:])
     if errors:
         raise SystemExit(f"{errors} of {requests} calls failed:\n{output}")
-    print(
-        f"  port {port} {tool}: {requests / microseconds * 1e6:.0f}/s, core {busy:.0%}",
-        file=sys.stderr,
-    )
-    return requests / microseconds * 1e6
+    rate = requests / microseconds * 1e6
+    print(f"  port {contender.port} {tool}: {rate:.0f}/s, core {busy:.0%}", file=sys.stderr)
+    return rate
 
 
 def cpu(pid: int) -> float:

@@ -1,5 +1,6 @@
 // A server that costs next to nothing: one epoll loop that answers every HTTP/1.1 request with
-// the same 1 KiB tools/call result, so that a benchmark measures what stands before it.
+// the same 1 KiB tools/call result, so that a benchmark measures what stands before it. A call
+// of the tool "events" is answered with the same as one event of a stream.
 // Usage: upstream PORT
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,8 +21,8 @@ struct connection {
 };
 
 static struct connection *connections[CONNECTIONS];
-static char answer[2048];
-static size_t answer_length;
+static char answer[2048], events[2048];
+static size_t answer_length, events_length;
 
 static void make_answer(void) {
   char body[1200], padding[901];
@@ -35,6 +36,11 @@ static void make_answer(void) {
                                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
                                    "Content-Length: %d\r\n\r\n%s",
                                    length, body);
+  events_length = (size_t)snprintf(events, sizeof events,
+                                   "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                                   "Transfer-Encoding: chunked\r\n\r\n%x\r\nevent: message\ndata: %s\n\n"
+                                   "\r\n0\r\n\r\n",
+                                   length + 23, body);
 }
 
 // Answers every whole request in the buffer; returns 0 when the connection must be closed.
@@ -50,7 +56,10 @@ static int serve(int fd, struct connection *c) {
     char *field = strcasestr(c->buffer, "\r\ncontent-length:");
     if (field && field < end) body = strtoul(field + 17, NULL, 10);
     if (c->used < head + body) return head + body < BUFFER;
-    if (write(fd, answer, answer_length) != (ssize_t)answer_length) return 0;
+    int streams = memmem(c->buffer + head, body, "\"events\"", 8) != NULL;
+    const char *said = streams ? events : answer;
+    size_t length = streams ? events_length : answer_length;
+    if (write(fd, said, length) != (ssize_t)length) return 0;
     memmove(c->buffer, c->buffer + head + body, c->used - head - body);
     c->used -= head + body;
     if (!c->used) return 1;

@@ -15,8 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from mcpace_sidecar.config.clients import Clients
 from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.http.head import RequestHead
@@ -31,27 +29,39 @@ AUTHORIZATION: Final = b"authorization"
 _REMEMBERED: Final = 10_000
 
 
-class Client(msgspec.Struct, frozen=True):
+class Client:
     """One caller. `name` tells callers apart and holds no secret; `tier` is None if unknown."""
 
-    name: str
-    tier: str | None = None
-    anonymous: bool = True
+    __slots__ = ("anonymous", "name", "tier")
+
+    def __init__(self, name: str, tier: str | None = None, *, anonymous: bool = True) -> None:
+        self.name = name
+        self.tier = tier
+        self.anonymous = anonymous
+
+    def __repr__(self) -> str:
+        return f"<Client {self.name}>"
 
 
-class Caller(msgspec.Struct, frozen=True):
+class Caller:
     """What a request's credentials say."""
 
-    client: Client | None
-    """None: refuse."""
-    header: bytes | None = None
-    """The header that held a credential of ours."""
-    words: str = ""
-    """Why it is refused, for a person."""
-    until: float = math.inf
-    """When this stops to be so, in seconds since the epoch."""
-    status: int = 401
-    """The HTTP status of a refusal."""
+    __slots__ = ("client", "header", "status", "until", "words")
+
+    def __init__(
+        self, client: Client | None, header: bytes | None = None, *,
+        words: str = "", until: float = math.inf, status: int = 401,
+    ) -> None:  # fmt: skip
+        self.client = client
+        """None: refuse."""
+        self.header = header
+        """The header that held a credential of ours."""
+        self.words = words
+        """Why it is refused, for a person."""
+        self.until = until
+        """When this stops to be so, in seconds since the epoch."""
+        self.status = status
+        """The HTTP status of a refusal."""
 
 
 def read_keys(clients: Clients, folder: Path | None) -> tuple[dict[bytes, Client], tuple[str, ...]]:
@@ -74,7 +84,7 @@ def read_keys(clients: Clients, folder: Path | None) -> tuple[dict[bytes, Client
             digest = hashlib.sha256(key).digest()
             client = Client(f"key:{secret}/{entry.name}", keys.tier, anonymous=False)
             other = known.get(digest)
-            if other is not None and other != client:
+            if other is not None and (other.name, other.tier) != (client.name, client.tier):
                 raise ConfigError(
                     f"{other.name.removeprefix('key:')} and {secret}/{entry.name} hold the same key:"
                     " give every client a key of its own"
@@ -102,6 +112,7 @@ class Identities:
         self._addresses: dict[str, Caller] = {}
         self.networks = [ipaddress.ip_network(network) for network in clients.trusted_proxies]
         self._trusted: dict[str, bool] = {}
+        self._gateway: dict[tuple[bytes, bytes], Caller] = {}
         headers = clients.trusted_headers
         self._client_header = headers.client.lower().encode() if headers is not None else None
         self._tier_header = headers.tier.lower().encode() if headers is not None and headers.tier else None
@@ -141,12 +152,7 @@ class Identities:
             name = head.get(self._client_header) if self._client_header is not None else None
             if name:
                 tier = head.get(self._tier_header) if self._tier_header is not None else None
-                client = Client(
-                    f"header:{name.decode('latin-1')}",
-                    tier.decode("latin-1") if tier else None,
-                    anonymous=False,
-                )
-                return Caller(client)
+                return self._named(name, tier or b"")
             peer = self._forwarded(head, peer)
         if not self._anonymous:
             words = "A credential is required: an API key as X-API-Key, or Authorization: Bearer."
@@ -156,6 +162,16 @@ class Identities:
             if len(self._addresses) >= _REMEMBERED:
                 self._addresses.clear()
             caller = self._addresses[peer] = Caller(Client(f"addr:{network(peer)}"))
+        return caller
+
+    def _named(self, name: bytes, tier: bytes) -> Caller:
+        caller = self._gateway.get((name, tier))
+        if caller is None:
+            if len(self._gateway) >= _REMEMBERED:
+                self._gateway.clear()
+            plan = tier.decode("latin-1") if tier else None
+            client = Client(f"header:{name.decode('latin-1')}", plan, anonymous=False)
+            caller = self._gateway[name, tier] = Caller(client)
         return caller
 
     def _forwarded(self, head: RequestHead, peer: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from mcpace_sidecar.errors import McpaceError
+from mcpace_sidecar.jsonrpc import Answer, Envelope, Params, ResultFlags
 from mcpace_sidecar.stream import Events, data_of
 
 PARSE_ERROR: Final = -32700
@@ -53,17 +54,22 @@ class MessageError(McpaceError):
         self.message_id = message_id
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message:
     """One JSON-RPC message, decoded as far as the proxy judges it."""
 
-    method: str | None
-    """None for a posted response."""
-    id: bytes | None
-    """The id as it was written, or None for a notification."""
-    target: str | None
-    """The tool, prompt or resource of a counted method."""
-    params: msgspec.Raw
-    """The params object as it was written; empty if there is none."""
+    __slots__ = ("id", "method", "params", "target")
+
+    def __init__(
+        self, method: str | None, message_id: bytes | None, target: str | None, params: msgspec.Raw
+    ) -> None:
+        self.method = method
+        """None for a posted response."""
+        self.id = message_id
+        """The id as it was written, or None for a notification."""
+        self.target = target
+        """The tool, prompt or resource of a counted method."""
+        self.params = params
+        """The params object as it was written; empty if there is none."""
 
     @property
     def counted(self) -> bool:
@@ -71,20 +77,8 @@ class Message(msgspec.Struct, frozen=True):
         return self.target is not None
 
 
-class _Envelope(msgspec.Struct):
-    jsonrpc: str
-    method: str | None = None
-    id: msgspec.Raw = msgspec.Raw(b"")
-    params: msgspec.Raw = msgspec.Raw(b"")
-
-
-class _Params(msgspec.Struct):
-    name: str | None = None
-    uri: str | None = None
-
-
-_envelope: Final = msgspec.json.Decoder(_Envelope)
-_params: Final = msgspec.json.Decoder(_Params)
+_envelope: Final = msgspec.json.Decoder(Envelope)
+_params: Final = msgspec.json.Decoder(Params)
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _ID: Final = re.compile(rb'-?[0-9]{1,20}|"(?:[^"\\]|\\.){0,1000}"', re.DOTALL)
@@ -105,7 +99,7 @@ def classify(body: bytes) -> Message:
         raise _why(body, error) from None
     # An honest call holds each judged name once; only more than that needs a closer look.
     doubtful = (
-        b"\\u" in body
+        (b"\\" in body and b"\\u" in body)
         or body.count(b'"name"') > 1
         or body.count(b'"params"') > 1
         or body.count(b'"method"') > 1
@@ -186,31 +180,22 @@ def refuse_duplicates(body: bytes) -> None:
         raise MessageError(PARSE_ERROR, f"The body is not valid JSON: {error}") from None
 
 
-class _Result(msgspec.Struct, rename="camel"):
-    is_error: bool = False
-    result_type: str = "complete"
-
-
-class _Answer(msgspec.Struct):
-    id: msgspec.Raw = msgspec.Raw(b"")
-    method: str | None = None
-    result: msgspec.Raw = msgspec.Raw(b"")
-    error: msgspec.Raw = msgspec.Raw(b"")
-
-
-_answer: Final = msgspec.json.Decoder(_Answer)
-_result: Final = msgspec.json.Decoder(_Result)
+_answer: Final = msgspec.json.Decoder(Answer)
+_result: Final = msgspec.json.Decoder(ResultFlags)
 _SUSPECT: Final = re.compile(rb'"isError"\s*:\s*true|"error"\s*:')
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome:
     """What an answer says of its call."""
 
-    ok: bool
-    result: bytes
-    """The result object as it was written, if it is one; empty otherwise."""
-    complete: bool
-    """Whether it is a whole and good result, which may be kept and cut into pages."""
+    __slots__ = ("complete", "ok", "result")
+
+    def __init__(self, ok: bool, result: bytes, complete: bool) -> None:
+        self.ok = ok
+        self.result = result
+        """The result object as it was written, if it is one; empty otherwise."""
+        self.complete = complete
+        """Whether it is a whole and good result, which may be kept and cut into pages."""
 
 
 _FAILED: Final = Outcome(ok=False, result=b"", complete=False)
@@ -223,6 +208,12 @@ def suspect(body: bytes) -> bool:
 
 def succeeded(body: bytes) -> bool:
     """Whether an answer holds a result that is no error; a scan for the common case."""
+    at = body.find(b'"isError"')
+    if at < 0 and b'"error"' not in body:
+        return True
+    once = at > 0 and body.find(b'"isError"', at + 9) < 0
+    if once and body.startswith(b'"isError":false', at) and b'"error"' not in body:
+        return True  # what nearly every result says
     if _SUSPECT.search(body) is None:
         return True
     if body[:1] == b"{":

@@ -62,6 +62,8 @@ class Options:
     limits_url: str | None = field(default=None, repr=False)
     cache_url: str | None = field(default=None, repr=False)
     admin_token: str | None = field(default=None, repr=False)
+    leasing: bool = True
+    """Whether tokens of busy clients are taken from Redis ahead of their use."""
 
 
 class Sidecar:
@@ -119,7 +121,9 @@ class Sidecar:
 
         if options.limits_url is not None:
             link = Link("limits", options.limits_url, prefix)
-            self._redis_limits = RedisLimits(link, lambda: self.plane.settings.when_redis_is_down)
+            self._redis_limits = RedisLimits(
+                link, lambda: self.plane.settings.when_redis_is_down, leasing=options.leasing
+            )
             self.plane.limits = self._redis_limits
             self._links.append(link)
         if options.cache_url is not None:

@@ -14,7 +14,13 @@ from typing import Final
 # Program that shows whether a package is there -> package.
 NEEDS: Final[dict[str, dict[str, str]]] = {
     "test": {"redis-server": "redis-server", "etcd": "etcd-server", "npm": "npm"},
-    "bench": {"nginx": "nginx-light", "wrk": "wrk", "cc": "gcc", "taskset": "util-linux"},
+    "bench": {
+        "nginx": "nginx-light",
+        "wrk": "wrk",
+        "cc": "gcc",
+        "taskset": "util-linux",
+        "redis-server": "redis-server",
+    },
     "e2e": {
         "redis-server": "redis-server",
         "etcd": "etcd-server",

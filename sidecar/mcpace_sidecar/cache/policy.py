@@ -17,6 +17,7 @@ import msgspec
 
 from mcpace_sidecar.cache.entry import ALL, Place
 from mcpace_sidecar.config.cache import Cache, CachedTool, Lists
+from mcpace_sidecar.jsonrpc import CacheHints
 from mcpace_sidecar.messages import Message, refuse_duplicates
 from mcpace_sidecar.quantity import seconds
 
@@ -82,12 +83,7 @@ def of_list(method: str, lists: Lists | None) -> Rule:
     return Rule(seconds(lists.ttl), lists.scope == "shared", hinted=True)
 
 
-class _Hints(msgspec.Struct, rename="camel"):
-    ttl_ms: float | None = None
-    cache_scope: str | None = None
-
-
-_hints: Final = msgspec.json.Decoder(_Hints)
+_hints: Final = msgspec.json.Decoder(CacheHints)
 
 
 def life(rule: Rule, result: bytes) -> tuple[float, bool]:

@@ -1,0 +1,31 @@
+"""A sidecar whose every counted call asks Redis: what leases are measured against.
+
+MCPACE_LIMITS_URL, then the configuration, data port, admin port and upstream port as arguments.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+
+import uvloop
+
+from mcpace_sidecar.config import load
+from mcpace_sidecar.entrypoint import serve
+from mcpace_sidecar.environment import secret
+from mcpace_sidecar.sidecar import Options
+from mcpace_sidecar.upstream import Address
+
+config = Path(sys.argv[1])
+data, admin, upstream = (Address("127.0.0.1", int(port)) for port in sys.argv[2:5])
+options = Options(
+    load=functools.partial(load, config),
+    watched=(),
+    listen=data,
+    admin_listen=admin,
+    upstream=upstream,
+    limits_url=secret("MCPACE_LIMITS_URL"),
+    leasing=False,
+)
+uvloop.run(serve(options))
