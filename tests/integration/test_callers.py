@@ -153,6 +153,7 @@ async def test_tokens_of_other_issuers_are_the_servers_own(
     sidecar = await start(scripted.port, tokens(issuer))
     for bearer in ("opaque", "a.b.c", issuer.token(iss="https://other.example")):
         sidecar.sidecar.plane.limits._levels.clear()
+        sidecar.sidecar.plane.limits._accounts.clear()
         _, _, body = await sidecar.call("t", Authorization=f"Bearer {bearer}")
         assert body["result"] == {"authorization": f"Bearer {bearer}"}
     denying = await start(scripted.port, tokens(issuer, anonymous="deny"))

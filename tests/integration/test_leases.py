@@ -1,0 +1,148 @@
+"""Leases on a real Redis: never a call too many in total, and a fraction of the trips."""
+
+import asyncio
+import time
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.conftest import RedisServer, until
+
+from mcpace_sidecar.limits.bucket import Charge, Charges, Verdict
+from mcpace_sidecar.limits.lease import LIFE, Lease, largest
+from mcpace_sidecar.store.limits import RedisLimits
+from mcpace_sidecar.store.wire import Link
+
+
+async def taken(limits: RedisLimits, charges: Charges) -> Verdict:
+    told: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+    verdict = limits.take(charges, told.set_result)
+    return verdict if verdict is not None else await told
+
+
+async def replica(redis_server: RedisServer, prefix: str = "p:", **options: Any) -> RedisLimits:
+    link = Link("limits", redis_server.url, prefix)
+    await link.connect()
+    return RedisLimits(link, lambda: "closed", **options)
+
+
+def test_small_buckets_are_not_leased_from_and_large_ones_a_little() -> None:
+    def most(capacity: int, amount: int = 1, kind: Any = "minute", replicas: int = 1) -> int:
+        return largest(Charges([Charge("k", kind, capacity, amount)]), replicas)
+
+    assert [most(n) for n in (10, 60, 300, 6000, 60_000, 1_000_000)] == [1, 1, 1, 5, 50, 833]
+    assert most(60_000, amount=10) == 5
+    assert most(1_000_000, replicas=1000) == 250
+    assert most(100, kind="day") == 25
+    assert most(100, kind="day", replicas=50) == 1
+
+
+def test_a_lease_grows_while_it_is_used_up_and_begins_anew_when_it_is_not() -> None:
+    lease = Lease(Charges([Charge("k", "minute", 1_000_000)]))
+    sizes = []
+    for _ in range(12):
+        lease.grow(1)
+        sizes.append(lease.size)
+    assert sizes[:4] == [2, 4, 8, 16]
+    assert sizes[-1] == 833
+    lease.granted(10, [0.0], 5.0)
+    assert lease.use(4.0)
+    assert not lease.use(5.0)
+    assert lease.shrink() == 9
+    assert lease.size == 1
+
+
+STEP = st.tuples(st.integers(0, 3), st.integers(1, 40))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    capacity=st.sampled_from([5, 100, 6_000, 60_000]),
+    day=st.sampled_from([3, 50, 10**9]),
+    amount=st.integers(1, 3),
+    history=st.lists(STEP, min_size=1, max_size=12),
+    lost=st.booleans(),
+)
+async def test_no_history_of_replicas_and_leases_admits_too_much(
+    redis_server: RedisServer, capacity: int, day: int, amount: int, history: list[Any], lost: bool
+) -> None:
+    """In total never more than the bucket and its refill; after a loss, one fresh bucket more."""
+    with redis_server.client() as client:
+        client.flushall()
+    replicas = [await replica(redis_server) for _ in range(4)]
+    for each in replicas:
+        each.local.replicas = 4
+    began = time.monotonic()
+    admitted, fresh = 0, 1
+    for step, (number, calls) in enumerate(history):
+        if lost and step == len(history) // 2:
+            with redis_server.client() as client:
+                client.flushall()
+            fresh = 2
+        limits = replicas[number]
+        charges = limits.plan if hasattr(limits, "plan") else None
+        if charges is None:
+            charges = Charges(
+                [Charge("m", "minute", capacity, amount), Charge("day:d", "day", day, amount)]
+            )
+            limits.plan = charges  # type: ignore[attr-defined]
+        verdicts = await asyncio.gather(*(taken(limits, charges) for _ in range(calls)))
+        admitted += amount * sum(verdict.allowed for verdict in verdicts)
+        refill = (time.monotonic() - began) * capacity / 60
+        assert admitted <= fresh * capacity + refill + 1e-6
+        assert admitted <= fresh * day
+    for each in replicas:
+        await each.link.close()
+
+
+async def test_what_was_leased_and_not_used_is_given_back(redis_server: RedisServer) -> None:
+    limits = await replica(redis_server)
+    charges = Charges([Charge("m", "minute", 1_000_000), Charge("day:d", "day", 1_000_000)])
+    for _ in range(200):
+        await taken(limits, charges)
+    account = limits._accounts[charges]
+    await until(lambda: not account.lease.asking, "the lease to be there")
+    assert account.lease.calls > 0
+    limits.sweep(time.monotonic() + LIFE + 1)
+    with redis_server.client() as client:
+        await until(lambda: int(client.get("p:day:d")) == 200, "what was not used to be given back")
+    await limits.link.close()
+
+
+async def test_leases_cost_a_fraction_of_the_trips(redis_server: RedisServer) -> None:
+    charges = [Charge("m", "minute", 1_000_000)]
+    leased, exact = await replica(redis_server), await replica(redis_server, leasing=False)
+    for limits in (leased, exact):
+        plan = Charges(charges)
+        for _ in range(2000):
+            assert (await taken(limits, plan)).allowed
+    assert exact.trips == 2000
+    assert leased.trips < 100
+    for limits in (leased, exact):
+        await limits.link.close()
+
+
+async def test_a_refused_client_asks_redis_no_more_until_its_time(redis_server: RedisServer) -> None:
+    limits = await replica(redis_server)
+    charges = Charges([Charge("m", "minute", 1)])
+    assert (await taken(limits, charges)).allowed
+    before = limits.trips
+    for _ in range(50):
+        verdict = await taken(limits, charges)
+        assert not verdict.allowed
+        assert 50 < verdict.retry_after <= 60
+    assert limits.trips == before + 1
+    await limits.link.close()
+
+
+async def test_a_replica_that_ends_gives_its_lease_back(redis_server: RedisServer) -> None:
+    limits = await replica(redis_server)
+    charges = Charges([Charge("day:d", "day", 1_000_000), Charge("m", "minute", 1_000_000)])
+    for _ in range(100):
+        await taken(limits, charges)
+    account = limits._accounts[charges]
+    await until(lambda: not account.lease.asking, "the lease to be there")
+    await limits.leave()
+    with redis_server.client() as client:
+        assert int(client.get("p:day:d")) == 100
+    await limits.link.close()
