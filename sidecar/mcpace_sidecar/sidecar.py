@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 WATCH_INTERVAL: Final = 0.5
 """Seconds between two looks at the configuration and the keys."""
 SWEEP_INTERVAL: Final = 0.5
+LINGER: Final = 0.5
+"""Seconds that idle connections get to bring a request that was on its way."""
 GRACE: Final = 25.0
 """Seconds that calls in flight get to end."""
 
@@ -171,6 +173,12 @@ class Sidecar:
         self.drain()
         for server in self._servers[1:]:
             server.close()
+        # A request may be on its way to a connection that looks idle: it is answered, and then closed.
+        for connection in self._connections:
+            connection.close_after_answer()
+        lingering = time.monotonic() + LINGER
+        while self._connections and time.monotonic() < lingering:
+            await asyncio.sleep(0.02)
         for connection in list(self._connections):
             connection.close_if_idle()
         deadline = time.monotonic() + GRACE

@@ -296,6 +296,10 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def close_after_answer(self) -> None:
+        """Answer what comes, and then close."""
+        self._close = True
+
     def close_if_idle(self) -> None:
         """Close unless a request is being gathered or answered."""
         if self._head is None and not self._buffer and self._transport is not None:
