@@ -58,12 +58,24 @@ The last three are HTTP 502, 503 and 504 where they answer `initialize`, `server
 no JSON-RPC request: clients take a JSON-RPC error to those for the server's word. Every other call
 is answered with HTTP 200, because clients of the handshake era lose their session to an HTTP error.
 
+## The admin port
+
+`/metrics`, `/healthz` and `/readyz` are open; the others need the server's admin token as `Authorization: Bearer`.
+
+| path | |
+|---|---|
+| `GET /healthz` | status, uptime, cache size, tools registered |
+| `GET /readyz` | 200 once the server has answered the MCP handshake, else 503 and why |
+| `GET /metrics` | Prometheus |
+| `GET /stats` | the last five minutes, per tool, with histograms that can be merged |
+| `POST /purge` | `{"tool": …}`, `{"client": …}` or `{"all": true}`: makes kept results old, in every replica |
+
 ## Environment
 
 | variable | read by | |
 |---|---|---|
 | `MCPACE_LIMITS_URL`, `MCPACE_CACHE_URL` | sidecar, run, operator | Redis; also as `…_FILE`, a path |
-| `MCPACE_ADMIN_TOKEN` | sidecar, run | guards `/stats`; also as `…_FILE` |
+| `MCPACE_ADMIN_TOKEN` | sidecar, run | guards `/stats` and `/purge`; also as `…_FILE` |
 | `MCPACE_MASTER_KEY` | operator | every server's passwords are derived from it; also as `…_FILE` |
 | `MCPACE_SIDECAR_IMAGE`, `MCPACE_SIDECAR_PULL_POLICY` | operator | the image put beside every server |
 | `MCPACE_HEALTH_PORT` | operator | where `/healthz` answers; 8080 |

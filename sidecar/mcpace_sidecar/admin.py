@@ -1,7 +1,7 @@
 """The second port: health, metrics, statistics. Never reached through the first.
 
-`/healthz`, `/readyz` and `/metrics` are open. `/stats` needs the server's own token,
-because the server itself shares the loopback; without a token it answers on loopback only.
+`/healthz`, `/readyz` and `/metrics` are open. `/stats` and `/purge` need the server's own token,
+because the server itself shares the loopback; without a token they answer on loopback only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from mcpace_sidecar import __version__
+from mcpace_sidecar.cache.entry import ALL
+from mcpace_sidecar.cache.policy import client_tag, tool_tag
 from mcpace_sidecar.catalog import Catalog
 from mcpace_sidecar.dataplane import DataPlane
 from mcpace_sidecar.errors import ProtocolError
@@ -27,8 +31,14 @@ _TEXT: Final = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
 _JSON: Final = b"Content-Type: application/json\r\n"
 
 
+class _Purge(msgspec.Struct, forbid_unknown_fields=True):
+    tool: str | None = None
+    client: str | None = None
+    all: bool = False
+
+
 class Admin:
-    """Answers the admin port. `token` guards `/stats`; None means loopback only."""
+    """Answers the admin port. `token` guards `/stats` and `/purge`; None means loopback only."""
 
     max_request_bytes = 64 * 1024
     draining = False
@@ -53,15 +63,18 @@ class Admin:
         }
 
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
-        """Answer at once."""
-        del body
+        """Answer at once; a purge, when it is known everywhere."""
         route = self._routes.get(head.path)
-        if route is None:
-            status, lines, text = _words(404, "Not found: /healthz, /readyz, /metrics, /stats.")
-        elif head.method != b"GET":
-            status, lines, text = _words(405, "Use GET.")
-        elif head.path == b"/stats" and not self._may_read(head):
+        purging = head.path == b"/purge"
+        if route is None and not purging:
+            status, lines, text = _words(404, "Not found: /healthz, /readyz, /metrics, /stats, /purge.")
+        elif head.method != (b"POST" if purging else b"GET"):
+            status, lines, text = _words(405, "Use POST." if purging else "Use GET.")
+        elif head.path in (b"/stats", b"/purge") and not self._may_read(head):
             status, lines, text = _words(401, "Send the admin token as Authorization: Bearer.")
+        elif route is None:
+            self._purge(connection, body)
+            return
         else:
             status, lines, text = route()
         connection.answer(status_line(status) + lines, text)
@@ -69,6 +82,31 @@ class Admin:
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
         """Say what was wrong."""
         return _words(error.status, str(error))[1:]
+
+    def _purge(self, connection: ClientConnection, body: bytes) -> None:
+        try:
+            wanted = msgspec.json.decode(body, type=_Purge)
+        except msgspec.DecodeError as error:
+            status, lines, text = _words(
+                400, f'Send {{"tool": …}}, {{"client": …}} or {{"all": true}}: {error}.'
+            )
+            connection.answer(status_line(status) + lines, text)
+            return
+        tags = [ALL] if wanted.all else []
+        if wanted.tool is not None:
+            tags.append(tool_tag(wanted.tool))
+        if wanted.client is not None:
+            tags.append(client_tag(wanted.client))
+        if not tags:
+            status, lines, text = _words(400, 'Send {"tool": …}, {"client": …} or {"all": true}.')
+            connection.answer(status_line(status) + lines, text)
+            return
+
+        def purged() -> None:
+            status, lines, text = _json(200, {"purged": [tag.decode() for tag in tags]})
+            connection.answer(status_line(status) + lines, text)
+
+        self._plane.results.purge(tags, purged)
 
     def _may_read(self, head: RequestHead) -> bool:
         if self._token is None:

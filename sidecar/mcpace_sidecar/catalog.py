@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+import msgspec
+
+_MAX_TOOLS: Final = 10_000
 OTHER = "other"
 """The label of every tool that the server does not list."""
 
@@ -26,6 +29,8 @@ class Catalog:
     server: ServerInfo | None = None
     tools: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Tool name -> its annotations."""
+    locked: bool = False
+    """Whether the server tells its tools to its own clients only."""
     configured: frozenset[str] = frozenset()
     """Names that the configuration holds: bounded, so they may be labels too."""
 
@@ -35,6 +40,15 @@ class Catalog:
         self.tools = {
             str(tool.get("name")): tool.get("annotations") or {} for tool in tools if "name" in tool
         }
+
+    def overhear(self, result: bytes) -> None:
+        """Take the tools from a list that was answered to a client, where the server tells us none."""
+        if self.locked and len(self.tools) < _MAX_TOOLS:
+            try:
+                listed = msgspec.json.decode(result).get("tools") or []
+                self.tools |= {str(tool["name"]): tool.get("annotations") or {} for tool in listed}
+            except (msgspec.DecodeError, AttributeError, KeyError, TypeError):
+                return
 
     def label(self, tool: str) -> str:
         """The tool's name where it is known, else `other`."""

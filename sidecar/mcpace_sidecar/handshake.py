@@ -129,7 +129,15 @@ class Handshake:
     async def _once(self) -> None:
         session = Session(self._pool, self._settings().config.endpoint)
         try:
-            await self._begin(session)
+            try:
+                await self._begin(session)
+            except HandshakeError as error:
+                if error.status not in (401, 403):
+                    raise
+                # It speaks to its own clients alone: it is there, and what it lists is heard from them.
+                self._catalog.locked = True
+                return
+            self._catalog.locked = False
             tools = await _tools(session) if "tools" in session.capabilities else []
         finally:
             await session.end()

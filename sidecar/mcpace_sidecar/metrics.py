@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -65,6 +65,7 @@ GAUGES: Final = {
     "mcpace_calls_queued": "Calls that wait for a free slot.",
     "mcpace_circuit_open": "Circuit breakers that are open, by tool; the server's own has none.",
     "mcpace_egress_connections": "Connections that a door keeps open to the outside, by door.",
+    "mcpace_event_loop_lag_seconds": "How late the sidecar's own half-second timer came, at worst lately.",
     "mcpace_cache_bytes": "Memory held by cached results.",
     "mcpace_cache_entries": "Cached results in memory.",
     "mcpace_redis_up": "Whether the store answers: limits, cache.",
@@ -108,6 +109,7 @@ class Metrics:
         self._gauges = gauges
         self._registry = CollectorRegistry()
         self._registry.register(self)
+        ProcessCollector(registry=self._registry)  # CPU, memory and open files of the sidecar itself
 
     def count(self, name: str, *labels: str) -> None:
         """Add one."""

@@ -38,6 +38,7 @@ class Notes:
         "session",
         "settings",
         "token",
+        "trace",
         "trusted",
         "version",
     )
@@ -64,6 +65,7 @@ class Notes:
         self.version: bytes = head.get(b"mcp-protocol-version") or b""
         self.modern: bool = self.version >= MODERN
         self.session: bytes = b"" if self.modern else head.get(b"mcp-session-id") or b""
+        self.trace: str = (head.get(b"traceparent") or b"").decode("latin-1")[:64]
         self.coding: bytes = compression.choose(head.get(b"accept-encoding"))
         identities = settings.identities
         authorization = head.get(AUTHORIZATION)

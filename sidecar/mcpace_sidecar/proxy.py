@@ -388,6 +388,8 @@ class Exchange:
         message, treatment = self.message, self._treatment
         assert message is not None
         assert treatment is not None
+        if message.method == "tools/list":
+            self.plane.catalog.overhear(outcome.result)
         if treatment.cache is not None and treatment.cache.hinted:
             self.plane.learn_hint(message, treatment.cache, outcome.result)
         if self._lookup is not None:
@@ -518,6 +520,7 @@ class Exchange:
                     sent,
                     client.name if client is not None else "",
                     client.tier if client is not None else None,
+                    self.notes.trace,
                 )
                 for listener in plane.listeners:
                     listener(call)

@@ -53,6 +53,7 @@ class Settings:
         self.cache_entries = cache.max_entries
         self.patience = seconds(config.upstream.timeout)
         self.compress_over = size(config.responses.compress_over)
+        self.access_log = config.monitoring.access_log
         self.paging = config.responses.page is not None
         self.parallel = config.concurrency.parallel_tool
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mcpace_sidecar.accesslog import AccessLog
 from mcpace_sidecar.admin import Admin
 from mcpace_sidecar.catalog import Catalog
 from mcpace_sidecar.config import SidecarConfig
@@ -89,9 +90,11 @@ class Sidecar:
         self._local_limits = MemoryLimits()
         self._redis_limits: RedisLimits | None = None
         self._redis_results: RedisResults | None = None
+        log_calls = AccessLog(lambda: self.plane.settings)
+        listeners = (self.metrics.on_call, self.stats.on_call, log_calls)
         self.plane = DataPlane(
-            settings, pool, self._local_limits, self.memory, self.metrics, self.catalog,
-            (self.metrics.on_call, self.stats.on_call), loopback=loopback,
+            settings, pool, self._local_limits, self.memory, self.metrics, self.catalog, listeners,
+            loopback=loopback,
         )  # fmt: skip
         self._connect_stores()
         self.handshake = Handshake(
@@ -103,6 +106,7 @@ class Sidecar:
             loopback=_is_loopback(options.admin_listen.host),
         )  # fmt: skip
         self._doors = Doors()
+        self._lag = 0.0
         self._connections: set[ClientConnection] = set()
         self._admin_connections: set[ClientConnection] = set()
         self._servers: list[asyncio.Server] = []
@@ -233,8 +237,10 @@ class Sidecar:
         """Timeouts, by one look at everything instead of a timer for each."""
         last_minute = time.monotonic()
         while True:
+            due = time.monotonic() + SWEEP_INTERVAL
             await asyncio.sleep(SWEEP_INTERVAL)
             now = time.monotonic()
+            self._lag = max(now - due, self._lag * 0.9)
             for connection in [*self._connections, *self._admin_connections]:
                 connection.sweep(now)
             self.plane.sweep(now)
@@ -285,6 +291,7 @@ class Sidecar:
         for tool in self.plane.breakers.open():
             yield "mcpace_circuit_open", {"tool": tool}, 1.0
         yield from self._doors.gauges()
+        yield "mcpace_event_loop_lag_seconds", {}, self._lag
         yield "mcpace_cache_bytes", {}, self.memory.bytes
         yield "mcpace_cache_entries", {}, len(self.memory)
         yield "mcpace_server_ready", {}, float(self.handshake.ready)

@@ -18,7 +18,7 @@ from mcpace_sidecar.config.cache import Cache
 from mcpace_sidecar.config.clients import Clients
 from mcpace_sidecar.config.document import explain, parse, read_yaml
 from mcpace_sidecar.config.rate_limits import DEFAULT_TIERS, RateLimits
-from mcpace_sidecar.config.traffic import Concurrency, Door, Responses, Upstream
+from mcpace_sidecar.config.traffic import Concurrency, Door, Monitoring, Responses, Upstream
 from mcpace_sidecar.quantity import Size
 
 __all__ = ["SIDECAR_RULES", "Model", "SidecarConfig", "explain", "load", "parse", "read_yaml", "rule"]
@@ -62,6 +62,7 @@ class SidecarConfig(Model):
     )
     concurrency: Concurrency = Concurrency()
     responses: Responses = Responses()
+    monitoring: Monitoring = Monitoring()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

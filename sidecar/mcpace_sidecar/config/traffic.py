@@ -1,4 +1,4 @@
-"""`upstream`, `egress`, `concurrency`, `responses`: how calls travel to the server and back."""
+"""`upstream`, `egress`, `concurrency`, `responses`, `monitoring`: how calls travel, and who sees it."""
 
 from __future__ import annotations
 
@@ -55,6 +55,15 @@ class Concurrency(Model):
     circuit_breaker: CircuitBreaker | None = None
     parallel_tool: bool = Field(
         default=False, description="Offer the tool `parallel`: up to 32 calls in one, run concurrently."
+    )
+
+
+class Monitoring(Model):
+    """What can be looked at."""
+
+    access_log: bool = Field(
+        default=False,
+        description="A line of JSON on standard output for each tool call: no arguments, no credentials.",
     )
 
 
