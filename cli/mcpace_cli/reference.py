@@ -60,7 +60,8 @@ is answered with HTTP 200, because clients of the handshake era lose their sessi
 
 ## The admin port
 
-`/metrics`, `/healthz` and `/readyz` are open; the others need the server's admin token as `Authorization: Bearer`.
+`/metrics`, `/healthz` and `/readyz` are open; the others need the server's admin token, as
+`Authorization: Bearer`.
 
 | path | |
 |---|---|
@@ -68,7 +69,7 @@ is answered with HTTP 200, because clients of the handshake era lose their sessi
 | `GET /readyz` | 200 once the server has answered the MCP handshake, else 503 and why |
 | `GET /metrics` | Prometheus |
 | `GET /stats` | the last five minutes, per tool, with histograms that can be merged |
-| `POST /purge` | `{"tool": …}`, `{"client": …}` or `{"all": true}`: makes kept results old, in every replica |
+| `POST /purge` | `{"tool": …}`, `{"client": …}` or `{"all": true}`: makes what is kept old, everywhere |
 
 ## Environment
 
