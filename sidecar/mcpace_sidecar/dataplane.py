@@ -21,6 +21,7 @@ from mcpace_sidecar.notes import Notes
 from mcpace_sidecar.proxy import Exchange
 from mcpace_sidecar.sessions import Sessions
 from mcpace_sidecar.settings import Settings
+from mcpace_sidecar.ssepair import PairStream
 from mcpace_sidecar.store import LimitStore, ResultStore
 from mcpace_sidecar.treatment import NEXT_PAGE, PARALLEL
 from mcpace_sidecar.upstream import Pool
@@ -50,6 +51,8 @@ class DataPlane:
         self.bulkhead = Bulkhead(settings.config.concurrency, time.monotonic)
         self.breakers = Breakers(time.monotonic)
         self.sessions = Sessions()
+        self.pairs: dict[bytes, PairStream] = {}
+        """The open streams of 2024-11-05, by where their messages are posted."""
         self.hinting: set[str] = set()
         """The methods whose last result said that it may be kept."""
         self.adopt(settings)
@@ -133,6 +136,8 @@ class DataPlane:
         """Timeouts of what waits here; about twice a second."""
         self.pool.sweep(now)
         self.bulkhead.sweep(now)
+        for pair in list(self.pairs.values()):
+            pair.sweep(now)
 
 
 def _nothing() -> None:

@@ -151,6 +151,10 @@ class Handshake:
             self._announces.clear()
 
     async def _begin(self, session: Session) -> None:
+        if self._settings().pair:
+            self._era = Session.connect_pair
+            await session.connect_pair()
+            return
         try:
             self._era = Session.discover
             await session.discover()

@@ -65,6 +65,8 @@ class Notes:
         self.version: bytes = head.get(b"mcp-protocol-version") or b""
         self.modern: bool = self.version >= MODERN
         self.session: bytes = b"" if self.modern else head.get(b"mcp-session-id") or b""
+        if self.route == "pair":
+            self.session = head.target
         self.trace: str = (head.get(b"traceparent") or b"").decode("latin-1")[:64]
         self.coding: bytes = compression.choose(head.get(b"accept-encoding"))
         identities = settings.identities
@@ -82,7 +84,7 @@ class Notes:
             hidden.add(self.caller.header)
         elif self.token and not settings.forward_credential:
             hidden.add(AUTHORIZATION)
-        if self.route == "mcp":
+        if self.route in ("mcp", "pair"):
             hidden.add(b"accept-encoding")  # answers are read here, and compressed here
         self.onward: bytes = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (
             head.method,
@@ -123,12 +125,14 @@ def _values(head: RequestHead, names: tuple[bytes, ...]) -> tuple[bytes, ...]:
 
 
 def _route(settings: Settings, head: RequestHead) -> str:
-    """`mcp` is judged; `open` is forwarded unjudged; `passed` needs only an identity."""
+    """`mcp` and `pair` are judged; `open` is forwarded unjudged; `passed` needs only an identity."""
     if head.path == settings.path:
         return "open" if head.method == b"OPTIONS" else "mcp"
     if head.path.startswith(b"/.well-known/") and b".." not in head.path and b"%" not in head.path:
         return "open"
-    return "passed" if head.path in settings.pass_paths else "unknown"
+    if head.path in settings.pass_paths:
+        return "passed"
+    return "pair" if settings.pair and head.method == b"POST" else "unknown"
 
 
 def _may_call(settings: Settings, head: RequestHead, *, loopback: bool) -> bool:

@@ -35,6 +35,7 @@ from mcpace_sidecar.lookup import Lookup
 from mcpace_sidecar.messages import Message, MessageError, Outcome
 from mcpace_sidecar.notes import Notes
 from mcpace_sidecar.settings import Settings
+from mcpace_sidecar.ssepair import PairStream, Posted
 from mcpace_sidecar.streamed import EVENT_STREAM, Streamed
 from mcpace_sidecar.treatment import PARALLEL, Treatment
 from mcpace_sidecar.upstream import Ticket
@@ -74,7 +75,9 @@ class Exchange:
     _shape: Callable[[bytes], bytes | None] | None = None
     _ticket: Ticket | None = None
     _parked: asyncio.Task[None] | None = None
-    _streamed: Streamed | None = None
+    _streamed: Streamed | PairStream | None = None
+    pair: PairStream | None = None
+    """The stream of 2024-11-05 that the answer goes to."""
     fanout: fanout.Fanout | None = None
 
     def __init__(
@@ -96,8 +99,16 @@ class Exchange:
             self._reject(*self.notes.refusal)
         elif self.notes.route == "open":
             self.forward()
+        elif self.notes.route == "pair" and not self._find_pair():
+            self._reject(404, "path", "No stream of this sidecar's has this endpoint: open one first.")
         else:
             self.identify()
+
+    def _find_pair(self) -> bool:
+        self.pair = self.plane.pairs.get(self.head.target)
+        if self.pair is not None:
+            self.downstream = Posted(self.pair, self.downstream)
+        return self.pair is not None
 
     def identify(self) -> None:
         """Whose call it is."""
@@ -120,7 +131,7 @@ class Exchange:
             self.plane.metrics.count("mcpace_unauthorized_requests")
             self._answer(*replies.unauthorized(caller.words, caller.status))
             self._end()
-        elif self.notes.route == "mcp" and self.head.method == b"POST":
+        elif self.notes.route in ("mcp", "pair") and self.head.method == b"POST":
             self.classify()
         else:
             self.forward()
@@ -131,7 +142,7 @@ class Exchange:
             self._reject(415, "content_type", "Send Content-Type: application/json.")
             return
         try:
-            if self.notes.version in _BATCHED and messages.is_batch(self.body):
+            if self.pair is None and self.notes.version in _BATCHED and messages.is_batch(self.body):
                 fanout.batch(self, messages.split(self.body))
                 return
             message = self.message = messages.classify(self.body)
@@ -288,6 +299,11 @@ class Exchange:
         if self.ended:
             return
         ok = head.status == 200
+        if self.pair is not None and head.status == 202 and self.message is not None and self.message.id:
+            if isinstance(self.downstream, Posted):
+                self.downstream.accept()
+            self.pair.expect(self)
+            return
         if self.notes.session:
             self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
         if not ok:
@@ -327,7 +343,8 @@ class Exchange:
             self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
         if head.status != 200 and self._stands_in(head.status):
             return
-        self._streamed = Streamed(self, head)
+        pair = self._settings.pair and self.head.method == b"GET" and head.content_type == EVENT_STREAM
+        self._streamed = PairStream(self, head) if pair else Streamed(self, head)
 
     def on_piece(self, piece: bytes) -> None:
         """Its next bytes."""
@@ -354,6 +371,20 @@ class Exchange:
             self.plane.results.purge(treatment.invalidates, finish)
         else:
             finish()
+
+    def answered(self, body: bytes) -> bytes:
+        """The response came on the stream of 2024-11-05: keep it, count it, return what to say there."""
+        outcome = messages.read_answer(body)
+        shaped = self.take(outcome) if self.reads else None
+        if self._treatment is not None and self._treatment.invalidates:
+            self.plane.results.purge(self._treatment.invalidates, _nothing)
+        if shaped is not None:
+            body = messages.result_body(self.message_id, shaped)
+        own = isinstance(self.downstream, Posted)
+        if not own:
+            self.downstream.answer(replies.OK_JSON, body)  # of a call within another
+        self._record("success" if outcome.ok else "error", len(body))
+        return body if own else b""
 
     def on_failure(self, error: UpstreamError) -> None:
         """No answer, or a part of one."""
@@ -533,6 +564,8 @@ class Exchange:
     def _end(self, *, cancelled: bool = False) -> None:
         self.ended = True
         self._ticket = None
+        if isinstance(self._streamed, PairStream):
+            self._streamed.closed()
         plane = self.plane
         plane.in_flight.discard(self)
         if self._lookup is not None:
@@ -560,6 +593,7 @@ class Exchange:
         """An exchange of the same client's, whose answer goes elsewhere; it is still to be started."""
         exchange = Exchange(self.plane, downstream, self.head, notes, body)
         exchange.client = self.client
+        exchange.pair = self.pair
         self.plane.in_flight.add(exchange)
         return exchange
 

@@ -34,6 +34,7 @@ class Settings:
         self.config = config
         self.ignored = ignored
         self.path = config.endpoint.encode()
+        self.pair = config.transport == "sse"
         self.pass_paths = frozenset(path.encode() for path in config.pass_paths)
         self.max_request_bytes = size(config.max_request_bytes)
         known, self.missing_secrets = read_keys(config.clients, keys)

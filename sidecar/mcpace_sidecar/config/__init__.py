@@ -9,7 +9,7 @@ that were stored before it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -42,9 +42,13 @@ class SidecarConfig(Model):
 
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*SIDECAR_RULES]})
 
+    transport: Literal["streamable-http", "sse"] = Field(
+        default="streamable-http",
+        description="How the server speaks MCP; `sse` is the pair of endpoints of 2024-11-05.",
+    )
     path: UrlPath | None = Field(
         default=None,
-        description="The one path that is judged and forwarded: /mcp if unset.",
+        description="The one path that is judged and forwarded: /mcp, or of `sse` its GET endpoint, /sse.",
     )
     pass_paths: tuple[UrlPath, ...] = Field(
         default=(), max_length=32, description="Other paths of the server that may be reached."
@@ -76,7 +80,7 @@ class SidecarConfig(Model):
     @property
     def endpoint(self) -> str:
         """The path, given or by default."""
-        return self.path or "/mcp"
+        return self.path or ("/sse" if self.transport == "sse" else "/mcp")
 
 
 def load(path: Path) -> tuple[SidecarConfig, tuple[str, ...]]:

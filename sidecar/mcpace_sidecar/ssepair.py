@@ -1,0 +1,136 @@
+"""The transport of 2024-11-05: one open event stream, and POSTs whose answers arrive on it.
+
+The stream's first event names where messages are posted. Each POST is an exchange like any
+other; only its answer, ours or the server's, goes out as an event of the stream, and the POST
+itself is answered 202. Source: MCP 2024-11-05, basic/transports (HTTP with SSE).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from mcpace_sidecar import messages, stream
+from mcpace_sidecar.errors import UpstreamError
+from mcpace_sidecar.http.head import ResponseHead
+from mcpace_sidecar.http.server import Downstream, status_line
+
+if TYPE_CHECKING:
+    from mcpace_sidecar.proxy import Exchange
+
+_ACCEPTED = status_line(202)
+
+
+class PairStream:
+    """One client's open stream, and the calls whose answers it awaits."""
+
+    def __init__(self, exchange: Exchange, head: ResponseHead) -> None:
+        self.head = head
+        self.sent = 0
+        self.target = b""
+        """Where messages of this stream are posted; empty until the server has said so."""
+        self._exchange = exchange
+        self._events = stream.Events()
+        self._awaited: dict[bytes, Exchange] = {}
+        exchange.downstream.start(head.onward, head.length)
+
+    def expect(self, exchange: Exchange) -> None:
+        """The server has accepted a request, whose response will come here."""
+        exchange.deadline = time.monotonic() + exchange.patience
+        self._awaited[exchange.message_id] = exchange
+
+    def say(self, body: bytes) -> None:
+        """Give the client a response of ours."""
+        self._exchange.downstream.send(stream.event_of(body))
+
+    def sweep(self, now: float) -> None:
+        """Give up what has been awaited too long; about twice a second."""
+        for message_id, exchange in list(self._awaited.items()):
+            if exchange.deadline < now:
+                del self._awaited[message_id]
+                words = f"The server did not answer within {exchange.patience:g} s."
+                exchange.on_failure(UpstreamError("timeout", words))
+
+    def piece(self, piece: bytes) -> None:
+        """Take the next bytes of the stream."""
+        self.sent += len(piece)
+        for event in self._events.feed(piece):
+            self._exchange.downstream.send(self._read(event))
+        if self._events.overfull:
+            self._exchange.downstream.send(self._events.rest())
+
+    def end(self) -> None:
+        """The server has closed the stream."""
+        self._exchange.streamed(ok=True)
+
+    def fail(self, words: bytes) -> bool:
+        """The stream broke off."""
+        del words
+        self._exchange.downstream.abort()
+        return True
+
+    def closed(self) -> None:
+        """Nobody will hear the awaited answers."""
+        self._exchange.plane.pairs.pop(self.target, None)
+        awaited, self._awaited = self._awaited, {}
+        for exchange in awaited.values():
+            exchange.client_gone()
+
+    def _read(self, event: bytes) -> bytes:
+        data = stream.data_of(event)
+        if not self.target and b"event: endpoint" in event:
+            place = urlsplit(urljoin("http://server" + self._exchange.head.target.decode(), data.decode()))
+            self.target = f"{place.path}{'?' + place.query if place.query else ''}".encode()
+            self._exchange.plane.pairs[self.target] = self
+            return stream.with_data(event, self.target)
+        if data and messages.kind(data) == "response":
+            exchange = self._awaited.pop(messages.id_of(data), None)
+            if exchange is not None and not exchange.ended:
+                said = exchange.answered(data)
+                return stream.with_data(event, said) if said else b""
+        return event
+
+
+class Posted:
+    """Where the answer of a posted message goes: a `Downstream` before the stream."""
+
+    def __init__(self, pair: PairStream, connection: Downstream) -> None:
+        self.peer = connection.peer
+        self._pair = pair
+        self._connection = connection
+        self._accepted = False
+
+    def accept(self) -> None:
+        """Answer the POST itself."""
+        if not self._accepted:
+            self._accepted = True
+            self._connection.answer(_ACCEPTED, b"Accepted")
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """A whole answer: a response goes to the stream, anything else to the POST."""
+        if self._accepted or (head.startswith(b"HTTP/1.1 200") and messages.kind(body) == "response"):
+            self.accept()
+            self._pair.say(body)
+        else:
+            self._connection.answer(head, body)
+
+    def answer_empty(self, head: bytes) -> None:
+        """An answer without a body."""
+        self._connection.answer_empty(head)
+
+    def start(self, head: bytes, length: int | None) -> None:
+        """A streamed answer to the POST itself."""
+        self._connection.start(head, length)
+
+    def send(self, piece: bytes) -> None:
+        """Its next bytes."""
+        self._connection.send(piece)
+
+    def finish(self) -> None:
+        """Its end."""
+        self._connection.finish()
+
+    def abort(self) -> None:
+        """It broke off."""
+        self._connection.abort()

@@ -1,0 +1,107 @@
+"""The transport of 2024-11-05, in front of a real server and with an official client."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from mcp.client.session import ClientSession
+from mcp.client.sse import sse_client
+from mcp.shared.exceptions import MCPError
+from tests.conftest import DEADLINE, Heard, Scripted, Start, free_port, json_answer, until
+from tests.packages.install import modules, node
+
+
+@pytest.fixture
+async def everything() -> AsyncIterator[int]:
+    """A server nobody here wrote, speaking the pair."""
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        node(), modules() / "@modelcontextprotocol/server-everything/dist/index.js", "sse",
+        env=os.environ | {"PORT": str(port)},
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+
+    async def listening() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    await until(listening, "the server to listen")
+    yield port
+    process.kill()
+    await process.wait()
+
+
+CONFIG = {
+    "transport": "sse",
+    "rateLimits": {
+        "tiers": [{"name": "free", "requestsPerMinute": 1000}],
+        "tools": [{"name": "get-sum", "requestsPerMinute": 2, "per": "server"}],
+    },
+    "cache": {"tools": [{"name": "echo", "ttl": "10m", "scope": "shared"}]},
+    "concurrency": {"parallelTool": True},
+}
+
+
+async def test_an_official_client_lists_calls_hits_and_meets_the_limit(
+    everything: int, start: Start
+) -> None:
+    sidecar = await start(everything, CONFIG)
+    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    async with (
+        asyncio.timeout(DEADLINE),
+        sse_client(f"http://127.0.0.1:{sidecar.data}/sse") as (reading, writing),
+        ClientSession(reading, writing) as client,
+    ):
+        await client.initialize()
+        tools = [tool.name for tool in (await client.list_tools()).tools]
+        assert {"echo", "get-sum", "parallel"} <= set(tools)
+        for _ in range(3):
+            result = await client.call_tool("echo", {"message": "hi"})
+            assert result.content[0].text == "Echo: hi"
+        for _ in range(2):
+            await client.call_tool("get-sum", {"a": 1, "b": 2})
+        with pytest.raises(MCPError) as refused:
+            await client.call_tool("get-sum", {"a": 1, "b": 2})
+        assert refused.value.error.code == 42900
+        several = await client.call_tool(
+            "parallel", {"calls": [{"tool": "echo", "arguments": {"message": "x"}}] * 3}
+        )
+        assert several.structured_content["succeeded"] == 3
+    samples = await sidecar.metrics()
+    assert samples['mcpace_cache_requests_total{result="memory",tool="echo"}'] >= 2
+    assert samples['mcp_tool_calls_total{status="limited",tool="get-sum"}'] == 1
+    assert samples['mcp_tool_calls_total{status="success",tool="get-sum"}'] == 2
+    await until(lambda: not sidecar.sidecar.plane.pairs, "the stream to be forgotten")
+
+
+async def test_a_call_that_the_server_never_answers_is_given_up_on_the_stream(
+    scripted: Scripted, start: Start
+) -> None:
+    async def pair(heard: Heard) -> Any:
+        if heard.line.startswith(b"GET"):
+            yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+            event = b"event: endpoint\ndata: /messages?s=1\n\n"
+            yield b"%x\r\n%b\r\n" % (len(event), event)
+            await asyncio.Event().wait()
+        yield json_answer(b"Accepted", b"202 Accepted")
+
+    scripted.answer = pair
+    sidecar = await start(scripted.port, {"transport": "sse", "upstream": {"timeout": "300ms"}})
+    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+    writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(DEADLINE):
+        await reader.readuntil(b"data: /messages?s=1")
+        body = b'{"jsonrpc":"2.0","id":"x","method":"tools/call","params":{"name":"t"}}'
+        head = b"POST /messages?s=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        answer = await sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        assert answer.startswith(b"HTTP/1.1 202")
+        assert b"50400" in await reader.readuntil(b"}}")
+    other = head.replace(b"s=1", b"s=2") + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    assert (await sidecar.raw(other)).startswith(b"HTTP/1.1 404"), "an endpoint that no stream has named"
+    writer.close()
