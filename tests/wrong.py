@@ -57,4 +57,63 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"rateLimits": {"whenRedisIsDown": "panic"}},
         'supported values: "local", "open", "closed"',
     ),
+    (
+        "a prompt whose cost never fits",
+        {"rateLimits": {"prompts": [{"name": "p", "cost": 11}]}},
+        "it could never be called",
+    ),
+    (
+        "trusted headers of nobody",
+        {"clients": {"trustedHeaders": {"client": "X-Consumer"}}},
+        "trustedHeaders needs trustedProxies",
+    ),
+    (
+        "a cached tool without a time",
+        {"cache": {"tools": [{"name": "t"}]}},
+        "write a ttl, invalidates, or both",
+    ),
+    (
+        "a scope of nothing",
+        {"cache": {"tools": [{"name": "t", "invalidates": ["u"], "scope": "shared"}]}},
+        "need a ttl",
+    ),
+    (
+        "pages without a size",
+        {"responses": {"page": {"tools": [{"name": "t"}]}}},
+        "page needs items, bytes, or both",
+    ),
+    (
+        "pages of too many items",
+        {"responses": {"page": {"tools": [{"name": "t", "items": 101}]}}},
+        "less than or equal to 100",
+    ),
+    (
+        "a door to nowhere",
+        {"egress": [{"name": "api", "url": "api.example.com", "port": 9101}]},
+        "spec.egress[0].url",
+    ),
+    (
+        "two doors of one name",
+        {
+            "egress": [
+                {"name": "a", "url": "https://a.example", "port": 1},
+                {"name": "a", "url": "https://b.example", "port": 2},
+            ]
+        },
+        "Duplicate value",
+    ),
+    (
+        "a signature with a shared secret",
+        {
+            "clients": {
+                "jwt": {
+                    "issuer": "i",
+                    "audience": "a",
+                    "jwksURL": "https://a.example",
+                    "algorithms": ["HS256"],
+                }
+            }
+        },
+        "supported values",
+    ),
 ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from mcpace_sidecar.config.base import HeaderName, HeaderValue, Model, Name, SecretRef
+from mcpace_sidecar.config.base import HeaderName, HeaderValue, Model, Name, SecretRef, rule
 
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
@@ -48,8 +48,23 @@ class TrustedHeaders(Model):
     tier: HeaderName | None = None
 
 
+TRUSTED_WORDS = "trustedHeaders needs trustedProxies: the networks whose headers are believed"
+
+
 class Clients(Model):
     """Who is calling, and in which tier."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    "!has(self.trustedHeaders)"
+                    " || (has(self.trustedProxies) && size(self.trustedProxies) > 0)",
+                    TRUSTED_WORDS,
+                )
+            ]
+        }
+    )
 
     api_keys: tuple[ApiKeys, ...] = Field(default=(), max_length=32)
     jwt: Jwt | None = None
@@ -82,6 +97,3 @@ class Clients(Model):
         if self.trusted_headers is not None and not self.trusted_proxies:
             raise ValueError(TRUSTED_WORDS)
         return self
-
-
-TRUSTED_WORDS = "trustedHeaders needs trustedProxies: the networks whose headers are believed"
