@@ -290,7 +290,9 @@ class Exchange:
         message = self.message
         endless = self.head.method == b"GET" or (message is not None and message.method in _ENDLESS)
         patience = None if endless else left or self._settings.patience
-        self._ticket = self.plane.pool.request(self.notes.onward + framing + body, self, patience)
+        self._ticket = self.plane.pool.request(
+            self.notes.onward + self.head.varied + framing + body, self, patience
+        )
 
     # -- what the server says (upstream.Receiver)
 
@@ -441,7 +443,11 @@ class Exchange:
             self._parked.cancel()
         if self.judged:
             self.plane.breakers.forgotten(self.label)
-        self._record("cancelled")
+        outcome = self._streamed.outcome if isinstance(self._streamed, Streamed) else None
+        if outcome is None:
+            self._record("cancelled")
+        else:  # it has its response, and did not wait for the end of the stream
+            self._record("success" if outcome.ok else "error")
 
     def client_paused(self, paused: bool) -> None:
         """Read from the server only as fast as the client reads from us."""
@@ -551,7 +557,7 @@ class Exchange:
                     sent,
                     client.name if client is not None else "",
                     client.tier if client is not None else None,
-                    self.notes.trace,
+                    self.head.varied[13:-2].decode("latin-1") if self.head.varied else self.notes.trace,
                 )
                 for listener in plane.listeners:
                     listener(call)

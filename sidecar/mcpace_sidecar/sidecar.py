@@ -21,7 +21,7 @@ from mcpace_sidecar.dataplane import DataPlane
 from mcpace_sidecar.egress import Doors
 from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.handshake import Handshake
-from mcpace_sidecar.http.head import Heads, RequestHead
+from mcpace_sidecar.http.head import RequestHead, RequestHeads
 from mcpace_sidecar.http.server import Application, ClientConnection
 from mcpace_sidecar.metrics import Metrics
 from mcpace_sidecar.settings import Settings
@@ -207,7 +207,7 @@ class Sidecar:
 
     async def _listen(self, app: Application, address: Address) -> None:
         connections = self._connections if app is self.plane else self._admin_connections
-        heads = Heads(RequestHead)
+        heads = RequestHeads(RequestHead)
 
         def accept() -> ClientConnection:
             connection = ClientConnection(app, heads, connections.discard)

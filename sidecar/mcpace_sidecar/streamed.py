@@ -35,7 +35,8 @@ class Streamed:
         self._events = stream.Events() if read and self.is_events else None
         self._held: list[bytes] | None = [] if read and not self.is_events and exchange.reads else None
         self._tap: list[bytes] | None = [] if read and not self.is_events and self._held is None else None
-        self._outcome: Outcome | None = None
+        self.outcome: Outcome | None = None
+        """What the response said, once it has been passed on."""
         self._conversed = False
         self._suspect = False
         self._tail = b""
@@ -58,7 +59,7 @@ class Streamed:
             if self._events.overfull:
                 self._downstream.send(self._events.rest())
                 self._events = None  # longer than any client reads; it passes unread
-                self._outcome = Outcome(ok=True, result=b"", complete=False)
+                self.outcome = Outcome(ok=True, result=b"", complete=False)
         else:
             if self._tap is not None:
                 self._tap.append(piece)
@@ -79,10 +80,10 @@ class Streamed:
             if rest.strip():
                 self._downstream.send(self._read(rest))
         if self._tap is not None:
-            self._outcome = messages.read_answer(b"".join(self._tap))
+            self.outcome = messages.read_answer(b"".join(self._tap))
         ok = self.head.status == 200
-        if self._outcome is not None:
-            ok = self._outcome.ok
+        if self.outcome is not None:
+            ok = self.outcome.ok
         elif self._suspect or (self.is_events and self._reads):
             # A stream of ours to judge that ended without a response is no success.
             ok = False
@@ -92,7 +93,7 @@ class Streamed:
         """Say in the stream that it ends here; False if there is no way to say so."""
         if self._held is not None:
             return False
-        if self._events is not None and self.head.length is None and self._outcome is None:
+        if self._events is not None and self.head.length is None and self.outcome is None:
             self._downstream.send(stream.event_of(words))
             self._downstream.finish()
         else:
@@ -106,11 +107,11 @@ class Streamed:
         what = messages.kind(data)
         if what == "request":
             self._conversed = True
-        elif what == "response" and self._outcome is None:
+        elif what == "response" and self.outcome is None:
             outcome = messages.read_answer(data)
             if self._conversed:
                 outcome = Outcome(ok=outcome.ok, result=outcome.result, complete=False)
-            self._outcome = outcome
+            self.outcome = outcome
             shaped = self._exchange.take(outcome)
             if shaped is not None:
                 return stream.with_data(event, messages.result_body(messages.id_of(data), shaped))

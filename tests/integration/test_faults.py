@@ -186,3 +186,29 @@ async def test_a_call_whose_event_stream_breaks_off_ends_with_an_error_event(
     assert b"notifications/progress" in answer
     assert b'"id":1,"error":{"code":50200' in answer
     assert (await sidecar.metrics())['mcp_tool_calls_total{status="failed",tool="other"}'] == 1
+
+
+async def test_a_client_that_leaves_with_its_response_has_not_given_the_call_up(
+    scripted: Scripted, start: Start
+) -> None:
+    """Official clients close an event stream as soon as it has brought the response."""
+
+    async def lingering(_: Heard):
+        yield SSE + chunk(b"data: " + RESULT + b"\n\n")
+        await asyncio.Event().wait()
+
+    cache = {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
+    sidecar = await start(scripted.port, cache)
+    await until(lambda: scripted.heard, "a handshake")
+    scripted.answer = lingering
+    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+    body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{}}}'
+    writer.write(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+    writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    async with asyncio.timeout(DEADLINE):
+        await reader.readuntil(RESULT)
+    writer.transport.abort()
+    await until(lambda: not sidecar.sidecar.plane.in_flight, "the exchange to end")
+    assert "result" in (await sidecar.call("t"))[2], "and its result is kept"
+    samples = await sidecar.metrics()
+    assert samples['mcp_tool_calls_total{status="success",tool="t"}'] == 2

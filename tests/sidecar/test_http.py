@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.http.framing import ChunkedBody, LengthBody
-from mcpace_sidecar.http.head import Heads, RequestHead, ResponseHead
+from mcpace_sidecar.http.head import Heads, RequestHead, RequestHeads, ResponseHead
 
 
 def request(*lines: bytes, line: bytes = b"POST /mcp HTTP/1.1") -> bytes:
@@ -129,3 +129,50 @@ def test_a_body_of_known_length_leaves_the_next_message_alone() -> None:
     reader = LengthBody(5)
     assert reader.feed(b"he") == (b"he", b"", False)
     assert reader.feed(b"lloNEXT") == (b"llo", b"NEXT", True)
+
+
+TRACE = b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"
+PLAIN = b"POST /mcp HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n"
+
+
+def test_heads_that_differ_in_length_and_trace_alone_are_parsed_once() -> None:
+    heads = RequestHeads(RequestHead)
+    seen = []
+    for number in range(50):
+        trace = TRACE.replace(b"4736", b"%04x" % number)
+        head = heads.read(PLAIN + b"Content-Length: %d\r\n" % number + trace + b"\r\n")
+        assert (head.length, head.varied) == (number, trace)
+        seen.append(head.base)
+    assert len({id(base) for base in seen}) == 1
+    assert len(heads) == 1
+    assert seen[0].get(b"x-a") == b"1"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Content-Length: 1\r\nContent-Length: 2\r\n",
+        b"Content-Length: 1\r\ncontent-length: 1\r\n",
+        b"Content-Length: 1\r\n folded\r\n",
+        b"Content-Length: 1\r\n\tfolded\r\n",
+        b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 1\r\n",
+        b"Content-Length : 1\r\n",
+        b"Content-Length: 1 \r\nContent-Length: 1\r\n",
+        b"Content-Length: 1\r\nContent-Length:2\r\n",
+    ],
+)
+def test_what_is_taken_out_to_remember_a_head_hides_no_ambiguity(lines) -> None:
+    heads = RequestHeads(RequestHead)
+    heads.read(PLAIN + b"\r\n")
+    for _ in range(2):
+        with pytest.raises(ProtocolError):
+            heads.read(PLAIN + lines + b"\r\n")
+
+
+@pytest.mark.parametrize("trace", [b"traceparent: x\r\n", TRACE + TRACE, TRACE.replace(b": ", b":")])
+def test_an_odd_trace_is_passed_on_as_it_is(trace) -> None:
+    head = RequestHeads(RequestHead).read(PLAIN + trace + b"Content-Length: 3\r\n\r\n")
+    passed = b"".join(line for _, line in head.onward) + head.varied
+    assert passed.count(b"traceparent") == trace.count(b"traceparent")
+    assert head.length == 3

@@ -35,6 +35,12 @@ _FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\t\x20-\x7e
 _REQUEST_LINE: Final = re.compile(rb"[A-Z]{1,20} [\x21-\x7e]+ HTTP/1\.[01]\r\n")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 
+# A line of its own, no line folded into it: the empty look-ahead leaves its end to the next line.
+_VARYING: Final = re.compile(
+    rb"(?i)\r\n(content-length: ([0-9]{1,15})"
+    rb"|traceparent: ([0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}))(?=\r\n[^ \t])"
+)
+
 Fields = list[tuple[bytes, bytes]]
 """Header fields in order: lower-case name, value."""
 
@@ -43,6 +49,7 @@ class RequestHead:
     """One request head. `notes` belongs to the layer above: what it learned from these bytes."""
 
     __slots__ = (
+        "base",
         "chunked",
         "expects",
         "fields",
@@ -52,11 +59,17 @@ class RequestHead:
         "notes",
         "onward",
         "path",
+        "sized",
         "target",
+        "varied",
         "version",
     )
 
     def __init__(self, raw: bytes) -> None:
+        self.base: RequestHead = self
+        """The head that this one differs from in `varied` lines alone; itself where there is none."""
+        self.varied = b""
+        """Lines to pass on that are not in `onward`."""
         line = _REQUEST_LINE.match(raw)
         if line is None:
             raise ProtocolError(400, "request_line", "The request line is not valid HTTP/1.1.")
@@ -76,6 +89,8 @@ class RequestHead:
         self.length, self.chunked = _framing(fields)
         if self.chunked and version == b"HTTP/1.0":
             raise ProtocolError(400, "framing", "HTTP/1.0 has no Transfer-Encoding.")
+        self.sized: bool = self.length is not None
+        """Whether it gives a length itself."""
         if self.length is None and not self.chunked:
             self.length = 0
         self.keep_alive: bool = _keep_alive(fields, version)
@@ -85,6 +100,24 @@ class RequestHead:
             for name, text in _end_to_end(fields, lines)
             if name not in (b"host", b"content-length", b"expect")
         )
+
+    def variant(self, length: int | None, varied: bytes) -> RequestHead:
+        """The same head with another length, and with lines that change with every request."""
+        head = RequestHead.__new__(RequestHead)
+        head.base, head.varied = self, varied
+        head.method, head.target, head.version, head.path = (
+            self.method,
+            self.target,
+            self.version,
+            self.path,
+        )
+        head.fields, head.onward, head.notes = self.fields, self.onward, None
+        head.chunked, head.keep_alive, head.expects = self.chunked, self.keep_alive, self.expects
+        if length is not None and (self.chunked or self.sized):
+            raise ProtocolError(400, "framing", "The message is ambiguous about its length.")
+        head.length = self.length if length is None else length
+        head.sized = True
+        return head
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first field of that (lower-case) name."""
@@ -152,14 +185,49 @@ class Heads(Generic[Head]):
         head = self._known.get(raw)
         if head is None:
             head = self._parse(raw)
-            if len(raw) <= 4096:
-                if len(self._known) >= self._limit:
-                    del self._known[next(iter(self._known))]
-                self._known[raw] = head
+            self._remember(raw, head)
         return head
+
+    def _remember(self, raw: bytes, head: Head) -> None:
+        if len(raw) <= 4096:
+            if len(self._known) >= self._limit:
+                del self._known[next(iter(self._known))]
+            self._known[raw] = head
 
     def __len__(self) -> int:
         return len(self._known)
+
+
+class RequestHeads(Heads[RequestHead]):
+    """Request heads, remembered without the lines that differ from request to request.
+
+    The length of its body and a trace's `traceparent` make most heads unique; without them they
+    repeat. What is taken out is matched whole and strictly, and at most once each: anything else
+    is left where it is, and judged with the rest.
+    """
+
+    __slots__ = ()
+
+    def read(self, raw: bytes) -> RequestHead:
+        """Return the parsed head of `raw`, which ends with the empty line; ProtocolError."""
+        head = self._known.get(raw)
+        if head is not None:
+            return head
+        lines = _VARYING.findall(raw)
+        trace = sum(1 for line in lines if line[2])
+        if not lines or trace > 1 or len(lines) - trace > 1:
+            return Heads.read(self, raw)
+        base = Heads.read(self, _VARYING.sub(b"", raw))
+        length, varied = None, b""
+        for _, digits, parent in lines:
+            if parent:
+                varied = b"traceparent: " + parent + b"\r\n"
+            else:
+                length = int(digits)
+        head = base.variant(length, varied)
+        if not varied:
+            self._remember(raw, head)
+        return head
 
 
 class _Collector:
