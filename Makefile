@@ -1,5 +1,5 @@
 # Each target installs what it needs; uv itself comes from the package index when it is missing.
-.PHONY: run test check bench e2e
+.PHONY: run test test-compiled check bench e2e
 UV := $(shell command -v uv || echo .uv/bin/uv)
 SYSTEM_PYTHON := $(shell test -x /usr/bin/python3 && echo --python /usr/bin/python3)
 RUN := $(UV) run --frozen --quiet
@@ -11,6 +11,14 @@ test: .venv/installed  ## everything but real pods: a real Redis, a real API ser
 	@$(RUN) python -m tests.cluster.requirements test
 	@$(RUN) python -m tests.packages.install
 	@$(RUN) pytest tests --ignore=tests/e2e
+
+test-compiled: .venv/installed  ## the sidecar's tests against its compiled form, as the images ship it
+	@$(RUN) python -m tests.cluster.requirements bench
+	@UV_PROJECT_ENVIRONMENT=.venv-compiled $(UV) sync --frozen --quiet --no-install-project $(SYSTEM_PYTHON)
+	@echo "Compiling the data path ..."
+	@MCPACE_COMPILE=1 $(UV) pip install --quiet --python .venv-compiled/bin/python --no-deps --no-cache --reinstall .
+	@.venv-compiled/bin/python -m pytest tests/sidecar tests/integration/test_[b-k]*.py tests/integration/test_le*.py \
+	  tests/integration/test_lo*.py tests/integration/test_[p-w]*.py tests/conformance
 
 check: .venv/installed  ## style, types, import contracts, generated files
 	@$(RUN) ruff check
@@ -24,10 +32,10 @@ check: .venv/installed  ## style, types, import contracts, generated files
 bench: .venv/installed  ## the sidecar beside nginx and Envoy, in one run
 	@$(RUN) python -m tests.cluster.requirements bench
 	@UV_PROJECT_ENVIRONMENT=.venv-bench $(UV) sync --frozen --quiet --group bench $(SYSTEM_PYTHON)
-	@UV_PROJECT_ENVIRONMENT=.venv-bench-compiled $(UV) sync --frozen --quiet --no-install-project $(SYSTEM_PYTHON)
+	@UV_PROJECT_ENVIRONMENT=.venv-compiled $(UV) sync --frozen --quiet --no-install-project $(SYSTEM_PYTHON)
 	@echo "Compiling the data path ..."
-	@MCPACE_COMPILE=1 $(UV) pip install --quiet --python .venv-bench-compiled/bin/python --no-deps --no-cache .
-	@.venv-bench/bin/python benchmarks/proxy.py --compiled .venv-bench-compiled/bin/python
+	@MCPACE_COMPILE=1 $(UV) pip install --quiet --python .venv-compiled/bin/python --no-deps --no-cache --reinstall .
+	@.venv-bench/bin/python benchmarks/proxy.py --compiled .venv-compiled/bin/python
 
 e2e: .venv/installed  ## real pods on a real Kubernetes in a namespace of its own (root)
 	@$(RUN) python -m tests.cluster.requirements e2e

@@ -73,9 +73,9 @@ class Exchange:
     _seated = False
     _retried = False
     _shape: Callable[[bytes], bytes | None] | None = None
-    _ticket: Ticket | None = None
     _parked: asyncio.Task[None] | None = None
-    _streamed: Streamed | PairStream | None = None
+    _streamed: Streamed | None = None
+    _pair_stream: PairStream | None = None
     pair: PairStream | None = None
     """The stream of 2024-11-05 that the answer goes to."""
     fanout: fanout.Fanout | None = None
@@ -90,6 +90,7 @@ class Exchange:
         self.notes = notes
         self.body = body
         self.started = time.monotonic()
+        self._ticket: Ticket | None = None
 
     # -- the stages, in order
 
@@ -346,22 +347,28 @@ class Exchange:
         if head.status != 200 and self._stands_in(head.status):
             return
         pair = self._settings.pair and self.head.method == b"GET" and head.content_type == EVENT_STREAM
-        self._streamed = PairStream(self, head) if pair else Streamed(self, head)
+        if pair:
+            self._pair_stream = PairStream(self, head)
+        else:
+            self._streamed = Streamed(self, head)
 
     def on_piece(self, piece: bytes) -> None:
         """Its next bytes."""
         if self._streamed is not None:
             self._streamed.piece(piece)
+        elif self._pair_stream is not None:
+            self._pair_stream.piece(piece)
 
     def on_end(self) -> None:
         """A streamed answer is whole."""
         if self._streamed is not None:
             self._streamed.end()
+        elif self._pair_stream is not None:
+            self.streamed(ok=True)
 
     def streamed(self, *, ok: bool) -> None:
         """A streamed answer has been passed on."""
-        assert self._streamed is not None
-        sent = self._streamed.sent
+        sent = self._streamed.sent if self._streamed is not None else 0
 
         def finish() -> None:
             if not self.ended:
@@ -410,6 +417,9 @@ class Exchange:
         survivable = self.message is not None and self.message.method not in _UNSURVIVABLE
         head, body = replies.failed(self.message_id, status, str(error), survivable=survivable)
         told = self._streamed is not None and self._streamed.fail(body)
+        if self._pair_stream is not None:
+            told = True
+            self.downstream.abort()
         if not told and not self._answer_fallback():
             self._answer(head, body)
         self._record("failed")
@@ -443,7 +453,7 @@ class Exchange:
             self._parked.cancel()
         if self.judged:
             self.plane.breakers.forgotten(self.label)
-        outcome = self._streamed.outcome if isinstance(self._streamed, Streamed) else None
+        outcome = self._streamed.outcome if self._streamed is not None else None
         if outcome is None:
             self._record("cancelled")
         else:  # it has its response, and did not wait for the end of the stream
@@ -459,7 +469,7 @@ class Exchange:
     @property
     def endless(self) -> bool:
         """Whether it would never end by itself: an open event stream."""
-        return self._streamed is not None and not self.judged
+        return self._pair_stream is not None or (self._streamed is not None and not self.judged)
 
     def close_stream(self) -> None:
         """End an open event stream in order, because the sidecar ends."""
@@ -570,8 +580,8 @@ class Exchange:
     def _end(self, *, cancelled: bool = False) -> None:
         self.ended = True
         self._ticket = None
-        if isinstance(self._streamed, PairStream):
-            self._streamed.closed()
+        if self._pair_stream is not None:
+            self._pair_stream.closed()
         plane = self.plane
         plane.in_flight.discard(self)
         if self._lookup is not None:

@@ -26,8 +26,6 @@ class PairStream:
     """One client's open stream, and the calls whose answers it awaits."""
 
     def __init__(self, exchange: Exchange, head: ResponseHead) -> None:
-        self.head = head
-        self.sent = 0
         self.target = b""
         """Where messages of this stream are posted; empty until the server has said so."""
         self._exchange = exchange
@@ -54,21 +52,10 @@ class PairStream:
 
     def piece(self, piece: bytes) -> None:
         """Take the next bytes of the stream."""
-        self.sent += len(piece)
         for event in self._events.feed(piece):
             self._exchange.downstream.send(self._read(event))
         if self._events.overfull:
             self._exchange.downstream.send(self._events.rest())
-
-    def end(self) -> None:
-        """The server has closed the stream."""
-        self._exchange.streamed(ok=True)
-
-    def fail(self, words: bytes) -> bool:
-        """The stream broke off."""
-        del words
-        self._exchange.downstream.abort()
-        return True
 
     def closed(self) -> None:
         """Nobody will hear the awaited answers."""

@@ -65,11 +65,17 @@ class RequestHead:
         "version",
     )
 
-    def __init__(self, raw: bytes) -> None:
-        self.base: RequestHead = self
-        """The head that this one differs from in `varied` lines alone; itself where there is none."""
-        self.varied = b""
+    def __init__(
+        self, raw: bytes, base: RequestHead | None = None, length: int | None = None, varied: bytes = b""
+    ) -> None:
+        """`base`: the same head without its length and its `varied` lines, parsed before."""
+        self.varied = varied
         """Lines to pass on that are not in `onward`."""
+        if base is not None:
+            self._vary(base, length)
+            return
+        self.base: RequestHead = self
+        """The head that this one differs from in length and `varied` lines alone, or itself."""
         line = _REQUEST_LINE.match(raw)
         if line is None:
             raise ProtocolError(400, "request_line", "The request line is not valid HTTP/1.1.")
@@ -101,23 +107,20 @@ class RequestHead:
             if name not in (b"host", b"content-length", b"expect")
         )
 
-    def variant(self, length: int | None, varied: bytes) -> RequestHead:
-        """The same head with another length, and with lines that change with every request."""
-        head = RequestHead.__new__(RequestHead)
-        head.base, head.varied = self, varied
-        head.method, head.target, head.version, head.path = (
-            self.method,
-            self.target,
-            self.version,
-            self.path,
+    def _vary(self, base: RequestHead, length: int | None) -> None:
+        self.base = base
+        self.method, self.target, self.version, self.path = (
+            base.method,
+            base.target,
+            base.version,
+            base.path,
         )
-        head.fields, head.onward, head.notes = self.fields, self.onward, None
-        head.chunked, head.keep_alive, head.expects = self.chunked, self.keep_alive, self.expects
-        if length is not None and (self.chunked or self.sized):
+        self.fields, self.onward, self.notes = base.fields, base.onward, None
+        self.chunked, self.keep_alive, self.expects = base.chunked, base.keep_alive, base.expects
+        if length is not None and (base.chunked or base.sized):
             raise ProtocolError(400, "framing", "The message is ambiguous about its length.")
-        head.length = self.length if length is None else length
-        head.sized = True
-        return head
+        self.length = base.length if length is None else length
+        self.sized = True
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first field of that (lower-case) name."""
@@ -224,7 +227,7 @@ class RequestHeads(Heads[RequestHead]):
                 varied = b"traceparent: " + parent + b"\r\n"
             else:
                 length = int(digits)
-        head = base.variant(length, varied)
+        head = RequestHead(raw, base, length, varied)
         if not varied:
             self._remember(raw, head)
         return head
