@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -44,6 +45,34 @@ def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    port: int, *command: object, cwd: Path | None = None, **environment: str
+) -> AsyncIterator[None]:
+    """A server of somebody's, from when it listens until it is killed."""
+    process = await asyncio.create_subprocess_exec(
+        *map(str, command), cwd=cwd, env=os.environ | {"PORT": str(port)} | environment,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+
+    async def listening() -> bool:
+        assert process.returncode is None, f"{command[0]} has ended"
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    try:
+        await until(listening, f"{command[0]} to listen")
+        yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
 class RedisServer:

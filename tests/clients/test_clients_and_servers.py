@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.conftest import ROOT, Start, free_port, until
+from tests.conftest import ROOT, Start, free_port, serving, until
 from tests.packages.install import modules, node, python_v1, servers
 
 CLIENTS = {
@@ -65,24 +65,8 @@ async def real(request: pytest.FixtureRequest, tmp_path_factory: Any) -> AsyncIt
     else:
         words[0] = str(servers() / words[0])
     folder = tmp_path_factory.mktemp("server")
-    process = await asyncio.create_subprocess_exec(
-        *words, cwd=folder, env=os.environ | {"PORT": str(port), "EXCEL_FILES_PATH": str(folder)},
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-
-    async def listening() -> bool:
-        assert process.returncode is None, "the server has ended"
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            return False
-        writer.close()
-        return True
-
-    await until(listening, "the server to listen")
-    yield port, request.param
-    process.kill()
-    await process.wait()
+    async with serving(port, *words, cwd=folder, EXCEL_FILES_PATH=str(folder)):
+        yield port, request.param
 
 
 @pytest.mark.parametrize("real", SERVERS, indirect=True)

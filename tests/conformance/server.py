@@ -108,7 +108,10 @@ def sampling(prompt: str, tokens: int) -> types.CreateMessageRequestParams:
 async def test_sampling(prompt: str, ctx: Context) -> types.CallToolResult:
     """Asks the client's model."""
     params = sampling(prompt, 100)
-    result = await ctx.session.create_message(messages=params.messages, max_tokens=params.max_tokens)
+    # On the stream of the call itself: the client may not have opened its other one yet.
+    result = await ctx.session.create_message(
+        messages=params.messages, max_tokens=params.max_tokens, related_request_id=ctx.request_id
+    )
     words = result.content.text if isinstance(result.content, types.TextContent) else ""
     return text(f"LLM response: {words}")
 

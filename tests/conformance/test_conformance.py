@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import ROOT, Start, free_port, until
+from tests.conftest import ROOT, Start, free_port, serving, until
 from tests.packages.install import modules, node
 
 EVERYTHING: dict[str, Any] = {
@@ -54,23 +53,8 @@ async def suite(port: int, version: str, folder: Path) -> dict[str, list[str]]:
 @pytest.fixture
 async def fixture_server():
     port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, ROOT / "tests/conformance/server.py", env=os.environ | {"PORT": str(port)},
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-
-    async def listening() -> bool:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            return False
-        writer.close()
-        return True
-
-    await until(listening, "the fixture server to listen")
-    yield port
-    process.kill()
-    await process.wait()
+    async with serving(port, sys.executable, ROOT / "tests/conformance/server.py"):
+        yield port
 
 
 @pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])

@@ -1,7 +1,6 @@
 """The transport of 2024-11-05, in front of a real server and with an official client."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 from mcp.client.session import ClientSession
 from mcp.client.sse import sse_client
 from mcp.shared.exceptions import MCPError
-from tests.conftest import DEADLINE, Heard, Scripted, Start, free_port, json_answer, until
+from tests.conftest import DEADLINE, Heard, Scripted, Start, free_port, json_answer, serving, until
 from tests.packages.install import modules, node
 
 
@@ -17,24 +16,9 @@ from tests.packages.install import modules, node
 async def everything() -> AsyncIterator[int]:
     """A server nobody here wrote, speaking the pair."""
     port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        node(), modules() / "@modelcontextprotocol/server-everything/dist/index.js", "sse",
-        env=os.environ | {"PORT": str(port)},
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-
-    async def listening() -> bool:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            return False
-        writer.close()
-        return True
-
-    await until(listening, "the server to listen")
-    yield port
-    process.kill()
-    await process.wait()
+    server = modules() / "@modelcontextprotocol/server-everything/dist/index.js"
+    async with serving(port, node(), server, "sse"):
+        yield port
 
 
 CONFIG = {
