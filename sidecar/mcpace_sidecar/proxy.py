@@ -291,6 +291,8 @@ class Exchange:
         message = self.message
         endless = self.head.method == b"GET" or (message is not None and message.method in _ENDLESS)
         patience = None if endless else left or self._settings.patience
+        if self.pair is not None and message is not None and message.id:
+            self.pair.expect(self)
         self._ticket = self.plane.pool.request(
             self.notes.onward + self.head.varied + framing + body, self, patience
         )
@@ -305,7 +307,6 @@ class Exchange:
         if self.pair is not None and head.status == 202 and self.message is not None and self.message.id:
             if isinstance(self.downstream, Posted):
                 self.downstream.accept()
-            self.pair.expect(self)
             return
         if self.notes.session:
             self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
@@ -390,7 +391,9 @@ class Exchange:
         if shaped is not None:
             body = messages.result_body(self.message_id, shaped)
         own = isinstance(self.downstream, Posted)
-        if not own:
+        if isinstance(self.downstream, Posted):
+            self.downstream.accept()
+        else:
             self.downstream.answer(replies.OK_JSON, body)  # of a call within another
         self._record("success" if outcome.ok else "error", len(body))
         return body if own else b""
@@ -582,6 +585,8 @@ class Exchange:
         self._ticket = None
         if self._pair_stream is not None:
             self._pair_stream.closed()
+        if self.pair is not None:
+            self.pair.forget(self)
         plane = self.plane
         plane.in_flight.discard(self)
         if self._lookup is not None:

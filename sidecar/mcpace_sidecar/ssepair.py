@@ -34,9 +34,14 @@ class PairStream:
         exchange.downstream.start(head.onward, head.length)
 
     def expect(self, exchange: Exchange) -> None:
-        """The server has accepted a request, whose response will come here."""
+        """A request is being posted, whose response will come here: perhaps before the POST's own."""
         exchange.deadline = time.monotonic() + exchange.patience
         self._awaited[exchange.message_id] = exchange
+
+    def forget(self, exchange: Exchange) -> None:
+        """It has ended, however."""
+        if self._awaited.get(exchange.message_id) is exchange:
+            del self._awaited[exchange.message_id]
 
     def say(self, body: bytes) -> None:
         """Give the client a response of ours."""

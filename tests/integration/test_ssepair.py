@@ -89,3 +89,36 @@ async def test_a_call_that_the_server_never_answers_is_given_up_on_the_stream(
     other = head.replace(b"s=1", b"s=2") + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
     assert (await sidecar.raw(other)).startswith(b"HTTP/1.1 404"), "an endpoint that no stream has named"
     writer.close()
+
+
+async def test_a_response_may_come_before_its_post_is_accepted(scripted: Scripted, start: Start) -> None:
+    posted, answered = asyncio.Event(), asyncio.Event()
+
+    async def hasty(heard: Heard) -> Any:
+        if heard.line.startswith(b"GET"):
+            yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+            event = b"event: endpoint\ndata: /messages?s=1\n\n"
+            yield b"%x\r\n%b\r\n" % (len(event), event)
+            await posted.wait()
+            event = b'event: message\ndata: {"jsonrpc":"2.0","id":7,"result":{"content":[]}}\n\n'
+            yield b"%x\r\n%b\r\n" % (len(event), event)
+            answered.set()
+            await asyncio.Event().wait()
+        elif b"tools/call" in heard.body:
+            posted.set()
+            await answered.wait()
+        yield json_answer(b"Accepted", b"202 Accepted")
+
+    scripted.answer = hasty
+    sidecar = await start(scripted.port, {"transport": "sse"})
+    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+    writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(DEADLINE):
+        await reader.readuntil(b"data: /messages?s=1")
+        body = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t"}}'
+        head = b"POST /messages?s=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        answer = await sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        assert answer.startswith(b"HTTP/1.1 202")
+        await reader.readuntil(b'"result":{"content":[]}')
+    assert (await sidecar.metrics())['mcp_tool_calls_total{status="success",tool="other"}'] == 1
+    writer.close()
