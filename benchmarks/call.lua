@@ -14,7 +14,7 @@ function init(args)
   wrk.headers['Mcp-Name'] = tool
   wrk.headers['Host'] = 'localhost'
   if unique then
-    wrk.headers['traceparent'] = '00-TRACE0000000000000000000000000-00f067aa0ba902b7-01'
+    wrk.headers['traceparent'] = '00-TRACE' .. string.rep('0', 27) .. '-00f067aa0ba902b7-01'
     local whole = wrk.format()
     local at = whole:find('TRACE')
     local before, after = whole:sub(1, at - 1), whole:sub(at + 16)
