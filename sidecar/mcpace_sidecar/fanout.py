@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from mcpace_sidecar import messages, replies, stream
-from mcpace_sidecar.http.server import Downstream, status_line
+from mcpace_sidecar.http.server import status_line
 from mcpace_sidecar.notes import Notes
 from mcpace_sidecar.treatment import PARALLEL
 
@@ -321,6 +321,3 @@ def _header_value(name: str) -> bytes:
     if name.isascii() and name.isprintable() and name.strip() == name and not name.startswith("=?base64?"):
         return name.encode()
     return b"=?base64?" + base64.b64encode(name.encode()) + b"?="
-
-
-__all__ = ["PARALLEL_TOOL", "Downstream", "Fanout", "Part", "batch", "parallel"]
