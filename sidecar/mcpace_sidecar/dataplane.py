@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
+from time import monotonic
 
-from mcpace_sidecar import messages, replies
+from mcpace_sidecar import accesslog, messages, replies
 from mcpace_sidecar.bulkhead import Breakers, Bulkhead
 from mcpace_sidecar.cache.policy import Rule, life
 from mcpace_sidecar.catalog import Catalog
 from mcpace_sidecar.errors import ProtocolError, UpstreamError
-from mcpace_sidecar.events import Listener
+from mcpace_sidecar.events import CallEnded, Listener
 from mcpace_sidecar.flight import Flights
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.http.server import ClientConnection
@@ -22,6 +22,7 @@ from mcpace_sidecar.proxy import Exchange
 from mcpace_sidecar.sessions import Sessions
 from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.ssepair import PairStream
+from mcpace_sidecar.stats import Stats
 from mcpace_sidecar.store import LimitStore, ResultStore
 from mcpace_sidecar.treatment import NEXT_PAGE, PARALLEL
 from mcpace_sidecar.upstream import Pool
@@ -34,22 +35,24 @@ class DataPlane:
 
     def __init__(
         self, settings: Settings, pool: Pool, limits: LimitStore, results: ResultStore, metrics: Metrics,
-        catalog: Catalog, listeners: tuple[Listener, ...], *, loopback: bool,
+        stats: Stats, catalog: Catalog, *, loopback: bool,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.pool = pool
         self.limits = limits
         self.results = results
         self.metrics = metrics
+        self.stats = stats
         self.catalog = catalog
-        self.listeners = listeners
+        self.listeners: tuple[Listener, ...] = ()
+        """Who hears of every ended tool call, beside metrics and statistics."""
         self.loopback = loopback
         self.draining = False
         self.on_upstream_down: Callable[[], None] = lambda: None
         self.in_flight: set[Exchange] = set()
         self.flights = Flights()
-        self.bulkhead = Bulkhead(settings.config.concurrency, time.monotonic)
-        self.breakers = Breakers(time.monotonic)
+        self.bulkhead = Bulkhead(settings.config.concurrency, monotonic)
+        self.breakers = Breakers(monotonic)
         self.sessions = Sessions()
         self.pairs: dict[bytes, PairStream] = {}
         """The open streams of 2024-11-05, by where their messages are posted."""
@@ -66,6 +69,7 @@ class DataPlane:
         self.breakers.adopt(settings.config.concurrency.circuit_breaker)
         self.catalog.configured = frozenset(settings.treatments.tools)
         self.offers = settings.paging or settings.parallel
+        self.listeners = (accesslog.write,) if settings.access_log else ()
 
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Exchange | None:
         """Answer a request, or return the exchange that will."""
@@ -76,10 +80,17 @@ class DataPlane:
             notes = head.base.notes = Notes(
                 settings, self.pool.address, head.base, loopback=self.loopback, trusted=trusted
             )
-        exchange = Exchange(self, connection, head, notes, body)
+        exchange = Exchange(self, connection, head, notes, body, connection.trace)
         self.in_flight.add(exchange)
         exchange.route()
         return None if exchange.ended else exchange
+
+    def on_call(self, call: CallEnded) -> None:
+        """Tell everyone who wants to know of an ended tool call."""
+        self.metrics.on_call(call)
+        self.stats.on_call(call)
+        for listener in self.listeners:
+            listener(call)
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
         """Count what is no HTTP, and say so."""
@@ -117,7 +128,7 @@ class DataPlane:
 
     def refresh(self, stale: Exchange) -> None:
         """Fetch a new result for one that was answered stale; nobody waits for it."""
-        Exchange(self, _Nobody(), stale.head, stale.notes, stale.body).refresh(stale)
+        Exchange(self, _Nobody(), stale.head, stale.notes, stale.body, stale.trace).refresh(stale)
 
     def tell_cancelled(self, exchange: Exchange) -> None:
         """Tell a server of the handshake era that nobody waits (MCP 2025-11-25, basic/utilities)."""

@@ -54,7 +54,7 @@ class OpenDoor:
         self.pool.connect_timeout = seconds(door.connect_timeout)
         self.host = url.netloc.encode()
         self.prefix = url.path.rstrip("/").encode()
-        self._heads = RequestHeads(RequestHead)
+        self._heads = RequestHeads()
         self._server: asyncio.Server | None = None
 
     async def listen(self) -> None:
@@ -111,7 +111,7 @@ class Passage:
     def forward(self) -> None:
         """Ask the other side."""
         head, body = self._head, self._body
-        lines = b"".join(line for _, line in head.onward) + head.varied
+        lines = b"".join(line for _, line in head.onward) + self._connection.trace
         framing = b"Content-Length: %d\r\n\r\n" % len(body) if body or head.method == b"POST" else b"\r\n"
         target = self._door.prefix + head.target
         request = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (head.method, target, self._door.host, lines)

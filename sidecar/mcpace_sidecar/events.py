@@ -27,7 +27,7 @@ class CallEnded:
         sent: int = 0,
         client: str = "",
         tier: str | None = None,
-        trace: str = "",
+        trace: bytes = b"",
     ) -> None:
         self.tool = tool
         self.status: Status = status

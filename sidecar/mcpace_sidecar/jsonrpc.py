@@ -5,7 +5,27 @@ msgspec reads their annotations at run time, so this module is never compiled.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+
+
+class CallParams(msgspec.Struct, gc=False):
+    """The params of a counted method, as nearly every client writes them."""
+
+    name: Any = None
+    uri: Any = None
+    arguments: msgspec.Raw = msgspec.Raw(b"")
+    meta: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="_meta")
+
+
+class Call(msgspec.Struct, gc=False):
+    """A message whose params are an object."""
+
+    jsonrpc: str
+    method: str | None = None
+    id: msgspec.Raw = msgspec.Raw(b"")
+    params: CallParams | None = None
 
 
 class Envelope(msgspec.Struct):
@@ -24,6 +44,12 @@ class Params(msgspec.Struct):
     uri: str | None = None
 
 
+class Enclosed(msgspec.Struct):
+    """The params alone."""
+
+    params: msgspec.Raw = msgspec.Raw(b"")
+
+
 class ResultFlags(msgspec.Struct, rename="camel"):
     """What a result says of itself."""
 
@@ -37,6 +63,20 @@ class Answer(msgspec.Struct):
     id: msgspec.Raw = msgspec.Raw(b"")
     method: str | None = None
     result: msgspec.Raw = msgspec.Raw(b"")
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
+class ReplyResult(msgspec.Struct, rename="camel", gc=False):
+    """Whether a result is one of success."""
+
+    is_error: bool = False
+
+
+class Reply(msgspec.Struct, gc=False):
+    """A response, as far as it says how the call went."""
+
+    method: str | None = None
+    result: ReplyResult | None = None
     error: msgspec.Raw = msgspec.Raw(b"")
 
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
+from mcpace_sidecar import stream
 from mcpace_sidecar.errors import McpaceError
-from mcpace_sidecar.jsonrpc import Answer, Envelope, Params, ResultFlags
-from mcpace_sidecar.stream import Events, data_of
+from mcpace_sidecar.jsonrpc import Answer, Call, CallParams, Enclosed, Envelope, Params, Reply, ResultFlags
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -57,26 +57,41 @@ class MessageError(McpaceError):
 class Message:
     """One JSON-RPC message, decoded as far as the proxy judges it."""
 
-    __slots__ = ("id", "method", "params", "target")
+    __slots__ = ("_body", "_call", "id", "method", "target")
 
     def __init__(
-        self, method: str | None, message_id: bytes | None, target: str | None, params: msgspec.Raw
-    ) -> None:
+        self, body: bytes, method: str | None, message_id: bytes | None, target: str | None,
+        call: CallParams | None = None,
+    ) -> None:  # fmt: skip
+        """`call`: the params, where they are known to hold nothing else."""
+        self._body = body
+        self._call = call
         self.method = method
         """None for a posted response."""
         self.id = message_id
         """The id as it was written, or None for a notification."""
         self.target = target
         """The tool, prompt or resource of a counted method."""
-        self.params = params
-        """The params object as it was written; empty if there is none."""
 
     @property
     def counted(self) -> bool:
         """Whether limits count it."""
         return self.target is not None
 
+    @property
+    def params(self) -> bytes:
+        """The params as they were written; empty if there are none."""
+        return bytes(_enclosed.decode(self._body).params)
 
+    @property
+    def spelling(self) -> bytes:
+        """What tells the params of one target from others, as they were written."""
+        call = self._call
+        return self.params if call is None else b"\0".join((call.arguments, call.meta))
+
+
+_call: Final = msgspec.json.Decoder(Call)
+_enclosed: Final = msgspec.json.Decoder(Enclosed)
 _envelope: Final = msgspec.json.Decoder(Envelope)
 _params: Final = msgspec.json.Decoder(Params)
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -86,6 +101,38 @@ _ID: Final = re.compile(rb'-?[0-9]{1,20}|"(?:[^"\\]|\\.){0,1000}"', re.DOTALL)
 
 def classify(body: bytes) -> Message:
     """Return what the body is; MessageError says why it is nothing acceptable."""
+    try:
+        if not body.isascii():
+            body.decode()
+        call = _call.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _classify_any(body)  # which says why, or knows better
+    method, params = call.method, call.params
+    name = COUNTED.get(method) if method is not None else None
+    if params is None or name is None or method is None:
+        return _classify_any(body)
+    target = params.uri if name == "uri" else params.name
+    if not isinstance(target, str):
+        return _classify_any(body)
+    # A message written without spaces and escapes is exactly as long as its distinct parts. Whatever
+    # else it holds, a name that stands twice above all, makes it longer.
+    raw_id = bytes(call.id)
+    length = _FRAME + len(method) + len(raw_id) + len(name) + len(target)
+    if params.arguments:
+        length += _ARGUMENTS + len(params.arguments)
+    if params.meta:
+        length += _META + len(params.meta)
+    if length != len(body) or call.jsonrpc != "2.0" or not raw_id.isdigit():
+        return _classify_any(body)
+    return Message(body, method, raw_id, target, params)
+
+
+_FRAME: Final = len('{"jsonrpc":"2.0","id":,"method":"","params":{"":""}}')
+_ARGUMENTS: Final = len(',"arguments":')
+_META: Final = len(',"_meta":')
+
+
+def _classify_any(body: bytes) -> Message:
     try:
         if not body.isascii():
             body.decode()
@@ -119,7 +166,7 @@ def classify(body: bytes) -> Message:
         if target is None:
             words = f"{method} needs params.{name}, a string."
             raise MessageError(-32602, words, raw_id or b"null")
-    return Message(method, raw_id or None, target, params)
+    return Message(body, method, raw_id or None, target)
 
 
 def is_batch(body: bytes) -> bool:
@@ -181,6 +228,7 @@ def refuse_duplicates(body: bytes) -> None:
 
 
 _answer: Final = msgspec.json.Decoder(Answer)
+_reply: Final = msgspec.json.Decoder(Reply)
 _result: Final = msgspec.json.Decoder(ResultFlags)
 _SUSPECT: Final = re.compile(rb'"isError"\s*:\s*true|"error"\s*:')
 
@@ -207,17 +255,15 @@ def suspect(body: bytes) -> bool:
 
 
 def succeeded(body: bytes) -> bool:
-    """Whether an answer holds a result that is no error; a scan for the common case."""
-    at = body.find(b'"isError"')
-    if at < 0 and b'"error"' not in body:
-        return True
-    once = at > 0 and body.find(b'"isError"', at + 9) < 0
-    if once and body.startswith(b'"isError":false', at) and b'"error"' not in body:
-        return True  # what nearly every result says
-    if _SUSPECT.search(body) is None:
-        return True
-    if body[:1] == b"{":
-        return read_answer(body).ok
+    """Whether an answer, whole or as events, holds a result that is no error."""
+    data = body if body[:1] == b"{" else stream.only_event(body)
+    if data:
+        try:
+            reply = _reply.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        if reply.method is None:
+            return reply.result is not None and not reply.error and not reply.result.is_error
     return read_events(body).ok
 
 
@@ -255,15 +301,15 @@ def id_of(data: bytes) -> bytes:
         return b""
 
 
-def read_events(stream: bytes) -> Outcome:
+def read_events(events: bytes) -> Outcome:
     """Read the answer at the end of a POST's event stream.
 
     A stream that held a request of the server's is no result to keep.
     """
     outcome = _FAILED
     conversed = False
-    for event in Events().feed(stream + b"\n\n"):
-        data = data_of(event)
+    for event in stream.Events().feed(events + b"\n\n"):
+        data = stream.data_of(event)
         if not data:
             continue
         what = kind(data)
@@ -285,4 +331,4 @@ def error_body(message_id: bytes, code: int, words: str, data: dict[str, Any] | 
 
 def result_body(message_id: bytes, result: bytes) -> bytes:
     """A JSON-RPC result response with a kept result (JSON-RPC 2.0, section 5)."""
-    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (message_id, result)
+    return b"".join((b'{"jsonrpc":"2.0","id":', message_id, b',"result":', result, b"}"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import Final
 
@@ -18,6 +17,7 @@ _LOOPBACK: Final = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 _MIRRORS: Final = re.compile(
     rb"^(?:(mcp-name)|mcp-param-[^:\r\n]*):[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE
 )
+_BATCHED: Final = (b"", b"2025-03-26")
 _METHODS: Final = frozenset({b"POST", b"GET", b"DELETE", b"OPTIONS"})
 
 
@@ -27,10 +27,14 @@ class Notes:
     __slots__ = (
         "_apart",
         "_credential",
+        "_head",
+        "_loopback",
         "_private",
+        "_upstream",
         "caller",
         "coding",
         "is_json",
+        "may_batch",
         "modern",
         "onward",
         "refusal",
@@ -49,6 +53,7 @@ class Notes:
         """`trusted`: a gateway of ours sent it, so it may say who is calling."""
         self.settings = settings
         self.trusted = trusted
+        self._upstream, self._head, self._loopback = upstream, head, loopback
         self.route: str = _route(settings, head)
         self.refusal: tuple[int, str, str] | None = None
         if self.route == "unknown":
@@ -64,10 +69,11 @@ class Notes:
         self.is_json: bool = content_type == b"application/json"
         self.version: bytes = head.get(b"mcp-protocol-version") or b""
         self.modern: bool = self.version >= MODERN
+        self.may_batch: bool = self.version in _BATCHED and self.route != "pair"
         self.session: bytes = b"" if self.modern else head.get(b"mcp-session-id") or b""
         if self.route == "pair":
             self.session = head.target
-        self.trace: str = (head.get(b"traceparent") or b"").decode("latin-1")[:64]
+        self.trace: bytes = (head.get(b"traceparent") or b"")[:64]
         self.coding: bytes = compression.choose(head.get(b"accept-encoding"))
         identities = settings.identities
         authorization = head.get(AUTHORIZATION)
@@ -100,7 +106,9 @@ class Notes:
 
     def uncompressed(self) -> Notes:
         """The same, of a message whose answer goes into another's."""
-        notes = copy.copy(self)
+        notes = Notes(
+            self.settings, self._upstream, self._head, loopback=self._loopback, trusted=self.trusted
+        )
         notes.coding = b""
         return notes
 

@@ -18,17 +18,17 @@ the server.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final
 
 from mcpace_sidecar import compression, fanout, messages, replies, shape
 from mcpace_sidecar.cache import policy
-from mcpace_sidecar.cache.entry import Entry
+from mcpace_sidecar.cache.entry import Entry, Place
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.events import CacheUse, CallEnded, Status
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
-from mcpace_sidecar.http.server import Downstream, status_line
+from mcpace_sidecar.http.server import Downstream, length_line, status_line
 from mcpace_sidecar.identity import Caller, Client
 from mcpace_sidecar.limits.bucket import Charges, Verdict
 from mcpace_sidecar.lookup import Lookup
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 _ENDLESS: Final = frozenset({"subscriptions/listen"})
 _UNSURVIVABLE: Final = frozenset({None, "initialize", "server/discover"})
 """What is answered with an HTTP error when the server fails, so that no client takes it for a verdict."""
-_BATCHED: Final = (b"", b"2025-03-26")
 
 
 class Exchange:
@@ -66,6 +65,8 @@ class Exchange:
     """The name under which metrics and breakers know it."""
     _charges: Charges | None = None
     _treatment: Treatment | None = None
+    _places: tuple[Place, ...] = ()
+    """Where its result may be kept."""
     _lookup: Lookup | None = None
     _refreshing = False
     _cache_use: CacheUse = ""
@@ -81,15 +82,18 @@ class Exchange:
     fanout: fanout.Fanout | None = None
 
     def __init__(
-        self, plane: DataPlane, downstream: Downstream, head: RequestHead, notes: Notes, body: bytes
-    ) -> None:
+        self, plane: DataPlane, downstream: Downstream, head: RequestHead, notes: Notes, body: bytes,
+        trace: bytes = b"",
+    ) -> None:  # fmt: skip
+        """`trace`: the line of the request's `traceparent`, where its head is held without it."""
         self.plane = plane
         self._settings: Settings = notes.settings
         self.downstream = downstream
         self.head = head
         self.notes = notes
         self.body = body
-        self.started = time.monotonic()
+        self.trace = trace
+        self.started = monotonic()
         self._ticket: Ticket | None = None
 
     # -- the stages, in order
@@ -143,7 +147,7 @@ class Exchange:
             self._reject(415, "content_type", "Send Content-Type: application/json.")
             return
         try:
-            if self.pair is None and self.notes.version in _BATCHED and messages.is_batch(self.body):
+            if self.notes.may_batch and messages.is_batch(self.body):
                 fanout.batch(self, messages.split(self.body))
                 return
             message = self.message = messages.classify(self.body)
@@ -152,7 +156,7 @@ class Exchange:
                 self.judged = True
                 self.label = self.plane.label(message)
             if treatment.cache is not None:
-                self._find_lookup(message, treatment.cache)
+                self._find_places(message, treatment.cache)
         except MessageError as error:
             reason = "json" if error.code == messages.PARSE_ERROR else "message"
             self.plane.metrics.count("mcpace_bad_requests", reason)
@@ -191,7 +195,7 @@ class Exchange:
             return True
         return False
 
-    def _find_lookup(self, message: Message, rule: policy.Rule) -> None:
+    def _find_places(self, message: Message, rule: policy.Rule) -> None:
         plane, session = self.plane, self.notes.session
         if session and session not in plane.sessions:
             return  # a hit would hide from the client that its session has ended
@@ -202,9 +206,7 @@ class Exchange:
             return
         assert self.client is not None
         private = self.notes.private(self.client)
-        places = self._settings.keys.places(rule, self.notes.version, message, private)
-        if places:
-            self._lookup = Lookup(self, rule, places, refreshing=self._refreshing)
+        self._places = self._settings.keys.places(rule, self.notes.version, message, private)
 
     def admit(self) -> None:
         """May it, by tier and target."""
@@ -221,7 +223,7 @@ class Exchange:
         if self.ended:
             return
         if verdict.left is not None and self._charges is not None:
-            self.limit_lines = self._charges.lines(verdict.left, time.time())
+            self.limit_lines = self._charges.lines(verdict.left, time())
         if not verdict.allowed:
             self._refuse(verdict)
             return
@@ -233,11 +235,21 @@ class Exchange:
 
     def look_up(self) -> None:
         """Is the result known: in memory, by an identical call in flight, in Redis."""
-        if self._lookup is None:
+        if not self._places:
             self.missed()
-        else:
-            self._cache_use = "miss"
-            self._lookup.start()
+            return
+        self._cache_use = "miss"
+        results = self.plane.results
+        if not self._refreshing:
+            for place in self._places:
+                entry = results.near(place.key)
+                if entry is not None and entry.fresh_until > self.started:
+                    self.found(entry, "memory")
+                    return
+        rule = self._treatment.cache if self._treatment is not None else None
+        assert rule is not None
+        self._lookup = Lookup(self, rule, self._places, refreshing=self._refreshing)
+        self._lookup.start()
 
     def found(self, entry: Entry | None, where: CacheUse) -> None:
         """A kept result answers the call; to a refresh it says that another has fetched it."""
@@ -285,16 +297,15 @@ class Exchange:
 
     def forward(self, left: float | None = None) -> None:
         """Ask the server. `left`: seconds it may take, where some have passed already."""
-        body = self.body
+        body, message = self.body, self.message
         has_body = body or self.head.length or self.head.method == b"POST"
-        framing = b"Content-Length: %d\r\n\r\n" % len(body) if has_body else b"\r\n"
-        message = self.message
+        framing = length_line(len(body)) if has_body else b"\r\n"
         endless = self.head.method == b"GET" or (message is not None and message.method in _ENDLESS)
         patience = None if endless else left or self._settings.patience
         if self.pair is not None and message is not None and message.id:
             self.pair.expect(self)
         self._ticket = self.plane.pool.request(
-            self.notes.onward + self.head.varied + framing + body, self, patience
+            self.notes.onward + self.trace + framing + body, self, patience
         )
 
     # -- what the server says (upstream.Receiver)
@@ -313,6 +324,8 @@ class Exchange:
         if not ok:
             if self._stands_in(head.status):
                 return
+        elif not head.plain:
+            pass  # compressed by the server: what it says is not read
         elif self.reads:
             events = head.content_type == EVENT_STREAM
             outcome = messages.read_events(body) if events else messages.read_answer(body)
@@ -334,8 +347,7 @@ class Exchange:
             return
         lines = head.onward + self.limit_lines if self.limit_lines else head.onward
         if body or head.status not in (204, 304):
-            plain = head.get(b"content-encoding") is None and head.content_type != EVENT_STREAM
-            self._answer(lines, body, compressible=plain)
+            self._answer(lines, body, compressible=head.plain and head.content_type != EVENT_STREAM)
         else:
             self.downstream.answer_empty(lines)
         failed = head.status >= 500
@@ -564,16 +576,15 @@ class Exchange:
                 call = CallEnded(
                     label,
                     status,
-                    time.monotonic() - self.started,
+                    monotonic() - self.started,
                     self._cache_use,
                     len(self.body),
                     sent,
                     client.name if client is not None else "",
                     client.tier if client is not None else None,
-                    self.head.varied[13:-2].decode("latin-1") if self.head.varied else self.notes.trace,
+                    self.trace[13:-2] if self.trace else self.notes.trace,
                 )
-                for listener in plane.listeners:
-                    listener(call)
+                plane.on_call(call)
         self._end(cancelled=status == "cancelled")
 
     def close(self) -> None:
@@ -589,8 +600,9 @@ class Exchange:
             self.pair.forget(self)
         plane = self.plane
         plane.in_flight.discard(self)
-        if self._lookup is not None:
-            self._lookup.end(cancelled=cancelled)
+        lookup, self._lookup = self._lookup, None
+        if lookup is not None:
+            lookup.end(cancelled=cancelled)
         if self._seated:
             self._seated = False
             plane.bulkhead.leave()
@@ -612,7 +624,7 @@ class Exchange:
 
     def child(self, downstream: Downstream, notes: Notes, body: bytes) -> Exchange:
         """An exchange of the same client's, whose answer goes elsewhere; it is still to be started."""
-        exchange = Exchange(self.plane, downstream, self.head, notes, body)
+        exchange = Exchange(self.plane, downstream, self.head, notes, body, self.trace)
         exchange.client = self.client
         exchange.pair = self.pair
         self.plane.in_flight.add(exchange)
@@ -628,7 +640,7 @@ class Exchange:
         self.label = stale.label
         assert self._treatment.cache is not None
         self.reads = True
-        self._find_lookup(self.message, self._treatment.cache)
+        self._find_places(self.message, self._treatment.cache)
         self.look_up()
 
     def _repeatable(self) -> bool:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mcpace_sidecar.accesslog import AccessLog
 from mcpace_sidecar.admin import Admin
 from mcpace_sidecar.catalog import Catalog
 from mcpace_sidecar.config import SidecarConfig
@@ -21,7 +20,7 @@ from mcpace_sidecar.dataplane import DataPlane
 from mcpace_sidecar.egress import Doors
 from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.handshake import Handshake
-from mcpace_sidecar.http.head import RequestHead, RequestHeads
+from mcpace_sidecar.http.head import RequestHeads
 from mcpace_sidecar.http.server import Application, ClientConnection
 from mcpace_sidecar.metrics import Metrics
 from mcpace_sidecar.settings import Settings
@@ -90,10 +89,8 @@ class Sidecar:
         self._local_limits = MemoryLimits()
         self._redis_limits: RedisLimits | None = None
         self._redis_results: RedisResults | None = None
-        log_calls = AccessLog(lambda: self.plane.settings)
-        listeners = (self.metrics.on_call, self.stats.on_call, log_calls)
         self.plane = DataPlane(
-            settings, pool, self._local_limits, self.memory, self.metrics, self.catalog, listeners,
+            settings, pool, self._local_limits, self.memory, self.metrics, self.stats, self.catalog,
             loopback=loopback,
         )  # fmt: skip
         self._connect_stores()
@@ -207,7 +204,7 @@ class Sidecar:
 
     async def _listen(self, app: Application, address: Address) -> None:
         connections = self._connections if app is self.plane else self._admin_connections
-        heads = RequestHeads(RequestHead)
+        heads = RequestHeads()
 
         def accept() -> ClientConnection:
             connection = ClientConnection(app, heads, connections.discard)

@@ -11,9 +11,9 @@ import asyncio
 import math
 import socket
 import ssl
-import time
 from collections import deque
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final, Protocol, cast
 
 from mcpace_sidecar.config.traffic import Upstream
@@ -28,6 +28,7 @@ MAX_WHOLE: Final = 1024 * 1024
 
 RECEIVE_BUFFER: Final = 64 * 1024
 """Bytes that the kernel holds of an answer nobody reads; on the loopback more is no faster."""
+_H: Final = ord("H")
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 
 
@@ -80,6 +81,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_gathered",
         "_head",
         "_heads",
+        "_paused",
         "_pool",
         "_reader",
         "_receiver",
@@ -89,6 +91,7 @@ class UpstreamConnection(asyncio.Protocol):
         "fresh",
         "idle_since",
         "patience",
+        "usable",
     )
 
     def __init__(self, pool: Pool, heads: Heads[ResponseHead]) -> None:
@@ -101,8 +104,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._reader: BodyReader | None = None
         self._whole = False
         self._bodyless = False
+        self._paused = False
         self._gathered: list[bytes] = []
         self.fresh = True
+        self.usable = True
+        """Whether a request may be sent."""
         self.idle_since = 0.0
         self.patience: float | None = None  # seconds of silence allowed; None: any
         self.deadline = 0.0
@@ -119,13 +125,14 @@ class UpstreamConnection(asyncio.Protocol):
         assert self._transport is not None
         self._receiver = receiver
         self.patience = patience
-        self.deadline = time.monotonic() + patience if patience is not None else 0.0
-        self._bodyless = request.startswith(b"HEAD ")
+        self.deadline = monotonic() + patience if patience is not None else 0.0
+        self._bodyless = request[0] == _H and request.startswith(b"HEAD ")
         self._transport.write(request)
 
     def pause(self, paused: bool) -> None:
         """Stop or resume reading the answer."""
         if self._transport is not None and self._receiver is not None:
+            self._paused = paused
             if paused:
                 self._transport.pause_reading()
                 self.deadline = 0.0  # the silence is ours now
@@ -136,12 +143,14 @@ class UpstreamConnection(asyncio.Protocol):
     def cancel(self) -> None:
         """Give up the request in progress: close, and call nobody."""
         self._receiver = None
+        self.usable = False
         if self._transport is not None:
             self._transport.abort()
 
     def fail(self, error: UpstreamError) -> None:
         """End the request in progress with an error."""
         receiver, self._receiver = self._receiver, None
+        self.usable = False
         if self._transport is not None:
             self._transport.abort()
         if receiver is not None:
@@ -149,17 +158,18 @@ class UpstreamConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close an idle connection."""
+        self.usable = False
         if self._transport is not None:
             self._transport.close()
 
-    @property
-    def usable(self) -> bool:
-        """Whether a request may be sent."""
-        return self._transport is not None and not self._transport.is_closing()
+    def eof_received(self) -> None:
+        """The server closes: no request may be sent any more."""
+        self.usable = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The server closed, or we did; an answer that ends with the connection is whole."""
         self._transport = None
+        self.usable = False
         receiver, self._receiver = self._receiver, None
         self._pool.forget(self)
         if receiver is None:
@@ -192,7 +202,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _touch(self) -> None:
         if self.patience is not None:
-            self.deadline = time.monotonic() + self.patience
+            self.deadline = monotonic() + self.patience
 
     def _take_head(self, data: bytes) -> None:
         while True:
@@ -266,11 +276,13 @@ class UpstreamConnection(asyncio.Protocol):
         if self._transport is None:
             return
         if keep:
-            self._transport.resume_reading()
-            self.idle_since = time.monotonic()
+            if self._paused:
+                self._paused = False
+                self._transport.resume_reading()
+            self.idle_since = monotonic()
             self._pool.give_back(self)
         else:
-            self._transport.close()
+            self.close()
 
 
 class Waiting:
@@ -282,7 +294,7 @@ class Waiting:
         self.request = request
         self.receiver: Receiver | None = receiver
         self.patience = patience
-        self.deadline = time.monotonic() + patience if patience is not None else math.inf
+        self.deadline = monotonic() + patience if patience is not None else math.inf
         self.connection: UpstreamConnection | None = None
 
     def cancel(self) -> None:

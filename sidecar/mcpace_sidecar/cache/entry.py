@@ -37,7 +37,7 @@ class Place:
 class Entry:
     """A kept result. Times are of the monotonic clock, in seconds."""
 
-    __slots__ = ("checked", "fresh_until", "marks", "place", "result", "until")
+    __slots__ = ("checked", "fresh_until", "marks", "place", "result", "until", "used")
 
     def __init__(
         self, place: Place, result: bytes, marks: tuple[bytes, ...], fresh_until: float, until: float
@@ -49,6 +49,8 @@ class Entry:
         """Until then it is as good as a new one."""
         self.until = until
         """Until then it may stand in, as its tool's rule says."""
+        self.used = False
+        """Whether it was answered since it was last considered for forgetting."""
         self.checked = -1
         """The version of the marks under which it was last found true."""
 

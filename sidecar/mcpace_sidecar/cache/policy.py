@@ -117,7 +117,7 @@ class Keys:
     def __init__(self, cache: Cache | None) -> None:
         names = cache.vary_on if cache is not None else ()
         self.vary_on = tuple(name.lower().encode("latin-1") for name in names)
-        self._places: dict[tuple[bytes, str, bytes, bytes], tuple[Place, ...]] = {}
+        self._places: dict[tuple[bytes, str, str | None, bytes, bytes], tuple[Place, ...]] = {}
 
     def places(
         self, rule: Rule, version: bytes, message: Message, private: Private | None
@@ -128,11 +128,12 @@ class Keys:
         in an object.
         """
         assert message.method is not None
-        spelled = (version, message.method, bytes(message.params), private.who if private else b"")
+        spelling = message.spelling
+        spelled = (version, message.method, message.target, spelling, private.who if private else b"")
         known = self._places.get(spelled)
         if known is None:
             known = self._find(rule, version, message, private)
-            if len(spelled[2]) <= _LONG:
+            if len(spelling) <= _LONG:
                 if len(self._places) >= _REMEMBERED:
                     del self._places[next(iter(self._places))]
                 self._places[spelled] = known
@@ -141,7 +142,8 @@ class Keys:
     def _find(
         self, rule: Rule, version: bytes, message: Message, private: Private | None
     ) -> tuple[Place, ...]:
-        params = canonical(bytes(message.params)) if message.params else b"{}"
+        written = message.params
+        params = canonical(written) if written else b"{}"
         if params is None:
             return ()
         method = message.method or ""

@@ -36,10 +36,9 @@ _REQUEST_LINE: Final = re.compile(rb"[A-Z]{1,20} [\x21-\x7e]+ HTTP/1\.[01]\r\n")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 
 # A line of its own, no line folded into it: the empty look-ahead leaves its end to the next line.
-_VARYING: Final = re.compile(
-    rb"(?i)\r\n(content-length: ([0-9]{1,15})"
-    rb"|traceparent: ([0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}))(?=\r\n[^ \t])"
-)
+_LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length: ([0-9]{1,15})(?=\r\n[^ \t])")
+_TRACES: Final = (b"\r\ntraceparent: ", b"\r\nTraceparent: ")
+_TRACE_LINE: Final = len(b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n")
 
 Fields = list[tuple[bytes, bytes]]
 """Header fields in order: lower-case name, value."""
@@ -61,21 +60,16 @@ class RequestHead:
         "path",
         "sized",
         "target",
-        "varied",
         "version",
     )
 
-    def __init__(
-        self, raw: bytes, base: RequestHead | None = None, length: int | None = None, varied: bytes = b""
-    ) -> None:
-        """`base`: the same head without its length and its `varied` lines, parsed before."""
-        self.varied = varied
-        """Lines to pass on that are not in `onward`."""
+    def __init__(self, raw: bytes, base: RequestHead | None = None, length: int = 0) -> None:
+        """`base`: the same head without the line that gives this length, parsed before."""
         if base is not None:
             self._vary(base, length)
             return
         self.base: RequestHead = self
-        """The head that this one differs from in length and `varied` lines alone, or itself."""
+        """The head that this one differs from in its length alone, or itself."""
         line = _REQUEST_LINE.match(raw)
         if line is None:
             raise ProtocolError(400, "request_line", "The request line is not valid HTTP/1.1.")
@@ -107,7 +101,9 @@ class RequestHead:
             if name not in (b"host", b"content-length", b"expect")
         )
 
-    def _vary(self, base: RequestHead, length: int | None) -> None:
+    def _vary(self, base: RequestHead, length: int) -> None:
+        if base.chunked or base.sized:
+            raise ProtocolError(400, "framing", "The message is ambiguous about its length.")
         self.base = base
         self.method, self.target, self.version, self.path = (
             base.method,
@@ -117,9 +113,7 @@ class RequestHead:
         )
         self.fields, self.onward, self.notes = base.fields, base.onward, None
         self.chunked, self.keep_alive, self.expects = base.chunked, base.keep_alive, base.expects
-        if length is not None and (base.chunked or base.sized):
-            raise ProtocolError(400, "framing", "The message is ambiguous about its length.")
-        self.length = base.length if length is None else length
+        self.length = length
         self.sized = True
 
     def get(self, name: bytes) -> bytes | None:
@@ -140,7 +134,7 @@ class RequestHead:
 class ResponseHead:
     """One response head. `onward` is what goes to the client, before the framing fields."""
 
-    __slots__ = ("chunked", "content_type", "fields", "keep_alive", "length", "onward", "status")
+    __slots__ = ("chunked", "content_type", "fields", "keep_alive", "length", "onward", "plain", "status")
 
     def __init__(self, raw: bytes) -> None:
         line = _STATUS_LINE.match(raw)
@@ -156,6 +150,8 @@ class ResponseHead:
         if self.length is None and not self.chunked:
             self.keep_alive = False  # the body ends with the connection
         self.content_type: bytes = (self.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+        self.plain: bool = self.get(b"content-encoding") is None
+        """Whether the body is readable as it is."""
         self.onward: bytes = (
             b"HTTP/1.1"
             + line[0][8:]
@@ -188,10 +184,15 @@ class Heads(Generic[Head]):
         head = self._known.get(raw)
         if head is None:
             head = self._parse(raw)
-            self._remember(raw, head)
+            self.remember(raw, head)
         return head
 
-    def _remember(self, raw: bytes, head: Head) -> None:
+    def known(self, raw: bytes) -> Head | None:
+        """Return the head of these bytes, if it is remembered."""
+        return self._known.get(raw)
+
+    def remember(self, raw: bytes, head: Head) -> None:
+        """Remember a head, unless it is very long."""
         if len(raw) <= 4096:
             if len(self._known) >= self._limit:
                 del self._known[next(iter(self._known))]
@@ -201,7 +202,7 @@ class Heads(Generic[Head]):
         return len(self._known)
 
 
-class RequestHeads(Heads[RequestHead]):
+class RequestHeads:
     """Request heads, remembered without the lines that differ from request to request.
 
     The length of its body and a trace's `traceparent` make most heads unique; without them they
@@ -209,28 +210,48 @@ class RequestHeads(Heads[RequestHead]):
     is left where it is, and judged with the rest.
     """
 
-    __slots__ = ()
+    __slots__ = ("_heads",)
 
-    def read(self, raw: bytes) -> RequestHead:
-        """Return the parsed head of `raw`, which ends with the empty line; ProtocolError."""
-        head = self._known.get(raw)
+    def __init__(self) -> None:
+        self._heads: Heads[RequestHead] = Heads(RequestHead)
+
+    def read(self, raw: bytes) -> tuple[RequestHead, bytes]:
+        """Return the parsed head of `raw`, which ends with the empty line, and the line of its trace.
+
+        ProtocolError for what is no head.
+        """
+        head = self._heads.known(raw)
         if head is not None:
-            return head
-        lines = _VARYING.findall(raw)
-        trace = sum(1 for line in lines if line[2])
-        if not lines or trace > 1 or len(lines) - trace > 1:
-            return Heads.read(self, raw)
-        base = Heads.read(self, _VARYING.sub(b"", raw))
-        length, varied = None, b""
-        for _, digits, parent in lines:
-            if parent:
-                varied = b"traceparent: " + parent + b"\r\n"
-            else:
-                length = int(digits)
-        head = RequestHead(raw, base, length, varied)
-        if not varied:
-            self._remember(raw, head)
+            return head, b""
+        raw, trace = _part(raw)
+        if trace:
+            head = self._heads.known(raw)
+        return head or self._read_sized(raw), trace
+
+    def _read_sized(self, raw: bytes) -> RequestHead:
+        lengths = _LENGTH.findall(raw)
+        if len(lengths) != 1:
+            return self._heads.read(raw)
+        base = self._heads.read(_LENGTH.sub(b"", raw))
+        head = RequestHead(raw, base, int(lengths[0]))
+        self._heads.remember(raw, head)
         return head
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+
+def _part(raw: bytes) -> tuple[bytes, bytes]:
+    """Return a head without its `traceparent`, and that line (W3C Trace Context, section 3.2)."""
+    for name in _TRACES:
+        start = raw.find(name) + 2
+        if start > 1:
+            end = start + _TRACE_LINE
+            line = raw[start:end]
+            digits = line[len(name) - 2 : -2].translate(None, b"0123456789abcdef")
+            if digits == b"---" and line.endswith(b"\r\n") and raw[end : end + 1] not in (b" ", b"\t"):
+                return raw[:start] + raw[end:], line
+    return raw, b""
 
 
 class _Collector:

@@ -8,14 +8,14 @@ task: bytes come in by callback and leave in one write per message.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from http import HTTPStatus
+from time import monotonic
 from typing import Final, Protocol, cast
 
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody
-from mcpace_sidecar.http.head import MAX_HEAD, Heads, RequestHead
+from mcpace_sidecar.http.head import MAX_HEAD, RequestHead, RequestHeads
 
 HEAD_TIMEOUT: Final = 30.0
 """Seconds a client may take from a request's first byte to its last."""
@@ -31,6 +31,21 @@ _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() f
 def status_line(status: int) -> bytes:
     """The bytes of a status line, CRLF included."""
     return _STATUS_LINES[status]
+
+
+def length_line(length: int) -> bytes:
+    """The bytes of a Content-Length line and of the empty line that ends a head."""
+    line = _LENGTH_LINES.get(length)
+    if line is None:
+        line = b"Content-Length: %d\r\n\r\n" % length
+        if length < _SHORT:
+            _LENGTH_LINES[length] = line
+    return line
+
+
+_LENGTH_LINES: Final[dict[int, bytes]] = {}
+_SHORT: Final = 4096
+"""The lines of bodies up to this length are made once."""
 
 
 class Turn(Protocol):
@@ -94,6 +109,8 @@ class ClientConnection(asyncio.Protocol):
         "_head",
         "_lingering",
         "_on_close",
+        "_raw",
+        "_read",
         "_reader",
         "_reading",
         "_since",
@@ -101,12 +118,13 @@ class ClientConnection(asyncio.Protocol):
         "_turn",
         "heads",
         "peer",
+        "trace",
     )
 
     def __init__(
         self,
         app: Application,
-        heads: Heads[RequestHead],
+        heads: RequestHeads,
         on_close: Callable[[ClientConnection], None],
     ) -> None:
         self._app = app
@@ -123,8 +141,13 @@ class ClientConnection(asyncio.Protocol):
         self._close = False
         self._lingering = False
         self._reading = True
-        self._since = time.monotonic()
+        self._since = monotonic()
         self.peer = ""
+        self._raw = b""
+        self._read: RequestHead | None = None
+        """The last head and its bytes: a client repeats itself."""
+        self.trace = b""
+        """The line of the request's `traceparent`, which its head is held without."""
 
     # -- asyncio's side
 
@@ -170,26 +193,37 @@ class ClientConnection(asyncio.Protocol):
     # -- gathering a request
 
     def _take_head(self, data: bytes) -> None:
+        if self._read is not None and data.startswith(self._raw):
+            self.trace = b""
+            self._take_request(self._read, data, len(self._raw))
+            return
         end = data.find(b"\r\n\r\n") + 4
         if end < 4:
             if not self._buffer:
-                self._since = time.monotonic()
+                self._since = monotonic()
             self._buffer = data
             if len(data) > MAX_HEAD:
                 self._refuse(ProtocolError(431, "head_size", "The head is too large."))
             elif data.find(b"\n\n") >= 0 or data[:1] in (b"\r", b"\n"):
                 self._refuse(ProtocolError(400, "head", "Lines must end with CRLF."))
             return
-        self._buffer = b""
+        raw = data[:end]
         try:
             if end > MAX_HEAD:
                 raise ProtocolError(431, "head_size", "The head is too large.")
-            head = self.heads.read(data[:end])
-            limit = self._app.max_request_bytes
-            if head.length is not None and head.length > limit:
-                raise ProtocolError(413, "body_size", f"The body must not exceed {limit} bytes.")
+            head, self.trace = self.heads.read(raw)
         except ProtocolError as error:
             self._refuse(error)
+            return
+        if not self.trace:
+            self._raw, self._read = raw, head
+        self._take_request(head, data, end)
+
+    def _take_request(self, head: RequestHead, data: bytes, end: int) -> None:
+        self._buffer = b""
+        limit = self._app.max_request_bytes
+        if head.length is not None and head.length > limit:
+            self._refuse(ProtocolError(413, "body_size", f"The body must not exceed {limit} bytes."))
             return
         self._head = head
         if head.length is not None and len(data) == end + head.length:
@@ -197,7 +231,7 @@ class ClientConnection(asyncio.Protocol):
             return
         if head.expects and self._transport is not None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._since = time.monotonic()
+        self._since = monotonic()
         self._reader = ChunkedBody(strict=True) if head.chunked else LengthBody(head.length or 0)
         self._take_body(data[end:])
 
@@ -236,10 +270,10 @@ class ClientConnection(asyncio.Protocol):
         lines, body = self._app.on_bad_request(error)
         self._buffer, self._body, self._reader, self._head = b"", [], None, None
         self._lingering = True
-        self._since = time.monotonic()
+        self._since = monotonic()
         if self._transport is not None:
             head = status_line(error.status) + lines
-            self._transport.write(b"%b%bContent-Length: %d\r\n\r\n%b" % (head, _CLOSE, len(body), body))
+            self._transport.write(head + _CLOSE + length_line(len(body)) + body)
             self._transport.write_eof()
 
     # -- the application's side
@@ -249,9 +283,9 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is None:
             return
         closing = self._closing()
-        self._transport.write(
-            b"%b%bContent-Length: %d\r\n\r\n%b" % (head, _CLOSE if closing else b"", len(body), body)
-        )
+        if closing:
+            head += _CLOSE
+        self._transport.write(head + length_line(len(body)) + body)
         self._done(closing)
 
     def answer_empty(self, head: bytes) -> None:
@@ -330,7 +364,7 @@ class ClientConnection(asyncio.Protocol):
         if closing:
             self._transport.close()
             return
-        self._since = time.monotonic()
+        self._since = monotonic()
         if not self._reading:
             self._reading = True
             self._transport.resume_reading()

@@ -33,30 +33,28 @@ class Charge:
 class Charges:
     """Everything one call takes: one object for each client and kind of call, made once."""
 
-    __slots__ = ("_template", "items")
+    __slots__ = ("_names", "items")
 
     def __init__(self, items: Sequence[Charge]) -> None:
         self.items = tuple(items)
-        policies = [_policy(charge) for charge in self.items]
-        levels = [b'"%b";r=%%d;t=%%d' % charge.kind.encode() for charge in self.items]
-        self._template: bytes = b"RateLimit-Policy: %b\r\nRateLimit: %b\r\n" % (
-            b", ".join(policies), b", ".join(levels),
-        )  # fmt: skip
+        policies = ", ".join(_policy(charge) for charge in self.items)
+        begin = f"RateLimit-Policy: {policies}\r\nRateLimit: "
+        self._names = [f'{begin if n == 0 else ", "}"{c.kind}";r=' for n, c in enumerate(self.items)]
 
     def lines(self, left: Sequence[float], now: float) -> bytes:
         """The header lines that tell a client what is left, and in how many seconds it is refilled.
 
         Source: draft-ietf-httpapi-ratelimit-headers-10.
         """
-        numbers: list[float] = []
+        lines = ""
         for index, charge in enumerate(self.items):
             tokens = left[index]
-            numbers.append(tokens if tokens > 0 else 0.0)
             if charge.kind == "day":
-                numbers.append(DAY - now % DAY)
+                seconds = DAY - now % DAY
             else:
-                numbers.append((charge.capacity - tokens) * MINUTE / charge.capacity + 0.999)
-        return self._template % tuple(numbers)
+                seconds = (charge.capacity - tokens) * MINUTE / charge.capacity + 0.999
+            lines += f"{self._names[index]}{int(max(tokens, 0.0))};t={int(seconds)}"
+        return lines.encode() + b"\r\n"
 
     def __repr__(self) -> str:
         return f"<Charges {self.items}>"
@@ -82,9 +80,9 @@ class Verdict:
         return "<allowed>" if self.allowed else f"<refused by {self.kind} for {self.retry_after:.3f} s>"
 
 
-def _policy(charge: Charge) -> bytes:
+def _policy(charge: Charge) -> str:
     window = DAY if charge.kind == "day" else MINUTE
-    return b'"%b";q=%d;w=%d' % (charge.kind.encode(), charge.capacity, window)
+    return f'"{charge.kind}";q={charge.capacity};w={window:.0f}'
 
 
 UNASKED: Final = Verdict(allowed=True, left=None)

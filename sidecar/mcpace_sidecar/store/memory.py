@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
+from time import monotonic, time
 
 from mcpace_sidecar.cache.entry import Entry, Marks, Miss, Place
 from mcpace_sidecar.limits.bucket import DAY, MINUTE, Charges, Level, Verdict, refusal, share
@@ -15,7 +15,7 @@ _OVERHEAD = 400
 class MemoryLimits:
     """Levels in a dict. `clock` gives seconds since the epoch; `replicas` share every limit."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time) -> None:
         self.replicas = 1
         self._clock = clock
         self._levels: dict[str, Level] = {}
@@ -70,27 +70,28 @@ class MemoryLimits:
 
 
 class MemoryResults:
-    """Results bounded by bytes and entries, the least recently used forgotten first."""
+    """Results bounded by bytes and entries; of the oldest, the first not used since is forgotten."""
 
     def __init__(
-        self, max_bytes: int, max_entries: int = 100_000, clock: Callable[[], float] = time.monotonic
+        self, max_bytes: int, max_entries: int = 100_000, clock: Callable[[], float] = monotonic
     ) -> None:
         self.max_bytes = max_bytes
         self.max_entries = max_entries
         self.bytes = 0
         self.marks = Marks()
         self._clock = clock
-        self._entries: dict[bytes, Entry] = {}  # the dict's order is that of use
+        self._entries: dict[bytes, Entry] = {}  # in the order of their age
 
     def near(self, key: bytes) -> Entry | None:
         """A result at hand, or None."""
-        entry = self._entries.pop(key, None)
+        entry = self._entries.get(key)
         if entry is None:
             return None
         if entry.until <= self._clock() or not self.marks.holds(entry):
+            del self._entries[key]
             self.bytes -= len(entry.result) + _OVERHEAD
             return None
-        self._entries[key] = entry
+        entry.used = True
         return entry
 
     def far(self, places: Sequence[Place], life: float, done: Callable[[Entry | Miss], None]) -> None:
@@ -112,9 +113,9 @@ class MemoryResults:
         size = len(entry.result) + _OVERHEAD
         if size > self.max_bytes:
             return
+        self._make_room(self.max_bytes - size, self.max_entries - 1)
         self._entries[key] = entry
         self.bytes += size
-        self.resize(self.max_bytes, self.max_entries)
 
     def release(self, places: Sequence[Place]) -> None:
         """Nobody waits elsewhere."""
@@ -128,9 +129,17 @@ class MemoryResults:
     def resize(self, max_bytes: int, max_entries: int) -> None:
         """Change the bounds, and forget what is over them."""
         self.max_bytes, self.max_entries = max_bytes, max_entries
+        self._make_room(max_bytes, max_entries)
+
+    def _make_room(self, max_bytes: int, max_entries: int) -> None:
         while self.bytes > max_bytes or len(self._entries) > max_entries:
             oldest = next(iter(self._entries))
-            self.bytes -= len(self._entries.pop(oldest).result) + _OVERHEAD
+            entry = self._entries.pop(oldest)
+            if entry.used:
+                entry.used = False
+                self._entries[oldest] = entry  # a second chance (the CLOCK algorithm)
+            else:
+                self.bytes -= len(entry.result) + _OVERHEAD
 
     def sweep(self) -> None:
         """Forget what has outlived its time; about once a minute."""
