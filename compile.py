@@ -40,7 +40,9 @@ MODULES: Final = (
     "settings",
     "ssepair",
     "stats",
+    "store/limits",
     "store/memory",
+    "store/wire",
     "stream",
     "streamed",
     "treatment",
@@ -60,6 +62,7 @@ class Compile(BuildHookInterface):
             "setuptools>=80",
             "msgspec",
             "httptools",
+            "redis[hiredis]",
             "pydantic",
             "prometheus-client",
         ]

@@ -74,12 +74,11 @@ class DataPlane:
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Exchange | None:
         """Answer a request, or return the exchange that will."""
         settings = self.settings
-        notes = head.base.notes
+        notes: Notes | None = head.base.notes
         trusted = bool(settings.identities.networks) and settings.identities.trusts(connection.peer)
         if notes is None or notes.settings is not settings or notes.trusted != trusted:
-            notes = head.base.notes = Notes(
-                settings, self.pool.address, head.base, loopback=self.loopback, trusted=trusted
-            )
+            notes = Notes(settings, self.pool.address, head.base, loopback=self.loopback, trusted=trusted)
+            head.base.notes = notes
         exchange = Exchange(self, connection, head, notes, body, connection.trace)
         self.in_flight.add(exchange)
         exchange.route()

@@ -118,10 +118,12 @@ def classify(body: bytes) -> Message:
     # else it holds, a name that stands twice above all, makes it longer.
     raw_id = bytes(call.id)
     length = _FRAME + len(method) + len(raw_id) + len(name) + len(target)
-    if params.arguments:
-        length += _ARGUMENTS + len(params.arguments)
-    if params.meta:
-        length += _META + len(params.meta)
+    written = len(params.arguments)
+    if written:
+        length += _ARGUMENTS + written
+    written = len(params.meta)
+    if written:
+        length += _META + written
     if length != len(body) or call.jsonrpc != "2.0" or not raw_id.isdigit():
         return _classify_any(body)
     return Message(body, method, raw_id, target, params)
@@ -263,7 +265,8 @@ def succeeded(body: bytes) -> bool:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         if reply.method is None:
-            return reply.result is not None and not reply.error and not reply.result.is_error
+            result = reply.result
+            return result is not None and not result.is_error and not reply.error
     return read_events(body).ok
 
 

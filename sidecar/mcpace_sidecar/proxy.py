@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from time import monotonic, time
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from mcpace_sidecar import compression, fanout, messages, replies, shape
@@ -223,7 +223,7 @@ class Exchange:
         if self.ended:
             return
         if verdict.left is not None and self._charges is not None:
-            self.limit_lines = self._charges.lines(verdict.left, time())
+            self.limit_lines = self._charges.lines(verdict.left, verdict.at)
         if not verdict.allowed:
             self._refuse(verdict)
             return

@@ -141,7 +141,8 @@ class ClientConnection(asyncio.Protocol):
         self._close = False
         self._lingering = False
         self._reading = True
-        self._since = monotonic()
+        self._since = 0.0
+        """Since when the client is waited for; 0: since the next sweep, which has a clock at hand."""
         self.peer = ""
         self._raw = b""
         self._read: RequestHead | None = None
@@ -344,6 +345,8 @@ class ClientConnection(asyncio.Protocol):
         """End connections that are idle or too slow; called about once a second."""
         if self._transport is None or (self._head is not None and self._reader is None):
             return
+        if self._since == 0.0:
+            self._since = now
         if self._lingering:
             if now - self._since > LINGER:
                 self._transport.abort()
@@ -364,7 +367,7 @@ class ClientConnection(asyncio.Protocol):
         if closing:
             self._transport.close()
             return
-        self._since = monotonic()
+        self._since = 0.0
         if not self._reading:
             self._reading = True
             self._transport.resume_reading()

@@ -63,14 +63,17 @@ class Charges:
 class Verdict:
     """Whether a call may go on, and if not, when."""
 
-    __slots__ = ("allowed", "kind", "left", "retry_after")
+    __slots__ = ("allowed", "at", "kind", "left", "retry_after")
 
     def __init__(
-        self, allowed: bool, left: list[float] | None, retry_after: float = 0.0, kind: Kind | None = None
-    ) -> None:
+        self, allowed: bool, left: list[float] | None, at: float, retry_after: float = 0.0,
+        kind: Kind | None = None,
+    ) -> None:  # fmt: skip
         self.allowed = allowed
         self.left = left
         """What is left of each charge; None where no limit was asked."""
+        self.at = at
+        """When it was judged, in seconds since the epoch."""
         self.retry_after = retry_after
         """Seconds until the same call would be allowed, if no other came first."""
         self.kind: Kind | None = kind
@@ -85,7 +88,7 @@ def _policy(charge: Charge) -> str:
     return f'"{charge.kind}";q={charge.capacity};w={window:.0f}'
 
 
-UNASKED: Final = Verdict(allowed=True, left=None)
+UNASKED: Final = Verdict(allowed=True, left=None, at=0.0)
 
 
 class Level:
@@ -132,9 +135,7 @@ def refusal(levels: Sequence[Level], charges: Charges) -> Verdict:
     waits = [level.wait(charge) for level, charge in zip(levels, charges.items, strict=True)]
     longest = max(waits)
     left = [level.left for level in levels]
-    return Verdict(
-        allowed=False, left=left, retry_after=longest, kind=charges.items[waits.index(longest)].kind
-    )
+    return Verdict(False, left, levels[0].at, longest, charges.items[waits.index(longest)].kind)
 
 
 def share(charge: Charge, replicas: int) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
+from time import monotonic, time
 from typing import Any, Final, Literal
 
 from mcpace_sidecar.errors import StoreError
@@ -19,6 +19,9 @@ from mcpace_sidecar.store.wire import Link, Script
 PRESENCE_INTERVAL: Final = 5.0
 PRESENCE_LIFE: Final = 15
 """Seconds after which a silent replica no longer counts."""
+
+_SOON: Final = 1000
+"""Microseconds: a refusal that ends sooner is not worth remembering."""
 
 WhenDown = Literal["local", "open", "closed"]
 
@@ -35,7 +38,7 @@ PRESENT: Final = _script("present.lua")
 class _Account:
     """One `Charges`, with the lease on it and the arguments of its scripts."""
 
-    __slots__ = ("arguments", "asked_at", "keys", "lease", "midnight", "used_at")
+    __slots__ = ("arguments", "asked_at", "keys", "lease", "midnight", "used_at", "waiting")
 
     def __init__(self, charges: Charges, prefix: bytes) -> None:
         self.lease = Lease(charges)
@@ -47,6 +50,8 @@ class _Account:
         self.midnight = 0
         """The end of the UTC day the lease was taken on, in Redis's seconds."""
         self.used_at = self.asked_at = 0.0
+        self.waiting: list[Callable[[Verdict], None]] = []
+        """Those who wait for the question that this tick will ask."""
 
 
 class RedisLimits:
@@ -77,65 +82,71 @@ class RedisLimits:
         if account is None:
             account = self._accounts[charges] = _Account(charges, self.link.prefix)
         lease = account.lease
-        now = account.used_at = time.monotonic()
+        now = account.used_at = monotonic()
         if lease.refused_until > now:
             charge = charges.items[lease.kind]
-            return Verdict(False, lease.left, lease.retry_at - now, charge.kind)
+            return Verdict(False, lease.left, time(), lease.retry_at - now, charge.kind)
         if lease.use(now):
             if lease.low and not lease.asking:
                 lease.grow(self.replicas)
-                self._ask(account, lease.size, None)
+                self._ask(account, lease.size, ())
             for index, charge in enumerate(charges.items):
                 lease.left[index] -= charge.amount
-            return Verdict(True, lease.left)
+            return Verdict(True, lease.left, time())
         if now - account.asked_at < LIFE:
             lease.grow(self.replicas)
         account.asked_at = now
-        self._ask(account, 1 if lease.asking or not self._leasing else lease.size, done)
+        account.waiting.append(done)
+        if len(account.waiting) == 1:
+            self.link.defer(lambda: self._ask_for_waiting(account))
         return None
 
-    def _ask(self, account: _Account, calls: int, done: Callable[[Verdict], None] | None) -> None:
+    def _ask_for_waiting(self, account: _Account) -> None:
+        """Ask once for all the calls of this tick, and for those to come where they may be leased."""
         lease = account.lease
-        """Take some calls: all of them ahead, or the first for a call that waits to be told."""
-        ahead = done is None
-        asked = time.monotonic()
-        if ahead:
+        waiting, account.waiting = account.waiting, []
+        ahead = lease.size if self._leasing and not lease.asking else 1
+        self._ask(account, max(len(waiting), ahead), waiting)
+
+    def _ask(self, account: _Account, calls: int, waiting: Sequence[Callable[[Verdict], None]]) -> None:
+        """Take some calls: the first are for those who wait to be told, the others ahead."""
+        lease = account.lease
+        asked = monotonic()
+        if not waiting:
             lease.asking = True
         self.trips += 1
 
         def answered(answer: Any) -> None:
-            if ahead:
+            if not waiting:
                 lease.asking = False
             if isinstance(answer, StoreError):
-                if done is not None:
+                for done in waiting:
                     done(self._without(lease.charges))
                 return
             granted, wait, index, left_of_day, midnight = answer[:5]
             left = [thousandths / 1000 for thousandths in answer[5:]]
-            now = time.monotonic()
-            if granted == 0:
-                if ahead:
-                    return  # the calls still leased go on; the next one asks for itself
+            now, at = monotonic(), time()
+            spare = max(0, granted - len(waiting))
+            if spare:
+                if lease.ends <= now:
+                    self._give_back(account)
+                account.midnight = midnight
+                # What is leased counts as left: nobody else can use it.
+                lease.granted(
+                    spare, _after(left, lease.charges, -spare), asked + min(LIFE, left_of_day / 1e6)
+                )
+            elif granted < len(waiting):
                 lease.left, lease.kind = left, index - 1
-                if wait > 1000:
+                if wait > _SOON:
                     lease.retry_at = now + wait / 1e6
                     lease.refused_until = min(lease.retry_at, now + REFUSAL_LIFE)
-                if done is not None:
-                    kind = lease.charges.items[lease.kind].kind
-                    done(Verdict(False, left, wait / 1e6, kind))
-                return
-            spare = granted if ahead else granted - 1
-            if spare and lease.ends <= now:
-                self._give_back(account)
-            account.midnight = midnight
-            # What is leased counts as left: nobody else can use it.
-            for position, charge in enumerate(lease.charges.items):
-                left[position] += spare * charge.amount
-            if spare:
-                lease.granted(spare, left, asked + min(LIFE, left_of_day / 1e6))
-            if done is not None:
+            elif granted:
                 lease.refused_until = 0.0
-                done(Verdict(True, left))
+            for number, done in enumerate(waiting):
+                if number < granted:
+                    done(Verdict(True, _after(left, lease.charges, number + 1 - granted), at))
+                else:
+                    done(Verdict(False, left, at, wait / 1e6, lease.charges.items[index - 1].kind))
 
         self.link.run(answered, TAKE, account.keys, b"%d" % calls, *account.arguments)
 
@@ -145,7 +156,7 @@ class RedisLimits:
         if mode == "open":
             return UNASKED
         if mode == "closed":
-            return Verdict(False, None, 1.0)
+            return Verdict(False, None, 0.0, 1.0)
         return self.local.take(charges)
 
     def sweep(self, now: float) -> None:
@@ -183,3 +194,8 @@ class RedisLimits:
             await self.link.ask(b"ZREM", self.link.prefix + b"replicas", self._self)
         except StoreError:
             return  # it counts for a few seconds more
+
+
+def _after(left: Sequence[float], charges: Charges, calls: int) -> list[float]:
+    """What is left of each charge after so many more calls; before them, where it is negative."""
+    return [level - calls * charge.amount for level, charge in zip(left, charges.items, strict=True)]

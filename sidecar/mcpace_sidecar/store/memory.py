@@ -42,7 +42,7 @@ class MemoryLimits:
             level = levels[index]
             level.left -= charge.amount
             left.append(level.left)
-        return Verdict(True, left)
+        return Verdict(True, left, now)
 
     def _find(self, charges: Charges, now: float) -> list[Level]:
         levels = []

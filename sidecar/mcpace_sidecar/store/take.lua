@@ -1,18 +1,16 @@
 -- Takes all charges of some calls, or as many calls as fit, or none, on this server's clock.
 -- KEYS: one per charge. ARGV: calls wanted, then kind ("bucket" | "quota"), capacity, amount of each.
--- Returns {calls granted, microseconds until one more would fit, index of the charge that waits longest,
+-- Returns {calls granted, microseconds until one more fits, index of the charge that waits longest,
 -- microseconds until the UTC day ends, that midnight in seconds, then what is left of each charge in
 -- thousandths}.
 local t = redis.call('TIME')
 local seconds, now = tonumber(t[1]), tonumber(t[1]) * 1000000 + tonumber(t[2])
 local midnight = (math.floor(seconds / 86400) + 1) * 86400
-local levels, ats, wait, index, calls = {}, {}, 0, 0, tonumber(ARGV[1])
+local levels, ats, calls = {}, {}, tonumber(ARGV[1])
 for i, key in ipairs(KEYS) do
   local capacity, amount = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1])
-  local missing = 0
   if ARGV[3 * i - 1] == 'quota' then
     levels[i] = capacity - tonumber(redis.call('GET', key) or 0)
-    if levels[i] < amount then missing = midnight * 1000000 - now end
   else
     local level = redis.call('HMGET', key, 'tokens', 'at')
     levels[i], ats[i] = capacity, now
@@ -21,17 +19,21 @@ for i, key in ipairs(KEYS) do
       local refill = math.max(0, now - tonumber(level[2])) * capacity / 60000000
       levels[i] = math.min(capacity, tonumber(level[1]) + refill)
     end
-    if levels[i] < amount then missing = math.ceil((amount - levels[i]) * 60000000 / capacity) end
   end
-  if missing > wait then wait, index = missing, i end
   calls = math.min(calls, math.floor(levels[i] / amount))
 end
 calls = math.max(0, calls)
-local answer = {calls, wait, index, midnight * 1000000 - now, midnight}
+local answer = {calls, 0, 0, midnight * 1000000 - now, midnight}
 for i, key in ipairs(KEYS) do
-  local taken = calls * tonumber(ARGV[3 * i + 1])
+  local capacity, amount = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1])
+  local taken, quota = calls * amount, ARGV[3 * i - 1] == 'quota'
+  local missing = amount - levels[i] + taken
+  if missing > 0 then
+    local wait = quota and midnight * 1000000 - now or math.ceil(missing * 60000000 / capacity)
+    if wait > answer[2] then answer[2], answer[3] = wait, i end
+  end
   if taken > 0 then
-    if ARGV[3 * i - 1] == 'quota' then
+    if quota then
       redis.call('INCRBY', key, taken)
       redis.call('EXPIREAT', key, midnight)
     else

@@ -77,6 +77,13 @@ class Link:
         else:
             self._wire.send(done, command)
 
+    def defer(self, ask: Callable[[], None]) -> None:
+        """Call this just before what is asked in this tick is sent, so that it can ask once for many."""
+        if self._wire is None or not self.up:
+            ask()
+        else:
+            self._wire.defer(ask)
+
     def run(self, done: Done, script: Script, keys: list[bytes], *arguments: bytes) -> None:
         """Run a script on these keys."""
         count = b"%d" % len(keys)
@@ -179,14 +186,15 @@ class _Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
         self._out: list[bytes] = []
+        self._deferred: list[Callable[[], None]] = []
+        self._scheduled = False
         self._waiting: deque[tuple[Done, float]] = deque()
         self._checking = False
 
     def send(self, done: Done, command: tuple[bytes, ...]) -> None:
         """Queue one command for the end of this tick."""
         out = self._out
-        if not out:
-            self._loop.call_soon(self._flush)
+        self._schedule()
         out.append(b"*%d\r\n" % len(command))
         for part in command:
             out.append(b"$%d\r\n%b\r\n" % (len(part), part))
@@ -194,6 +202,16 @@ class _Wire(asyncio.Protocol):
         if not self._checking:
             self._checking = True
             self._loop.call_later(_CHECK_INTERVAL, self._check)
+
+    def defer(self, ask: Callable[[], None]) -> None:
+        """Call this before what this tick asks is sent."""
+        self._deferred.append(ask)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
 
     def drop(self, words: str) -> None:
         """Close, and tell everybody who waits."""
@@ -209,6 +227,10 @@ class _Wire(asyncio.Protocol):
             done(error)
 
     def _flush(self) -> None:
+        deferred, self._deferred = self._deferred, []
+        for ask in deferred:
+            ask()
+        self._scheduled = False
         out, self._out = self._out, []
         if self._transport is not None:
             self._transport.write(b"".join(out))
