@@ -35,6 +35,7 @@ MODULES: Final = (
     "metrics",
     "notes",
     "proxy",
+    "remembered",
     "replies",
     "sessions",
     "settings",

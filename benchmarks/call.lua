@@ -1,31 +1,86 @@
--- wrk: one tools/call of 200 bytes, over and over. The tool's name is the script's argument; a
--- second argument, "unique", gives every request a traceparent of its own.
-local tool, unique, count = nil, false, 0
+-- wrk: tools/call over and over. Arguments:
+--   tool=NAME    the tool; a name that ends with % is completed with a number below tools
+--   size=BYTES   of the body (200)
+--   unique=1     a traceparent of its own for every request
+--   clients=N    a header X-Consumer-Username, one of N
+--   tools=N      how many names a tool with % has
+--   city=N       one of N arguments, so that results differ
+--   mix=1        every kind of call by turns, as the soak test sends them
+local options = {tool = 'plain', size = 200, clients = 0, tools = 0, city = 0}
+local shapes, count = {}, 0
+
+-- One kind of request: its pieces, with functions where something differs from call to call.
+local function shape(o)
+  local name = o.tool:gsub('%%', '\1TOOL')
+  local city = (o.city or 0) > 0 and '\1CITY' or 'Paris'
+  local body = '{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"' .. name
+    .. '","arguments":{"city":"' .. city .. '","units":"metric","pad":"'
+  body = body .. string.rep('p', math.max(0, o.size - #body - 4)) .. '"}}}'
+  local headers = {
+    ['Content-Type'] = 'application/json', ['Accept'] = 'application/json, text/event-stream',
+    ['MCP-Protocol-Version'] = '2026-07-28', ['Mcp-Method'] = 'tools/call', ['Mcp-Name'] = name,
+    ['Host'] = 'localhost',
+  }
+  if o.unique then headers['traceparent'] = '00-\1TRACE0000000000-00f067aa0ba902b7-01' end
+  if (o.clients or 0) > 0 then headers['X-Consumer-Username'] = '\1CLIENT' end
+  -- Every mark stands for as many bytes as it has itself, or the length would be another's.
+  local whole = wrk.format('POST', nil, headers, body)
+  local made = {
+    TOOL = function() return string.format('%05d', math.random(o.tools) - 1) end,
+    CITY = function() return string.format('%05d', math.random(o.city) - 1) end,
+    TRACE = function() return string.format('%022x', count) end,
+    CLIENT = function() return string.format('%07d', math.random(o.clients) - 1) end,
+  }
+  local pieces, at = {}, 1
+  for start, mark, stop in whole:gmatch('()\1(%u+)()') do
+    pieces[#pieces + 1] = whole:sub(at, start - 1)
+    pieces[#pieces + 1] = made[mark]
+    at = stop
+  end
+  pieces[#pieces + 1] = whole:sub(at)
+  return pieces
+end
+
+local function write(pieces)
+  if #pieces == 1 then return pieces[1] end
+  local written = {}
+  for i, piece in ipairs(pieces) do written[i] = type(piece) == 'string' and piece or piece() end
+  return table.concat(written)
+end
+
 function init(args)
-  tool, unique = args[1], args[2] == 'unique'
-  local body = '{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"' .. tool
-    .. '","arguments":{"city":"Paris","units":"metric","pad":"'
-  body = body .. string.rep('p', 200 - #body - 4) .. '"}}}'
-  wrk.method, wrk.body = 'POST', body
-  wrk.headers['Content-Type'] = 'application/json'
-  wrk.headers['Accept'] = 'application/json, text/event-stream'
-  wrk.headers['MCP-Protocol-Version'] = '2026-07-28'
-  wrk.headers['Mcp-Method'] = 'tools/call'
-  wrk.headers['Mcp-Name'] = tool
-  wrk.headers['Host'] = 'localhost'
-  if unique then
-    wrk.headers['traceparent'] = '00-TRACE' .. string.rep('0', 27) .. '-00f067aa0ba902b7-01'
-    local whole = wrk.format()
-    local at = whole:find('TRACE')
-    local before, after = whole:sub(1, at - 1), whole:sub(at + 16)
-    request = function()
-      count = count + 1
-      return before .. string.format('%016x', count) .. after
+  for _, arg in ipairs(args) do
+    local name, value = arg:match('^(%w+)=(.*)$')
+    options[name] = tonumber(value) or value
+  end
+  math.randomseed(7)
+  if options.mix then
+    local clients = options.clients
+    local function add(times, o)
+      o.size, o.clients = o.size or 200, o.clients or clients
+      for _ = 1, times do shapes[#shapes + 1] = shape(o) end
     end
+    add(6, {tool = 'plain'})
+    add(3, {tool = 'plain', unique = true})
+    add(4, {tool = 'cached', city = 2000})
+    add(2, {tool = 'mine', city = 100})
+    add(2, {tool = 'events'})
+    add(1, {tool = 'paged'})
+    add(1, {tool = 'failing'})
+    add(1, {tool = 'answer30000'})
+    add(1, {tool = 'plain', size = 20000})
+    add(1, {tool = 'scarce', clients = 10})
+  else
+    shapes[1] = shape(options)
   end
 end
 
-function done(summary, latency, requests)
+function request()
+  count = count + 1
+  return write(shapes[count % #shapes + 1])
+end
+
+function done(summary, latency)
   local errors = summary.errors
   io.write(string.format('RESULT %d %d %d\n', summary.requests, summary.duration,
     errors.status + errors.connect + errors.read + errors.write + errors.timeout))

@@ -123,6 +123,7 @@ class Part:
         """It is whole."""
         if not self.ended:
             self.ended = True
+            self.exchange = None
             if self._pieces:
                 self.response = b"".join(self._pieces)
             self._fanout.part_ended()
@@ -151,7 +152,7 @@ class Fanout:
             part = Part(self, exchange.downstream.peer)
             part.exchange = exchange.child(part, notes, body)
             self.parts.append(part)
-        for part in self.parts:
+        for part in list(self.parts):
             if part.exchange is not None and not exchange.ended:
                 part.exchange.classify()
 
@@ -167,10 +168,12 @@ class Fanout:
         self._left -= 1
         if self._left == 0 and not self._exchange.ended:
             self._compose(self)
+            self.parts = []
 
     def cancel(self) -> None:
         """Nobody waits for the parts any more."""
-        for part in self.parts:
+        parts, self.parts = self.parts, []
+        for part in parts:
             if part.exchange is not None:
                 part.exchange.client_gone()
 
@@ -198,7 +201,7 @@ def batch(exchange: Exchange, bodies: Sequence[bytes]) -> Fanout:
 
     fanout = Fanout(exchange, compose)
     exchange.fanout = fanout
-    notes = exchange.notes.uncompressed()
+    notes = exchange.notes.uncompressed(exchange.head)
     fanout.start([(notes, body) for body in bodies])
     return fanout
 
@@ -246,7 +249,7 @@ def parallel(exchange: Exchange) -> str:
             "method": "tools/call",
             "params": {"name": call.tool, "arguments": call.arguments} | ({"_meta": meta} if meta else {}),
         }
-        notes = exchange.notes.renamed(_header_value(call.tool))
+        notes = exchange.notes.renamed(exchange.head, _header_value(call.tool))
         bodies.append((notes, msgspec.json.encode(message)))
     fanout = Fanout(exchange, compose)
     exchange.fanout = fanout

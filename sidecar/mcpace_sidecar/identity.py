@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from mcpace_sidecar.config.clients import Clients
 from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.http.head import RequestHead
+from mcpace_sidecar.remembered import make_room
 
 if TYPE_CHECKING:
     from mcpace_sidecar.tokens import Tokens
@@ -127,8 +128,7 @@ class Identities:
             return False
         known = self._trusted.get(peer)
         if known is None:
-            if len(self._trusted) >= _REMEMBERED:
-                self._trusted.clear()
+            make_room(self._trusted, _REMEMBERED)
             known = self._trusted[peer] = self._is_trusted(peer)
         return known
 
@@ -159,16 +159,14 @@ class Identities:
             return Caller(None, words=words)
         caller = self._addresses.get(peer)
         if caller is None:
-            if len(self._addresses) >= _REMEMBERED:
-                self._addresses.clear()
+            make_room(self._addresses, _REMEMBERED)
             caller = self._addresses[peer] = Caller(Client(f"addr:{network(peer)}"))
         return caller
 
     def _named(self, name: bytes, tier: bytes) -> Caller:
         caller = self._gateway.get((name, tier))
         if caller is None:
-            if len(self._gateway) >= _REMEMBERED:
-                self._gateway.clear()
+            make_room(self._gateway, _REMEMBERED)
             plan = tier.decode("latin-1") if tier else None
             client = Client(f"header:{name.decode('latin-1')}", plan, anonymous=False)
             caller = self._gateway[name, tier] = Caller(client)

@@ -56,6 +56,7 @@ GAUGES: Final = {
     "mcpace_cache_entries": "Cached results in memory.",
     "mcpace_redis_up": "Whether the store answers: limits, cache.",
     "mcpace_limit_replicas": "Replicas that share the limits.",
+    "mcpace_limit_levels": "Buckets and quotas that this replica holds in its own memory.",
     "mcpace_config_unknown_fields": "Fields of the configuration that this version ignores.",
     "mcpace_missing_secrets": "Secrets with API keys that are not mounted.",
     "mcpace_server_ready": "Whether the server has answered the MCP handshake.",

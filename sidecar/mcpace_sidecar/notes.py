@@ -27,7 +27,6 @@ class Notes:
     __slots__ = (
         "_apart",
         "_credential",
-        "_head",
         "_loopback",
         "_private",
         "_upstream",
@@ -53,7 +52,7 @@ class Notes:
         """`trusted`: a gateway of ours sent it, so it may say who is calling."""
         self.settings = settings
         self.trusted = trusted
-        self._upstream, self._head, self._loopback = upstream, head, loopback
+        self._upstream, self._loopback = upstream, loopback
         self.route: str = _route(settings, head)
         self.refusal: tuple[int, str, str] | None = None
         if self.route == "unknown":
@@ -104,17 +103,15 @@ class Notes:
         self._apart = (self.session, *_values(head, settings.keys.vary_on))
         self._private: tuple[Client, Private | None] | None = None
 
-    def uncompressed(self) -> Notes:
-        """The same, of a message whose answer goes into another's."""
-        notes = Notes(
-            self.settings, self._upstream, self._head, loopback=self._loopback, trusted=self.trusted
-        )
+    def uncompressed(self, head: RequestHead) -> Notes:
+        """The same, of a message whose answer goes into another's. `head`: what they are of."""
+        notes = Notes(self.settings, self._upstream, head, loopback=self._loopback, trusted=self.trusted)
         notes.coding = b""
         return notes
 
-    def renamed(self, name: bytes) -> Notes:
+    def renamed(self, head: RequestHead, name: bytes) -> Notes:
         """The same, of a call of another tool (its headers mirror the body since 2026-07-28)."""
-        notes = self.uncompressed()
+        notes = self.uncompressed(head)
         notes.onward = _MIRRORS.sub(lambda m: m[1] + b": " + name + b"\r\n" if m[1] else b"", self.onward)
         return notes
 

@@ -593,7 +593,7 @@ class Exchange:
 
     def _end(self, *, cancelled: bool = False) -> None:
         self.ended = True
-        self._ticket = None
+        self._ticket = self._shape = self.fanout = None  # which know the exchange: no cycle stays
         if self._pair_stream is not None:
             self._pair_stream.closed()
         if self.pair is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mcpace_sidecar.remembered import make_room
+
 _REMEMBERED: Final = 50_000
 
 
@@ -21,8 +23,7 @@ class Sessions:
         if status == 404 or (method == b"DELETE" and status < 300):
             self._alive.pop(session, None)
         elif status < 300 and session not in self._alive:
-            if len(self._alive) >= _REMEMBERED:
-                del self._alive[next(iter(self._alive))]
+            make_room(self._alive, _REMEMBERED)
             self._alive[session] = None
 
     def __len__(self) -> int:

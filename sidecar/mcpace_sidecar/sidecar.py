@@ -43,6 +43,9 @@ LINGER: Final = 0.5
 GRACE: Final = 25.0
 """Seconds that calls in flight get to end."""
 
+COLLECTING: Final = (20_000, 20, 50)
+"""When to look for cycles: seldom, for a call makes none, and what is remembered is much to look at."""
+
 Load = Callable[[], tuple[SidecarConfig, tuple[str, ...]]]
 
 
@@ -152,6 +155,7 @@ class Sidecar:
             self._look_after(self._redis_results.hear_purges())
         gc.collect()
         gc.freeze()  # what start-up made stays; collections need not look at it
+        gc.set_threshold(*COLLECTING)
 
     def drain(self) -> None:
         """Turn unready and ask clients, answer by answer, to go elsewhere."""
@@ -291,6 +295,7 @@ class Sidecar:
         yield "mcpace_event_loop_lag_seconds", {}, self._lag
         yield "mcpace_cache_bytes", {}, self.memory.bytes
         yield "mcpace_cache_entries", {}, len(self.memory)
+        yield "mcpace_limit_levels", {}, len(self.plane.limits)
         yield "mcpace_server_ready", {}, float(self.handshake.ready)
         yield "mcpace_config_unknown_fields", {}, len(self.plane.settings.ignored)
         yield "mcpace_missing_secrets", {}, len(self.plane.settings.missing_secrets)

@@ -20,6 +20,7 @@ import jwt
 
 from mcpace_sidecar.config.clients import Jwt
 from mcpace_sidecar.identity import AUTHORIZATION, Caller, Client
+from mcpace_sidecar.remembered import make_room
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,7 @@ class Tokens:
             return Caller(None, words="The token's key is not one of its issuer's.")
         caller = self._verify(token, key)
         if caller.client is not None:
-            if len(self._known) >= _REMEMBERED:
-                del self._known[next(iter(self._known))]
+            make_room(self._known, _REMEMBERED)
             self._known[hashlib.sha256(token).digest()] = caller
         return caller
 

@@ -20,6 +20,7 @@ from mcpace_sidecar.config.cache import Cache, CachedTool, Lists
 from mcpace_sidecar.jsonrpc import CacheHints
 from mcpace_sidecar.messages import Message, refuse_duplicates
 from mcpace_sidecar.quantity import seconds
+from mcpace_sidecar.remembered import make_room
 
 VOLATILE: Final = frozenset(
     {"progressToken", "traceparent", "tracestate", "baggage", "io.modelcontextprotocol/clientInfo"}
@@ -134,8 +135,7 @@ class Keys:
         if known is None:
             known = self._find(rule, version, message, private)
             if len(spelling) <= _LONG:
-                if len(self._places) >= _REMEMBERED:
-                    del self._places[next(iter(self._places))]
+                make_room(self._places, _REMEMBERED)
                 self._places[spelled] = known
         return known
 

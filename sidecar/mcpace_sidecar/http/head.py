@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 import httptools
 
 from mcpace_sidecar.errors import ProtocolError
+from mcpace_sidecar.remembered import make_room
 
 MAX_HEAD: Final = 32 * 1024
 """The longest head accepted, in bytes."""
@@ -35,8 +36,8 @@ _FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\t\x20-\x7e
 _REQUEST_LINE: Final = re.compile(rb"[A-Z]{1,20} [\x21-\x7e]+ HTTP/1\.[01]\r\n")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 
-# A line of its own, no line folded into it: the empty look-ahead leaves its end to the next line.
-_LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length: ([0-9]{1,15})(?=\r\n[^ \t])")
+# As clients write them; whoever writes them otherwise has his heads parsed each time.
+_LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
 _TRACES: Final = (b"\r\ntraceparent: ", b"\r\nTraceparent: ")
 _TRACE_LINE: Final = len(b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n")
 
@@ -48,7 +49,7 @@ class RequestHead:
     """One request head. `notes` belongs to the layer above: what it learned from these bytes."""
 
     __slots__ = (
-        "base",
+        "_base",
         "chunked",
         "expects",
         "fields",
@@ -65,11 +66,10 @@ class RequestHead:
 
     def __init__(self, raw: bytes, base: RequestHead | None = None, length: int = 0) -> None:
         """`base`: the same head without the line that gives this length, parsed before."""
+        self._base = base
         if base is not None:
             self._vary(base, length)
             return
-        self.base: RequestHead = self
-        """The head that this one differs from in its length alone, or itself."""
         line = _REQUEST_LINE.match(raw)
         if line is None:
             raise ProtocolError(400, "request_line", "The request line is not valid HTTP/1.1.")
@@ -104,7 +104,6 @@ class RequestHead:
     def _vary(self, base: RequestHead, length: int) -> None:
         if base.chunked or base.sized:
             raise ProtocolError(400, "framing", "The message is ambiguous about its length.")
-        self.base = base
         self.method, self.target, self.version, self.path = (
             base.method,
             base.target,
@@ -115,6 +114,11 @@ class RequestHead:
         self.chunked, self.keep_alive, self.expects = base.chunked, base.keep_alive, base.expects
         self.length = length
         self.sized = True
+
+    @property
+    def base(self) -> RequestHead:
+        """The head that this one differs from in its length alone, or itself."""
+        return self if self._base is None else self._base
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first field of that (lower-case) name."""
@@ -194,8 +198,7 @@ class Heads(Generic[Head]):
     def remember(self, raw: bytes, head: Head) -> None:
         """Remember a head, unless it is very long."""
         if len(raw) <= 4096:
-            if len(self._known) >= self._limit:
-                del self._known[next(iter(self._known))]
+            make_room(self._known, self._limit)
             self._known[raw] = head
 
     def __len__(self) -> int:
@@ -229,13 +232,17 @@ class RequestHeads:
         return head or self._read_sized(raw), trace
 
     def _read_sized(self, raw: bytes) -> RequestHead:
-        lengths = _LENGTH.findall(raw)
-        if len(lengths) != 1:
-            return self._heads.read(raw)
-        base = self._heads.read(_LENGTH.sub(b"", raw))
-        head = RequestHead(raw, base, int(lengths[0]))
-        self._heads.remember(raw, head)
-        return head
+        for name in _LENGTHS:
+            start = raw.find(name) + 2
+            if start > 1:
+                end = raw.find(b"\r\n", start) + 2
+                digits = raw[start + len(name) - 2 : end - 2]
+                # A line of its own, no line folded into it.
+                if digits.isdigit() and len(digits) < 16 and raw[end : end + 1] not in (b" ", b"\t"):
+                    head = RequestHead(raw, self._heads.read(raw[:start] + raw[end:]), int(digits))
+                    self._heads.remember(raw, head)
+                    return head
+        return self._heads.read(raw)
 
     def __len__(self) -> int:
         return len(self._heads)

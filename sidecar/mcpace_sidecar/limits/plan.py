@@ -7,6 +7,7 @@ from typing import Final, Literal
 from mcpace_sidecar.config.rate_limits import PromptLimit, RateLimits, ResourceLimit, ToolLimit
 from mcpace_sidecar.identity import Client
 from mcpace_sidecar.limits.bucket import Charge, Charges
+from mcpace_sidecar.remembered import make_room
 
 _REMEMBERED: Final = 10_000
 """Clients whose charges are held ready."""
@@ -44,8 +45,7 @@ class LimitPlan:
         """What a call of that client takes, and from where. `price`: what its target costs."""
         known = self._known.get(client)
         if known is None:
-            if len(self._known) >= _REMEMBERED:
-                del self._known[next(iter(self._known))]
+            make_room(self._known, _REMEMBERED)
             known = self._known[client] = {}
         charges = known.get(price)
         if charges is None:

@@ -19,6 +19,9 @@ class LimitStore(Protocol):
     def take(self, charges: Charges, done: Callable[[Verdict], None]) -> Verdict | None:
         """Take all charges or none: the verdict, or None, and `done` is told it later."""
 
+    def __len__(self) -> int:
+        """How many buckets and quotas are held in memory."""
+
 
 class ResultStore(Protocol):
     """Where results are kept. Nothing here raises."""

@@ -165,7 +165,8 @@ class RedisLimits:
             lease = account.lease
             if lease.calls and lease.ends <= now:
                 self._give_back(account)
-            if now - account.used_at > REFUSAL_LIFE and not lease.calls and not lease.asking:
+            held = lease.calls or lease.asking or account.waiting or lease.refused_until > now
+            if not held and now - account.used_at > LIFE:
                 del self._accounts[charges]
 
     def _give_back(self, account: _Account) -> None:
@@ -173,6 +174,9 @@ class RedisLimits:
         if unused and self.link.up:
             arguments = [b"%d" % unused, *account.arguments, b"%d" % account.midnight]
             self.link.run(lambda _: None, GIVE, account.keys, *arguments)
+
+    def __len__(self) -> int:
+        return len(self._accounts) + len(self.local)
 
     async def stay_present(self) -> None:
         """Count the live replicas, this one among them, so that each knows its share."""

@@ -7,7 +7,10 @@ from time import monotonic, time
 
 from mcpace_sidecar.cache.entry import Entry, Marks, Miss, Place
 from mcpace_sidecar.limits.bucket import DAY, MINUTE, Charges, Level, Verdict, refusal, share
+from mcpace_sidecar.remembered import make_room
 
+_ACCOUNTS = 10_000
+"""Kinds of calls whose levels are held ready; the others' are found by their keys."""
 _OVERHEAD = 400
 """Bytes that an entry costs beside its result: key, tags, objects, dict slot."""
 
@@ -27,6 +30,7 @@ class MemoryLimits:
         now = self._clock()
         levels = self._accounts.get(charges)
         if levels is None:
+            make_room(self._accounts, _ACCOUNTS)
             levels = self._accounts[charges] = self._find(charges, now)
         alone = self.replicas == 1
         fits = True
@@ -132,14 +136,22 @@ class MemoryResults:
         self._make_room(max_bytes, max_entries)
 
     def _make_room(self, max_bytes: int, max_entries: int) -> None:
-        while self.bytes > max_bytes or len(self._entries) > max_entries:
-            oldest = next(iter(self._entries))
-            entry = self._entries.pop(oldest)
-            if entry.used:
-                entry.used = False
-                self._entries[oldest] = entry  # a second chance (the CLOCK algorithm)
-            else:
-                self.bytes -= len(entry.result) + _OVERHEAD
+        """Forget down to these bounds, and a sixteenth more so that it is seldom done."""
+        if self.bytes <= max_bytes and len(self._entries) <= max_entries:
+            return
+        more = len(self._entries) // 16
+        for _ in (1, 2):  # whoever was used since has a second chance (the CLOCK algorithm)
+            for key, entry in list(self._entries.items()):
+                if self.bytes <= max_bytes and len(self._entries) <= max_entries:
+                    more -= 1
+                    if more < 0:
+                        return
+                del self._entries[key]
+                if entry.used:
+                    entry.used = False
+                    self._entries[key] = entry
+                else:
+                    self.bytes -= len(entry.result) + _OVERHEAD
 
     def sweep(self) -> None:
         """Forget what has outlived its time; about once a minute."""

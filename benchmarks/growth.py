@@ -1,0 +1,105 @@
+"""How a call's cost grows: with connections, bodies, clients and tools; and what each holds in memory.
+
+One window of nginx and one of the sidecar for every size, alternating; medians. Compiled, where
+that is given.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import statistics
+import sys
+import time
+from contextlib import ExitStack
+
+from rig import CONFIG, Contender, Rig, arguments, publish, rss, table
+
+TOOLS = 1000
+GROWING = CONFIG + "concurrency: {maxInFlight: 10000, maxQueued: 10000}\n"
+
+SIZES = {
+    "connections": {n: ("tool=plain", n) for n in (1, 32, 500, 5000)},
+    "bytes of a request": {n: (f"tool=plain size={n}", 16) for n in (200, 10_000, 100_000, 1_048_576)},
+    "bytes of an answer": {n: (f"tool=answer{n}", 16) for n in (200, 10_000, 100_000, 1_048_000)},
+    "clients": {n: (f"tool=plain clients={n}", 32) for n in (1, 10, 1000, 100_000)},
+    "tools": {n: (f"tool=t% tools={n}", 32) for n in (1, 10, 100, TOOLS)},
+}
+IDLE = 5000
+CLIENTS = 100_000
+PATIENCE = 200.0
+
+
+def main() -> None:
+    """Measure and print."""
+    options = arguments(__doc__, rounds=3, seconds=1).parse_args()
+    rows: list[tuple[object, ...]] = [("", "", "nginx, calls/s", "mcpace, calls/s", "ratio")]
+    with Rig(options.compiled) as rig:
+        build = "compiled" if options.compiled else "python"
+        nginx, sidecar = rig.nginx(), rig.sidecar(build, GROWING)
+        for what, sizes in SIZES.items():
+            for size, (call, connections) in sizes.items():
+                rates = [
+                    [rig.load(who, call, connections, options.seconds) for who in (nginx, sidecar)]
+                    for _ in range(options.rounds)
+                ]
+                ours, theirs = (statistics.median(each[part] for each in rates) for part in (1, 0))
+                ratio = statistics.median(each[1] / each[0] for each in rates)
+                rows.append((what, f"{size:,}", f"{theirs:,.0f}", f"{ours:,.0f}", f"{ratio:.2f}"))
+        rig.check(sidecar)
+        words = [idle(rig.sidecar(build, GROWING)), quiet(rig, rig.sidecar(build, GROWING))]
+    publish("growth", table(*rows) + "\n\n" + "\n".join(words), write=options.write)
+
+
+def idle(sidecar: Contender) -> str:
+    """What a connection holds that has made a call and waits for its next."""
+    before = rss(sidecar.pid)
+    body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"plain","arguments":{}}}'
+    head = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with ExitStack() as stack:
+        for _ in range(IDLE):
+            opened = stack.enter_context(socket.create_connection(("127.0.0.1", sidecar.port)))
+            opened.sendall(request)
+            opened.recv(65536)
+        each = (rss(sidecar.pid) - before) / IDLE * 1000
+    return f"An idle connection holds {each:.1f} KB ({IDLE:,} measured)."
+
+
+def quiet(rig: Rig, sidecar: Contender) -> str:
+    """What a client holds, and what is left of that when it has gone quiet."""
+    before = rss(sidecar.pid)
+    rig.load(sidecar, f"tool=plain clients={CLIENTS}", 32, 20)
+    after, levels = rss(sidecar.pid), gauge(sidecar, "mcpace_limit_levels")
+    deadline = time.monotonic() + PATIENCE
+    while gauge(sidecar, "mcpace_limit_levels") > levels * 0.55:
+        if time.monotonic() > deadline:
+            raise SystemExit("the buckets of clients gone quiet are not given back")
+        time.sleep(1)
+        print(f"  waiting for {levels:.0f} levels to be given back", end="\r", file=sys.stderr)
+    left = gauge(sidecar, "mcpace_limit_levels")
+    again = rss(sidecar.pid)
+    rig.load(sidecar, f"tool=plain clients={CLIENTS}", 32, 3)
+    grown = rss(sidecar.pid) - again
+    return (
+        f"A client holds {(after - before) / levels * 2e6:.0f} bytes ({levels:,.0f} buckets and quotas of"
+        f" {CLIENTS:,} clients measured). Once they are quiet, {left:,.0f} quotas of the day stay; when"
+        f" they come again, the process grows by {grown:.1f} MB."
+    )
+
+
+def gauge(sidecar: Contender, name: str) -> float:
+    """The value of a gauge without labels."""
+    connection = http.client.HTTPConnection("127.0.0.1", sidecar.admin, timeout=10)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"/metrics has no {name}")
+    return float(found[1])
+
+
+if __name__ == "__main__":
+    main()

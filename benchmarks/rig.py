@@ -1,0 +1,303 @@
+"""What benchmarks stand on: yardsticks and sidecars, each on a core of its own, and load.
+
+nginx and Envoy (one worker, keep-alive upstream) only forward. The sidecar has limits, cache,
+metrics and admission on. Whoever is measured has one core; the load generator, the upstream and
+Redis share the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+HERE = Path(__file__).parent
+UPSTREAM, NGINX, ENVOY, REDIS = 19600, 19601, 19602, 19603
+PROXY_CORE, LOAD_CORE = "0", "1"
+RESULTS = HERE.parent / "docs/performance.md"
+
+CONFIG = """
+rateLimits:
+  tiers: [{name: bench, requestsPerMinute: 1000000, requestsPerDay: 1000000000}]
+  tools: [{name: scarce, requestsPerMinute: 30}]
+clients:
+  trustedProxies: [127.0.0.0/8]
+  trustedHeaders: {client: X-Consumer-Username}
+cache:
+  maxBytes: 16Mi
+  tools:
+    - {name: cached, ttl: 1h, scope: shared}
+    - {name: mine, ttl: 30s, scope: client}
+"""
+
+NGINX_CONF = """
+daemon off; worker_processes 1; pid %(dir)s/nginx.pid; error_log %(dir)s/error.log;
+worker_rlimit_nofile 20000;
+events { worker_connections 16000; }
+http {
+  access_log off; client_body_temp_path %(dir)s/body; proxy_temp_path %(dir)s/proxy;
+  fastcgi_temp_path %(dir)s/f; uwsgi_temp_path %(dir)s/u; scgi_temp_path %(dir)s/s;
+  keepalive_requests 100000000;
+  client_max_body_size 4m; client_body_buffer_size 2m; proxy_max_temp_file_size 0;
+  upstream server { server 127.0.0.1:%(upstream)d max_fails=0;
+    keepalive 128; keepalive_requests 100000000; }
+  server {
+    listen 127.0.0.1:%(port)d backlog=8192;
+    location / { proxy_pass http://server; proxy_http_version 1.1; proxy_set_header Connection ""; }
+  }
+}
+"""
+
+HCM = "envoy.extensions.filters.network.http_connection_manager"
+ENVOY_CONF = """
+static_resources:
+  listeners:
+  - address: {socket_address: {address: 127.0.0.1, port_value: %(port)d}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/%(hcm)s.v3.HttpConnectionManager
+          stat_prefix: bench
+          route_config:
+            virtual_hosts:
+            - {name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: server}}]}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters:
+  - name: server
+    connect_timeout: 1s
+    load_assignment:
+      cluster_name: server
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %(upstream)d}}}
+"""
+
+
+@dataclass
+class Contender:
+    """Who is measured: its ports, its process, and how long it took to listen."""
+
+    port: int
+    pid: int
+    admin: int = 0
+    ready: float = 0.0
+
+
+class Rig:
+    """Everything that runs during a benchmark; it ends with the `with` statement."""
+
+    def __init__(self, compiled: Path | None) -> None:
+        """`compiled`: a Python whose mcpace was built with MCPACE_COMPILE=1."""
+        self.builds = {"python": Path(sys.executable)}
+        if compiled:
+            self.builds["compiled"] = compiled
+        self._stack = ExitStack()
+        self._port = 19610
+
+    def __enter__(self) -> Self:
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        for name in ("upstream", "pace"):
+            source = HERE / f"{name}.c"
+            subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", self.folder / name, source], check=True)
+        self.start(LOAD_CORE, [self.folder / "upstream", UPSTREAM])
+        wait_for(f"http://127.0.0.1:{UPSTREAM}/")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def start(
+        self, core: str, command: list[object], environment: dict[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a program pinned to a core."""
+        return self._stack.enter_context(started(core, command, environment))
+
+    def redis(self) -> str:
+        """Start Redis; return its URL."""
+        command = [
+            "redis-server",
+            "--port",
+            REDIS,
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            self.folder,
+        ]
+        self.start(LOAD_CORE, command)
+        return f"redis://127.0.0.1:{REDIS}"
+
+    def nginx(self) -> Contender:
+        """Start nginx."""
+        conf = self.folder / "nginx.conf"
+        conf.write_text(NGINX_CONF % {"dir": self.folder, "upstream": UPSTREAM, "port": NGINX})
+        nginx = self.start(PROXY_CORE, ["nginx", "-p", self.folder, "-c", conf])
+        wait_for(f"http://127.0.0.1:{NGINX}/")
+        worker = subprocess.run(["pgrep", "-P", str(nginx.pid)], check=True, capture_output=True, text=True)
+        return Contender(NGINX, int(worker.stdout.split()[0]))
+
+    def envoy(self) -> Contender | None:
+        """Start Envoy, where its wheel is installed."""
+        program = Path(sys.executable).parent / "envoy"
+        if not program.exists():
+            return None
+        conf = self.folder / "envoy.yaml"
+        conf.write_text(ENVOY_CONF % {"upstream": UPSTREAM, "port": ENVOY, "hcm": HCM})
+        command = [program, "-c", conf, "--concurrency", 1, "--log-level", "off"]
+        process = self.start(PROXY_CORE, command)
+        wait_for(f"http://127.0.0.1:{ENVOY}/")
+        return Contender(ENVOY, process.pid)
+
+    def sidecar(
+        self, build: str, config: str = CONFIG, redis: str | None = None, *, exact: bool = False
+    ) -> Contender:
+        """Start a sidecar of one build; `exact`: every counted call asks Redis."""
+        data, admin = self._port, self._port + 1
+        self._port += 2
+        path = self.folder / f"config-{data}.yaml"
+        path.write_text(config)
+        python = self.builds[build]
+        command: list[object] = [
+            python.parent / "mcpace", "sidecar", "--config", path, "--listen", f"127.0.0.1:{data}",
+            "--admin-listen", f"127.0.0.1:{admin}", "--upstream", f"http://127.0.0.1:{UPSTREAM}",
+        ]  # fmt: skip
+        if exact:
+            command = [python, HERE / "exact.py", path, data, admin, UPSTREAM]
+        began = time.perf_counter()
+        process = self.start(PROXY_CORE, command, {"MCPACE_LIMITS_URL": redis} if redis else {})
+        wait_for(f"http://127.0.0.1:{admin}/healthz")
+        return Contender(data, process.pid, admin, time.perf_counter() - began)
+
+    def load(self, who: Contender, call: str = "", connections: int = 32, seconds: float = 1) -> float:
+        """Run one window of load; return calls a second. Ends the run if any call failed.
+
+        `call` is what `call.lua` takes.
+        """
+        command = [
+            "taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s",
+            "--timeout", "10s", "-s", HERE / "call.lua", f"http://127.0.0.1:{who.port}/mcp", "--",
+            *call.split(),
+        ]  # fmt: skip
+        before, began = cpu(who.pid), time.perf_counter()
+        output = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
+        busy = (cpu(who.pid) - before) / (time.perf_counter() - began)
+        result = next(line for line in output.splitlines() if line.startswith("RESULT"))
+        requests, microseconds, errors = map(int, result.split()[1:])
+        if errors or not requests:
+            raise SystemExit(f"{errors} of {requests} calls failed:\n{output}")
+        rate = requests / microseconds * 1e6
+        print(f"  port {who.port} {call}: {rate:.0f}/s, core {busy:.0%}", file=sys.stderr, flush=True)
+        return rate
+
+    def check(self, sidecar: Contender) -> None:
+        """End the run if a sidecar has refused or lost any call: it would have been quick to."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{sidecar.admin}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        for status, count in re.findall(r'mcp_tool_calls_total{status="(\w+)".*} (\S+)', text):
+            if status not in ("success", "cancelled"):
+                raise SystemExit(f"{count} calls ended as {status}")
+
+    def pace(self, port: int, rate: int, seconds: float) -> tuple[int, int, int]:
+        """Call at a steady rate; return p50, p99 and the longest, in microseconds."""
+        command = ["taskset", "-c", LOAD_CORE, self.folder / "pace", port, rate, seconds]
+        output = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
+        p50, p99, longest = map(int, output.split())
+        return p50, p99, longest
+
+
+def arguments(words: str | None, rounds: int = 5, seconds: float = 3) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=words)
+    parser.add_argument("--rounds", type=int, default=rounds, help="windows of each measurement")
+    parser.add_argument("--seconds", type=float, default=seconds, help="length of a window")
+    words = "a Python whose mcpace was built with MCPACE_COMPILE=1"
+    parser.add_argument("--compiled", type=Path, help=words)
+    parser.add_argument("--write", action="store_true", help=f"write the results into docs/{RESULTS.name}")
+    return parser
+
+
+def publish(name: str, table: str, *, write: bool) -> None:
+    """Print a table, and write it into the documentation where that is asked for."""
+    print(table, flush=True)
+    if write:
+        page = RESULTS.read_text()
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+        written, count = pattern.subn(lambda _: f"{begin}{table}\n{end}", page)
+        if count != 1:
+            raise SystemExit(f"docs/{RESULTS.name} has no place for {name!r}")
+        RESULTS.write_text(written)
+
+
+def table(*rows: tuple[object, ...]) -> str:
+    """A table as Markdown has it, the first row its head."""
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    lines.insert(1, "|" + "---|" * len(rows[0]))
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """What it was measured with."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.machine()
+    return f"CPython {platform.python_version()} ({sys.base_prefix}), {os.cpu_count()} cores of {model}"
+
+
+@contextmanager
+def started(
+    core: str, command: list[object], environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program pinned to a core."""
+    words = ["taskset", "-c", core, *map(str, command)]
+    process = subprocess.Popen(
+        words, env=os.environ | (environment or {}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(url: str) -> None:
+    """Wait until something answers, whatever it says."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.005)
+        else:
+            return
+    raise SystemExit(f"{url} does not answer")
+
+
+def cpu(pid: int) -> float:
+    """CPU seconds a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss(pid: int) -> float:
+    """Resident memory of a process, in MB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
