@@ -13,12 +13,12 @@ FROM build AS build-sidecar
 RUN apt-get -qq update && apt-get -qq install --no-install-recommends -y gcc libc6-dev >/dev/null \
  && { python3 -c "import os, sysconfig; open(os.path.join(sysconfig.get_path('include'), 'Python.h'))" \
       || apt-get -qq install --no-install-recommends -y python3-dev >/dev/null; }
-RUN /opt/uv/bin/uv sync --frozen --no-dev --no-install-project --quiet
+RUN /opt/uv/bin/uv sync --frozen --no-dev --no-install-project --extra traces --quiet
 COPY README.md LICENSE compile.py ./
 COPY sidecar sidecar
 COPY operator operator
 COPY cli cli
-RUN MCPACE_COMPILE=1 /opt/uv/bin/uv sync --frozen --no-dev --no-editable --quiet
+RUN MCPACE_COMPILE=1 /opt/uv/bin/uv sync --frozen --no-dev --no-editable --extra traces --quiet
 
 FROM build AS build-operator
 RUN /opt/uv/bin/uv sync --frozen --no-dev --no-install-project --extra operator --quiet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from mcpace_operator.models import read_manifest
+from mcpace_sidecar import usage
 from mcpace_sidecar.config import SidecarConfig, parse
 from mcpace_sidecar.entrypoint import address
 from mcpace_sidecar.environment import secret
@@ -64,6 +66,8 @@ async def _serve(options: Options, command: tuple[str, ...]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, sidecar.end)
     server = await _start(command, options.upstream)
+    if server is not None:
+        sidecar.server_usage = functools.partial(usage.of_process, server.pid)
     try:
         try:
             await sidecar.start()

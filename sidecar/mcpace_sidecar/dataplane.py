@@ -70,6 +70,8 @@ class DataPlane:
         self.catalog.configured = frozenset(settings.treatments.tools)
         self.offers = settings.paging or settings.parallel
         self.listeners = (accesslog.write,) if settings.access_log else ()
+        if settings.spans is not None:
+            self.listeners = (*self.listeners, settings.spans.on_call)
 
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Exchange | None:
         """Answer a request, or return the exchange that will."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import signal
 from pathlib import Path
 
 import uvloop
 
+from mcpace_sidecar import usage
 from mcpace_sidecar.config import load
 from mcpace_sidecar.environment import secret
 from mcpace_sidecar.errors import ConfigError
@@ -20,6 +22,7 @@ from mcpace_sidecar.upstream import Address
 def run(config: Path, listen: str, admin_listen: str, upstream: str, name: str, keys: Path | None) -> None:
     """Serve until SIGTERM or SIGINT. ConfigError for what a person must mend."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    cgroup = os.environ.get("MCPACE_SERVER_CGROUP")
     options = Options(
         load=functools.partial(load, config),
         watched=(config,),
@@ -31,6 +34,7 @@ def run(config: Path, listen: str, admin_listen: str, upstream: str, name: str, 
         limits_url=secret("MCPACE_LIMITS_URL"),
         cache_url=secret("MCPACE_CACHE_URL"),
         admin_token=secret("MCPACE_ADMIN_TOKEN"),
+        server_usage=functools.partial(usage.of_cgroup, Path(cgroup)) if cgroup else lambda: iter(()),
     )
     uvloop.run(serve(options))
 

@@ -15,7 +15,18 @@ CacheUse = Literal["", "memory", "redis", "joined", "stale", "miss"]
 class CallEnded:
     """One tools/call, ended."""
 
-    __slots__ = ("cache", "client", "received", "seconds", "sent", "status", "tier", "tool", "trace")
+    __slots__ = (
+        "cache",
+        "client",
+        "received",
+        "seconds",
+        "sent",
+        "span",
+        "status",
+        "tier",
+        "tool",
+        "trace",
+    )
 
     def __init__(
         self,
@@ -28,6 +39,7 @@ class CallEnded:
         client: str = "",
         tier: str | None = None,
         trace: bytes = b"",
+        span: bytes = b"",
     ) -> None:
         self.tool = tool
         self.status: Status = status
@@ -42,6 +54,8 @@ class CallEnded:
         self.tier = tier
         self.trace = trace
         """The W3C `traceparent` the call came with."""
+        self.span = span
+        """The `traceparent` of its own span, where traces are made."""
 
 
 Listener = Callable[[CallEnded], None]

@@ -50,6 +50,24 @@ class Enclosed(msgspec.Struct):
     params: msgspec.Raw = msgspec.Raw(b"")
 
 
+class TraceMeta(msgspec.Struct):
+    """The trace that a caller says its call belongs to (MCP's conventions for `_meta`)."""
+
+    traceparent: str = ""
+
+
+class TracedParams(msgspec.Struct):
+    """The params, for their `_meta`."""
+
+    meta: TraceMeta | None = msgspec.field(default=None, name="_meta")
+
+
+class Traced(msgspec.Struct):
+    """A message, for the `_meta` of its params."""
+
+    params: TracedParams | None = None
+
+
 class ResultFlags(msgspec.Struct, rename="camel"):
     """What a result says of itself."""
 

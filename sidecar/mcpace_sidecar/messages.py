@@ -15,7 +15,17 @@ import msgspec
 
 from mcpace_sidecar import stream
 from mcpace_sidecar.errors import McpaceError
-from mcpace_sidecar.jsonrpc import Answer, Call, CallParams, Enclosed, Envelope, Params, Reply, ResultFlags
+from mcpace_sidecar.jsonrpc import (
+    Answer,
+    Call,
+    CallParams,
+    Enclosed,
+    Envelope,
+    Params,
+    Reply,
+    ResultFlags,
+    Traced,
+)
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -84,6 +94,16 @@ class Message:
         return bytes(_enclosed.decode(self._body).params)
 
     @property
+    def trace(self) -> bytes:
+        """The `traceparent` in `_meta`; empty if there is none."""
+        try:
+            params = _traced.decode(self._body).params
+        except (msgspec.DecodeError, RecursionError):
+            return b""
+        meta = params.meta if params is not None else None
+        return meta.traceparent.encode() if meta is not None else b""
+
+    @property
     def spelling(self) -> bytes:
         """What tells the params of one target from others, as they were written."""
         call = self._call
@@ -91,6 +111,7 @@ class Message:
 
 
 _call: Final = msgspec.json.Decoder(Call)
+_traced: Final = msgspec.json.Decoder(Traced)
 _enclosed: Final = msgspec.json.Decoder(Enclosed)
 _envelope: Final = msgspec.json.Decoder(Envelope)
 _params: Final = msgspec.json.Decoder(Params)

@@ -59,11 +59,17 @@ GAUGES: Final = {
     "mcpace_limit_levels": "Buckets and quotas that this replica holds in its own memory.",
     "mcpace_config_unknown_fields": "Fields of the configuration that this version ignores.",
     "mcpace_missing_secrets": "Secrets with API keys that are not mounted.",
+    "mcpace_server_memory_bytes": "Memory of the server's container or process, where it can be seen.",
+    "mcpace_server_memory_limit_bytes": "The memory limit of the server's container, where it has one.",
     "mcpace_server_ready": "Whether the server has answered the MCP handshake.",
 }
 """Gauges: name -> help."""
 
 COUNTED_ELSEWHERE: Final = {
+    "mcpace_server_cpu_seconds": (
+        "CPU time of the server's container or process, where it can be seen.",
+        "",
+    ),
     "mcpace_redis_failures": ("Commands that a store did not answer.", "store"),
     "mcpace_decided_without_redis": ("Limit decisions made while Redis was down.", "mode"),
     "mcpace_egress_requests": ("Calls of the server's own, by how they ended.", "door, result"),

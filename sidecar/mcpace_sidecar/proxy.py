@@ -42,6 +42,7 @@ from mcpace_sidecar.upstream import Ticket
 
 if TYPE_CHECKING:
     from mcpace_sidecar.dataplane import DataPlane
+    from mcpace_sidecar.spans import Spans
 
 _ENDLESS: Final = frozenset({"subscriptions/listen"})
 _UNSURVIVABLE: Final = frozenset({None, "initialize", "server/discover"})
@@ -61,6 +62,8 @@ class Exchange:
     deadline = 0.0
     judged = False
     """Whether limits, slots and breakers count it."""
+    span = b""
+    """The `traceparent` of its own span, where traces are made."""
     label = ""
     """The name under which metrics and breakers know it."""
     _charges: Charges | None = None
@@ -70,6 +73,7 @@ class Exchange:
     _lookup: Lookup | None = None
     _refreshing = False
     _cache_use: CacheUse = ""
+    _parent = b""
     _admitted = False
     _seated = False
     _retried = False
@@ -155,6 +159,8 @@ class Exchange:
             if message.target is not None:
                 self.judged = True
                 self.label = self.plane.label(message)
+                if self._settings.spans is not None:
+                    self._begin_span(self._settings.spans, message)
             if treatment.cache is not None:
                 self._find_places(message, treatment.cache)
         except MessageError as error:
@@ -194,6 +200,16 @@ class Exchange:
             shape.next_page(self, answer)
             return True
         return False
+
+    def _begin_span(self, spans: Spans, message: Message) -> None:
+        """Put the call's own span into its trace, in the header and in `_meta`, wherever it came."""
+        told = message.trace
+        self._parent = self.trace[13:-2] or self.notes.trace or told
+        self.span = spans.begin(self._parent)
+        if not self.notes.trace:  # an odd one passes as it is
+            self.trace = b"traceparent: " + self.span + b"\r\n"
+        if len(told) == len(self.span) and self.body.count(told) == 1:
+            self.body = self.body.replace(told, self.span)  # as long as before: the framing stays
 
     def _find_places(self, message: Message, rule: policy.Rule) -> None:
         plane, session = self.plane, self.notes.session
@@ -582,7 +598,8 @@ class Exchange:
                     sent,
                     client.name if client is not None else "",
                     client.tier if client is not None else None,
-                    self.trace[13:-2] if self.trace else self.notes.trace,
+                    self._parent if self.span else self.trace[13:-2] or self.notes.trace,
+                    self.span,
                 )
                 plane.on_call(call)
         self._end(cancelled=status == "cancelled")

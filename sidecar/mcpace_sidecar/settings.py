@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from mcpace_sidecar.cache.policy import Keys
 from mcpace_sidecar.config import SidecarConfig
 from mcpace_sidecar.config.cache import Cache
+from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.identity import Identities, read_keys
 from mcpace_sidecar.limits.plan import LimitPlan
 from mcpace_sidecar.quantity import seconds, size
 from mcpace_sidecar.treatment import Treatments
 
 if TYPE_CHECKING:
+    from mcpace_sidecar.spans import Spans
     from mcpace_sidecar.tokens import Tokens
 
 
@@ -26,10 +28,12 @@ class Settings:
         ignored: tuple[str, ...] = (),
         keys: Path | None = None,
         before: Settings | None = None,
+        name: str = "",
     ) -> None:
         """`keys` is the folder of mounted API keys; ConfigError where they contradict.
 
         `before`: the settings these replace; verified tokens and fetched keys are taken over.
+        `name`: the server's, for its spans.
         """
         self.config = config
         self.ignored = ignored
@@ -55,6 +59,7 @@ class Settings:
         self.patience = seconds(config.upstream.timeout)
         self.compress_over = size(config.responses.compress_over)
         self.access_log = config.monitoring.access_log
+        self.spans = _spans(config, before, name)
         self.paging = config.responses.page is not None
         self.parallel = config.concurrency.parallel_tool
 
@@ -70,3 +75,18 @@ def _tokens(config: SidecarConfig, before: Settings | None) -> Tokens | None:
     from mcpace_sidecar.tokens import Tokens  # noqa: PLC0415 - because of that
 
     return Tokens(jwt)
+
+
+def _spans(config: SidecarConfig, before: Settings | None, name: str) -> Spans | None:
+    traces: Any = config.monitoring.traces
+    if traces is None:
+        return None
+    if before is not None and before.spans is not None and before.spans.config == traces:
+        return before.spans
+    try:
+        # Imported here because the SDK is an extra, and held in memory only where spans are made.
+        from mcpace_sidecar.spans import Spans  # noqa: PLC0415 - because of that
+    except ImportError as error:
+        words = f"monitoring.traces needs OpenTelemetry ({error.name}): pip install 'mcpace[traces]'"
+        raise ConfigError(words) from error
+    return Spans(traces, name)

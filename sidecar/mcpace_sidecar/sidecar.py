@@ -49,6 +49,10 @@ COLLECTING: Final = (20_000, 20, 50)
 Load = Callable[[], tuple[SidecarConfig, tuple[str, ...]]]
 
 
+Usage = Callable[[], Iterator[tuple[str, float]]]
+"""Gives (metric, value) of what the server itself uses."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the command line and the environment say; the configuration says the rest.
@@ -67,6 +71,7 @@ class Options:
     limits_url: str | None = field(default=None, repr=False)
     cache_url: str | None = field(default=None, repr=False)
     admin_token: str | None = field(default=None, repr=False)
+    server_usage: Usage = lambda: iter(())
     leasing: bool = True
     """Whether tokens of busy clients are taken from Redis ahead of their use."""
 
@@ -80,7 +85,7 @@ class Sidecar:
         # Before the first reading, so that no change between it and the first look is missed.
         self._seen = _fingerprint(options.watched, options.keys)
         config, ignored = options.load()
-        settings = Settings(config, ignored, options.keys)
+        settings = Settings(config, ignored, options.keys, name=options.name)
         _warn(settings)
         self._links: list[Link] = []
         self.memory = MemoryResults(settings.cache_bytes, settings.cache_entries)
@@ -107,6 +112,8 @@ class Sidecar:
         )  # fmt: skip
         self._doors = Doors()
         self._lag = 0.0
+        self.server_usage: Usage = options.server_usage
+        """What the server uses; whoever starts the server as a child says it later."""
         self._connections: set[ClientConnection] = set()
         self._admin_connections: set[ClientConnection] = set()
         self._servers: list[asyncio.Server] = []
@@ -204,6 +211,9 @@ class Sidecar:
         await self._doors.close()
         for link in self._links:
             await link.close()
+        spans = self.plane.settings.spans
+        if spans is not None:
+            await asyncio.get_running_loop().run_in_executor(None, spans.close)
         log.info("Ended")
 
     async def _listen(self, app: Application, address: Address) -> None:
@@ -272,12 +282,15 @@ class Sidecar:
         """Read the configuration and the keys again."""
         try:
             config, ignored = self._options.load()
-            settings = Settings(config, ignored, self._options.keys, self.plane.settings)
+            before = self.plane.settings
+            settings = Settings(config, ignored, self._options.keys, before, self._options.name)
         except ConfigError as error:
             self.metrics.count("mcpace_config_reloads", "error")
             log.error("The new configuration is refused, the old one stays:\n%s", error)  # noqa: TRY400 - because the words are for a person
             return
         self.plane.adopt(settings)
+        if before.spans is not None and before.spans is not settings.spans:
+            asyncio.get_running_loop().run_in_executor(None, before.spans.close)
         self.memory.resize(settings.cache_bytes, settings.cache_entries)
         self.metrics.count("mcpace_config_reloads", "ok")
         _warn(settings)
@@ -297,6 +310,8 @@ class Sidecar:
         yield "mcpace_cache_entries", {}, len(self.memory)
         yield "mcpace_limit_levels", {}, len(self.plane.limits)
         yield "mcpace_server_ready", {}, float(self.handshake.ready)
+        for name, value in self.server_usage():
+            yield name, {}, value
         yield "mcpace_config_unknown_fields", {}, len(self.plane.settings.ignored)
         yield "mcpace_missing_secrets", {}, len(self.plane.settings.missing_secrets)
         for link in self._links:

@@ -58,6 +58,20 @@ class Concurrency(Model):
     )
 
 
+class Traces(Model):
+    """OpenTelemetry spans of tool calls, sent by OTLP over HTTP."""
+
+    endpoint: str = Field(
+        min_length=1,
+        max_length=256,
+        pattern=r"^https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?$",
+        description="The collector, without /v1/traces; for example http://otel-collector:4318.",
+    )
+    sample_ratio: float = Field(
+        default=1.0, ge=0, le=1, description="Of the traces that begin here, the part that is sampled."
+    )
+
+
 class Monitoring(Model):
     """What can be looked at."""
 
@@ -65,6 +79,7 @@ class Monitoring(Model):
         default=False,
         description="A line of JSON on standard output for each tool call: no arguments, no credentials.",
     )
+    traces: Traces | None = None
 
 
 PAGE_WORDS = "page needs items, bytes, or both"

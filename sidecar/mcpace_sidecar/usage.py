@@ -1,0 +1,37 @@
+"""What the server itself uses: its container, where cgroup files show it, or its process.
+
+In a pod each container sees its own cgroup alone; whoever mounts the server's into the sidecar
+names it by MCPACE_SERVER_CGROUP. On a laptop the server is a child. Source: cgroup v2; proc(5).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_TICK = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def of_cgroup(folder: Path) -> Iterator[tuple[str, float]]:
+    """(metric, value) of what a cgroup's files say; nothing where they are not there."""
+    try:
+        cpu = dict(line.split() for line in (folder / "cpu.stat").read_text().splitlines())
+        yield "mcpace_server_cpu_seconds", int(cpu["usage_usec"]) / 1e6
+        yield "mcpace_server_memory_bytes", int((folder / "memory.current").read_text())
+        limit = (folder / "memory.max").read_text().strip()
+        if limit != "max":
+            yield "mcpace_server_memory_limit_bytes", int(limit)
+    except (OSError, ValueError, KeyError):
+        return
+
+
+def of_process(pid: int) -> Iterator[tuple[str, float]]:
+    """(metric, value) of what a process uses, its ended children included."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return
+    yield "mcpace_server_cpu_seconds", sum(map(int, fields[11:15])) / _TICK
+    yield "mcpace_server_memory_bytes", int(fields[21]) * _PAGE
