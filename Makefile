@@ -28,14 +28,17 @@ check: .venv/installed  ## style, types, import contracts, generated files
 	@$(RUN) python -m mcpace_operator.crd --check
 	@$(RUN) python -m mcpace_cli.reference --check
 
-# With the system's interpreter, built with profile-guided optimisation as the images' is.
-bench: .venv/installed  ## the sidecar beside nginx and Envoy, in one run
+# With the system's interpreter, built with profile-guided optimisation as the images' is. BENCH="--rounds 1 --seconds 1"
+# makes it short, BENCH=--write writes docs/performance.md; the soak takes ten minutes all the same.
+bench: .venv/installed  ## the sidecar beside nginx and Envoy; how its cost grows; ten minutes of everything
 	@$(RUN) python -m tests.cluster.requirements bench
 	@UV_PROJECT_ENVIRONMENT=.venv-bench $(UV) sync --frozen --quiet --group bench $(SYSTEM_PYTHON)
 	@UV_PROJECT_ENVIRONMENT=.venv-compiled $(UV) sync --frozen --quiet --no-install-project $(SYSTEM_PYTHON)
 	@echo "Compiling the data path ..."
 	@MCPACE_COMPILE=1 $(UV) pip install --quiet --python .venv-compiled/bin/python --no-deps --no-cache --reinstall .
-	@.venv-bench/bin/python benchmarks/proxy.py --compiled .venv-compiled/bin/python
+	@for each in proxy latency growth anatomy; do \
+	  .venv-bench/bin/python benchmarks/$$each.py --compiled .venv-compiled/bin/python $(BENCH) || exit 1; done
+	@.venv-bench/bin/python benchmarks/soak.py --compiled .venv-compiled/bin/python $(filter --write,$(BENCH))
 
 e2e: .venv/installed  ## real pods on a real Kubernetes in a namespace of its own (root)
 	@$(RUN) python -m tests.cluster.requirements e2e

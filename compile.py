@@ -19,6 +19,7 @@ MODULES: Final = (
     "bulkhead",
     "cache/entry",
     "cache/policy",
+    "call",
     "catalog",
     "dataplane",
     "events",

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import statistics
 import sys
-from pathlib import Path
 
-from rig import Contender, Rig, arguments, machine, publish, rss, table
+from rig import RESULTS, Contender, Rig, arguments, machine, publish, rss, table
 
 
 def main() -> None:
     """Measure and print."""
-    parser = arguments(__doc__)
-    parser.add_argument("--svg", type=Path, help="write a picture of the results")
-    options = parser.parse_args()
+    options = arguments(__doc__).parse_args()
     rates: dict[str, list[float]] = {}
     memory: dict[str, float] = {}
     with Rig(options.compiled) as rig:
@@ -58,8 +55,8 @@ def main() -> None:
     ]
     notes = f"{machine()}; {options.rounds} rounds of {options.seconds:g} s. {' '.join(words)}"
     publish("proxy", f"{table(*lines)}\n\n{notes}", write=options.write)
-    if options.svg:
-        options.svg.write_text(picture(results))
+    if options.write:
+        RESULTS.with_suffix(".svg").write_text(picture(results))
 
 
 def picture(results: list[tuple[str, float, float]]) -> str:

@@ -26,6 +26,7 @@ from typing import Self
 HERE = Path(__file__).parent
 UPSTREAM, NGINX, ENVOY, REDIS = 19600, 19601, 19602, 19603
 PROXY_CORE, LOAD_CORE = "0", "1"
+TICKS = os.sysconf("SC_CLK_TCK")
 RESULTS = HERE.parent / "docs/performance.md"
 
 CONFIG = """
@@ -294,7 +295,7 @@ def wait_for(url: str) -> None:
 def cpu(pid: int) -> float:
     """CPU seconds a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def rss(pid: int) -> float:

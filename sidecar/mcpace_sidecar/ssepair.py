@@ -17,6 +17,7 @@ from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.server import Downstream, status_line
 
 if TYPE_CHECKING:
+    from mcpace_sidecar.call import Call
     from mcpace_sidecar.proxy import Exchange
 
 _ACCEPTED = status_line(202)
@@ -38,7 +39,7 @@ class PairStream:
         exchange.deadline = time.monotonic() + exchange.patience
         self._awaited[exchange.message_id] = exchange
 
-    def forget(self, exchange: Exchange) -> None:
+    def forget(self, exchange: Call) -> None:
         """It has ended, however."""
         if self._awaited.get(exchange.message_id) is exchange:
             del self._awaited[exchange.message_id]
