@@ -104,7 +104,7 @@ class Call:
         if status in (401, 403) and client is not None:
             private = self.notes.private(client)
             if private is not None:
-                plane.results.purge((private.credential,), _nothing)
+                plane.results.purge((private.credential,))
         elif status >= 500 and self.judged:
             plane.breakers.judged(self.label, failed=True, server=False)
             if self._answer_fallback():
@@ -209,7 +209,3 @@ class Call:
     def message_id(self) -> bytes:
         """The id to answer with."""
         return (self.message.id if self.message is not None else None) or b"null"
-
-
-def _nothing() -> None:
-    """Nothing waits for it."""

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from mcpace_sidecar.mirrors import Mirrored, mirrored
+
 _MAX_TOOLS: Final = 10_000
 OTHER = "other"
 """The label of every tool that the server does not list."""
@@ -29,6 +31,8 @@ class Catalog:
     server: ServerInfo | None = None
     tools: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Tool name -> its annotations."""
+    mirrored: dict[str, Mirrored] = field(default_factory=dict)
+    """Tool name -> the arguments that its headers mirror, where there are any."""
     locked: bool = False
     """Whether the server tells its tools to its own clients only."""
     configured: frozenset[str] = frozenset()
@@ -37,18 +41,25 @@ class Catalog:
     def learn(self, server: ServerInfo, tools: Iterable[dict[str, Any]]) -> None:
         """Take what a handshake brought."""
         self.server = server
-        self.tools = {
-            str(tool.get("name")): tool.get("annotations") or {} for tool in tools if "name" in tool
-        }
+        self.tools, self.mirrored = {}, {}
+        self._take(tools)
 
     def overhear(self, result: bytes) -> None:
         """Take the tools from a list that was answered to a client, where the server tells us none."""
         if self.locked and len(self.tools) < _MAX_TOOLS:
             try:
-                listed = msgspec.json.decode(result).get("tools") or []
-                self.tools |= {str(tool["name"]): tool.get("annotations") or {} for tool in listed}
+                self._take(msgspec.json.decode(result).get("tools") or [])
             except (msgspec.DecodeError, AttributeError, KeyError, TypeError):
                 return
+
+    def _take(self, tools: Iterable[dict[str, Any]]) -> None:
+        for tool in tools:
+            if "name" in tool:
+                name = str(tool["name"])
+                self.tools[name] = tool.get("annotations") or {}
+                wanted = mirrored(tool.get("inputSchema"))
+                if wanted:
+                    self.mirrored[name] = wanted
 
     def label(self, tool: str) -> str:
         """The tool's name where it is known, else `other`."""

@@ -14,7 +14,7 @@ from mcpace_sidecar.errors import ProtocolError, UpstreamError
 from mcpace_sidecar.events import CallEnded, Listener
 from mcpace_sidecar.flight import Flights
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
-from mcpace_sidecar.http.server import ClientConnection
+from mcpace_sidecar.http.server import ClientConnection, Nobody
 from mcpace_sidecar.messages import Message
 from mcpace_sidecar.metrics import Metrics
 from mcpace_sidecar.notes import Notes
@@ -125,11 +125,11 @@ class DataPlane:
 
     def on_list_changed(self, kind: str) -> None:
         """The server has said that its tools, prompts or resources are others now."""
-        self.results.purge((b"list:" + kind.encode(),), _nothing)
+        self.results.purge((b"list:" + kind.encode(),))
 
     def refresh(self, stale: Exchange) -> None:
         """Fetch a new result for one that was answered stale; nobody waits for it."""
-        Exchange(self, _Nobody(), stale.head, stale.notes, stale.body, stale.trace).refresh(stale)
+        Exchange(self, Nobody(), stale.head, stale.notes, stale.body, stale.trace).refresh(stale)
 
     def tell_cancelled(self, exchange: Exchange) -> None:
         """Tell a server of the handshake era that nobody waits (MCP 2025-11-25, basic/utilities)."""
@@ -150,34 +150,6 @@ class DataPlane:
         self.bulkhead.sweep(now)
         for pair in list(self.pairs.values()):
             pair.sweep(now)
-
-
-def _nothing() -> None:
-    """Nothing waits for it."""
-
-
-class _Nobody:
-    """A `Downstream` whose client is not there."""
-
-    peer = ""
-
-    def answer(self, head: bytes, body: bytes) -> None:
-        """Nobody hears it."""
-
-    def answer_empty(self, head: bytes) -> None:
-        """Nobody hears it."""
-
-    def start(self, head: bytes, length: int | None) -> None:
-        """Nobody hears it."""
-
-    def send(self, piece: bytes) -> None:
-        """Nobody hears it."""
-
-    def finish(self) -> None:
-        """Nobody hears it."""
-
-    def abort(self) -> None:
-        """Nobody hears it."""
 
 
 class _Unheard:

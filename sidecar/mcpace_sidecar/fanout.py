@@ -7,14 +7,13 @@ is an event stream.
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from mcpace_sidecar import messages, replies, stream
+from mcpace_sidecar import messages, mirrors, replies, stream
 from mcpace_sidecar.http.server import status_line
 from mcpace_sidecar.notes import Notes
 from mcpace_sidecar.treatment import PARALLEL
@@ -249,12 +248,19 @@ def parallel(exchange: Exchange) -> str:
             "method": "tools/call",
             "params": {"name": call.tool, "arguments": call.arguments} | ({"_meta": meta} if meta else {}),
         }
-        notes = exchange.notes.renamed(exchange.head, _header_value(call.tool))
+        notes = exchange.notes.renamed(exchange.head, *_mirrored(exchange, call))
         bodies.append((notes, msgspec.json.encode(message)))
     fanout = Fanout(exchange, compose)
     exchange.fanout = fanout
     fanout.start(bodies)
     return ""
+
+
+def _mirrored(exchange: Exchange, call: _Call) -> tuple[bytes, bytes]:
+    """What the headers of a call mirror: its name's value, and the lines of its arguments."""
+    wanted = exchange.plane.catalog.mirrored.get(call.tool)
+    arguments = msgspec.json.decode(call.arguments) if wanted else None
+    return mirrors.header_value(call.tool), mirrors.lines(wanted, arguments) if wanted else b""
 
 
 class _Response(msgspec.Struct):
@@ -317,10 +323,3 @@ def _read(response: bytes) -> tuple[msgspec.Raw | None, str]:
     if result.is_error:
         return answer.result, " ".join(block.text for block in result.content) or "The tool failed."
     return answer.result, ""
-
-
-def _header_value(name: str) -> bytes:
-    """A name as the value of `Mcp-Name` (MCP 2026-07-28, basic/transports)."""
-    if name.isascii() and name.isprintable() and name.strip() == name and not name.startswith("=?base64?"):
-        return name.encode()
-    return b"=?base64?" + base64.b64encode(name.encode()) + b"?="

@@ -109,10 +109,15 @@ class Notes:
         notes.coding = b""
         return notes
 
-    def renamed(self, head: RequestHead, name: bytes) -> Notes:
-        """The same, of a call of another tool (its headers mirror the body since 2026-07-28)."""
+    def renamed(self, head: RequestHead, name: bytes, params: bytes) -> Notes:
+        """The same, of a call of another tool (its headers mirror the body since 2026-07-28).
+
+        `name` is the value of `Mcp-Name`, `params` the lines of the arguments that are mirrored.
+        """
         notes = self.uncompressed(head)
+        lines = params if self.modern else b""
         notes.onward = _MIRRORS.sub(lambda m: m[1] + b": " + name + b"\r\n" if m[1] else b"", self.onward)
+        notes.onward += lines
         return notes
 
     def private(self, client: Client) -> Private | None:

@@ -364,7 +364,7 @@ class Exchange(Call):
         outcome = messages.read_answer(body)
         shaped = self.take(outcome) if self.reads else None
         if self._treatment is not None and self._treatment.invalidates:
-            self.plane.results.purge(self._treatment.invalidates, _nothing)
+            self.plane.results.purge(self._treatment.invalidates)
         if shaped is not None:
             body = messages.result_body(self.message_id, shaped)
         own = isinstance(self.downstream, Posted)
@@ -388,7 +388,7 @@ class Exchange(Call):
         if error.reason == "connect":
             plane.on_upstream_down()
         if treatment is not None and treatment.invalidates:
-            plane.results.purge(treatment.invalidates, _nothing)  # it may have been done
+            plane.results.purge(treatment.invalidates)  # it may have been done
         if self.judged:
             plane.breakers.judged(self.label, failed=True, server=error.reason != "timeout")
             if error.reason == "timeout" and not self.notes.modern:
@@ -497,7 +497,3 @@ class Exchange(Call):
                 go_on(value)
 
         self._parked = asyncio.get_running_loop().create_task(resume())
-
-
-def _nothing() -> None:
-    """Nothing waits for it."""

@@ -1,11 +1,12 @@
 """Many calls in one: the tool `parallel`, and the batches of 2025-03-26."""
 
 import asyncio
+import sys
 from typing import Any
 
 import msgspec
 import pytest
-from tests.conftest import Heard, Running, Scripted, Start, json_answer, until
+from tests.conftest import Heard, Running, Scripted, Start, free_port, json_answer, serving, until
 
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 PARALLEL = {"concurrency": {"parallelTool": True}}
@@ -133,6 +134,52 @@ async def test_the_headers_of_a_modern_call_mirror_each_call_of_parallel(
     assert names["echo"][b"mcp-name"] == b"echo"
     assert names["näme"][b"mcp-name"] == b"=?base64?bsOkbWU=?="
     assert b"mcp-param-x" not in names["echo"]
+
+
+ANNOTATED = """
+import os
+from typing import Annotated
+from mcp.server.mcpserver import MCPServer
+from pydantic import Field
+
+server = MCPServer("regions")
+
+@server.tool()
+def where(
+    region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})],
+    count: Annotated[int, Field(json_schema_extra={"x-mcp-header": "Count"})] = 1,
+) -> str:
+    return f"{region} {count}"
+
+server.run("streamable-http", host="127.0.0.1", port=int(os.environ["PORT"]))
+"""
+
+
+async def test_arguments_that_a_schema_wants_in_headers_are_there_for_each_call_of_parallel(
+    start: Start,
+) -> None:
+    """The official server refuses a call whose headers do not say what its body does."""
+    port = free_port()
+    async with serving(port, sys.executable, "-c", ANNOTATED):
+        sidecar = await start(port, PARALLEL)
+        await until(lambda: sidecar.sidecar.catalog.tools, "the server's tools")
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+        calls = [
+            {"tool": "where", "arguments": {"region": "süd", "count": 3}},
+            {"tool": "where", "arguments": {"region": "us-west"}},
+        ]
+        params = {"name": "parallel", "arguments": {"calls": calls}, "_meta": meta}
+        headers = {"MCP_Protocol_Version": "2026-07-28", "Mcp_Method": "tools/call", "Mcp_Name": "parallel"}
+        accepts = {"Accept": "application/json, text/event-stream"}
+        _, _, body = await sidecar.post(
+            {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}, **headers, **accepts
+        )
+    summary = body["result"]["structuredContent"]
+    texts = [result["content"][0]["text"] for result in summary["results"]]
+    assert (texts, summary["errors"]) == (["süd 3", "us-west 1"], [])
 
 
 async def test_what_the_server_says_during_parallel_reaches_the_client(

@@ -83,6 +83,30 @@ class Downstream(Protocol):
         """Break off an answer that cannot be completed."""
 
 
+class Nobody:
+    """A `Downstream` whose client is not there."""
+
+    peer = ""
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Nobody hears it."""
+
+    def answer_empty(self, head: bytes) -> None:
+        """Nobody hears it."""
+
+    def start(self, head: bytes, length: int | None) -> None:
+        """Nobody hears it."""
+
+    def send(self, piece: bytes) -> None:
+        """Nobody hears it."""
+
+    def finish(self) -> None:
+        """Nobody hears it."""
+
+    def abort(self) -> None:
+        """Nobody hears it."""
+
+
 class Application(Protocol):
     """Who answers requests."""
 

@@ -13,6 +13,10 @@ from mcpace_sidecar.cache.entry import Entry, Miss, Place
 from mcpace_sidecar.limits.bucket import Charges, Verdict
 
 
+def nothing() -> None:
+    """What is called back where nobody waits."""
+
+
 class LimitStore(Protocol):
     """Where levels are kept."""
 
@@ -41,5 +45,5 @@ class ResultStore(Protocol):
     def release(self, places: Sequence[Place]) -> None:
         """No longer lead: the call has ended, kept or not."""
 
-    def purge(self, tags: Sequence[bytes], done: Callable[[], None]) -> None:
+    def purge(self, tags: Sequence[bytes], done: Callable[[], None] = nothing) -> None:
         """Make everything with one of these tags old, in every replica; then `done` is called."""

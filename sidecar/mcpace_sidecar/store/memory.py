@@ -8,6 +8,7 @@ from time import monotonic, time
 from mcpace_sidecar.cache.entry import Entry, Marks, Miss, Place
 from mcpace_sidecar.limits.bucket import DAY, MINUTE, Charges, Level, Verdict, refusal, share
 from mcpace_sidecar.remembered import make_room
+from mcpace_sidecar.store import nothing
 
 _ACCOUNTS = 10_000
 """Kinds of calls whose levels are held ready; the others' are found by their keys."""
@@ -124,7 +125,7 @@ class MemoryResults:
     def release(self, places: Sequence[Place]) -> None:
         """Nobody waits elsewhere."""
 
-    def purge(self, tags: Sequence[bytes], done: Callable[[], None]) -> None:
+    def purge(self, tags: Sequence[bytes], done: Callable[[], None] = nothing) -> None:
         """Make everything with one of these tags old."""
         for tag in tags:
             self.marks.drop(tag)

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from mcpace_sidecar.cache.entry import Entry, Miss, Place, new_mark
 from mcpace_sidecar.errors import StoreError
+from mcpace_sidecar.store import nothing
 from mcpace_sidecar.store.memory import MemoryResults
 from mcpace_sidecar.store.wire import RECONNECT_INTERVAL, Link
 
@@ -147,7 +148,7 @@ class RedisResults:
         if self._leading.pop(lead, None) is not None and self.link.up:
             self.link.send(_ignore, b"DEL", lead)
 
-    def purge(self, tags: Sequence[bytes], done: Callable[[], None]) -> None:
+    def purge(self, tags: Sequence[bytes], done: Callable[[], None] = nothing) -> None:
         """Make everything with one of these tags old: here, in Redis, in every replica."""
         for tag in tags:
             self.memory.marks.drop(tag)
