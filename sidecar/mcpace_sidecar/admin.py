@@ -24,7 +24,7 @@ from mcpace_sidecar.handshake import Handshake
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.http.server import ClientConnection, status_line
 from mcpace_sidecar.metrics import Metrics
-from mcpace_sidecar.stats import Stats
+from mcpace_sidecar.stats import WINDOW, Stats
 from mcpace_sidecar.store.memory import MemoryResults
 
 _TEXT: Final = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
@@ -149,7 +149,8 @@ class Admin:
                 "tools": sorted(catalog.tools),
                 "missingSecrets": list(settings.missing_secrets),
                 "unknownFields": list(settings.ignored),
-                "windowSeconds": 300,
+                "windowSeconds": WINDOW,
+                "inFlight": dict(self._plane.tools_in_flight()),
                 "calls": self._stats.summary(),
             },
         )

@@ -177,6 +177,9 @@ def _classify_any(body: bytes) -> Message:
     )
     if doubtful and not (_plain(body) and (name is None or _plain(params))):
         refuse_duplicates(body)
+    _refuse_lookalikes(body, _NAMES)
+    if name is not None and params:
+        _refuse_lookalikes(params, _PARAM_NAMES)
     if raw_id and not raw_id.isdigit() and _ID.fullmatch(raw_id) is None:
         raise MessageError(INVALID_REQUEST, "The id must be a string or an integer.")
     if envelope.jsonrpc != "2.0":
@@ -233,6 +236,22 @@ def _plain(raw: bytes | msgspec.Raw) -> bool:
     for key, value in entries.items():
         length += len(key) + len(bytes(value))
     return length == len(bytes(raw))
+
+
+def _refuse_lookalikes(raw: bytes | msgspec.Raw, names: frozenset[str]) -> None:
+    """Refuse a name that only its case tells from one of ours: Go's readers take it for that one."""
+    try:
+        entries = _object.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return  # params of another shape
+    for key in entries:
+        if key not in names and key.casefold() in names:
+            words = f"Write {key.casefold()!r} for {key!r}: some readers take one for the other."
+            raise MessageError(INVALID_REQUEST, words)
+
+
+_NAMES: Final = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+_PARAM_NAMES: Final = frozenset({"name", "uri", "arguments", "_meta"})
 
 
 def refuse_duplicates(body: bytes) -> None:

@@ -45,12 +45,14 @@ def percentile(counts: Mapping[int, int], part: float) -> float | None:
 
 
 class _Tool:
-    __slots__ = ("durations", "hits", "statuses")
+    __slots__ = ("durations", "hits", "received", "sent", "statuses")
 
     def __init__(self) -> None:
         self.durations: dict[int, int] = {}
         self.statuses: dict[str, int] = {}
         self.hits = 0
+        self.received = 0
+        self.sent = 0
 
 
 class Stats:
@@ -60,6 +62,7 @@ class Stats:
         self._clock = clock
         self._slices: dict[int, dict[str, _Tool]] = {}
         self._number = -1
+        self._began = clock()
         self._current: dict[str, _Tool] = {}
         self.turn()
 
@@ -79,6 +82,8 @@ class Stats:
             tool = self._current[call.tool] = _Tool()
         status = call.status
         tool.statuses[status] = tool.statuses.get(status, 0) + 1
+        tool.received += call.received
+        tool.sent += call.sent
         if status == "success" or status == "error":  # noqa: PLR1714 - twice as fast as a tuple here
             number = bucket(call.seconds)
             tool.durations[number] = tool.durations.get(number, 0) + 1
@@ -86,8 +91,10 @@ class Stats:
                 tool.hits += 1
 
     def summary(self) -> dict[str, Any]:
-        """Per tool: count, errors, limited, hits, p50, p95, p99 in seconds, and the histogram."""
-        oldest = int(self._clock() / _SLICE) - SLICES
+        """Per tool: count, errors, limited, hits, rates, bytes, p50, p95, p99 in seconds, the histogram."""
+        now = self._clock()
+        oldest = int(now / _SLICE) - SLICES
+        seconds = max(1.0, now - max(self._began, (oldest + 1) * _SLICE))
         merged: dict[str, _Tool] = {}
         for number, tools in self._slices.items():
             if number <= oldest:
@@ -99,15 +106,23 @@ class Stats:
                 for status, count in tool.statuses.items():
                     into.statuses[status] = into.statuses.get(status, 0) + count
                 into.hits += tool.hits
-        return {name: _summary(tool) for name, tool in sorted(merged.items())}
+                into.received += tool.received
+                into.sent += tool.sent
+        return {name: _summary(tool, seconds) for name, tool in sorted(merged.items())}
 
 
-def _summary(tool: _Tool) -> dict[str, Any]:
+def _summary(tool: _Tool, seconds: float) -> dict[str, Any]:
+    count = sum(tool.statuses.values())
+    errors = tool.statuses.get("error", 0) + tool.statuses.get("failed", 0)
     return {
-        "count": sum(tool.statuses.values()),
-        "errors": tool.statuses.get("error", 0) + tool.statuses.get("failed", 0),
+        "count": count,
+        "callsPerSecond": round(count / seconds, 3),
+        "errors": errors,
+        "errorRate": round(errors / count, 6) if count else 0.0,
         "limited": tool.statuses.get("limited", 0),
         "hits": tool.hits,
+        "receivedBytes": tool.received,
+        "sentBytes": tool.sent,
         "p50": percentile(tool.durations, 0.50),
         "p95": percentile(tool.durations, 0.95),
         "p99": percentile(tool.durations, 0.99),

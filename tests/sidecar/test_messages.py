@@ -95,6 +95,52 @@ def test_a_call_that_two_readers_would_understand_differently_is_refused(body) -
         classify(body)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"free","Name":"dear"}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"NAME":"dear","name":"free"}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call","params":{"name":"dear"}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"},"Params":{"name":"b"}}',
+        '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"},"param\u017f":{}}'.encode(),
+    ],
+)
+def test_a_name_that_readers_of_go_take_for_a_judged_one_is_refused(body) -> None:
+    with pytest.raises(MessageError, match="some readers"):
+        classify(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"x":1},"_meta":{"y":2}}}',
+        b'{"id":17,"params":{"_meta":{},"name":"a"},"method":"tools/call","jsonrpc":"2.0"}',
+        b'{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a"}}',
+        b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "a"}}',
+        b'{"jsonrpc":"2.0","id":"x","method":"tools/call","params":{"name":"a","task":{}}}',
+        '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"x":"é"}}}'.encode(),
+    ],
+)
+def test_a_message_keeps_its_params_as_they_were_written_however_it_was_read(body) -> None:
+    message = classify(body)
+    assert message.target == "a"
+    assert msgspec.json.decode(message.params) == msgspec.json.decode(body)["params"]
+    again = classify(body.replace(b'"a"', b'"b"'))
+    assert again.target == "b"
+
+
+@given(
+    arguments=st.dictionaries(st.text(), JSON),
+    second=st.sampled_from([b'"name":"b"', b'"n\\u0061me":"b"', b'"name" : "b"']),
+    first=st.booleans(),
+)
+def test_no_second_name_hides_among_any_arguments(arguments, second, first) -> None:
+    inner = b'"name":"a","arguments":' + msgspec.json.encode(arguments)
+    params = second + b"," + inner if first else inner + b"," + second
+    with pytest.raises(MessageError, match="twice"):
+        classify(b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{' + params + b"}}")
+
+
 def test_a_name_among_the_arguments_is_no_second_name() -> None:
     body = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "a", "arguments": {"name": "b"}}}'
     assert classify(body).target == "a"

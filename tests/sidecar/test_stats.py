@@ -45,3 +45,18 @@ def test_refused_calls_have_no_duration() -> None:
     stats.on_call(CallEnded("t", "limited", 1.0))
     summary = stats.summary()["t"]
     assert (summary["count"], summary["limited"], summary["errors"], summary["p50"]) == (1, 1, 0, None)
+
+
+def test_rates_and_bytes_are_those_of_the_time_looked_back_at() -> None:
+    clock = Clock()
+    stats = Stats(clock)
+    for _ in range(30):
+        stats.on_call(CallEnded("t", "success", 1.0, received=10, sent=100))
+    stats.on_call(CallEnded("t", "failed", 1.0))
+    clock.now = 10
+    young = stats.summary()["t"]
+    assert young["callsPerSecond"] == 3.1
+    assert math.isclose(young["errorRate"], 1 / 31, abs_tol=1e-5)
+    assert (young["receivedBytes"], young["sentBytes"]) == (300, 3000)
+    clock.now = 290
+    assert stats.summary()["t"]["callsPerSecond"] == round(31 / 290, 3)
