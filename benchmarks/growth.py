@@ -40,6 +40,9 @@ def main() -> None:
         nginx, sidecar = rig.nginx(), rig.sidecar(build, GROWING)
         for what, sizes in SIZES.items():
             for size, (call, connections) in sizes.items():
+                if connections * 2 > rig.files:
+                    print(f"  {connections} connections are more than may be opened here", file=sys.stderr)
+                    continue
                 rates = [
                     [rig.load(who, call, connections, options.seconds) for who in (nginx, sidecar)]
                     for _ in range(options.rounds)
@@ -48,23 +51,24 @@ def main() -> None:
                 ratio = statistics.median(each[1] / each[0] for each in rates)
                 rows.append((what, f"{size:,}", f"{theirs:,.0f}", f"{ours:,.0f}", f"{ratio:.2f}"))
         rig.check(sidecar)
-        words = [idle(rig.sidecar(build, GROWING)), quiet(rig, rig.sidecar(build, GROWING))]
+        words = [idle(rig.sidecar(build, GROWING), rig.files), quiet(rig, rig.sidecar(build, GROWING))]
     publish("growth", table(*rows) + "\n\n" + "\n".join(words), write=options.write)
 
 
-def idle(sidecar: Contender) -> str:
+def idle(sidecar: Contender, files: int) -> str:
     """What a connection holds that has made a call and waits for its next."""
     before = rss(sidecar.pid)
     body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"plain","arguments":{}}}'
     head = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    count = min(IDLE, files // 2)
     with ExitStack() as stack:
-        for _ in range(IDLE):
+        for _ in range(count):
             opened = stack.enter_context(socket.create_connection(("127.0.0.1", sidecar.port)))
             opened.sendall(request)
             opened.recv(65536)
-        each = (rss(sidecar.pid) - before) / IDLE * 1000
-    return f"An idle connection holds {each:.1f} KB ({IDLE:,} measured)."
+        each = (rss(sidecar.pid) - before) / count * 1000
+    return f"An idle connection holds {each:.1f} KB ({count:,} measured)."
 
 
 def quiet(rig: Rig, sidecar: Contender) -> str:

@@ -11,6 +11,7 @@ import argparse
 import os
 import platform
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -109,6 +110,10 @@ class Rig:
             self.builds["compiled"] = compiled
         self._stack = ExitStack()
         self._port = 19610
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.files = 65_536 if most == resource.RLIM_INFINITY else min(most, 65_536)
+        """How many files, and so connections, each process may open."""
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, most))
 
     def __enter__(self) -> Self:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))

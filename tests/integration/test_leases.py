@@ -72,6 +72,10 @@ async def test_no_history_of_replicas_and_leases_admits_too_much(
     replicas = [await replica(redis_server) for _ in range(4)]
     for each in replicas:
         each.local.replicas = 4
+    plans = [
+        Charges([Charge("m", "minute", capacity, amount), Charge("day:d", "day", day, amount)])
+        for _ in replicas
+    ]
     began = time.monotonic()
     admitted, fresh = 0, 1
     for step, (number, calls) in enumerate(history):
@@ -80,12 +84,7 @@ async def test_no_history_of_replicas_and_leases_admits_too_much(
                 client.flushall()
             fresh = 2
         limits = replicas[number]
-        charges = limits.plan if hasattr(limits, "plan") else None
-        if charges is None:
-            charges = Charges(
-                [Charge("m", "minute", capacity, amount), Charge("day:d", "day", day, amount)]
-            )
-            limits.plan = charges  # type: ignore[attr-defined]
+        charges = plans[number]
         verdicts = await asyncio.gather(*(taken(limits, charges) for _ in range(calls)))
         admitted += amount * sum(verdict.allowed for verdict in verdicts)
         refill = (time.monotonic() - began) * capacity / 60
