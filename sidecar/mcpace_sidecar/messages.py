@@ -145,7 +145,8 @@ def classify(body: bytes) -> Message:
     written = len(params.meta)
     if written:
         length += _META + written
-    if length != len(body) or call.jsonrpc != "2.0" or not raw_id.isdigit():
+    plain = length == len(body) and call.jsonrpc == "2.0"
+    if not plain or not (raw_id.isdigit() or _ID.fullmatch(raw_id)):
         return _classify_any(body)
     return Message(body, method, raw_id, target, params)
 

@@ -91,7 +91,6 @@ class UpstreamConnection(asyncio.Protocol):
         "fresh",
         "idle_since",
         "patience",
-        "usable",
     )
 
     def __init__(self, pool: Pool, heads: Heads[ResponseHead]) -> None:
@@ -107,8 +106,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._paused = False
         self._gathered: list[bytes] = []
         self.fresh = True
-        self.usable = True
-        """Whether a request may be sent."""
         self.idle_since = 0.0
         self.patience: float | None = None  # seconds of silence allowed; None: any
         self.deadline = 0.0
@@ -143,14 +140,12 @@ class UpstreamConnection(asyncio.Protocol):
     def cancel(self) -> None:
         """Give up the request in progress: close, and call nobody."""
         self._receiver = None
-        self.usable = False
         if self._transport is not None:
             self._transport.abort()
 
     def fail(self, error: UpstreamError) -> None:
         """End the request in progress with an error."""
         receiver, self._receiver = self._receiver, None
-        self.usable = False
         if self._transport is not None:
             self._transport.abort()
         if receiver is not None:
@@ -158,18 +153,17 @@ class UpstreamConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close an idle connection."""
-        self.usable = False
         if self._transport is not None:
             self._transport.close()
 
-    def eof_received(self) -> None:
-        """The server closes: no request may be sent any more."""
-        self.usable = False
+    @property
+    def usable(self) -> bool:
+        """Whether a request may be sent."""
+        return self._transport is not None and not self._transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The server closed, or we did; an answer that ends with the connection is whole."""
         self._transport = None
-        self.usable = False
         receiver, self._receiver = self._receiver, None
         self._pool.forget(self)
         if receiver is None:
