@@ -274,6 +274,17 @@ class Running:
             {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}, **headers
         )
 
+    async def begin(
+        self, tool: str, arguments: Any = None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Call a tool, and leave it to the test what becomes of the connection."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.data)
+        params = {"name": tool, "arguments": arguments or {}}
+        body = msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+        writer.write(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+        writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        return reader, writer
+
     async def metrics(self) -> dict[str, float]:
         """What /metrics says: sample -> value."""
         raw = await self.raw(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", port=self.admin)

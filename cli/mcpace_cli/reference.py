@@ -69,6 +69,7 @@ is answered with HTTP 200, because clients of the handshake era lose their sessi
 | `GET /readyz` | 200 once the server has answered the MCP handshake, else 503 and why |
 | `GET /metrics` | Prometheus |
 | `GET /stats` | the last five minutes, per tool, with histograms that can be merged |
+| `GET /config` | the configuration in force, defaults included |
 | `POST /purge` | `{"tool": …}`, `{"client": …}` or `{"all": true}`: makes what is kept old, everywhere |
 
 ## Environment
@@ -76,7 +77,9 @@ is answered with HTTP 200, because clients of the handshake era lose their sessi
 | variable | read by | |
 |---|---|---|
 | `MCPACE_LIMITS_URL`, `MCPACE_CACHE_URL` | sidecar, run, operator | Redis; also as `…_FILE`, a path |
-| `MCPACE_ADMIN_TOKEN` | sidecar, run | guards `/stats` and `/purge`; also as `…_FILE` |
+| `MCPACE_ADMIN_TOKEN` | sidecar, run | guards `/stats`, `/config` and `/purge`; also as `…_FILE` |
+| `MCPACE_SERVER_CGROUP` | sidecar | the folder of the server's cgroup, whose use is shown in the metrics |
+| `OTEL_EXPORTER_OTLP_HEADERS` and its kin | sidecar, run | OpenTelemetry's, with `monitoring.traces` |
 | `MCPACE_MASTER_KEY` | operator | every server's passwords are derived from it; also as `…_FILE` |
 | `MCPACE_SIDECAR_IMAGE`, `MCPACE_SIDECAR_PULL_POLICY` | operator | the image put beside every server |
 | `MCPACE_HEALTH_PORT` | operator | where `/healthz` answers; 8080 |

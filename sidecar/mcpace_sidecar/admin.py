@@ -1,7 +1,7 @@
 """The second port: health, metrics, statistics. Never reached through the first.
 
-`/healthz`, `/readyz` and `/metrics` are open. `/stats` and `/purge` need the server's own token,
-because the server itself shares the loopback; without a token they answer on loopback only.
+`/healthz`, `/readyz` and `/metrics` are open. `/stats`, `/config` and `/purge` need the server's own
+token, because the server itself shares the loopback; without a token they answer on loopback only.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from mcpace_sidecar.metrics import Metrics
 from mcpace_sidecar.stats import WINDOW, Stats
 from mcpace_sidecar.store.memory import MemoryResults
 
+_GUARDED: Final = frozenset({b"/stats", b"/config", b"/purge"})
 _TEXT: Final = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
 _JSON: Final = b"Content-Type: application/json\r\n"
 
@@ -38,7 +39,7 @@ class _Purge(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Admin:
-    """Answers the admin port. `token` guards `/stats` and `/purge`; None means loopback only."""
+    """Answers the admin port. `token` guards what is not open; None means loopback only."""
 
     max_request_bytes = 64 * 1024
     draining = False
@@ -60,6 +61,7 @@ class Admin:
             b"/readyz": self._readyz,
             b"/metrics": lambda: (200, _TEXT, self._metrics.text()),
             b"/stats": self._read_stats,
+            b"/config": self._read_config,
         }
 
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
@@ -67,10 +69,12 @@ class Admin:
         route = self._routes.get(head.path)
         purging = head.path == b"/purge"
         if route is None and not purging:
-            status, lines, text = _words(404, "Not found: /healthz, /readyz, /metrics, /stats, /purge.")
+            status, lines, text = _words(
+                404, "Not found: /healthz, /readyz, /metrics, /stats, /config, /purge."
+            )
         elif head.method != (b"POST" if purging else b"GET"):
             status, lines, text = _words(405, "Use POST." if purging else "Use GET.")
-        elif head.path in (b"/stats", b"/purge") and not self._may_read(head):
+        elif head.path in _GUARDED and not self._may_read(head):
             status, lines, text = _words(401, "Send the admin token as Authorization: Bearer.")
         elif route is None:
             self._purge(connection, body)
@@ -154,6 +158,10 @@ class Admin:
                 "calls": self._stats.summary(),
             },
         )
+
+    def _read_config(self) -> tuple[int, bytes, bytes]:
+        config = self._plane.settings.config
+        return _json(200, config.model_dump(mode="json", by_alias=True))
 
 
 def _json(status: int, document: Any) -> tuple[int, bytes, bytes]:

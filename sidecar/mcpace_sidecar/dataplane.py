@@ -8,7 +8,6 @@ from time import monotonic
 
 from mcpace_sidecar import accesslog, messages, replies
 from mcpace_sidecar.bulkhead import Breakers, Bulkhead
-from mcpace_sidecar.cache.policy import Rule, life
 from mcpace_sidecar.catalog import Catalog
 from mcpace_sidecar.errors import ProtocolError, UpstreamError
 from mcpace_sidecar.events import CallEnded, Listener
@@ -114,10 +113,9 @@ class DataPlane:
             return self.catalog.label(message.target or "")
         return message.method or ""
 
-    def learn_hint(self, message: Message, rule: Rule, result: bytes) -> None:
-        """Remember whether results of a method say that they may be kept."""
+    def learn_hint(self, message: Message, ttl: float) -> None:
+        """Remember whether results of a method say that they may be kept, in seconds."""
         assert message.method is not None
-        ttl, _ = life(rule, result)
         if ttl > 0:
             self.hinting.add(message.method)
         else:

@@ -63,9 +63,8 @@ class Lookup:
         """The identical call was given up by its client: look again, and lead or follow anew."""
         self.start()
 
-    def keep(self, result: bytes) -> None:
-        """Keep the server's result, where its rule and the result itself allow that."""
-        ttl, shareable = policy.life(self._rule, result)
+    def keep(self, result: bytes, ttl: float, *, shareable: bool) -> None:
+        """Keep the server's result for so many seconds, if it may be kept at all."""
         if ttl <= 0 or not self._marks or self._alone:
             return
         # Of what says itself who may have it, both places were looked at; only one is its own.

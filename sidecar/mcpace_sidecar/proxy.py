@@ -413,10 +413,13 @@ class Exchange(Call):
         assert treatment is not None
         if message.method == "tools/list":
             self.plane.catalog.overhear(outcome.result)
-        if treatment.cache is not None and treatment.cache.hinted:
-            self.plane.learn_hint(message, treatment.cache, outcome.result)
-        if self._lookup is not None:
-            self._lookup.keep(outcome.result)
+        rule = treatment.cache
+        if rule is not None:
+            ttl, shareable = policy.life(rule, outcome.result)
+            if rule.hinted:
+                self.plane.learn_hint(message, ttl)
+            if self._lookup is not None:
+                self._lookup.keep(outcome.result, ttl, shareable=shareable)
         return self._shape(outcome.result) if self._shape is not None else None
 
     # -- what the client does (http.server.Turn)

@@ -72,10 +72,7 @@ async def test_a_leader_whose_client_leaves_hands_over_to_another(scripted: Scri
     server = Counting(scripted)
     server.go.clear()
     sidecar = await start(scripted.port, SHARED)
-    _, leader = await asyncio.open_connection("127.0.0.1", sidecar.data)
-    body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{}}}'
-    leader.write(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
-    leader.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    _, leader = await sidecar.begin("t")
     await until(lambda: server.calls == 1, "the leader to reach the server")
     others = [asyncio.ensure_future(number(sidecar)) for _ in range(3)]
     await until(lambda: len(sidecar.sidecar.plane.in_flight) == 4, "all calls to be in flight")

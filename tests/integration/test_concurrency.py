@@ -81,10 +81,7 @@ async def test_a_queued_call_whose_client_leaves_takes_no_slot(scripted: Scripte
     sidecar = await start(scripted.port, {"concurrency": {"maxInFlight": 1}})
     first = asyncio.ensure_future(sidecar.call("t"))
     await until(lambda: held.now == 1, "the slot to be taken")
-    _, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
-    body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
-    writer.write(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
-    writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    _, writer = await sidecar.begin("t")
     bulkhead = sidecar.sidecar.plane.bulkhead
     await until(lambda: len(bulkhead.queue) == 1, "the second to wait")
     writer.transport.abort()

@@ -210,10 +210,7 @@ async def test_a_client_that_leaves_gives_up_every_call_of_parallel(
     sidecar = await start(scripted.port, PARALLEL)
     await until(lambda: scripted.heard, "a handshake")
     scripted.answer = forever
-    _, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
-    body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"parallel","arguments":{"calls":[{"tool":"a"},{"tool":"b"}]}}}'
-    writer.write(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
-    writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    _, writer = await sidecar.begin("parallel", {"calls": [{"tool": "a"}, {"tool": "b"}]})
     await until(lambda: len(scripted.calls) == 2, "both calls to reach the server")
     writer.transport.abort()
     await until(lambda: not sidecar.sidecar.plane.in_flight, "every exchange to end")

@@ -201,10 +201,7 @@ async def test_a_client_that_leaves_with_its_response_has_not_given_the_call_up(
     sidecar = await start(scripted.port, cache)
     await until(lambda: scripted.heard, "a handshake")
     scripted.answer = lingering
-    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
-    body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{}}}'
-    writer.write(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
-    writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    reader, writer = await sidecar.begin("t")
     async with asyncio.timeout(DEADLINE):
         await reader.readuntil(RESULT)
     writer.transport.abort()

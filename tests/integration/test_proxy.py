@@ -526,6 +526,21 @@ async def test_the_admin_port_guards_statistics_with_the_servers_token(weather: 
     assert (await sidecar.admin_get("/nothing"))[0] == 404
 
 
+async def test_the_configuration_in_force_is_shown_to_whoever_holds_the_token(
+    scripted: Scripted, start: Start
+) -> None:
+    config = {
+        "upstream": {"timeout": "7s"},
+        "clients": {"apiKeys": [{"tier": "pro", "secretRef": {"name": "s"}}]},
+    }
+    sidecar = await start(scripted.port, config, admin_token="t0ken")
+    assert (await sidecar.admin_get("/config"))[0] == 401
+    _, shown = await sidecar.admin_get("/config", Authorization="Bearer t0ken")
+    assert shown["upstream"]["timeout"] == "7s"
+    assert shown["concurrency"]["maxInFlight"] == 64, "defaults are shown too"
+    assert shown["clients"]["apiKeys"] == [{"tier": "pro", "secretRef": {"name": "s"}}]
+
+
 async def test_a_tool_the_server_does_not_list_never_becomes_a_label(weather: int, start: Start) -> None:
     sidecar = await start(weather)
     await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
