@@ -176,3 +176,56 @@ def test_an_odd_trace_is_passed_on_as_it_is(trace) -> None:
     passed = b"".join(line for _, line in head.onward) + line
     assert passed.count(b"traceparent") == trace.count(b"traceparent")
     assert head.length == 3
+
+
+LINES = st.sampled_from(
+    [
+        b"Content-Length: 5",
+        b"content-length: 5",
+        b"Content-Length: 7",
+        b"Content-Length:5",
+        b"Content-Length: 5 ",
+        b"Content-Length: 05",
+        b"Content-Length: 5, 5",
+        b"Content-Length : 5",
+        b"CONTENT-LENGTH: 5",
+        b"Transfer-Encoding: chunked",
+        TRACE.rstrip(),
+        TRACE.rstrip().replace(b"trace", b"Trace"),
+        TRACE.rstrip().replace(b"4736", b"4737"),
+        TRACE.rstrip() + b" ",
+        TRACE.rstrip().replace(b"-01", b"-0\x01"),
+        TRACE.rstrip().replace(b"4736", b"47\r6"),
+        b"traceparent: 00-x",
+        b" folded",
+        b"\tfolded",
+        b"X-A: Content-Length: 5",
+        b"X-A: a\n",
+        b"X-A: a\r",
+        b"Connection: close",
+        b"Connection: X-A",
+        b"Expect: 100-continue",
+        b"Host: b",
+    ]
+)
+
+
+@given(lines=st.lists(LINES, max_size=6))
+def test_a_head_means_the_same_however_it_was_remembered(lines) -> None:
+    """What is taken out of a head so that it repeats changes nothing of what the head says."""
+
+    def said(head: RequestHead, trace: bytes) -> object:
+        onward = sorted([line for _, line in head.onward] + ([trace] if trace else []))
+        return head.method, head.target, head.length, head.chunked, head.keep_alive, head.expects, onward
+
+    raw = PLAIN + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+    raw = raw[: raw.index(b"\r\n\r\n") + 4]
+    heads = RequestHeads()
+    for _ in range(2):
+        try:
+            plain = said(RequestHead(raw), b"")
+        except ProtocolError:
+            with pytest.raises(ProtocolError):
+                heads.read(raw)
+        else:
+            assert said(*heads.read(raw)) == plain
