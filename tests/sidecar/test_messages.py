@@ -1,11 +1,15 @@
 """What a body is: classified by its bytes alone."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcpace_sidecar import messages
 from mcpace_sidecar.messages import (
+    Message,
     MessageError,
     classify,
     read_answer,
@@ -139,6 +143,58 @@ def test_no_second_name_hides_among_any_arguments(arguments, second, first) -> N
     params = second + b"," + inner if first else inner + b"," + second
     with pytest.raises(MessageError, match="twice"):
         classify(b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{' + params + b"}}")
+
+
+PARAMS = st.lists(
+    st.sampled_from(
+        [
+            b'"name":"a"', b'"name":"b"', b'"n\\u0061me":"b"', b'"name":"\\u0061"', '"name":"ä"'.encode(), b'"name":1',
+            b'"uri":"a"', b'"arguments":{}', b'"arguments":{"name":"c"}', b'"arguments":[1]', b'"_meta":{"x":1}',
+            b'"Name":"b"', b'"task":{}', b'"name":null',
+        ]
+    ),
+    max_size=4,
+)  # fmt: skip
+ENTRIES = st.lists(
+    st.sampled_from(
+        [
+            b'"jsonrpc":"2.0"', b'"jsonrpc":"1.0"', b'"id":1', b'"id":"x"', b'"id":null', b'"id":1.5', b'"id":{}',
+            b'"method":"tools/call"', b'"method":"resources/read"', b'"method":"ping"', b'"Method":"tools/call"',
+            b'"extra":1', b'"params":[]', b'"params":null', b'"result":{}',
+        ]
+    ),
+    max_size=2,
+)  # fmt: skip
+
+
+@given(
+    params=PARAMS,
+    extra=ENTRIES,
+    order=st.randoms(use_true_random=False),
+    space=st.sampled_from([b",", b", ", b" ,"]),
+    left_out=st.sets(st.integers(0, 3), max_size=1),
+)
+def test_a_message_means_the_same_whether_it_is_judged_by_its_length_or_not(
+    params, extra, order, space, left_out
+) -> None:
+    entries = [
+        b'"jsonrpc":"2.0"',
+        b'"id":1',
+        b'"method":"tools/call"',
+        b'"params":{' + space.join(params) + b"}",
+    ]
+    entries = [entry for number, entry in enumerate(entries) if number not in left_out] + extra
+    order.shuffle(entries)
+    body = b"{" + space.join(entries) + b"}"
+
+    def said(read: Callable[[bytes], Message]) -> object:
+        try:
+            message = read(body)
+        except MessageError as error:
+            return error.code, str(error), error.message_id
+        return message.method, message.id, message.target, message.params
+
+    assert said(classify) == said(messages._classify_any)
 
 
 def test_a_name_among_the_arguments_is_no_second_name() -> None:
