@@ -13,6 +13,10 @@ import tempfile
 import timeit
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rig import Contender, Rig
 
 BODY = (
     b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"%b","arguments":{"city":"Paris",'
@@ -36,41 +40,37 @@ def main() -> None:
     if sys.argv[1:] == ["stages"]:
         print(json.dumps(stages()))
         return
-    from rig import Rig, arguments, publish, table  # noqa: PLC0415 - because a build's interpreter has no need of it
+    from rig import Rig, arguments, publish, table
 
     options = arguments(__doc__, rounds=1, seconds=3).parse_args()
-    rows: list[tuple[object, ...]] = []
+    rows: list[tuple[object, ...]] = [("", "µs per call", "passed", "cache hit")]
     with Rig(options.compiled) as rig:
         for build, python in rig.builds.items():
             sidecar = rig.sidecar(build)
-            columns = []
-            for tool in ("plain", "cached"):
-                rig.load(sidecar, f"tool={tool}")
-                before = times(sidecar.pid)
-                rate = rig.load(sidecar, f"tool={tool}", seconds=options.seconds)
-                spent = [
-                    (b - a) / (rate * options.seconds) * 1e6
-                    for a, b in zip(before, times(sidecar.pid), strict=True)
-                ]
-                columns.append(spent)
-            own = json.loads(
-                subprocess.run(
-                    [python, __file__, "stages"], check=True, capture_output=True, text=True
-                ).stdout
-            )
-            for part, words in enumerate(("in the process, of which:", "in the kernel, for it")):
-                rows.append((build, words, *(f"{column[part]:.1f}" for column in columns)))
-                if part == 0:
-                    for name, (passed, hit) in own.items():
-                        rows.append(
-                            (build, name, f"{passed:.2f}" if passed else "", f"{hit:.2f}" if hit else "")
-                        )
-    publish("anatomy", table(("", "µs per call", "passed", "cache hit"), *rows), write=options.write)
+            whole = [
+                under_load(rig, sidecar, f"tool={tool}", options.seconds) for tool in ("plain", "cached")
+            ]
+            command = [python, __file__, "stages"]
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            rows.append((build, "in the process, of which:", *(f"{own:.1f}" for own, _ in whole)))
+            for name, parts in json.loads(output).items():
+                rows.append((build, name, *(f"{part:.2f}" if part else "" for part in parts)))
+            rows.append((build, "in the kernel, for it", *(f"{kernel:.1f}" for _, kernel in whole)))
+    publish("anatomy", table(*rows), write=options.write)
+
+
+def under_load(rig: Rig, sidecar: Contender, call: str, seconds: float) -> tuple[float, float]:
+    """Microseconds of a call under load: the process's own, and the kernel's for it."""
+    rig.load(sidecar, call)
+    before = times(sidecar.pid)
+    calls = rig.load(sidecar, call, seconds=seconds) * seconds
+    own, kernel = ((b - a) / calls * 1e6 for a, b in zip(before, times(sidecar.pid), strict=True))
+    return own, kernel
 
 
 def times(pid: int) -> tuple[float, float]:
     """CPU seconds of a process: its own, and the kernel's for it."""
-    from rig import TICKS  # noqa: PLC0415 - because of the same
+    from rig import TICKS
 
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) / TICKS, int(fields[12]) / TICKS
@@ -78,15 +78,15 @@ def times(pid: int) -> tuple[float, float]:
 
 def stages() -> dict[str, tuple[float, float]]:
     """Microseconds of each stage, of a passed call and of a hit; 0 where there is none."""
-    from rig import CONFIG  # noqa: PLC0415 - because of the same
+    from rig import CONFIG
 
-    from mcpace_sidecar import messages  # noqa: PLC0415 - because of the same
-    from mcpace_sidecar.config import load  # noqa: PLC0415 - because of the same
-    from mcpace_sidecar.events import CallEnded  # noqa: PLC0415 - because of the same
-    from mcpace_sidecar.http.head import RequestHeads  # noqa: PLC0415 - because of the same
-    from mcpace_sidecar.notes import Notes  # noqa: PLC0415 - because of the same
-    from mcpace_sidecar.sidecar import Options, Sidecar  # noqa: PLC0415 - because of the same
-    from mcpace_sidecar.upstream import Address  # noqa: PLC0415 - because of the same
+    from mcpace_sidecar import messages
+    from mcpace_sidecar.config import load
+    from mcpace_sidecar.events import CallEnded
+    from mcpace_sidecar.http.head import RequestHeads
+    from mcpace_sidecar.notes import Notes
+    from mcpace_sidecar.sidecar import Options, Sidecar
+    from mcpace_sidecar.upstream import Address
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "config.yaml")

@@ -299,6 +299,11 @@ def suspect(body: bytes) -> bool:
 
 def succeeded(body: bytes) -> bool:
     """Whether an answer, whole or as events, holds a result that is no error."""
+    first = body.find(b'"result":{', 0, _TOP)
+    if first > 0 and body.count(b"{", 0, first) == 1:  # so it is the response's own
+        at = body.find(b'"isError"')
+        if at < 0 or (body.startswith(b":false", at + 9) and body.find(b'"isError"', at + 9) < 0):
+            return True  # what nearly every answer says
     data = body if body[:1] == b"{" else stream.only_event(body)
     if data:
         try:
@@ -309,6 +314,10 @@ def succeeded(body: bytes) -> bool:
             result = reply.result
             return result is not None and not result.is_error and not reply.error
     return read_events(body).ok
+
+
+_TOP: Final = 120
+"""Bytes in which the first entries of a response stand, the line of an event included."""
 
 
 def read_answer(body: bytes) -> Outcome:

@@ -222,6 +222,39 @@ def test_an_error_named_inside_a_text_is_no_error() -> None:
     assert not succeeded(b'{"jsonrpc":"2.0","id":1,"result":{"isError" : true}}')
 
 
+@given(
+    content=st.lists(
+        st.fixed_dictionaries({"type": st.just("text"), "text": st.text() | st.just('"isError":true')})
+    ),
+    is_error=st.sampled_from([None, True, False]),
+    more=st.dictionaries(
+        st.sampled_from(["isError", "error", "result", "structuredContent", "_meta"]), JSON, max_size=2
+    ),
+    kind=st.sampled_from(["result", "error", "both"]),
+    first=st.booleans(),
+    spaced=st.booleans(),
+    event=st.booleans(),
+)
+def test_how_an_answer_ended_is_seen_however_it_is_written(
+    content, is_error, more, kind, first, spaced, event
+) -> None:
+    result = {"content": content, "structuredContent": more} | (
+        {} if is_error is None else {"isError": is_error}
+    )
+    parts = (
+        {"result": result} if kind == "result" else {"error": {"code": 1, "message": "no", "data": more}}
+    )
+    answer = parts | {"jsonrpc": "2.0", "id": 1} if first else {"jsonrpc": "2.0", "id": 1} | parts
+    if kind == "both":
+        answer = {"jsonrpc": "2.0", "id": 1, "error": answer["error"], "result": result}
+    body = msgspec.json.encode(answer)
+    if spaced and not event:
+        body = msgspec.json.format(body)
+    if event:
+        body = b"event: message\ndata: " + body + b"\n\n"
+    assert succeeded(body) == (kind == "result" and not is_error)
+
+
 def test_the_answer_at_the_end_of_an_event_stream_is_read() -> None:
     progress = (
         b'event: message\r\ndata: {"jsonrpc":"2.0","method":"notifications/progress","params":{}}\r\n\r\n'
