@@ -24,6 +24,8 @@ from mcpace_sidecar import __version__
 from mcpace_sidecar.config.traffic import Traces
 from mcpace_sidecar.events import CallEnded
 
+EXPORT_TIMEOUT: Final = 4.0
+"""Seconds that one export may take, tries again included: the sidecar's end waits for the last one."""
 _PARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _SAMPLED: Final = 1
 _FAILED: Final = frozenset({"error", "failed", "limited", "shed"})
@@ -38,7 +40,8 @@ class Spans:
         namespace, _, service = name.rpartition("/")
         about = {"service.name": service, "service.namespace": namespace, "service.version": __version__}
         self._resource = Resource.create({key: value for key, value in about.items() if value})
-        self._exporting = BatchSpanProcessor(OTLPSpanExporter(f"{config.endpoint.rstrip('/')}/v1/traces"))
+        exporter = OTLPSpanExporter(f"{config.endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT)
+        self._exporting = BatchSpanProcessor(exporter)
         self._random = random.Random(os.urandom(16))  # noqa: S311 - because ids of spans guard nothing
 
     def begin(self, parent: bytes) -> bytes:
