@@ -178,19 +178,19 @@ async def test_the_end_under_load_loses_no_call_that_was_accepted(echo: Scripted
     assert set(answers) == {"result"}, answers
 
 
+async def flood(heard: Heard) -> Any:
+    """A server whose stream never ends."""
+    if not heard.line.startswith(b"GET"):
+        yield json_answer(RESULT)
+        return
+    yield SSE
+    while True:
+        yield b"8000\r\n" + b"x" * 32768 + b"\r\n"
+
+
 async def test_twenty_readers_that_stop_reading_an_endless_stream_hold_no_memory(
     scripted: Scripted, start: Start
 ) -> None:
-    block = b"8000\r\n" + b"x" * 32768 + b"\r\n"
-
-    async def flood(heard: Heard) -> Any:
-        if not heard.line.startswith(b"GET"):
-            yield json_answer(RESULT)
-            return
-        yield SSE
-        while True:
-            yield block
-
     sidecar = await start(scripted.port)
     await until(lambda: scripted.heard, "a handshake")
     scripted.answer = flood

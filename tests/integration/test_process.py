@@ -9,11 +9,10 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from tests.conftest import DEADLINE, Heard, Scripted, Start, free_port, json_answer, until
-from tests.integration.test_load import RESULT, SSE, Load
+from tests.integration.test_load import RESULT, Load, flood
 
 
 class Process:
@@ -78,16 +77,6 @@ async def test_sigterm_under_load_loses_no_call_and_ends_in_order(
 async def test_readers_that_stop_reading_cost_the_process_no_memory(
     scripted: Scripted, tmp_path: Path
 ) -> None:
-    block = b"8000\r\n" + b"x" * 32768 + b"\r\n"
-
-    async def flood(heard: Heard) -> Any:
-        if not heard.line.startswith(b"GET"):
-            yield json_answer(RESULT)
-            return
-        yield SSE
-        while True:
-            yield block
-
     scripted.answer = flood
     async with process(tmp_path, scripted.port) as sidecar:
         streams = []
