@@ -61,19 +61,13 @@ def main() -> None:
 
 def under_load(rig: Rig, sidecar: Contender, call: str, seconds: float) -> tuple[float, float]:
     """Microseconds of a call under load: the process's own, and the kernel's for it."""
+    from rig import times
+
     rig.load(sidecar, call)
     before = times(sidecar.pid)
     calls = rig.load(sidecar, call, seconds=seconds) * seconds
     own, kernel = ((b - a) / calls * 1e6 for a, b in zip(before, times(sidecar.pid), strict=True))
     return own, kernel
-
-
-def times(pid: int) -> tuple[float, float]:
-    """CPU seconds of a process: its own, and the kernel's for it."""
-    from rig import TICKS
-
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) / TICKS, int(fields[12]) / TICKS
 
 
 def stages() -> dict[str, tuple[float, float]]:

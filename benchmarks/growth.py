@@ -6,7 +6,6 @@ that is given.
 
 from __future__ import annotations
 
-import http.client
 import re
 import socket
 import statistics
@@ -14,7 +13,7 @@ import sys
 import time
 from contextlib import ExitStack
 
-from rig import CONFIG, Contender, Rig, arguments, publish, rss, table
+from rig import CONFIG, Contender, Rig, arguments, metrics, publish, rss, table
 
 TOOLS = 1000
 GROWING = CONFIG + "concurrency: {maxInFlight: 10000, maxQueued: 10000}\n"
@@ -95,11 +94,7 @@ def quiet(rig: Rig, sidecar: Contender) -> str:
 
 def gauge(sidecar: Contender, name: str) -> float:
     """The value of a gauge without labels."""
-    connection = http.client.HTTPConnection("127.0.0.1", sidecar.admin, timeout=10)
-    connection.request("GET", "/metrics")
-    text = connection.getresponse().read().decode()
-    connection.close()
-    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    found = re.search(rf"^{name} (\S+)$", metrics(sidecar), re.MULTILINE)
     if found is None:
         raise SystemExit(f"/metrics has no {name}")
     return float(found[1])

@@ -200,9 +200,9 @@ class Rig:
             "--timeout", "10s", "-s", HERE / "call.lua", f"http://127.0.0.1:{who.port}/mcp", "--",
             *call.split(),
         ]  # fmt: skip
-        before, began = cpu(who.pid), time.perf_counter()
+        before, began = sum(times(who.pid)), time.perf_counter()
         output = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
-        busy = (cpu(who.pid) - before) / (time.perf_counter() - began)
+        busy = (sum(times(who.pid)) - before) / (time.perf_counter() - began)
         result = next(line for line in output.splitlines() if line.startswith("RESULT"))
         requests, microseconds, errors = map(int, result.split()[1:])
         if errors or not requests:
@@ -213,9 +213,7 @@ class Rig:
 
     def check(self, sidecar: Contender) -> None:
         """End the run if a sidecar has refused or lost any call: it would have been quick to."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{sidecar.admin}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-        for status, count in re.findall(r'mcp_tool_calls_total{status="(\w+)".*} (\S+)', text):
+        for status, count in re.findall(r'mcp_tool_calls_total{status="(\w+)".*} (\S+)', metrics(sidecar)):
             if status not in ("success", "cancelled"):
                 raise SystemExit(f"{count} calls ended as {status}")
 
@@ -297,10 +295,16 @@ def wait_for(url: str) -> None:
     raise SystemExit(f"{url} does not answer")
 
 
-def cpu(pid: int) -> float:
-    """CPU seconds a process has used."""
+def times(pid: int) -> tuple[float, float]:
+    """CPU seconds of a process: its own, and the kernel's for it."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return int(fields[11]) / TICKS, int(fields[12]) / TICKS
+
+
+def metrics(sidecar: Contender) -> str:
+    """What a sidecar's metrics say."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{sidecar.admin}/metrics", timeout=10) as answer:
+        return answer.read().decode()
 
 
 def rss(pid: int) -> float:
