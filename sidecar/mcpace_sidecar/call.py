@@ -56,6 +56,7 @@ class Call:
     _refreshing = False
     _cache_use: CacheUse = ""
     _parent = b""
+    """The `traceparent` it came with, where its own span has taken that one's place."""
     _admitted = False
     _seated = False
     _retried = False

@@ -49,7 +49,7 @@ class Catalog:
         if self.locked and len(self.tools) < _MAX_TOOLS:
             try:
                 self._take(msgspec.json.decode(result).get("tools") or [])
-            except (msgspec.DecodeError, AttributeError, KeyError, TypeError):
+            except (msgspec.DecodeError, AttributeError, TypeError):
                 return
 
     def _take(self, tools: Iterable[dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from mcpace_sidecar.errors import ProtocolError, UpstreamError
 from mcpace_sidecar.events import CallEnded, Listener
 from mcpace_sidecar.flight import Flights
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
-from mcpace_sidecar.http.server import ClientConnection, Nobody
+from mcpace_sidecar.http.server import ClientConnection, Nobody, length_line
 from mcpace_sidecar.messages import Message
 from mcpace_sidecar.metrics import Metrics
 from mcpace_sidecar.notes import Notes
@@ -135,7 +135,7 @@ class DataPlane:
             b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%b,"reason":"timeout"}}'
             % exchange.message_id
         )
-        request = exchange.notes.onward + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        request = exchange.notes.onward + length_line(len(body)) + body
         self.pool.request(request, _Unheard(), _CANCEL_PATIENCE)
 
     def tools_in_flight(self) -> Counter[str]:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from mcpace_sidecar.config.traffic import Door
 from mcpace_sidecar.errors import ProtocolError, UpstreamError
 from mcpace_sidecar.http.head import RequestHead, RequestHeads, ResponseHead
-from mcpace_sidecar.http.server import ClientConnection, status_line
+from mcpace_sidecar.http.server import ClientConnection, length_line, status_line
 from mcpace_sidecar.quantity import seconds
 from mcpace_sidecar.upstream import Address, Pool, Ticket
 
@@ -112,7 +112,7 @@ class Passage:
         """Ask the other side."""
         head, body = self._head, self._body
         lines = b"".join(line for _, line in head.onward) + self._connection.trace
-        framing = b"Content-Length: %d\r\n\r\n" % len(body) if body or head.method == b"POST" else b"\r\n"
+        framing = length_line(len(body)) if body or head.method == b"POST" else b"\r\n"
         target = self._door.prefix + head.target
         request = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (head.method, target, self._door.host, lines)
         self._ticket = self._door.pool.request(request + framing + body, self, self._door.patience)

@@ -84,20 +84,6 @@ class Answer(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
-class ReplyResult(msgspec.Struct, rename="camel", gc=False):
-    """Whether a result is one of success."""
-
-    is_error: bool = False
-
-
-class Reply(msgspec.Struct, gc=False):
-    """A response, as far as it says how the call went."""
-
-    method: str | None = None
-    result: ReplyResult | None = None
-    error: msgspec.Raw = msgspec.Raw(b"")
-
-
 class CacheHints(msgspec.Struct, rename="camel"):
     """How long a result may be kept, and for whom (MCP 2026-07-28, caching)."""
 

@@ -22,7 +22,6 @@ from mcpace_sidecar.jsonrpc import (
     Enclosed,
     Envelope,
     Params,
-    Reply,
     ResultFlags,
     Traced,
 )
@@ -166,6 +165,9 @@ def _classify_any(body: bytes) -> Message:
         params = envelope.params
         name = COUNTED.get(method) if method is not None else None
         wanted = _params.decode(params) if name is not None and params else None
+        judged = [(body, _object.decode(body), _NAMES)]
+        if wanted is not None:
+            judged.append((bytes(params), _object.decode(params), _PARAM_NAMES))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _why(body, error) from None
     # An honest call holds each judged name once; only more than that needs a closer look.
@@ -176,11 +178,10 @@ def _classify_any(body: bytes) -> Message:
         or body.count(b'"method"') > 1
         or (name == "uri" and body.count(b'"uri"') > 1)
     )
-    if doubtful and not (_plain(body) and (name is None or _plain(params))):
+    if doubtful and not all(_plain(raw, entries) for raw, entries, _ in judged):
         refuse_duplicates(body)
-    _refuse_lookalikes(body, _NAMES)
-    if name is not None and params:
-        _refuse_lookalikes(params, _PARAM_NAMES)
+    for _, entries, names in judged:
+        _refuse_lookalikes(entries, names)
     if raw_id and not raw_id.isdigit() and _ID.fullmatch(raw_id) is None:
         raise MessageError(INVALID_REQUEST, "The id must be a string or an integer.")
     if envelope.jsonrpc != "2.0":
@@ -226,25 +227,20 @@ def _why(body: bytes, error: Exception) -> MessageError:
     return MessageError(PARSE_ERROR, f"The body is not valid JSON: {error}")
 
 
-def _plain(raw: bytes | msgspec.Raw) -> bool:
+def _plain(raw: bytes, entries: dict[str, msgspec.Raw]) -> bool:
     """Whether a JSON object surely has no name twice, judged by length alone.
 
     An object written without spaces and escapes is exactly as long as its distinct
     entries; a repeated name, which decoding drops, makes it longer.
     """
-    entries = _object.decode(raw)
     length = 1 + 4 * len(entries)  # braces, and quotes, colon and comma of each entry
     for key, value in entries.items():
-        length += len(key) + len(bytes(value))
-    return length == len(bytes(raw))
+        length += len(key) + len(value)
+    return length == len(raw)
 
 
-def _refuse_lookalikes(raw: bytes | msgspec.Raw, names: frozenset[str]) -> None:
+def _refuse_lookalikes(entries: dict[str, msgspec.Raw], names: frozenset[str]) -> None:
     """Refuse a name that only its case tells from one of ours: Go's readers take it for that one."""
-    try:
-        entries = _object.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
-        return  # params of another shape
     for key in entries:
         if key not in names and key.casefold() in names:
             words = f"Write {key.casefold()!r} for {key!r}: some readers take one for the other."
@@ -271,7 +267,6 @@ def refuse_duplicates(body: bytes) -> None:
 
 
 _answer: Final = msgspec.json.Decoder(Answer)
-_reply: Final = msgspec.json.Decoder(Reply)
 _result: Final = msgspec.json.Decoder(ResultFlags)
 _SUSPECT: Final = re.compile(rb'"isError"\s*:\s*true|"error"\s*:')
 
@@ -304,16 +299,7 @@ def succeeded(body: bytes) -> bool:
         at = body.find(b'"isError"')
         if at < 0 or (body.startswith(b":false", at + 9) and body.find(b'"isError"', at + 9) < 0):
             return True  # what nearly every answer says
-    data = body if body[:1] == b"{" else stream.only_event(body)
-    if data:
-        try:
-            reply = _reply.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return False
-        if reply.method is None:
-            result = reply.result
-            return result is not None and not result.is_error and not reply.error
-    return read_events(body).ok
+    return (read_answer(body) if body[:1] == b"{" else read_events(body)).ok
 
 
 _TOP: Final = 120

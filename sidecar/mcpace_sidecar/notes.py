@@ -115,9 +115,8 @@ class Notes:
         `name` is the value of `Mcp-Name`, `params` the lines of the arguments that are mirrored.
         """
         notes = self.uncompressed(head)
-        lines = params if self.modern else b""
         notes.onward = _MIRRORS.sub(lambda m: m[1] + b": " + name + b"\r\n" if m[1] else b"", self.onward)
-        notes.onward += lines
+        notes.onward += params if self.modern else b""
         return notes
 
     def private(self, client: Client) -> Private | None:

@@ -205,7 +205,7 @@ class Exchange(Call):
             return
         self._cache_use = "miss"
         results = self.plane.results
-        if not self._refreshing:
+        if not self._refreshing:  # most results are fresh and near: no Lookup is made for them
             for place in self._places:
                 entry = results.near(place.key)
                 if entry is not None and entry.fresh_until > self.started:

@@ -27,6 +27,7 @@ from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.stats import Stats
 from mcpace_sidecar.store.memory import MemoryLimits, MemoryResults
 from mcpace_sidecar.upstream import Address, Pool
+from mcpace_sidecar.usage import unseen
 
 if TYPE_CHECKING:
     from mcpace_sidecar.store.limits import RedisLimits
@@ -71,7 +72,7 @@ class Options:
     limits_url: str | None = field(default=None, repr=False)
     cache_url: str | None = field(default=None, repr=False)
     admin_token: str | None = field(default=None, repr=False)
-    server_usage: Usage = lambda: iter(())
+    server_usage: Usage = unseen
     leasing: bool = True
     """Whether tokens of busy clients are taken from Redis ahead of their use."""
 

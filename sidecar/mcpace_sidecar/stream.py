@@ -54,18 +54,6 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join(lines)
 
 
-_BEGINS: Final = frozenset({b"", b"event: message\n", b"event: message\r\n"})
-
-
-def only_event(events: bytes) -> bytes:
-    """The data of a stream's only event, where that is plainly written; else empty."""
-    start = events.find(b"data: ", 0, 32) + 6
-    end = events.find(b"\n", start)
-    if events[: start - 6] in _BEGINS and start >= 6 and not events[end:].strip(b"\r\n"):
-        return events[start:end].rstrip(b"\r")
-    return b""
-
-
 def with_data(event: bytes, data: bytes) -> bytes:
     """The event with other data: its id, its name and its retry stay."""
     kept = [line for line in event.splitlines() if line and not line.startswith(b"data:")]

@@ -28,7 +28,6 @@ MAX_WHOLE: Final = 1024 * 1024
 
 RECEIVE_BUFFER: Final = 64 * 1024
 """Bytes that the kernel holds of an answer nobody reads; on the loopback more is no faster."""
-_H: Final = ord("H")
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 
 
@@ -123,7 +122,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._receiver = receiver
         self.patience = patience
         self.deadline = monotonic() + patience if patience is not None else 0.0
-        self._bodyless = request[0] == _H and request.startswith(b"HEAD ")
+        self._bodyless = request.startswith(b"HEAD ")
         self._transport.write(request)
 
     def pause(self, paused: bool) -> None:

@@ -14,6 +14,11 @@ _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
+def unseen() -> Iterator[tuple[str, float]]:
+    """Nothing: the server cannot be seen."""
+    return iter(())
+
+
 def of_cgroup(folder: Path) -> Iterator[tuple[str, float]]:
     """(metric, value) of what a cgroup's files say; nothing where they are not there."""
     try:

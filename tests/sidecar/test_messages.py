@@ -73,6 +73,7 @@ def test_any_tools_call_is_read_as_the_server_will_read_it(tool, number, argumen
         (b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', -32600),
         (b'{"jsonrpc":"2.0","id":{},"method":"ping"}', -32600),
         (b'{"jsonrpc":"2.0","id":1,"method":"tools/call"}', -32602),
+        (b'{"jsonrpc":"2.0","id":1,"method":"tools/call","x":{"name":1,"y":{"name":2}}}', -32602),
         (b'{"jsonrpc":"2.0","method":"tools/call","params":{"name":"t"}}', -32600),
         (b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":5}}', -32600),
     ],
