@@ -18,10 +18,9 @@ from tests.integration.test_load import RESULT, Load, flood
 class Process:
     """A running `mcpace sidecar`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, data: int, admin: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, data: int) -> None:
         self.process = process
         self.data = data
-        self.admin = admin
 
     def resident(self) -> float:
         """Its memory, in MB."""
@@ -30,11 +29,11 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def process(folder: Path, upstream: int, config: str = "{}") -> AsyncIterator[Process]:
+async def process(folder: Path, upstream: int) -> AsyncIterator[Process]:
     """Run one, from when it answers until it has ended."""
     data, admin = free_port(), free_port()
     file = folder / f"config-{data}.yaml"
-    file.write_text(config)
+    file.write_text("{}")
     running = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "mcpace_cli", "sidecar", "--config", file, "--listen", f"127.0.0.1:{data}",
         "--admin-listen", f"127.0.0.1:{admin}", "--upstream", f"http://127.0.0.1:{upstream}",
@@ -51,7 +50,7 @@ async def process(folder: Path, upstream: int, config: str = "{}") -> AsyncItera
 
     try:
         await until(listening, "the sidecar to listen")
-        yield Process(running, data, admin)
+        yield Process(running, data)
     finally:
         if running.returncode is None:
             running.kill()
