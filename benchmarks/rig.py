@@ -225,11 +225,11 @@ class Rig:
         return p50, p99, longest
 
 
-def arguments(words: str | None, rounds: int = 5, seconds: float = 3) -> argparse.ArgumentParser:
+def arguments(words: str | None, rounds: int = 5, seconds: int = 3) -> argparse.ArgumentParser:
     """The options that every benchmark has."""
     parser = argparse.ArgumentParser(description=words)
     parser.add_argument("--rounds", type=int, default=rounds, help="windows of each measurement")
-    parser.add_argument("--seconds", type=float, default=seconds, help="length of a window")
+    parser.add_argument("--seconds", type=int, default=seconds, help="length of a window")
     words = "a Python whose mcpace was built with MCPACE_COMPILE=1"
     parser.add_argument("--compiled", type=Path, help=words)
     parser.add_argument("--write", action="store_true", help=f"write the results into docs/{RESULTS.name}")
