@@ -55,6 +55,30 @@ def sidecar(**options: Any) -> None:
 
 
 @mcpace.command()
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="A folder.")
+@click.option("--pool-mode", default="transaction", show_default=True)
+@click.option("--max-connections", type=int, default=20, show_default=True)
+@click.option("--idle-timeout", default="30s", show_default=True)
+@click.option("--connect-timeout", default="5s", show_default=True)
+@click.option("--wait-timeout", default="30s", show_default=True, help="For a connection that is free.")
+def pgbouncer(out: Path, max_connections: int, **options: str) -> None:
+    """Write PgBouncer's files for the database of MCPACE_DATABASE_URI (or of the file that
+    MCPACE_DATABASE_URI_FILE names).
+    """  # noqa: D205 - because click prints this as it stands
+    from mcpace_sidecar.environment import secret  # noqa: PLC0415 - because only this command uses it
+    from mcpace_sidecar.pgbouncer import Pool, write  # noqa: PLC0415 - because only this command uses it
+
+    pool = Pool(
+        mode=options["pool_mode"],
+        max_connections=max_connections,
+        idle_timeout=options["idle_timeout"],
+        connect_timeout=options["connect_timeout"],
+        wait_timeout=options["wait_timeout"],
+    )
+    write(secret("MCPACE_DATABASE_URI"), pool, out)
+
+
+@mcpace.command()
 def operator() -> None:
     """Run the control plane: watch McpServers and keep their children as they should be."""
     from mcpace_operator.__main__ import run as operate  # noqa: PLC0415 - because only this command uses it

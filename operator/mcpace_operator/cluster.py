@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
+import aiohttp
 from kubernetes.aio import client, config
 
 from mcpace_operator.drift import MANAGER
@@ -18,6 +19,8 @@ CONNECTIONS: Final = 32
 """At once; the knee of what one API server takes."""
 TIMEOUT: Final = 15.0
 _PAGE: Final = 250
+_APPLY: Final = "application/apply-patch+yaml"
+_MERGE: Final = "application/merge-patch+json"
 
 RESOURCES: Final = {
     KIND: (API_VERSION, PLURAL),
@@ -26,13 +29,21 @@ RESOURCES: Final = {
     "ConfigMap": ("v1", "configmaps"),
     "ServiceAccount": ("v1", "serviceaccounts"),
     "Secret": ("v1", "secrets"),
+    "HorizontalPodAutoscaler": ("autoscaling/v2", "horizontalpodautoscalers"),
+    "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
+    "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
+    "ServiceMonitor": ("monitoring.coreos.com/v1", "servicemonitors"),
+    "PrometheusRule": ("monitoring.coreos.com/v1", "prometheusrules"),
     "Pod": ("v1", "pods"),
 }
 """Kind -> (apiVersion, plural)."""
 
+OPTIONAL: Final = ("ServiceMonitor", "PrometheusRule")
+"""Kinds that a cluster may not know, now or ever."""
+
 
 class ApiError(McpaceError):
-    """The API server refused; `status` is its HTTP status."""
+    """The API server refused; `status` is its HTTP status, 0 where it was not reached."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
@@ -60,20 +71,75 @@ class Cluster:
         """Close every connection."""
         await self._api.close()
 
-    async def apply(self, body: Mapping[str, Any], *, force: bool, subresource: str = "") -> dict[str, Any]:
-        """Server-side apply, and return the object; without `force`, others' fields are a conflict."""
+    async def create(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Make an object by server-side apply; ApiError 409 where one of that name exists.
+
+        No object is at version 1, so a body that claims to be can only be a new object's.
+        """
+        metadata = {**body["metadata"], "resourceVersion": "1"}
+        return await self.apply({**body, "metadata": metadata})
+
+    async def apply(self, body: Mapping[str, Any], subresource: str = "") -> dict[str, Any]:
+        """Server-side apply, and return the object; fields that others own become ours."""
         metadata = body["metadata"]
         path = _path(body["kind"], metadata["namespace"], metadata["name"]) + subresource
-        query = {"fieldManager": MANAGER, "force": "true" if force else "false"}
-        return await self._request("PATCH", path, query, body, "application/apply-patch+yaml")
+        query = {"fieldManager": MANAGER, "force": "true"}
+        return await self._request("PATCH", path, query, body, _APPLY)
+
+    async def look(self, kind: str, namespace: str, name: str) -> Mapping[str, Any]:
+        """The metadata of an object that we may only patch: an apply of nothing, as a dry run."""
+        version, _ = RESOURCES[kind]
+        body = {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace}}
+        query = {"fieldManager": f"{MANAGER}-look", "dryRun": "All"}
+        answer = await self._request("PATCH", _path(kind, namespace, name), query, body, _APPLY)
+        return dict(answer["metadata"])
+
+    async def scale(self, namespace: str, name: str, replicas: int) -> dict[str, Any]:
+        """Write a Deployment's replicas, and nothing else, under a name of its own; return it.
+
+        A field once applied is reset when its manager leaves it out, and who scales may change.
+        """
+        version, _ = RESOURCES["Deployment"]
+        metadata = {"name": name, "namespace": namespace}
+        body = {
+            "apiVersion": version,
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {"replicas": replicas},
+        }
+        query = {"fieldManager": f"{MANAGER}-scale", "force": "true"}
+        return await self._request("PATCH", _path("Deployment", namespace, name), query, body, _APPLY)
+
+    async def delete(self, kind: str, namespace: str, name: str, uid: str, *, orphan: bool = False) -> None:
+        """Delete the very object of that uid, if it is still there; `orphan` leaves what it owns."""
+        body = {
+            "preconditions": {"uid": uid},
+            "propagationPolicy": "Orphan" if orphan else "Background",
+        }
+        try:
+            await self._request("DELETE", _path(kind, namespace, name), {}, body)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def kinds(self) -> frozenset[str]:
+        """Which of the optional kinds the cluster knows."""
+        known = set()
+        for version in sorted({RESOURCES[kind][0] for kind in OPTIONAL}):
+            try:
+                answer = await self._request("GET", f"/apis/{version}", {})
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+            else:
+                known |= {resource["kind"] for resource in answer.get("resources") or []}
+        return frozenset(known & set(OPTIONAL))
 
     async def annotate(self, kind: str, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
         """Write annotations of an object that is not ours."""
         body = {"metadata": {"annotations": annotations}}
         query = {"fieldManager": MANAGER}
-        await self._request(
-            "PATCH", _path(kind, namespace, name), query, body, "application/merge-patch+json"
-        )
+        await self._request("PATCH", _path(kind, namespace, name), query, body, _MERGE)
 
     async def items(
         self, kind: str, *, namespace: str | None = None, selector: str = "", name: str = ""
@@ -105,10 +171,21 @@ class Cluster:
         # A service account's token is renewed by the kubelet, so it is asked for each time.
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = f"{self._api.configuration.host}{path}?{urlencode(query)}"
-        response = await self._api.rest_client.request(
-            method, url, headers=headers, body=body, _request_timeout=TIMEOUT
-        )
-        answer = json.loads(await response.read())
+        try:
+            response = await self._api.rest_client.request(
+                method, url, headers=headers, body=body, _request_timeout=TIMEOUT
+            )
+            text = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise ApiError(
+                0, f"The API server was not reached: {str(error) or 'no answer in time'}"
+            ) from None
+        try:
+            answer = json.loads(text)
+        except ValueError:  # a proxy's page, or `404 page not found`
+            answer = {}
+            if response.status < 400:
+                raise ApiError(502, "The API server's answer is no JSON") from None
         if response.status >= 400:
             raise ApiError(response.status, answer.get("message") or f"HTTP {response.status}")
         return dict(answer)

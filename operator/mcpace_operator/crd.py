@@ -20,7 +20,7 @@ from mcpace_operator.status import STATUS_SCHEMA
 NAME_WORDS: Final = (
     "metadata.name must be at most 52 lower-case letters, digits and '-', and begin with a letter"
 )
-_DROPPED: Final = ("title", "default", "additionalProperties")
+_DROPPED: Final = ("title", "default")
 _LIST_LIMIT: Final = 512
 
 HEADER: Final = "# Generated from the models by `python -m mcpace_operator.crd`; do not edit.\n"
@@ -115,7 +115,7 @@ def structural(schema: dict[str, Any], dropped: tuple[str, ...] = _DROPPED) -> d
             if key == "properties"
             else resolve(value)
             for key, value in node.items()
-            if key not in dropped and key != "$defs"
+            if key not in dropped and key != "$defs" and (key, value) != ("additionalProperties", False)
         }
         if resolved.get("type") == "string" and "enum" not in resolved:
             resolved.setdefault("maxLength", 4096)

@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 HASH: Final = "mcpace.dev/hash"
+CAUSE: Final = "mcpace.dev/cause"
+"""Annotation of a Deployment: the hash of what in the manifest its pods are made from."""
+GIVEN: Final = "mcpace.dev/secret"
+"""Annotation of a pod: the hash of the Secret that it was given, which is never read."""
 MANAGER: Final = "mcpace"
 
 
@@ -31,14 +35,16 @@ class ChildId(NamedTuple):
 class Child:
     """What is remembered of a child."""
 
+    uid: str
     owner_uid: str | None
     version: int
     """Its resourceVersion; comparable within one kind (KEP-5504)."""
     hash: str
     owned: str
     """The hash of the fields we own."""
+    cause: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """A Deployment's generation and status."""
+    """A Deployment's generation, replicas and who says them, the hash of its pods' Secret, its status."""
     body: Mapping[str, Any] | None = None
     """The whole, until it was found to be in sync."""
 
@@ -59,34 +65,54 @@ def remember(body: Mapping[str, Any]) -> Child:
     """What a live body says."""
     metadata = body["metadata"]
     owners = [o for o in metadata.get("ownerReferences") or [] if o.get("controller")]
+    annotations = metadata.get("annotations") or {}
     return Child(
+        uid=metadata["uid"],
         owner_uid=owners[0]["uid"] if owners else None,
         version=int(metadata["resourceVersion"]),
-        hash=(metadata.get("annotations") or {}).get(HASH, ""),
+        hash=annotations.get(HASH, ""),
         owned=_owned(metadata),
+        cause=annotations.get(CAUSE, ""),
         facts=_facts(body),
         body=body,
     )
 
 
 def _owned(metadata: Mapping[str, Any]) -> str:
+    fields = _fields(metadata)
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest() if fields else ""
+
+
+def _fields(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     for entry in metadata.get("managedFields") or []:
         if entry.get("manager") == MANAGER and entry.get("operation") == "Apply":
-            return hashlib.sha256(json.dumps(entry.get("fieldsV1"), sort_keys=True).encode()).hexdigest()
-    return ""
+            return dict(entry.get("fieldsV1") or {})
+    return {}
 
 
 def _facts(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    status = body.get("status")
-    if not isinstance(status, Mapping) or "template" not in (body.get("spec") or {}):
+    spec = body.get("spec") or {}
+    if "template" not in spec:
         return {}
-    return {"generation": body["metadata"].get("generation", 0), **status}
+    annotations = spec["template"]["metadata"].get("annotations") or {}
+    return {
+        **(body.get("status") or {}),
+        "generation": body["metadata"].get("generation", 0),
+        "wanted": spec.get("replicas", 1),
+        "secret": annotations.get(GIVEN, ""),
+        "ownsReplicas": "f:replicas" in _fields(body["metadata"]).get("f:spec", {}),
+    }
 
 
 def in_sync(child: Child, desired: Mapping[str, Any], left: str | None) -> bool:
-    """Whether the child needs no apply. `left`: the fields we owned after our last apply."""
+    """Whether the child needs no apply. `left`: the fields we owned after our last apply.
+
+    A Deployment that an older operator made from the same manifest stays as that one made it:
+    an upgrade restarts no pods.
+    """
     if child.hash != fingerprint(desired):
-        return False
+        same_cause = child.cause == (desired["metadata"].get("annotations") or {}).get(CAUSE, None)
+        return same_cause and left in (None, child.owned)
     if left is not None and child.owned == left:
         return True
     return child.body is not None and covers(desired, child.body)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import kopf
 
 from mcpace_operator.children.meta import MANAGED_BY
-from mcpace_operator.cluster import RESOURCES
+from mcpace_operator.cluster import OPTIONAL, RESOURCES
 from mcpace_operator.models import GROUP, KIND, PLURAL, VERSION
 
-WATCHED: Final = ("Deployment", "Service", "ConfigMap", "ServiceAccount")
-"""The kinds of children that are watched. Secrets are not: the operator reads none."""
+WATCHED: Final = tuple(kind for kind in RESOURCES if kind not in (KIND, "Secret", "Pod", *OPTIONAL))
+"""The kinds of children that are always watched. Secrets are not: the operator reads none."""
 
 SELECTOR: Final = ",".join(f"{name}={value}" for name, value in MANAGED_BY.items())
 
@@ -34,8 +34,8 @@ class Nothing(kopf.DiffBaseStorage):
         """Nothing."""
 
 
-def registry(see: See) -> kopf.OperatorRegistry:
-    """The handlers; `see` takes (kind, body, deleted)."""
+def registry(see: See, kinds: Iterable[str]) -> kopf.OperatorRegistry:
+    """The handlers for servers and children of these kinds; `see` takes (kind, body, deleted)."""
     handlers = kopf.OperatorRegistry()
 
     def handler(kind: str) -> Callable[..., None]:
@@ -45,7 +45,7 @@ def registry(see: See) -> kopf.OperatorRegistry:
         return on_event
 
     kopf.on.event(GROUP, VERSION, PLURAL, id="server", registry=handlers)(handler(KIND))
-    for kind in WATCHED:
+    for kind in kinds:
         api, plural = RESOURCES[kind]
         group, _, version = api.rpartition("/")
         kopf.on.event(group, version, plural, id=plural, registry=handlers)(handler(kind))
@@ -72,6 +72,6 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.client_timeout = 150
     chosen.watching.connect_timeout = 5
     chosen.watching.chunk_size = 100
-    for kind in WATCHED:
+    for kind in (*WATCHED, *OPTIONAL):
         chosen.watching.label_selectors[RESOURCES[kind][1]] = SELECTOR
     return chosen

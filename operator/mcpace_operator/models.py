@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Any, Final, Self
 
-from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from mcpace_operator.spec.database import PORT as DATABASE_PORT
+from mcpace_operator.spec.database import Database
+from mcpace_operator.spec.monitoring import ServerMonitoring
+from mcpace_operator.spec.network import NetworkPolicy
+from mcpace_operator.spec.pod import PodPart, PodTemplate, Resources
+from mcpace_operator.spec.scaling import Autoscaling, DisruptionBudget
 from mcpace_sidecar.config import SIDECAR_RULES, Model, SidecarConfig, explain, read_yaml, rule
 from mcpace_sidecar.errors import ConfigError
 
@@ -16,18 +22,18 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 KIND: Final = "McpServer"
 PLURAL: Final = "mcpservers"
 
-_PRESERVED: Final = {"x-kubernetes-preserve-unknown-fields": True}
-PodPart = Annotated[dict[str, Any], WithJsonSchema({"type": "object", **_PRESERVED})]
-"""An object as in a pod; the API server judges it when the Deployment is applied."""
-
 PORT_WORDS = "port, sidecar.port and sidecar.adminPort must differ"
+DATABASE_PORT_WORDS = f"with `database`, port {DATABASE_PORT} is PgBouncer's: choose another"
+REPLICAS_WORDS = (
+    "write replicas or autoscaling, not both: with autoscaling, minReplicas and maxReplicas count"
+)
+MEMORY_WORDS = "autoscaling.targetMemoryUtilization is a part of resources.requests.memory: set that too"
 
-
-class Resources(Model):
-    """Requests and limits, as of a container."""
-
-    requests: PodPart | None = None
-    limits: PodPart | None = None
+_PORTS: Final = (
+    "(has(self.port) ? self.port : 8000),"
+    " (has(self.sidecar) && has(self.sidecar.port) ? self.sidecar.port : 18080),"
+    " (has(self.sidecar) && has(self.sidecar.adminPort) ? self.sidecar.adminPort : 18090)"
+)
 
 
 class SidecarContainer(Model):
@@ -36,6 +42,11 @@ class SidecarContainer(Model):
     port: int = Field(default=18080, ge=1, le=65535, description="Where calls arrive.")
     admin_port: int = Field(default=18090, ge=1, le=65535, description="Health and metrics.")
     resources: Resources | None = None
+    roll_on_upgrade: bool = Field(
+        default=False,
+        description="Restart the pods when a newer operator would make them otherwise;"
+        " by default they keep what they have until the manifest changes them.",
+    )
 
 
 class McpServerSpec(SidecarConfig):
@@ -46,14 +57,19 @@ class McpServerSpec(SidecarConfig):
             "x-kubernetes-validations": [
                 *SIDECAR_RULES,
                 rule(
-                    "[(has(self.port) ? self.port : 8000),"
-                    " (has(self.sidecar) && has(self.sidecar.port) ? self.sidecar.port : 18080),"
-                    " (has(self.sidecar) && has(self.sidecar.adminPort) ? self.sidecar.adminPort : 18090)]"
-                    ".all(p, [(has(self.port) ? self.port : 8000),"
-                    " (has(self.sidecar) && has(self.sidecar.port) ? self.sidecar.port : 18080),"
-                    " (has(self.sidecar) && has(self.sidecar.adminPort) ? self.sidecar.adminPort : 18090)]"
-                    ".filter(q, q == p).size() == 1)",
+                    f"[{_PORTS}].all(p, [{_PORTS}].filter(q, q == p).size() == 1)",
                     PORT_WORDS,
+                ),
+                rule(
+                    f"!has(self.database) || ![{_PORTS}].exists(p, p == {DATABASE_PORT})",
+                    DATABASE_PORT_WORDS,
+                ),
+                rule("!(has(self.replicas) && has(self.autoscaling))", REPLICAS_WORDS),
+                rule(
+                    "!has(self.autoscaling) || !has(self.autoscaling.targetMemoryUtilization)"
+                    " || (has(self.resources) && has(self.resources.requests)"
+                    " && 'memory' in self.resources.requests)",
+                    MEMORY_WORDS,
                 ),
             ]
         }
@@ -74,20 +90,47 @@ class McpServerSpec(SidecarConfig):
         description="The server container's; privilege escalation is off unless set here.",
     )
     port: int = Field(default=8000, ge=1, le=65535, description="The server's own port.")
-    replicas: int = Field(default=1, ge=0, le=1000)
+    replicas: int | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="One at first where not set, and then whatever else scales the Deployment.",
+    )
+    autoscaling: Autoscaling | None = None
     sidecar: SidecarContainer = SidecarContainer()
+    database: Database | None = None
+    monitoring: ServerMonitoring = ServerMonitoring()
+    pod_disruption_budget: DisruptionBudget = DisruptionBudget()
+    network_policy: NetworkPolicy | None = None
+    pod_template: PodTemplate = PodTemplate()
 
     @model_validator(mode="after")
-    def _ports_differ(self) -> Self:
-        if len({self.port, self.sidecar.port, self.sidecar.admin_port}) < 3:
+    def _possible(self) -> Self:
+        ports = {self.port, self.sidecar.port, self.sidecar.admin_port}
+        if len(ports) < 3:
             raise ValueError(PORT_WORDS)
+        if self.database is not None and DATABASE_PORT in ports:
+            raise ValueError(DATABASE_PORT_WORDS)
+        if self.autoscaling is not None:
+            if self.replicas is not None:
+                raise ValueError(REPLICAS_WORDS)
+            requests = (self.resources and self.resources.requests) or {}
+            if self.autoscaling.target_memory_utilization is not None and "memory" not in requests:
+                raise ValueError(MEMORY_WORDS)
         return self
 
     def sidecar_config(self) -> dict[str, Any]:
         """The sidecar's subtree, holding only what the user set."""
-        return self.model_dump(
-            by_alias=True, exclude_unset=True, mode="json", include=set(SidecarConfig.model_fields)
+        document = self.model_dump(
+            by_alias=True,
+            exclude_unset=True,
+            mode="json",
+            include=set(SidecarConfig.model_fields),
+            exclude={"monitoring": {"service_monitor", "alerts"}},
         )
+        if not document.get("monitoring", True):
+            del document["monitoring"]
+        return document
 
 
 def parse_spec(spec: Any) -> McpServerSpec:

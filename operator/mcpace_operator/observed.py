@@ -20,6 +20,8 @@ class Observed:
         self.children: dict[Key, dict[ChildId, Child]] = defaultdict(dict)
         self.left: dict[tuple[Key, ChildId], str] = {}
         """The fields that we owned after our last apply of each child."""
+        self.kinds: frozenset[str] = frozenset()
+        """The optional kinds that the cluster knows."""
 
     def see(self, kind: str, body: Mapping[str, Any], *, deleted: bool) -> Key | None:
         """Take what an event or a list says; return the server that may need work now."""

@@ -6,22 +6,37 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import SERVER_LABEL, Context, Credentials
-from mcpace_operator.cluster import ApiError, Cluster
-from mcpace_operator.drift import Child, ChildId, covers, fingerprint, in_sync, remember, stamped
+from mcpace_operator.cluster import OPTIONAL, ApiError, Cluster
+from mcpace_operator.drift import CAUSE, Child, ChildId, covers, fingerprint, in_sync, remember, stamped
 from mcpace_operator.models import API_VERSION, KIND, parse_spec
 from mcpace_operator.observed import Observed
 from mcpace_operator.redis import Stores
 from mcpace_operator.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.sidecars import Sidecars
-from mcpace_operator.status import available, invalid, status
-from mcpace_sidecar.errors import ConfigError, StoreError
+from mcpace_operator.status import Trouble, available, invalid, status
+from mcpace_sidecar.errors import ConfigError, McpaceError, StoreError
 
 log = logging.getLogger(__name__)
+
+
+class LateError(McpaceError):
+    """Something a server can do without is not as it should be; to be tried again."""
+
+
+class Action(Enum):
+    """What is to be done about one child."""
+
+    KEEP = "keep"
+    CREATE = "create"
+    APPLY = "apply"
+    LEAVE = "leave"
+    """It belongs to somebody else, and must not be touched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +45,7 @@ class Step:
 
     desired: dict[str, Any]
     child_id: ChildId
-    apply: bool
-    ours: bool
-    """Whether what lives is known to be ours, so that it may be overwritten."""
-    foreign: bool
-    """Whether what lives belongs to somebody else, so that it must not be touched."""
+    action: Action
 
 
 def decide(
@@ -46,12 +57,30 @@ def decide(
         child_id = ChildId(body["kind"], body["metadata"]["name"])
         child = live.get(child_id)
         if child is None:
-            steps.append(Step(body, child_id, apply=True, ours=False, foreign=False))
-            continue
-        ours = child.owner_uid == uid
-        apply = not ours or not in_sync(child, body, left.get(child_id))
-        steps.append(Step(body, child_id, apply=apply, ours=ours, foreign=not ours))
+            action = Action.CREATE
+        elif child.owner_uid != uid:
+            action = Action.LEAVE
+        else:
+            action = Action.KEEP if in_sync(child, body, left.get(child_id)) else Action.APPLY
+        steps.append(Step(body, child_id, action))
     return steps
+
+
+def unwanted(desired: list[dict[str, Any]], live: Mapping[ChildId, Child], uid: str) -> list[ChildId]:
+    """Children of ours that this manifest and this version want no more. Pure.
+
+    An old Deployment stays until the one that replaces it answers.
+    """
+    wanted = {ChildId(body["kind"], body["metadata"]["name"]) for body in desired}
+    gone = [
+        child_id for child_id, child in live.items() if child.owner_uid == uid and child_id not in wanted
+    ]
+    replaced = all(
+        available(live[child_id].facts) if child_id in live else False
+        for child_id in wanted
+        if child_id.kind == "Deployment"
+    )
+    return [child_id for child_id in gone if child_id.kind != "Deployment" or replaced]
 
 
 class Reconciler:
@@ -85,19 +114,23 @@ class Reconciler:
             await self._say(server, invalid(server, str(error), datetime.now(UTC)))
             return
         failure: Exception | None = None
-        trouble: tuple[str, str] | None = None
+        trouble: Trouble | None = None
         credentials = Credentials()
         try:
             credentials = await self._stores.credentials(server)
             self._users[key] = server
         except StoreError as error:
             failure = error
-        context = Context(server, spec, self._settings, credentials)
+        context = Context(server, spec, self._settings, credentials, self._observed.kinds)
         if failure is None:
             try:
                 trouble = await self._apply(context)
+            except LateError as error:
+                failure = error
             except ApiError as error:
-                failure, trouble = error, ("ApplyFailed", str(error))
+                trouble = Trouble("ApplyFailed", str(error))
+                # What the API server finds invalid stays so until the manifest changes.
+                failure = None if error.status in (400, 422) else error
         deployment = self._deployment(key)
         if available(deployment):
             self._sidecars.want(server, int(deployment.get("generation", 0)), spec.sidecar.admin_port)
@@ -116,71 +149,136 @@ class Reconciler:
         if failure is not None:
             raise failure
 
-    async def _apply(self, context: Context) -> tuple[str, str] | None:
-        key = context.server.key
+    async def _apply(self, context: Context) -> Trouble | None:
+        """Bring the children to where they should be; return what a person must mend."""
+        key, uid = context.server.key, context.server.uid
         live = self._observed.children[key]
         left = {
             child_id: self._observed.left[key, child_id]
             for child_id in live
             if (key, child_id) in self._observed.left
         }
-        for step in decide(children(context), live, left, context.server.uid):
-            if step.child_id.kind == "Secret":
-                conflict = await self._apply_secret(key, step)
-                if conflict is not None:
-                    return conflict
-            elif step.foreign:
-                return "ChildConflict", _conflict(step)
-            elif not step.apply:
-                if live[step.child_id].body is not None:
-                    self._observed.satisfied(key, step.child_id)
+        desired = children(context)
+        late: ApiError | None = None
+        for step in decide(desired, live, left, uid):
+            try:
+                if step.child_id.kind == "Secret":
+                    trouble = await self._apply_secret(context, step)
+                else:
+                    trouble = await self._apply_child(context, step)
+            except ApiError as error:
+                if step.child_id.kind not in OPTIONAL:
+                    raise
+                log.warning("%s: %s: %s", key, step.child_id, error)
+                late = error  # a server does not fail for want of what only looks at it
             else:
-                conflict = await self._apply_child(key, step)
-                if conflict is not None:
-                    return conflict
+                if trouble is not None:
+                    return trouble
+        for child_id in unwanted(desired, self._observed.children[key], uid):
+            await self._remove(key, child_id)
+        await self._scale(context)
+        if late is not None:
+            raise LateError(str(late))
         return None
 
-    async def _apply_child(self, key: Key, step: Step) -> tuple[str, str] | None:
-        if not step.ours and await self._is_foreign(key, step):
-            return "ChildConflict", _conflict(step)
-        try:
-            body = await self._cluster.apply(stamped(step.desired), force=step.ours)
-        except ApiError as error:
-            if error.status == 409 and not step.ours:
-                return "ChildConflict", f"{_conflict(step)} {error}"
-            raise
-        log.info("%s: applied %s", key, step.child_id)
-        self._observed.applied(key, body, step.child_id.kind)
-        if step.child_id.kind == "ConfigMap" and step.ours:
+    async def _apply_child(self, context: Context, step: Step) -> Trouble | None:
+        key, child_id = context.server.key, step.child_id
+        if step.action is Action.KEEP:
+            child = self._observed.children[key][child_id]
+            if child.body is not None:
+                await self._adopt(context, child, step)
+                self._observed.satisfied(key, child_id)
+            return None
+        if step.action is Action.LEAVE:
+            return conflict(child_id)
+        if step.action is Action.CREATE:
+            try:
+                body = await self._cluster.create(stamped(step.desired))
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+                return await self._meet(context, step)
+        else:
+            body = await self._overwrite(context, step)
+        log.info("%s: applied %s", key, child_id)
+        self._observed.applied(key, body, child_id.kind)
+        if child_id.kind == "ConfigMap" and step.action is Action.APPLY:
             await self._hasten(key, fingerprint(step.desired))
         return None
 
-    async def _is_foreign(self, key: Key, step: Step) -> bool:
-        """Whether an object of the child's name exists that is not ours.
+    async def _meet(self, context: Context, step: Step) -> Trouble | None:
+        """An object of the child's name is there already: ours, not seen yet, or somebody else's.
 
-        One without our labels is not watched, and an apply that meets no conflict would merge into it.
+        One without our labels is not watched.
         """
-        uid = step.desired["metadata"]["ownerReferences"][0]["uid"]
-        items = self._cluster.items(step.child_id.kind, namespace=key.namespace, name=step.child_id.name)
-        return any([remember(body).owner_uid != uid async for body in items])
+        key, (kind, name) = context.server.key, step.child_id
+        async for body in self._cluster.items(kind, namespace=key.namespace, name=name):
+            child = remember(body)
+            if child.owner_uid != context.server.uid:
+                return conflict(step.child_id)
+            self._observed.children[key][step.child_id] = child
+            return await self._apply_child(context, Step(step.desired, step.child_id, Action.APPLY))
+        raise ApiError(409, f"{step.child_id} is just being deleted")
 
-    async def _apply_secret(self, key: Key, step: Step) -> tuple[str, str] | None:
-        # Secrets are never read: what we wrote last is remembered, and written once after a start.
-        # Unforced, because what is there, if anything, might be somebody else's.
-        wanted = fingerprint(step.desired)
-        if self._secrets.get(key) == wanted:
+    async def _overwrite(self, context: Context, step: Step) -> dict[str, Any]:
+        """Apply over what is ours; what can never be changed is made anew."""
+        key, (kind, name) = context.server.key, step.child_id
+        child = self._observed.children[key][step.child_id]
+        if child.facts.get("ownsReplicas"):  # an older operator's: left out, they would be one
+            await self._cluster.scale(key.namespace, name, child.facts["wanted"])
+        try:
+            return await self._cluster.apply(stamped(step.desired))
+        except ApiError as error:
+            if error.status != 422 or "immutable" not in str(error):
+                raise
+        log.info("%s: making %s anew: it cannot be changed", key, step.child_id)
+        # Its pods go on meanwhile, and the new Deployment takes them over.
+        await self._cluster.delete(kind, key.namespace, name, child.uid, orphan=True)
+        self._observed.lose(key, step.child_id)
+        return await self._cluster.create(stamped(step.desired))
+
+    async def _adopt(self, context: Context, child: Child, step: Step) -> None:
+        """Note on an older operator's Deployment what it was made from."""
+        annotations = step.desired["metadata"].get("annotations") or {}
+        if child.cause or CAUSE not in annotations:
+            return
+        key = context.server.key
+        await self._cluster.annotate("Deployment", key.namespace, key.name, {CAUSE: annotations[CAUSE]})
+
+    async def _apply_secret(self, context: Context, step: Step) -> Trouble | None:
+        """Secrets are never read: what was written is noted on the pods that got it."""
+        key, wanted = context.server.key, fingerprint(step.desired)
+        if wanted in (self._secrets.get(key), self._deployment(key).get("secret")):
             return None
         try:
-            await self._cluster.apply(stamped(step.desired), force=False)
+            await self._cluster.create(stamped(step.desired))
         except ApiError as error:
-            if error.status == 409:
-                return (
-                    "ChildConflict",
-                    f"{step.child_id} holds what is not this server's: delete it. {error}",
-                )
-            raise
+            if error.status != 409:
+                raise
+            metadata = await self._cluster.look("Secret", key.namespace, step.child_id.name)
+            if not any(o.get("uid") == context.server.uid for o in metadata.get("ownerReferences") or []):
+                return conflict(step.child_id)
+            await self._cluster.apply(stamped(step.desired))
+        log.info("%s: applied %s", key, step.child_id)
         self._secrets[key] = wanted
         return None
+
+    async def _remove(self, key: Key, child_id: ChildId) -> None:
+        """Delete a child that is wanted no more."""
+        child = self._observed.children[key][child_id]
+        await self._cluster.delete(child_id.kind, key.namespace, child_id.name, child.uid)
+        log.info("%s: removed %s", key, child_id)
+        self._observed.lose(key, child_id)
+
+    async def _scale(self, context: Context) -> None:
+        """Write the manifest's replicas; with autoscaling, or where it names none, never."""
+        key, wanted = context.server.key, context.spec.replicas
+        facts = self._deployment(key)
+        if wanted is None or not facts or facts["wanted"] == wanted:
+            return
+        body = await self._cluster.scale(key.namespace, key.name, wanted)
+        log.info("%s: scaled to %d", key, wanted)
+        self._observed.applied(key, body, "Deployment")
 
     async def _hasten(self, key: Key, mark: str) -> None:
         """Write on the pods that their configuration changed: kubelets then look at once."""
@@ -207,7 +305,7 @@ class Reconciler:
             "status": wanted,
         }
         try:
-            answer = await self._cluster.apply(body, force=True, subresource="/status")
+            answer = await self._cluster.apply(body, "/status")
         except ApiError as error:
             if error.status == 404:
                 return  # deleted meanwhile
@@ -224,8 +322,9 @@ class Reconciler:
             await self._stores.drop(server)
 
 
-def _conflict(step: Step) -> str:
-    return f"{step.child_id} exists and is not this server's: rename one of the two."
+def conflict(child_id: ChildId) -> Trouble:
+    """What is said of a child's name that is taken."""
+    return Trouble("ChildConflict", f"{child_id} exists and is not this server's: rename one of the two.")
 
 
 def _names(document: Mapping[str, Any]) -> dict[str, Any]:

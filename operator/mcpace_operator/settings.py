@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from mcpace_sidecar import __version__
 from mcpace_sidecar.environment import secret
@@ -25,6 +28,14 @@ class OperatorSettings:
     cache_url: str | None = field(default=None, repr=False)
     master_key: bytes = field(default=b"", repr=False)
     health_port: int = 8080
+    callers: tuple[Mapping[str, Any], ...] = ()
+    """Peers that may call every server with a NetworkPolicy that names none; empty is everybody."""
+    watchers: tuple[Mapping[str, Any], ...] = ()
+    """Peers that may reach the admin ports: the operator itself, and monitoring."""
+    monitor_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels by which a Prometheus finds its ServiceMonitors and PrometheusRules."""
+    namespaces: tuple[str, ...] = ()
+    """The namespaces that are watched; none is all."""
 
     @classmethod
     def from_environment(cls) -> OperatorSettings:
@@ -42,6 +53,10 @@ class OperatorSettings:
             cache_url=secret("MCPACE_CACHE_URL"),
             master_key=key.encode(),
             health_port=int(os.environ.get("MCPACE_HEALTH_PORT", "8080")),
+            callers=tuple(_json("MCPACE_CALLERS", [])),
+            watchers=tuple(_json("MCPACE_WATCHERS", [])),
+            monitor_labels=_json("MCPACE_MONITOR_LABELS", {}),
+            namespaces=tuple(filter(None, os.environ.get("MCPACE_NAMESPACES", "").split(","))),
         )
 
     def derive(self, purpose: str, uid: str) -> str:
@@ -50,3 +65,17 @@ class OperatorSettings:
         Derived (HMAC-SHA-256, RFC 2104), not stored, so that the operator never reads a Secret.
         """
         return hmac.new(self.master_key, f"{purpose}/{uid}".encode(), hashlib.sha256).hexdigest()
+
+
+def _json(variable: str, default: Any) -> Any:
+    text = os.environ.get(variable)
+    if not text:
+        return default
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{variable} is no JSON: {error}") from None
+    if not isinstance(value, type(default)):
+        kind = "a list" if isinstance(default, list) else "an object"
+        raise ConfigError(f"{variable} must be {kind} in JSON, such as {json.dumps(default)}")
+    return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mcpace_operator.children import service
 from mcpace_operator.children.meta import SERVER_LABEL, Context
@@ -80,6 +80,13 @@ class Condition:
     message: str
 
 
+class Trouble(NamedTuple):
+    """What a person must mend before a server can be as its manifest says."""
+
+    reason: str
+    message: str
+
+
 @dataclass(frozen=True, slots=True)
 class StoreState:
     """What is known of one shared store. `up` is None where none is configured."""
@@ -113,7 +120,7 @@ def status(
     facts: ServerFacts | None,
     limits: StoreState,
     cache: StoreState,
-    trouble: tuple[str, str] | None,
+    trouble: Trouble | None,
     now: datetime,
 ) -> dict[str, Any]:
     """The status of a server.
@@ -122,7 +129,7 @@ def status(
     and the words of what stopped the last reconcile.
     """
     server, spec = context.server, context.spec
-    wanted = spec.replicas
+    wanted = spec.replicas if spec.replicas is not None else deployment.get("wanted", 1)
     ready = deployment.get("readyReplicas", 0)
     conditions = [
         _ready(deployment, wanted, trouble),
@@ -162,9 +169,9 @@ def available(deployment: Mapping[str, Any]) -> bool:
     return bool(deployment.get("availableReplicas", 0) > 0)
 
 
-def _ready(deployment: Mapping[str, Any], wanted: int, trouble: tuple[str, str] | None) -> Condition:
+def _ready(deployment: Mapping[str, Any], wanted: int, trouble: Trouble | None) -> Condition:
     if trouble is not None:
-        return Condition("Ready", holds=False, reason=trouble[0], message=trouble[1])
+        return Condition("Ready", holds=False, reason=trouble.reason, message=trouble.message)
     current = deployment.get("observedGeneration", 0) >= deployment.get("generation", 1)
     counts = [deployment.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
     if current and counts == [wanted] * 3:

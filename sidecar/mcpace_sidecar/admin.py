@@ -1,7 +1,8 @@
 """The second port: health, metrics, statistics. Never reached through the first.
 
-`/healthz`, `/readyz` and `/metrics` are open. `/stats`, `/config` and `/purge` need the server's own
-token, because the server itself shares the loopback; without a token they answer on loopback only.
+`/healthz`, `/readyz`, `/serverz` and `/metrics` are open. `/stats`, `/config` and `/purge` need the
+server's own token, because the server itself shares the loopback; without a token they answer on
+loopback only.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Admin:
         self._routes: dict[bytes, Callable[[], tuple[int, bytes, bytes]]] = {
             b"/healthz": self._healthz,
             b"/readyz": self._readyz,
+            b"/serverz": self._serverz,
             b"/metrics": lambda: (200, _TEXT, self._metrics.text()),
             b"/stats": self._read_stats,
             b"/config": self._read_config,
@@ -70,7 +72,7 @@ class Admin:
         purging = head.path == b"/purge"
         if route is None and not purging:
             status, lines, text = _words(
-                404, "Not found: /healthz, /readyz, /metrics, /stats, /config, /purge."
+                404, "Not found: /healthz, /readyz, /serverz, /metrics, /stats, /config, /purge."
             )
         elif head.method != (b"POST" if purging else b"GET"):
             status, lines, text = _words(405, "Use POST." if purging else "Use GET.")
@@ -136,6 +138,12 @@ class Admin:
         if not self._handshake.ready:
             return _json(503, {"ready": False, "reason": self._handshake.problem})
         return _json(200, {"ready": True})
+
+    def _serverz(self) -> tuple[int, bytes, bytes]:
+        """Whether the server's container is alive: it answers HTTP, ready for MCP or not."""
+        if not self._handshake.alive:
+            return _json(503, {"alive": False, "reason": self._handshake.problem})
+        return _json(200, {"alive": True})
 
     def _read_stats(self) -> tuple[int, bytes, bytes]:
         catalog: Catalog = self._plane.catalog

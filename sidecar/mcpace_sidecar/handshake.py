@@ -45,6 +45,8 @@ class Handshake:
         on_change: Callable[[str], None],
     ) -> None:
         self.ready = False
+        self.alive = False
+        """Whether the server answers HTTP, be it as no MCP server should."""
         self.problem = "The server has not answered yet."
         self.subscribed = False
         self._pool = pool
@@ -74,12 +76,13 @@ class Handshake:
                 elif self.problem != words:
                     log.info("The server is not ready yet: %s", words)
                 self.ready, self.problem = False, words
+                self.alive = isinstance(error, HandshakeError | msgspec.DecodeError)
             else:
                 if not self.ready:
                     log.info(
                         "The server is ready: %s, %d tools", self._catalog.server, len(self._catalog.tools)
                     )
-                self.ready, self.problem = True, ""
+                self.ready, self.alive, self.problem = True, True, ""
             if not self.ready:
                 await asyncio.sleep(AGAIN_AFTER_FAILURE)
                 continue

@@ -36,6 +36,9 @@ _HELM_FLAGS: Final = [
     ),
 ]
 
+# Prometheus discovers its targets in Kubernetes alone: the other clouds' libraries are most of its size.
+_TAGS: Final = {"prometheus": "remove_all_sd,enable_kubernetes_sd"}
+
 # Program -> (folder of its Go module, package, linker flags).
 PROGRAMS: Final[dict[str, tuple[str, str, list[str]]]] = {
     **{
@@ -51,6 +54,11 @@ PROGRAMS: Final[dict[str, tuple[str, str, list[str]]]] = {
     },
     "helm": ("helm", "helm.sh/helm/v3/cmd/helm", _HELM_FLAGS),
     "coredns": ("coredns", ".", []),
+    "metrics-server": ("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", []),
+    "prometheus": ("prometheus", "github.com/prometheus/prometheus/cmd/prometheus", []),
+    "promtool": ("prometheus", "github.com/prometheus/prometheus/cmd/promtool", []),
+    "kwok": ("kwok", "sigs.k8s.io/kwok/cmd/kwok", []),
+    "kind": ("kind", "sigs.k8s.io/kind", []),
     "pause": ("pause", ".", []),
 }
 
@@ -80,7 +88,7 @@ def program(name: str) -> Path:
 
 def _version(folder: str, flags: list[str]) -> str:
     """A name that changes whenever what is built does."""
-    digest = hashlib.sha256(" ".join(flags).encode())
+    digest = hashlib.sha256(" ".join(filter(None, [*flags, _TAGS.get(folder)])).encode())
     for path in sorted((GO / folder).iterdir()):
         digest.update(path.read_bytes())
     return f"{folder}-{digest.hexdigest()[:12]}"
@@ -91,9 +99,9 @@ def _build(name: str, module: Path, package: str, flags: list[str], target: Path
     began = time.monotonic()
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(f".{os.getpid()}")
-    linker = " ".join(["-s", "-w", *flags])
+    linker, tags = " ".join(["-s", "-w", *flags]), _TAGS.get(module.name, "")
     subprocess.run(
-        [*_go(), "build", "-trimpath", "-ldflags", linker, "-o", partial, package],
+        [*_go(), "build", "-trimpath", f"-tags={tags}", "-ldflags", linker, "-o", partial, package],
         cwd=module,
         env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"},
         check=True,

@@ -12,7 +12,7 @@ import yaml
 from tests.cluster.binaries import program
 
 ROOT = Path(__file__).parents[2]
-KINDS = "deployments,services,configmaps,serviceaccounts"
+KINDS = "deployments,services,configmaps,serviceaccounts,horizontalpodautoscalers,poddisruptionbudgets,networkpolicies"
 
 
 class Kubectl:

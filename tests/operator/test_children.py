@@ -20,20 +20,36 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 UP, DOWN, NONE = StoreState(True), StoreState(False), StoreState(None)
 
 
-def context(status=None, **spec):
+def context(status=None, settings=SETTINGS, kinds=(), **spec):
     spec = {"image": "weather:1", **spec}
     server = Server(Key("ns", "weather"), "uid-1", 3, spec, status or {})
     credentials = Credentials("redis://u:p@limits:6379", "redis://u:p@cache:6379")
-    return Context(server, parse_spec(spec), SETTINGS, credentials)
+    return Context(server, parse_spec(spec), settings, credentials, frozenset(kinds))
 
 
 def built(**spec):
-    return {child["kind"]: child for child in children(context(**spec))}
+    """The children by kind; of the two Services, the one for callers."""
+    found = [
+        child for child in children(context(**spec)) if not child["metadata"]["name"].endswith("-metrics")
+    ]
+    assert len({child["kind"] for child in found}) == len(found)
+    return {child["kind"]: child for child in found}
+
+
+def pod(**spec):
+    return built(**spec)["Deployment"]["spec"]["template"]
 
 
 def test_a_bare_image_is_enough():
     kinds = built()
-    assert set(kinds) == {"ServiceAccount", "Secret", "ConfigMap", "Service", "Deployment"}
+    assert set(kinds) == {
+        "ServiceAccount",
+        "Secret",
+        "ConfigMap",
+        "Service",
+        "Deployment",
+        "PodDisruptionBudget",
+    }
     assert yaml.safe_load(kinds["ConfigMap"]["data"]["config.yaml"]) == {}
     pod = kinds["Deployment"]["spec"]["template"]["spec"]
     (sidecar,) = pod["initContainers"]

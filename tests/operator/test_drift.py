@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpace_operator.drift import HASH, ChildId, covers, fingerprint, in_sync, remember, stamped
+from mcpace_operator.drift import CAUSE, HASH, ChildId, covers, fingerprint, in_sync, remember, stamped
 from mcpace_operator.observed import Observed
-from mcpace_operator.reconcile import decide
+from mcpace_operator.reconcile import Action, decide, unwanted
 from mcpace_operator.server import Key
 
 DESIRED = {
@@ -29,6 +29,7 @@ def live(desired=DESIRED, version="5", owned="f:spec", uid="u1"):
     """What the API server makes of a desired child: defaults, a version, who owns what."""
     body = copy.deepcopy(stamped(desired))
     body["metadata"] |= {
+        "uid": "own",
         "resourceVersion": version,
         "ownerReferences": [{"controller": True, "uid": uid}],
         "managedFields": [{"manager": "mcpace", "operation": "Apply", "fieldsV1": {owned: {}}}],
@@ -79,11 +80,54 @@ def test_a_new_desire_is_never_in_sync_with_the_old_one():
 def test_missing_children_are_made_ours_are_mended_and_others_are_left_alone():
     child_id = ChildId("Service", "weather")
     (missing,) = decide([DESIRED], {}, {}, "u1")
-    assert (missing.apply, missing.ours, missing.foreign) == (True, False, False)
     (same,) = decide([DESIRED], {child_id: remember(live())}, {}, "u1")
-    assert not same.apply
+    (changed,) = decide([DESIRED | {"spec": {}}], {child_id: remember(live())}, {}, "u1")
     (foreign,) = decide([DESIRED], {child_id: remember(live(uid="u2"))}, {}, "u1")
-    assert foreign.foreign
+    actions = [step.action for step in (missing, same, changed, foreign)]
+    assert actions == [Action.CREATE, Action.KEEP, Action.APPLY, Action.LEAVE]
+
+
+def deployment(version="1", cause="c", **status):
+    """A Deployment that an operator of that version made from a manifest of that cause."""
+    metadata = {"name": "weather", "namespace": "ns", "annotations": {CAUSE: cause}}
+    desired = {
+        "kind": "Deployment",
+        "metadata": metadata,
+        "spec": {"template": {"metadata": {}, "of": version}},
+    }
+    body = copy.deepcopy(stamped(desired))
+    body["metadata"] |= {
+        "uid": "own",
+        "resourceVersion": "5",
+        "ownerReferences": [{"controller": True, "uid": "u1"}],
+        "managedFields": [{"manager": "mcpace", "operation": "Apply", "fieldsV1": {"f:spec": {}}}],
+    }
+    return desired, remember(body | {"status": status})
+
+
+def test_an_upgrade_leaves_the_pods_of_an_unchanged_manifest_alone():
+    newer, _ = deployment("2")
+    _, older = deployment("1")
+    assert in_sync(older, newer, left=None)
+    assert in_sync(older, newer, left=older.owned)
+    assert not in_sync(older, newer, left="somebody changed it since")
+    changed, _ = deployment("2", cause="d")
+    assert not in_sync(older, changed, left=None)
+
+
+def test_what_is_wanted_no_more_goes_but_never_what_others_own():
+    service, autoscaler = ChildId("Service", "weather"), ChildId("HorizontalPodAutoscaler", "weather")
+    mine, theirs = remember(live()), remember(live(uid="u2"))
+    assert unwanted([DESIRED], {service: mine, autoscaler: mine}, "u1") == [autoscaler]
+    assert unwanted([DESIRED], {service: mine, autoscaler: theirs}, "u1") == []
+
+
+def test_an_old_deployment_goes_once_the_one_that_replaces_it_answers():
+    desired, starting = deployment()
+    _, answering = deployment(availableReplicas=1)
+    new, old = ChildId("Deployment", "weather"), ChildId("Deployment", "weather-of-old")
+    assert unwanted([desired], {new: starting, old: answering}, "u1") == []
+    assert unwanted([desired], {new: answering, old: answering}, "u1") == [old]
 
 
 def test_events_older_than_our_own_apply_are_dropped():

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcpace_operator.children import configmap, deployment, secret, service, serviceaccount
+from mcpace_operator.children import (
+    autoscaler,
+    budget,
+    configmap,
+    deployment,
+    monitor,
+    networkpolicy,
+    secret,
+    service,
+    serviceaccount,
+)
 from mcpace_operator.children.meta import Context
 
 
 def children(context: Context) -> list[dict[str, Any]]:
     """Every child, in the order in which they are applied: what a pod needs comes before it."""
-    return [
+    every = (
         serviceaccount.build(context),
         secret.build(context),
         configmap.build(context),
+        networkpolicy.build(context),
         service.build(context),
+        service.metrics(context),
         deployment.build(context),
-    ]
+        budget.build(context),
+        autoscaler.build(context),
+        monitor.service_monitor(context),
+        monitor.prometheus_rule(context),
+    )
+    return [child for child in every if child is not None]

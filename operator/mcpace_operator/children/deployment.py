@@ -1,53 +1,88 @@
-"""The pods: the server, and before it the sidecar as a native sidecar container.
-
-A native sidecar (an init container that restarts always, KEP-753) starts before the server
-and ends after it. Its startup probe is `/healthz`: a handshake there would wait for a server
-that waits for the probe. Its readiness is the handshake, and so the pod's readiness is too.
-"""
+"""The pods: the server, the sidecar and what else stands beside it, under the manifest's `podTemplate`."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from mcpace_operator.children.configmap import FILE
-from mcpace_operator.children.meta import Context
-from mcpace_sidecar.quantity import size
+from mcpace_operator.children import pgbouncer, secret, sidecar
+from mcpace_operator.children.meta import MANAGED_BY, Context
+from mcpace_operator.children.template import merged
+from mcpace_operator.drift import CAUSE, GIVEN, fingerprint
+from mcpace_sidecar.config import SidecarConfig
 
-CONFIG: Final = "/etc/mcpace/config"
-KEYS: Final = "/etc/mcpace/keys"
 SERVER_SLEEP: Final = 8
 """Seconds between a pod's end being announced and the server being told: the time in which
 Services forget the pod and kept connections are sent elsewhere."""
 GRACE: Final = SERVER_SLEEP + 40
-SIDECAR_MEMORY: Final = 128 << 20
-"""Bytes the sidecar may use beside what its cache holds."""
-_MIB: Final = 1 << 20
+CPU_REQUEST: Final = "100m"
+"""Of a server that is scaled by its CPU and requests none: utilization is a part of a request."""
 
 
 def build(context: Context) -> dict[str, Any]:
-    """The Deployment."""
-    spec = context.spec
-    pod: dict[str, Any] = {
-        "serviceAccountName": context.name,
-        "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": GRACE,
-        "initContainers": [_sidecar(context)],
-        "containers": [_server(context)],
-        "volumes": [*_volumes(context), *spec.volumes],
-    }
-    if spec.image_pull_secrets:
-        pod["imagePullSecrets"] = list(spec.image_pull_secrets)
-    metadata = context.metadata()
+    """The Deployment. How many replicas it has is written apart, because others may be the ones to say."""
+    template = _template(context)
+    metadata = context.metadata() | {"annotations": {CAUSE: fingerprint(_cause(context, template))}}
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": metadata,
         "spec": {
-            "replicas": spec.replicas,
             "selector": {"matchLabels": context.selector},
-            "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
-            "template": {"metadata": {"labels": metadata["labels"]}, "spec": pod},
+            "strategy": strategy,
+            "template": template,
         },
+    }
+
+
+def _cause(context: Context, template: dict[str, Any]) -> dict[str, Any]:
+    """What in the manifest the pods are made from. While it is the same, a newer operator rolls no pods."""
+    if context.spec.sidecar.roll_on_upgrade:
+        return template
+    spec = context.spec
+    written = spec.model_dump(
+        by_alias=True, mode="json", exclude_unset=True, exclude=set(SidecarConfig.model_fields)
+    )
+    for name in ("replicas", "autoscaling", "podDisruptionBudget", "networkPolicy"):
+        written.pop(name, None)
+    return written | {
+        "scaledByCpu": _scaled_by_cpu(context),
+        "secret": template["metadata"]["annotations"][GIVEN],
+        "keys": sidecar.key_secrets(context),
+        "cache": spec.cache.max_bytes if spec.cache else 0,
+        "timeout": spec.upstream.timeout if spec.database else "",
+    }
+
+
+def _template(context: Context) -> dict[str, Any]:
+    spec, labels = context.spec, context.metadata()["labels"]
+    pod: dict[str, Any] = {
+        "serviceAccountName": context.name,
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": GRACE,
+        "topologySpreadConstraints": [
+            _spread(context, "topology.kubernetes.io/zone"),
+            _spread(context, "kubernetes.io/hostname"),
+        ],
+        # The sidecar first: what starts first ends last, and it has calls to bring to their end.
+        "initContainers": [sidecar.container(context), *pgbouncer.containers(context)],
+        "containers": [_server(context)],
+        "volumes": [*sidecar.volumes(context), *pgbouncer.volumes(context), *spec.volumes],
+    }
+    if spec.image_pull_secrets:
+        pod["imagePullSecrets"] = list(spec.image_pull_secrets)
+    written = spec.pod_template
+    pod = merged(pod, written.spec)
+    for container in pod["initContainers"]:
+        if container.get("name") in (sidecar.NAME, pgbouncer.NAME):
+            container["restartPolicy"] = "Always"  # otherwise it would be awaited, and end no start
+    return {
+        "metadata": {
+            "labels": {**written.metadata.labels, **labels, **MANAGED_BY, **context.selector},
+            # Its environment comes from there, so pods start anew when it changes.
+            "annotations": {**written.metadata.annotations, GIVEN: fingerprint(secret.build(context))},
+        },
+        "spec": pod,
     }
 
 
@@ -57,6 +92,19 @@ def _server(context: Context) -> dict[str, Any]:
         "name": "server",
         "image": spec.image,
         "ports": [{"name": "server", "containerPort": spec.port, "protocol": "TCP"}],
+        # Asked through the sidecar, so that a server may listen on the loopback alone.
+        "startupProbe": {
+            **sidecar.probe("/serverz", spec.sidecar.admin_port),
+            "periodSeconds": 2,
+            "timeoutSeconds": 5,
+            "failureThreshold": 150,
+        },
+        "livenessProbe": {
+            **sidecar.probe("/serverz", spec.sidecar.admin_port),
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 12,
+        },
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "seccompProfile": {"type": "RuntimeDefault"},
@@ -68,106 +116,32 @@ def _server(context: Context) -> dict[str, Any]:
         "imagePullPolicy": spec.image_pull_policy,
         "command": list(spec.command),
         "args": list(spec.args),
-        "env": list(spec.env),
+        "env": merged(pgbouncer.environment(context), list(spec.env), "env"),
         "envFrom": list(spec.env_from),
         "volumeMounts": list(spec.volume_mounts),
-        "resources": spec.resources.model_dump(by_alias=True, exclude_none=True)
-        if spec.resources
-        else None,
+        "resources": _resources(context),
     }
     return container | {name: value for name, value in optional.items() if value}
 
 
-def _sidecar(context: Context) -> dict[str, Any]:
-    spec, settings = context.spec, context.settings
-    admin = {"port": "admin", "scheme": "HTTP"}
+def _resources(context: Context) -> dict[str, Any]:
+    spec = context.spec
+    chosen = spec.resources.model_dump(by_alias=True, exclude_none=True) if spec.resources else {}
+    if _scaled_by_cpu(context) and not any(
+        "cpu" in chosen.get(part, {}) for part in ("requests", "limits")
+    ):
+        chosen["requests"] = {"cpu": CPU_REQUEST, **chosen.get("requests", {})}
+    return chosen
+
+
+def _scaled_by_cpu(context: Context) -> bool:
+    return context.spec.autoscaling is not None and context.spec.autoscaling.cpu is not None
+
+
+def _spread(context: Context, over: str) -> dict[str, Any]:
     return {
-        "name": "mcpace",
-        "image": settings.sidecar_image,
-        "imagePullPolicy": settings.sidecar_pull_policy,
-        "restartPolicy": "Always",
-        "args": [
-            "sidecar",
-            f"--config={CONFIG}/{FILE}",
-            f"--listen=*:{spec.sidecar.port}",
-            f"--admin-listen=*:{spec.sidecar.admin_port}",
-            f"--upstream=http://127.0.0.1:{spec.port}",
-            f"--name={context.server.key}",
-            f"--keys={KEYS}",
-        ],
-        "env": _environment(context),
-        "ports": [
-            {"name": "mcp", "containerPort": spec.sidecar.port, "protocol": "TCP"},
-            {"name": "admin", "containerPort": spec.sidecar.admin_port, "protocol": "TCP"},
-        ],
-        "startupProbe": {
-            "httpGet": {"path": "/healthz", **admin},
-            "periodSeconds": 1,
-            "failureThreshold": 60,
-        },
-        "readinessProbe": {
-            "httpGet": {"path": "/readyz", **admin},
-            "periodSeconds": 2,
-            "failureThreshold": 2,
-        },
-        "livenessProbe": {
-            "httpGet": {"path": "/healthz", **admin},
-            "periodSeconds": 10,
-            "timeoutSeconds": 5,
-        },
-        # Told at once when the pod ends, long before its turn to end comes: it turns unready and
-        # sends clients elsewhere with their next answer.
-        "lifecycle": {"preStop": {"exec": {"command": ["/bin/sh", "-c", "kill -USR1 1"]}}},
-        "resources": _sidecar_resources(context),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "runAsGroup": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "volumeMounts": [
-            {"name": "mcpace-config", "mountPath": CONFIG, "readOnly": True},
-            *(
-                {"name": f"mcpace-keys-{number}", "mountPath": f"{KEYS}/{secret}", "readOnly": True}
-                for number, secret in enumerate(_key_secrets(context))
-            ),
-        ],
+        "maxSkew": 1,
+        "topologyKey": over,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": context.selector},
     }
-
-
-def _environment(context: Context) -> list[dict[str, Any]]:
-    wanted = {"MCPACE_ADMIN_TOKEN": "admin-token"}
-    if context.credentials.limits_url is not None:
-        wanted["MCPACE_LIMITS_URL"] = "limits-url"
-    if context.credentials.cache_url is not None:
-        wanted["MCPACE_CACHE_URL"] = "cache-url"
-    return [
-        {"name": name, "valueFrom": {"secretKeyRef": {"name": context.secret_name, "key": key}}}
-        for name, key in wanted.items()
-    ]
-
-
-def _sidecar_resources(context: Context) -> dict[str, Any]:
-    chosen = context.spec.sidecar.resources
-    if chosen is not None:
-        return chosen.model_dump(by_alias=True, exclude_none=True)
-    cache = size(context.spec.cache.max_bytes) if context.spec.cache else 0
-    limit = f"{-(-(SIDECAR_MEMORY + cache) // _MIB)}Mi"
-    return {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": limit}}
-
-
-def _volumes(context: Context) -> list[dict[str, Any]]:
-    return [
-        {"name": "mcpace-config", "configMap": {"name": context.name}},
-        *(
-            {"name": f"mcpace-keys-{number}", "secret": {"secretName": secret, "optional": True}}
-            for number, secret in enumerate(_key_secrets(context))
-        ),
-    ]
-
-
-def _key_secrets(context: Context) -> list[str]:
-    return sorted({keys.secret_ref.name for keys in context.spec.clients.api_keys})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,10 +30,12 @@ class Context:
     spec: McpServerSpec
     settings: OperatorSettings
     credentials: Credentials
+    kinds: frozenset[str] = frozenset()
+    """The optional kinds that the cluster knows."""
 
     @property
     def name(self) -> str:
-        """The name of every child but the Secret."""
+        """The name of every child but the Secret and the metrics Service."""
         return self.server.key.name
 
     @property
@@ -45,12 +48,17 @@ class Context:
         """The labels that select this server's pods; they never change."""
         return {SERVER_LABEL: self.name}
 
-    def metadata(self, name: str | None = None) -> dict[str, Any]:
-        """Name, labels and owner of a child."""
+    def metadata(self, name: str | None = None, labels: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Name, labels and owner of a child; `labels` are further ones."""
         return {
             "name": name or self.name,
             "namespace": self.server.key.namespace,
-            "labels": {"app.kubernetes.io/name": self.name, **MANAGED_BY, **self.selector},
+            "labels": {
+                **(labels or {}),
+                "app.kubernetes.io/name": self.name,
+                **MANAGED_BY,
+                **self.selector,
+            },
             "ownerReferences": [
                 {
                     "apiVersion": API_VERSION,

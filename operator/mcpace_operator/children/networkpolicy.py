@@ -1,0 +1,58 @@
+"""The NetworkPolicy: calls come by the sidecar or not at all."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from mcpace_operator.children.meta import Context
+
+_REDIS_PORT: Final = 6379
+
+
+def build(context: Context) -> dict[str, Any] | None:
+    """The policy, where the manifest asks for it. The server's own port is open to nobody."""
+    wanted = context.spec.network_policy
+    if wanted is None or not wanted.enabled:
+        return None
+    settings, ports = context.settings, context.spec.sidecar
+    callers = list(wanted.from_ or settings.callers)
+    own = {"podSelector": {"matchLabels": context.selector}}  # replicas hand each other's sessions over
+    ingress = [
+        {"ports": [_tcp(ports.port)], **({"from": [*callers, own]} if callers else {})},
+        {"ports": [_tcp(ports.admin_port)], "from": [*settings.watchers]},
+    ]
+    if not settings.watchers:  # an empty list of peers would be everybody
+        ingress.pop()
+    spec: dict[str, Any] = {
+        "podSelector": {"matchLabels": context.selector},
+        "policyTypes": ["Ingress"],
+        "ingress": ingress,
+    }
+    if wanted.egress is not None:
+        spec["policyTypes"] = ["Ingress", "Egress"]
+        spec["egress"] = [*_always(context), *wanted.egress]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": context.metadata(),
+        "spec": spec,
+    }
+
+
+def _always(context: Context) -> list[dict[str, Any]]:
+    """What every pod needs: names, the shared stores, its own kind."""
+    urls = (context.credentials.limits_url, context.credentials.cache_url)
+    stores = sorted({urlsplit(url).port or _REDIS_PORT for url in urls if url is not None})
+    return [
+        {"ports": [{"protocol": "UDP", "port": 53}, _tcp(53)]},
+        *([{"ports": [_tcp(port) for port in stores]}] if stores else []),
+        {
+            "ports": [_tcp(context.spec.sidecar.port)],
+            "to": [{"podSelector": {"matchLabels": context.selector}}],
+        },
+    ]
+
+
+def _tcp(port: int) -> dict[str, Any]:
+    return {"protocol": "TCP", "port": port}

@@ -1,0 +1,113 @@
+"""The sidecar's container: a native sidecar (KEP-753), which starts before the server and ends after it.
+
+Its startup probe is `/healthz`: a handshake there would wait for a server that waits for the
+probe. Its readiness is the handshake, and so the pod's readiness is too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from mcpace_operator.children.configmap import FILE
+from mcpace_operator.children.meta import Context
+from mcpace_sidecar.quantity import size
+
+NAME: Final = "mcpace"
+CONFIG: Final = "/etc/mcpace/config"
+KEYS: Final = "/etc/mcpace/keys"
+MEMORY: Final = 128 << 20
+"""Bytes the sidecar may use beside what its cache holds."""
+USER: Final = 65532
+RESTRICTED: Final[dict[str, Any]] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""The security context of all that is put beside the server."""
+_MIB: Final = 1 << 20
+
+
+def container(context: Context) -> dict[str, Any]:
+    """The container."""
+    spec, settings = context.spec, context.settings
+    return {
+        "name": NAME,
+        "image": settings.sidecar_image,
+        "imagePullPolicy": settings.sidecar_pull_policy,
+        "restartPolicy": "Always",
+        "args": [
+            "sidecar",
+            f"--config={CONFIG}/{FILE}",
+            f"--listen=*:{spec.sidecar.port}",
+            f"--admin-listen=*:{spec.sidecar.admin_port}",
+            f"--upstream=http://127.0.0.1:{spec.port}",
+            f"--name={context.server.key}",
+            f"--keys={KEYS}",
+        ],
+        "env": _environment(context),
+        "ports": [
+            {"name": "mcp", "containerPort": spec.sidecar.port, "protocol": "TCP"},
+            {"name": "admin", "containerPort": spec.sidecar.admin_port, "protocol": "TCP"},
+        ],
+        "startupProbe": {**probe("/healthz"), "periodSeconds": 1, "failureThreshold": 60},
+        "readinessProbe": {**probe("/readyz"), "periodSeconds": 2, "failureThreshold": 2},
+        "livenessProbe": {**probe("/healthz"), "periodSeconds": 10, "timeoutSeconds": 5},
+        # Told at once when the pod ends, long before its turn to end comes: it turns unready and
+        # sends clients elsewhere with their next answer.
+        "lifecycle": {"preStop": {"exec": {"command": ["/bin/sh", "-c", "kill -USR1 1"]}}},
+        "resources": _resources(context),
+        "securityContext": RESTRICTED,
+        "volumeMounts": [
+            {"name": "mcpace-config", "mountPath": CONFIG, "readOnly": True},
+            *(
+                {"name": f"mcpace-keys-{number}", "mountPath": f"{KEYS}/{secret}", "readOnly": True}
+                for number, secret in enumerate(key_secrets(context))
+            ),
+        ],
+    }
+
+
+def volumes(context: Context) -> list[dict[str, Any]]:
+    """The volumes that it alone mounts."""
+    return [
+        {"name": "mcpace-config", "configMap": {"name": context.name}},
+        *(
+            {"name": f"mcpace-keys-{number}", "secret": {"secretName": secret, "optional": True}}
+            for number, secret in enumerate(key_secrets(context))
+        ),
+    ]
+
+
+def probe(path: str, port: str | int = "admin") -> dict[str, Any]:
+    """A probe of the admin port."""
+    return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}}
+
+
+def _environment(context: Context) -> list[dict[str, Any]]:
+    wanted = {"MCPACE_ADMIN_TOKEN": "admin-token"}
+    if context.credentials.limits_url is not None:
+        wanted["MCPACE_LIMITS_URL"] = "limits-url"
+    if context.credentials.cache_url is not None:
+        wanted["MCPACE_CACHE_URL"] = "cache-url"
+    return [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": context.secret_name, "key": key}}}
+        for name, key in wanted.items()
+    ]
+
+
+def _resources(context: Context) -> dict[str, Any]:
+    chosen = context.spec.sidecar.resources
+    if chosen is not None:
+        return chosen.model_dump(by_alias=True, exclude_none=True)
+    cache = size(context.spec.cache.max_bytes) if context.spec.cache else 0
+    limit = f"{-(-(MEMORY + cache) // _MIB)}Mi"
+    return {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": limit}}
+
+
+def key_secrets(context: Context) -> list[str]:
+    """The Secrets that hold clients' keys."""
+    return sorted({keys.secret_ref.name for keys in context.spec.clients.api_keys})

@@ -1,0 +1,33 @@
+"""`database`: PgBouncer beside the server, so that its database connections are few, and kept."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import Field
+
+from mcpace_operator.spec.pod import Resources
+from mcpace_sidecar.config import Model
+from mcpace_sidecar.config.base import SecretRef
+from mcpace_sidecar.quantity import Duration
+
+IMAGE: Final = "edoburu/pgbouncer:v1.24.1-p1"
+PORT: Final = 6432
+
+
+class Database(Model):
+    """A pool of connections to PostgreSQL that outlives calls; `DATABASE_URL` is pointed at it."""
+
+    secret_ref: SecretRef = Field(
+        description="The Secret whose `uri` is postgresql://user:password@host:port/database."
+    )
+    image: str = Field(
+        default=IMAGE, min_length=1, max_length=512, description="PgBouncer 1.21 or later, on its path."
+    )
+    pool_mode: Literal["transaction", "session", "statement"] = "transaction"
+    max_connections: int = Field(
+        default=20, ge=1, le=10_000, description="Connections to the database, per pod."
+    )
+    idle_timeout: Duration = "30s"
+    connect_timeout: Duration = "5s"
+    resources: Resources | None = None
