@@ -27,16 +27,16 @@ DEADLINE = 15.0
 """Seconds that any one condition of a test may take."""
 
 
-async def until(condition: Callable[[], Any], what: str) -> Any:
+async def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
     """Wait until the condition is true, and return it; fail with what was waited for."""
-    deadline = time.monotonic() + DEADLINE
+    deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if isinstance(value, Awaitable):
             value = await value
         if value:
             return value
-        assert time.monotonic() < deadline, f"waited {DEADLINE:g} s in vain: {what}"
+        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain: {what}"
         await asyncio.sleep(0.01)
 
 

