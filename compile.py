@@ -24,6 +24,7 @@ MODULES: Final = (
     "dataplane",
     "events",
     "flight",
+    "histogram",
     "http/framing",
     "http/head",
     "http/server",

@@ -20,6 +20,7 @@ from mcpace_sidecar.cache.entry import ALL
 from mcpace_sidecar.cache.policy import client_tag, tool_tag
 from mcpace_sidecar.catalog import Catalog
 from mcpace_sidecar.dataplane import DataPlane
+from mcpace_sidecar.egress import Doors
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.handshake import Handshake
 from mcpace_sidecar.http.head import RequestHead
@@ -47,13 +48,15 @@ class Admin:
 
     def __init__(
         self, plane: DataPlane, handshake: Handshake, metrics: Metrics, stats: Stats, memory: MemoryResults,
-        token: str | None, *, loopback: bool,
+        doors: Doors, token: str | None, *, loopback: bool,
     ) -> None:  # fmt: skip
         self._plane = plane
         self._handshake = handshake
         self._metrics = metrics
         self._stats = stats
         self._memory = memory
+        self._doors = doors
+        self._scraped: float | None = None
         self._token = token.encode() if token else None
         self._loopback = loopback
         self._started = time.monotonic()
@@ -61,7 +64,7 @@ class Admin:
             b"/healthz": self._healthz,
             b"/readyz": self._readyz,
             b"/serverz": self._serverz,
-            b"/metrics": lambda: (200, _TEXT, self._metrics.text()),
+            b"/metrics": self._read_metrics,
             b"/stats": self._read_stats,
             b"/config": self._read_config,
         }
@@ -145,6 +148,10 @@ class Admin:
             return _json(503, {"alive": False, "reason": self._handshake.problem})
         return _json(200, {"alive": True})
 
+    def _read_metrics(self) -> tuple[int, bytes, bytes]:
+        self._scraped = time.monotonic()
+        return 200, _TEXT, self._metrics.text()
+
     def _read_stats(self) -> tuple[int, bytes, bytes]:
         catalog: Catalog = self._plane.catalog
         server = catalog.server
@@ -159,6 +166,16 @@ class Admin:
                     "protocolVersion": server.protocol_version,
                 },
                 "tools": sorted(catalog.tools),
+                "readOnlyTools": sorted(
+                    name for name, notes in catalog.tools.items() if notes.get("readOnlyHint") is True
+                ),
+                "scrapedSecondsAgo": None
+                if self._scraped is None
+                else round(time.monotonic() - self._scraped, 1),
+                "doors": {
+                    name: {"requests": sum(door.answers.values()), "connections": door.pool.opened}
+                    for name, door in self._doors.open.items()
+                },
                 "missingSecrets": list(settings.missing_secrets),
                 "unknownFields": list(settings.ignored),
                 "windowSeconds": WINDOW,

@@ -34,6 +34,7 @@ def run(config: Path, listen: str, admin_listen: str, upstream: str, name: str, 
         limits_url=secret("MCPACE_LIMITS_URL"),
         cache_url=secret("MCPACE_CACHE_URL"),
         admin_token=secret("MCPACE_ADMIN_TOKEN"),
+        in_pod="KUBERNETES_SERVICE_HOST" in os.environ,
         server_usage=functools.partial(usage.of_cgroup, Path(cgroup)) if cgroup else usage.unseen,
     )
     uvloop.run(serve(options))

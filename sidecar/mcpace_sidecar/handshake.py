@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
 from mcpace_sidecar.catalog import Catalog, ServerInfo
+from mcpace_sidecar.elsewhere import advice
 from mcpace_sidecar.errors import McpaceError
 from mcpace_sidecar.mcpclient import HandshakeError, Session
 from mcpace_sidecar.settings import Settings
@@ -27,6 +29,9 @@ log = logging.getLogger(__name__)
 
 AGAIN_AFTER_FAILURE: Final = 0.25
 AGAIN_AFTER_SUCCESS: Final = 30.0
+PATIENCE: Final = 2.0
+"""Seconds of failures after which it is asked whether the server is elsewhere."""
+ADVICE_EVERY: Final = 10.0
 RESUBSCRIBE: Final = (1.0, 30.0)
 """Seconds until a subscription that ended is opened again: at first, at most."""
 _MAX_PAGES: Final = 100
@@ -43,6 +48,7 @@ class Handshake:
         settings: Callable[[], Settings],
         catalog: Catalog,
         on_change: Callable[[str], None],
+        own_ports: frozenset[int] | None,
     ) -> None:
         self.ready = False
         self.alive = False
@@ -53,6 +59,7 @@ class Handshake:
         self._settings = settings
         self._catalog = catalog
         self._on_change = on_change
+        self._own_ports = own_ports
         self._doubt = asyncio.Event()
         self._era: Begin | None = None
         self._announces = asyncio.Event()
@@ -65,12 +72,19 @@ class Handshake:
 
     async def keep(self) -> None:
         """Shake hands for as long as the sidecar runs."""
+        failing, hint, advised = 0.0, "", -ADVICE_EVERY
         while True:
             self._doubt.clear()
             try:
                 await self._once()
             except (McpaceError, msgspec.DecodeError, TimeoutError, StopAsyncIteration) as error:
                 words = str(error) or "The server did not answer in time."
+                now = time.monotonic()
+                failing = failing or now
+                if now > failing + PATIENCE and now > advised + ADVICE_EVERY:
+                    hint = await advice(self._pool, self._settings().config, error, self._own_ports)
+                    advised = now
+                words = f"{words.rstrip('.')}. {hint}".rstrip()
                 if self.ready:
                     log.warning("The server is not ready any more: %s", words)
                 elif self.problem != words:
@@ -78,6 +92,7 @@ class Handshake:
                 self.ready, self.problem = False, words
                 self.alive = isinstance(error, HandshakeError | msgspec.DecodeError)
             else:
+                failing, hint = 0.0, ""
                 if not self.ready:
                     log.info(
                         "The server is ready: %s, %d tools", self._catalog.server, len(self._catalog.tools)

@@ -73,6 +73,8 @@ class Options:
     cache_url: str | None = field(default=None, repr=False)
     admin_token: str | None = field(default=None, repr=False)
     server_usage: Usage = unseen
+    in_pod: bool = False
+    """Whether nothing but this server shares the loopback."""
     leasing: bool = True
     """Whether tokens of busy clients are taken from Redis ahead of their use."""
 
@@ -104,14 +106,18 @@ class Sidecar:
         )  # fmt: skip
         self._connect_stores()
         self.handshake = Handshake(
-            pool, lambda: self.plane.settings, self.catalog, self.plane.on_list_changed
+            pool,
+            lambda: self.plane.settings,
+            self.catalog,
+            self.plane.on_list_changed,
+            frozenset({options.listen.port, options.admin_listen.port}) if options.in_pod else None,
         )
         self.plane.on_upstream_down = self.handshake.doubt
-        self._admin = Admin(
-            self.plane, self.handshake, self.metrics, self.stats, self.memory, options.admin_token,
-            loopback=_is_loopback(options.admin_listen.host),
-        )  # fmt: skip
         self._doors = Doors()
+        self._admin = Admin(
+            self.plane, self.handshake, self.metrics, self.stats, self.memory, self._doors,
+            options.admin_token, loopback=_is_loopback(options.admin_listen.host),
+        )  # fmt: skip
         self._lag = 0.0
         self.server_usage: Usage = options.server_usage
         """What the server uses; whoever starts the server as a child says it later."""

@@ -1,47 +1,18 @@
-"""What the last five minutes were like: per tool, histograms that can be merged.
-
-Durations fall into buckets that grow by 5 %, so a percentile is within 2.5 % of the
-truth, and the histograms of many replicas add up to those of their server.
-"""
+"""What the last five minutes were like, per tool."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping
-from math import log
+from collections.abc import Callable
 from typing import Any, Final
 
 from mcpace_sidecar.events import CallEnded
+from mcpace_sidecar.histogram import bucket, percentile
 
 WINDOW: Final = 300.0
 """Seconds looked back at."""
 SLICES: Final = 10
-GROWTH: Final = 1.05
 _SLICE: Final = WINDOW / SLICES
-_FASTEST: Final = 1e-6
-_PER_LOG: Final = 1 / math.log(GROWTH)
-_ZERO: Final = -math.log(_FASTEST) * _PER_LOG
-
-
-def bucket(seconds: float) -> int:
-    """The number of the bucket a duration falls into; 0 holds a microsecond."""
-    return int(log(seconds) * _PER_LOG + _ZERO) if seconds > _FASTEST else 0
-
-
-def middle(number: int) -> float:
-    """The duration that stands for a bucket, in seconds: its geometric middle."""
-    return float(_FASTEST * GROWTH ** (number + 0.5))
-
-
-def percentile(counts: Mapping[int, int], part: float) -> float | None:
-    """The duration that `part` (0 to 1) of the calls did not exceed, in seconds."""
-    wanted = math.ceil(part * sum(counts.values()))
-    for number in sorted(counts):
-        wanted -= counts[number]
-        if wanted <= 0:
-            return middle(number)
-    return None
 
 
 class _Tool:
