@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
@@ -10,14 +11,20 @@ from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio import client, config
+from kubernetes.utils.quantity import parse_quantity
 
 from mcpace_operator.drift import MANAGER
+from mcpace_operator.health import REQUESTS
 from mcpace_operator.models import API_VERSION, KIND, PLURAL
 from mcpace_sidecar.errors import McpaceError
+
+log = logging.getLogger(__name__)
 
 CONNECTIONS: Final = 32
 """At once; the knee of what one API server takes."""
 TIMEOUT: Final = 15.0
+LEASE: Final = "mcpace-operator"
+LEASE_TIMEOUT: Final = 3.0
 _PAGE: Final = 250
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
@@ -35,6 +42,7 @@ RESOURCES: Final = {
     "ServiceMonitor": ("monitoring.coreos.com/v1", "servicemonitors"),
     "PrometheusRule": ("monitoring.coreos.com/v1", "prometheusrules"),
     "Pod": ("v1", "pods"),
+    "Lease": ("coordination.k8s.io/v1", "leases"),
 }
 """Kind -> (apiVersion, plural)."""
 
@@ -141,6 +149,45 @@ class Cluster:
         query = {"fieldManager": MANAGER}
         await self._request("PATCH", _path(kind, namespace, name), query, body, _MERGE)
 
+    async def memory(self, namespace: str, selector: str, container: str) -> list[int]:
+        """Bytes that each pod's container uses, as metrics-server saw it; nothing where there is none."""
+        path = f"/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods"
+        try:
+            answer = await self._request("GET", path, {"labelSelector": selector})
+        except ApiError as error:
+            log.debug("No metrics-server: %s", error)
+            return []
+        return [
+            int(parse_quantity(each["usage"]["memory"]))
+            for pod in answer.get("items") or []
+            for each in pod.get("containers") or []
+            if each.get("name") == container
+        ]
+
+    async def lease(self, namespace: str) -> dict[str, Any] | None:
+        """The Lease that elects an operator, or None."""
+        try:
+            return await self._request("GET", _path("Lease", namespace, LEASE), {}, seconds=LEASE_TIMEOUT)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def write_lease(self, namespace: str, spec: Mapping[str, Any], version: str) -> dict[str, Any]:
+        """Write the Lease, unless somebody else has since `version`; ApiError 409 if so."""
+        body: dict[str, Any] = {
+            "apiVersion": RESOURCES["Lease"][0],
+            "kind": "Lease",
+            "metadata": {"name": LEASE, "namespace": namespace},
+            "spec": spec,
+        }
+        if not version:
+            path = _path("Lease", namespace)
+            return await self._request("POST", path, {}, body, seconds=LEASE_TIMEOUT)
+        body["metadata"]["resourceVersion"] = version
+        path = _path("Lease", namespace, LEASE)
+        return await self._request("PUT", path, {}, body, seconds=LEASE_TIMEOUT)
+
     async def items(
         self, kind: str, *, namespace: str | None = None, selector: str = "", name: str = ""
     ) -> AsyncIterator[dict[str, Any]]:
@@ -166,6 +213,7 @@ class Cluster:
         query: Mapping[str, str],
         body: Any = None,
         content_type: str = "application/json",
+        seconds: float = TIMEOUT,
     ) -> dict[str, Any]:
         headers = {"Accept": "application/json", "Content-Type": content_type}
         # A service account's token is renewed by the kubelet, so it is asked for each time.
@@ -173,13 +221,15 @@ class Cluster:
         url = f"{self._api.configuration.host}{path}?{urlencode(query)}"
         try:
             response = await self._api.rest_client.request(
-                method, url, headers=headers, body=body, _request_timeout=TIMEOUT
+                method, url, headers=headers, body=body, _request_timeout=seconds
             )
             text = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            REQUESTS.labels(method, "none").inc()
             raise ApiError(
                 0, f"The API server was not reached: {str(error) or 'no answer in time'}"
             ) from None
+        REQUESTS.labels(method, str(response.status)).inc()
         try:
             answer = json.loads(text)
         except ValueError:  # a proxy's page, or `404 page not found`

@@ -30,6 +30,10 @@ TARGETS: Final = (ROOT / "crds/mcpservers.yaml", ROOT / "charts/mcpace/files/mcp
 COLUMNS: Final = (
     ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status"),
     ("Replicas", "string", ".status.replicasReady"),
+    ("P95", "string", ".status.performance.p95"),
+    ("Calls/s", "string", ".status.performance.callsPerSecond"),
+    ("Hits", "string", ".status.performance.hitRatio"),
+    ("Limited", "string", ".status.performance.limitedRatio"),
     ("URL", "string", ".status.url"),
     ("Age", "date", ".metadata.creationTimestamp"),
 )

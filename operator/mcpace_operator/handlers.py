@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import aiohttp
 import kopf
 
 from mcpace_operator.children.meta import MANAGED_BY
 from mcpace_operator.cluster import OPTIONAL, RESOURCES
 from mcpace_operator.models import GROUP, KIND, PLURAL, VERSION
 
-WATCHED: Final = tuple(kind for kind in RESOURCES if kind not in (KIND, "Secret", "Pod", *OPTIONAL))
+WATCHED: Final = tuple(
+    kind for kind in RESOURCES if kind not in (KIND, "Secret", "Pod", "Lease", *OPTIONAL)
+)
 """The kinds of children that are always watched. Secrets are not: the operator reads none."""
+
+LASTING: Final = 10.0
+"""Seconds from which on a watch counts as one that lasted."""
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 30.0
 
 SELECTOR: Final = ",".join(f"{name}={value}" for name, value in MANAGED_BY.items())
 
-See = Callable[[str, Mapping[str, Any], bool], None]
+
+class See(NamedTuple):
+    """Who is told of what kopf sees."""
+
+    event: Callable[[str, Mapping[str, Any], bool], object]
+    """Takes (kind, body, deleted)."""
+    gap: Callable[[], object]
+    """Told when a watch could not go on where it was: what was deleted meanwhile comes by no event."""
 
 
 class Nothing(kopf.DiffBaseStorage):
@@ -35,12 +51,12 @@ class Nothing(kopf.DiffBaseStorage):
 
 
 def registry(see: See, kinds: Iterable[str]) -> kopf.OperatorRegistry:
-    """The handlers for servers and children of these kinds; `see` takes (kind, body, deleted)."""
+    """The handlers for servers and children of these kinds."""
     handlers = kopf.OperatorRegistry()
 
     def handler(kind: str) -> Callable[..., None]:
         def on_event(event: Mapping[str, Any], **_: Any) -> None:
-            see(kind, event["object"], event["type"] == "DELETED")
+            see.event(kind, event["object"], event["type"] == "DELETED")
 
         return on_event
 
@@ -51,10 +67,54 @@ def registry(see: See, kinds: Iterable[str]) -> kopf.OperatorRegistry:
         kopf.on.event(group, version, plural, id=plural, registry=handlers)(handler(kind))
 
     @kopf.on.login(registry=handlers)
-    def login(**kwargs: Any) -> Any:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    async def login(**kwargs: Any) -> Any:
+        found = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        return _paced(found, see.gap) if found is not None else None
 
     return handlers
+
+
+def _paced(found: kopf.ConnectionInfo, gap: Callable[[], object]) -> kopf.AiohttpSession:
+    """The same connection with a pace: kopf opens a watch anew the moment a server closes it.
+
+    A list after the first one means that a watch could not go on, which kopf tells nobody.
+    """
+    listed: set[str] = set()
+    pace = Pace()
+    trace = aiohttp.TraceConfig()
+
+    async def on_start(_: Any, __: Any, params: aiohttp.TraceRequestStartParams) -> None:
+        path, query = params.url.path, params.url.query
+        if query.get("watch") == "true":
+            await asyncio.sleep(pace.delay(path, asyncio.get_running_loop().time()))
+        elif "limit" in query and "continue" not in query:
+            if path in listed:
+                gap()
+            listed.add(path)
+
+    trace.on_request_start.append(on_start)
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
+        headers=found.as_http_headers(),
+        trust_env=found.trust_env,
+        trace_configs=[trace],
+    )
+    return kopf.AiohttpSession(server=found.server, aiohttp_session=session)
+
+
+class Pace:
+    """How long to wait before a path is watched again: longer, the sooner its watches end."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[float, float]] = {}  # path -> (when it began, the delay before)
+
+    def delay(self, path: str, now: float) -> float:
+        """Seconds to wait; nothing for a watch that lasted."""
+        began, before = self._last.get(path, (-LASTING, 0.0))
+        short = now - began < LASTING
+        delay = min(max(FIRST_PAUSE, before * 2), LONGEST_PAUSE) if short else 0.0
+        self._last[path] = (now + delay, delay)
+        return delay
 
 
 def settings() -> kopf.OperatorSettings:
@@ -72,6 +132,7 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.client_timeout = 150
     chosen.watching.connect_timeout = 5
     chosen.watching.chunk_size = 100
+    chosen.watching.reconnect_backoff = 1.0
     for kind in (*WATCHED, *OPTIONAL):
         chosen.watching.label_selectors[RESOURCES[kind][1]] = SELECTOR
     return chosen

@@ -11,6 +11,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from mcpace_operator.health import QUEUED, RECONCILES, SECONDS
 from mcpace_operator.server import Key
 
 log = logging.getLogger(__name__)
@@ -50,11 +51,15 @@ class Queue:
             key = next(iter(self._waiting))
             del self._waiting[key]
             self._working.add(key)
+            QUEUED.set(len(self._waiting))
             try:
-                await reconcile(key)
-            except Exception as error:  # noqa: BLE001 - whatever it was, the key is tried again, and said
+                with SECONDS.time():
+                    await reconcile(key)
+            except Exception as error:  # noqa: BLE001 - because whatever it was, the key is tried again, and said
+                RECONCILES.labels("error").inc()
                 self._later(key, error)
             else:
+                RECONCILES.labels("ok").inc()
                 self._failures.pop(key, None)
             finally:
                 self._working.discard(key)
@@ -65,7 +70,7 @@ class Queue:
     def _later(self, key: Key, error: Exception) -> None:
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(failures, 20)) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(failures, 20)) * random.uniform(0.8, 1.2)  # noqa: S311 - because it is jitter
         expected = isinstance(error, OSError | TimeoutError) or type(error).__name__ == "ApiError"
         log.warning("%s: %s; again in %.1f s", key, error, delay, exc_info=None if expected else error)
         if key not in self._again:

@@ -15,11 +15,11 @@ from mcpace_operator.cluster import OPTIONAL, ApiError, Cluster
 from mcpace_operator.drift import CAUSE, Child, ChildId, covers, fingerprint, in_sync, remember, stamped
 from mcpace_operator.models import API_VERSION, KIND, parse_spec
 from mcpace_operator.observed import Observed
+from mcpace_operator.pods import Pods
 from mcpace_operator.redis import Stores
 from mcpace_operator.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
-from mcpace_operator.sidecars import Sidecars
-from mcpace_operator.status import Trouble, available, invalid, status
+from mcpace_operator.status import Told, Trouble, available, invalid, status
 from mcpace_sidecar.errors import ConfigError, McpaceError, StoreError
 
 log = logging.getLogger(__name__)
@@ -92,13 +92,13 @@ class Reconciler:
         observed: Observed,
         stores: Stores,
         settings: OperatorSettings,
-        sidecars: Sidecars,
+        pods: Pods,
     ) -> None:
         self._cluster = cluster
         self._observed = observed
         self._stores = stores
         self._settings = settings
-        self._sidecars = sidecars
+        self._pods = pods
         self._secrets: dict[Key, str] = {}  # the hash of each Secret we left; they are never read
         self._users: dict[Key, Server] = {}
 
@@ -132,14 +132,13 @@ class Reconciler:
                 # What the API server finds invalid stays so until the manifest changes.
                 failure = None if error.status in (400, 422) else error
         deployment = self._deployment(key)
-        if available(deployment):
-            self._sidecars.want(server, int(deployment.get("generation", 0)), spec.sidecar.admin_port)
+        self._pods.want(context, deployment)
         await self._say(
             server,
             status(
                 context,
                 deployment,
-                self._sidecars.facts.get(key),
+                self._pods.told.get(key, Told()),
                 self._stores.state(self._stores.limits),
                 self._stores.state(self._stores.cache),
                 trouble,
@@ -315,7 +314,7 @@ class Reconciler:
             self._observed.servers[server.key] = Server.from_body(answer)
 
     async def _gone(self, key: Key) -> None:
-        self._sidecars.forget(key)
+        self._pods.forget(key)
         self._secrets.pop(key, None)
         server = self._users.pop(key, None)
         if server is not None:
@@ -329,5 +328,6 @@ def conflict(child_id: ChildId) -> Trouble:
 
 def _names(document: Mapping[str, Any]) -> dict[str, Any]:
     """The names that a status holds, and its conditions' types: what must not be left over."""
-    kinds = [{"type": c.get("type")} for c in document.get("conditions") or []]
-    return {"names": sorted(document), "types": sorted(c["type"] for c in kinds)}
+    conditions = document.get("conditions")
+    types = conditions if isinstance(conditions, list) else []
+    return {"names": sorted(document), "types": sorted(str(c["type"]) for c in types if "type" in c)}

@@ -34,6 +34,8 @@ class OperatorSettings:
     """Peers that may reach the admin ports: the operator itself, and monitoring."""
     monitor_labels: Mapping[str, str] = field(default_factory=dict)
     """Labels by which a Prometheus finds its ServiceMonitors and PrometheusRules."""
+    election: tuple[str, str] | None = None
+    """The namespace of the Lease and this operator's own name, where several run."""
     namespaces: tuple[str, ...] = ()
     """The namespaces that are watched; none is all."""
 
@@ -56,6 +58,7 @@ class OperatorSettings:
             callers=tuple(_json("MCPACE_CALLERS", [])),
             watchers=tuple(_json("MCPACE_WATCHERS", [])),
             monitor_labels=_json("MCPACE_MONITOR_LABELS", {}),
+            election=_election(),
             namespaces=tuple(filter(None, os.environ.get("MCPACE_NAMESPACES", "").split(","))),
         )
 
@@ -65,6 +68,13 @@ class OperatorSettings:
         Derived (HMAC-SHA-256, RFC 2104), not stored, so that the operator never reads a Secret.
         """
         return hmac.new(self.master_key, f"{purpose}/{uid}".encode(), hashlib.sha256).hexdigest()
+
+
+def _election() -> tuple[str, str] | None:
+    namespace, identity = (os.environ.get(f"MCPACE_{name}", "") for name in ("LEASE_NAMESPACE", "IDENTITY"))
+    if bool(namespace) != bool(identity):
+        raise ConfigError("MCPACE_LEASE_NAMESPACE and MCPACE_IDENTITY go together: set both, or neither")
+    return (namespace, identity) if namespace else None
 
 
 def _json(variable: str, default: Any) -> Any:

@@ -223,6 +223,15 @@ class ControlPlane:
             time.sleep(0.1)
         raise RuntimeError(f"The API server is not ready after {DEADLINE:g} s:\n{tails(self.folder)}")
 
+    def restart_api_server(self) -> None:
+        """Kill the API server, and start it again."""
+        (server,) = [p for p in self.processes if str(p.args[len(self.prefix)]).endswith("kube-apiserver")]
+        server.kill()
+        server.wait()
+        self.processes.remove(server)
+        self.start_api_server()
+        self.wait_until_ready()
+
     def stop(self) -> None:
         """End everything, the last started first; there is nothing to save."""
         for process in reversed(self.processes):

@@ -46,6 +46,18 @@ class Operator:
                 process.kill()
                 process.wait()
 
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.kill()
+            process.wait()
+
+    def ended(self) -> int | None:
+        """Its exit code, once it has ended by itself."""
+        assert self._process is not None
+        return self._process.poll()
+
     async def settled(self, api: Kubectl, namespace: str = "default") -> dict[str, str]:
         """Wait until nothing changes any more, and return the versions."""
         previous: dict[str, str] = {}

@@ -38,7 +38,17 @@ async def test_a_manifest_becomes_its_children_and_says_where_it_is(api: Kubectl
     secret = api.get("secret/weather-mcpace")["data"]
     assert base64.b64decode(secret["limits-url"]).startswith(b"redis://mcpace%3Adefault%2Fweather:")
     columns = api.ok("get", "mcps").split("\n")
-    assert columns[0].split() == ["NAME", "READY", "REPLICAS", "URL", "AGE"]
+    assert columns[0].split() == [
+        "NAME",
+        "READY",
+        "REPLICAS",
+        "P95",
+        "CALLS/S",
+        "HITS",
+        "LIMITED",
+        "URL",
+        "AGE",
+    ]
     assert api.ok("get", "mcpace").startswith("NAME"), "the category"
 
 

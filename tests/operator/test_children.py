@@ -1,7 +1,6 @@
 """What a server is made of: pure functions of its spec."""
 
 import base64
-from datetime import UTC, datetime
 
 import yaml
 from hypothesis import given
@@ -12,12 +11,9 @@ from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.models import parse_spec
 from mcpace_operator.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
-from mcpace_operator.status import REASONS, StoreState, invalid, status
 from mcpace_sidecar.config import SidecarConfig, parse
 
 SETTINGS = OperatorSettings(master_key=b"k" * 32)
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-UP, DOWN, NONE = StoreState(True), StoreState(False), StoreState(None)
 
 
 def context(status=None, settings=SETTINGS, kinds=(), **spec):
@@ -112,59 +108,3 @@ def test_what_the_user_says_of_the_security_context_counts():
         "seccompProfile": {"type": "RuntimeDefault"},
         "runAsUser": 0,
     }
-
-
-def conditions(document):
-    return {c["type"]: (c["status"], c["reason"]) for c in document["conditions"]}
-
-
-DONE = {
-    "generation": 2,
-    "observedGeneration": 2,
-    "replicas": 2,
-    "updatedReplicas": 2,
-    "availableReplicas": 2,
-    "readyReplicas": 2,
-}
-
-
-def test_ready_means_every_replica_is_current_and_answers():
-    ctx = context(replicas=2)
-    assert conditions(status(ctx, DONE, None, NONE, NONE, None, NOW))["Ready"] == (
-        "True",
-        "AllReplicasReady",
-    )
-    for change in ({"generation": 3}, {"updatedReplicas": 1}, {"availableReplicas": 1}, {"replicas": 3}):
-        partial = status(ctx, DONE | change, None, NONE, NONE, None, NOW)
-        assert conditions(partial)["Ready"] == ("False", "Progressing"), change
-    assert conditions(status(ctx, {}, None, NONE, NONE, None, NOW))["Available"][0] == "False"
-
-
-def test_a_store_that_is_down_is_said_with_what_happens_meanwhile():
-    ctx = context(rateLimits={"whenRedisIsDown": "open"}, cache={"tools": []})
-    said = status(ctx, DONE, None, DOWN, UP, None, NOW)
-    assert conditions(said)["LimitsEnforced"] == ("False", "RedisDown")
-    assert conditions(said)["CacheReady"] == ("True", "RedisAnswers")
-    assert "not enforced" in next(c["message"] for c in said["conditions"] if c["type"] == "LimitsEnforced")
-
-
-def test_a_transition_time_changes_with_the_status_alone():
-    before = status(context(replicas=2), {}, None, NONE, NONE, None, NOW)
-    later = NOW.replace(hour=13)
-    again = status(context(status=before, replicas=2), {}, None, NONE, NONE, None, later)
-    assert again == before
-    done = status(context(status=before, replicas=2), DONE, None, NONE, NONE, None, later)
-    assert all(c["lastTransitionTime"] == "2026-11-22T13:00:00Z" for c in done["conditions"])
-
-
-def test_an_unusable_spec_keeps_the_address_and_says_what_to_write():
-    server = Server(Key("ns", "weather"), "u", 4, {}, {"url": "http://x", "conditions": []})
-    said = invalid(server, "image: Field required", NOW)
-    assert said["url"] == "http://x"
-    assert conditions(said)["Ready"] == ("False", "InvalidSpec")
-
-
-def test_every_reason_is_documented():
-    for reason in REASONS:
-        assert reason[0].isupper()
-        assert REASONS[reason].endswith(".")

@@ -91,6 +91,7 @@ def _server(context: Context) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": "server",
         "image": spec.image,
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # its last words, for the status
         "ports": [{"name": "server", "containerPort": spec.port, "protocol": "TCP"}],
         # Asked through the sidecar, so that a server may listen on the loopback alone.
         "startupProbe": {

@@ -31,6 +31,7 @@ def containers(context: Context) -> list[dict[str, Any]]:
         {
             "name": "pgbouncer-config",
             "image": context.settings.sidecar_image,
+            "terminationMessagePolicy": "FallbackToLogsOnError",
             "imagePullPolicy": context.settings.sidecar_pull_policy,
             "args": ["pgbouncer", *_arguments(context, database)],
             "env": [
@@ -46,6 +47,7 @@ def containers(context: Context) -> list[dict[str, Any]]:
         {
             "name": NAME,
             "image": database.image,
+            "terminationMessagePolicy": "FallbackToLogsOnError",
             "restartPolicy": "Always",
             "command": [NAME, f"{FOLDER}/pgbouncer.ini"],
             "ports": [{"name": NAME, "containerPort": PORT, "protocol": "TCP"}],

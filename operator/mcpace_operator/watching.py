@@ -1,0 +1,90 @@
+"""kopf, watching in a thread of its own, and started again when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from typing import Final
+
+import kopf
+
+from mcpace_operator import handlers
+from mcpace_operator.health import RESTARTS
+from mcpace_operator.settings import OperatorSettings
+
+log = logging.getLogger(__name__)
+
+_DELAYS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds until it is started again, after each failure in a row."""
+_LONG: Final = 60.0
+"""Seconds of watching after which a failure is the first one again."""
+
+
+class Watching(threading.Thread):
+    """kopf in a thread and loop of its own.
+
+    In ours it would take the signals, and cancel every task at its end. Some failures of the
+    API server make it end, so it is started again.
+    """
+
+    def __init__(self, see: handlers.See, settings: OperatorSettings, kinds: Iterable[str]) -> None:
+        # A daemon: told to end in the midst of its start, kopf does not, and nothing needs it to.
+        super().__init__(name="kopf", daemon=True)
+        self._see = see
+        self._settings = settings
+        self._kinds = frozenset(kinds)
+        self._ending = threading.Event()
+        self._round = threading.Event()
+        """Ends what is watched now."""
+        self._began: float | None = None
+
+    def problem(self) -> str | None:
+        """Why nothing is seen at the moment."""
+        return None if self._began is not None else "Watching has ended, and is about to begin again."
+
+    def change(self, kinds: frozenset[str]) -> None:
+        """Watch these optional kinds from now on."""
+        self._kinds = kinds
+        self._round.set()
+
+    def end(self) -> None:
+        """Stop watching, for good."""
+        self._ending.set()
+        self._round.set()
+
+    def run(self) -> None:
+        """Watch until told to stop."""
+        failures = 0
+        while not self._ending.is_set():
+            self._round.clear()
+            began = self._began = time.monotonic()
+            if failures:
+                self._see.gap()
+            try:
+                asyncio.run(self._watch())
+            except Exception:
+                log.exception("Watching failed")
+            self._began = None
+            if self._round.is_set():
+                continue
+            failures = 0 if time.monotonic() - began > _LONG else failures
+            delay = _DELAYS[min(failures, len(_DELAYS) - 1)]
+            failures += 1
+            RESTARTS.inc()
+            log.warning("Watching again in %g s", delay)
+            self._ending.wait(delay)
+
+    async def _watch(self) -> None:
+        await kopf.operator(
+            registry=handlers.registry(self._see, (*handlers.WATCHED, *sorted(self._kinds))),
+            settings=handlers.settings(),
+            clusterwide=not self._settings.namespaces,
+            namespaces=self._settings.namespaces,
+            standalone=True,
+            # kopf would ask the system who we are, and the image has no such user.
+            identity="mcpace",  # type: ignore[arg-type]  # because kopf keeps this type to itself
+            stop_flag=self._round,
+        )

@@ -1,0 +1,325 @@
+"""The operator when the API server, the network or the operator itself fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+from tests.cluster.controlplane import ControlPlane
+from tests.cluster.faults import WRITES, FaultyProxy, is_lease, is_watch, status
+from tests.cluster.kubectl import Kubectl, manifest
+from tests.cluster.operator import Operator
+from tests.conftest import RedisServer, until
+
+SPEC: dict[str, Any] = {"image": "weather:1", "rateLimits": {}, "replicas": 2}
+CHILDREN = (
+    "serviceaccount/weather",
+    "secret/weather-mcpace",
+    "configmap/weather",
+    "service/weather",
+    "service/weather-metrics",
+    "deployment/weather",
+    "poddisruptionbudget/weather",
+)
+
+
+@pytest.fixture
+async def proxy(plane: ControlPlane, api: Kubectl, tmp_path: Path) -> AsyncIterator[FaultyProxy]:
+    proxy = FaultyProxy(plane, tmp_path)
+    await proxy.start()
+    yield proxy
+    proxy.fault = lambda _: None
+    await proxy.stop()
+
+
+@pytest.fixture
+async def begin(
+    proxy: FaultyProxy, api: Kubectl, tmp_path: Path, redis_server: RedisServer
+) -> AsyncIterator[Callable[..., Operator]]:
+    """Starts operators behind the proxy."""
+    running: list[Operator] = []
+
+    def start(name: str = "operator", **environment: str) -> Operator:
+        urls = {"MCPACE_LIMITS_URL": redis_server.url, "MCPACE_CACHE_URL": redis_server.url}
+        faulty = {"KUBECONFIG": str(proxy.kubeconfig)}
+        operator = Operator(api, tmp_path / f"{name}.log", **urls | faulty | environment)
+        operator.start()
+        running.append(operator)
+        return operator
+
+    yield start
+    proxy.fault = lambda _: None
+    api.ok("delete", "mcpservers", "--all", "-A")
+    await until(lambda: not api.items("deployments", "-A"), "cleaning up", 60)
+    for operator in running:
+        operator.kill()
+
+
+def state(api: Kubectl) -> dict[str, Any]:
+    """Everything that was made, without what differs from one object to the next."""
+    made = {}
+    for what in CHILDREN:
+        body = api.get(what)
+        if body is None:
+            continue
+        metadata = body["metadata"]
+        annotations = {
+            k: v for k, v in metadata.get("annotations", {}).items() if k.startswith("mcpace.dev/")
+        }
+        made[what] = {
+            "labels": metadata["labels"],
+            "annotations": sorted(annotations),
+            "spec": body.get("spec"),
+        }
+        for name in ("clusterIP", "clusterIPs"):
+            (made[what]["spec"] or {}).pop(name, None)
+        if what == "deployment/weather":
+            made[what]["spec"]["template"]["metadata"].pop("annotations")
+    return made
+
+
+async def whole(api: Kubectl) -> dict[str, Any]:
+    await until(lambda: len(state(api)) == len(CHILDREN), "every child", 30)
+    await until(lambda: api.get("deployment/weather")["spec"]["replicas"] == 2, "two replicas", 30)
+    return state(api)
+
+
+async def test_a_restart_writes_nothing_at_all(api: Kubectl, proxy: FaultyProxy, begin):
+    operator = begin()
+    api.apply("weather", **SPEC)
+    await whole(api)
+    await operator.settled(api)
+    operator.stop()
+    before = proxy.writes()
+    operator.start()
+    await until(
+        lambda: operator.log.read_text().count("Watching 1 servers") == 1, "the operator to be back"
+    )
+    await operator.settled(api)
+    assert proxy.writes() == before
+
+
+async def test_killed_after_any_write_it_converges_to_the_same_state(
+    api: Kubectl, proxy: FaultyProxy, begin
+):
+    operator = begin()
+    api.apply("weather", **SPEC)
+    wanted = await whole(api)
+    await operator.settled(api)
+    operator.kill()
+    total = proxy.writes()
+    assert total >= len(CHILDREN) + 2, "the children, the replicas, the status"
+    for deadly in range(1, total + 1):
+        api.ok("delete", "mcpserver", "weather")
+        await until(lambda: api.get("deployment/weather") is None, "the children to go", 30)
+        await until(lambda: not state(api), "every child to go", 30)
+        dead = asyncio.Event()
+        count = 0
+
+        def deadly_write(
+            request: web.Request, _: int, deadly: int = deadly, dead: asyncio.Event = dead
+        ) -> None:
+            nonlocal count
+            if request.method in WRITES and not is_lease(request):
+                count += 1
+                if count == deadly:
+                    operator.kill()
+                    dead.set()
+
+        proxy.seen = deadly_write
+        api.apply("weather", **SPEC)
+        operator.start()
+        async with asyncio.timeout(30):
+            await dead.wait()
+        proxy.seen = lambda _, __: None
+        operator.start()
+        assert await whole(api) == wanted, f"killed after write {deadly}"
+        await operator.settled(api)
+        operator.kill()
+
+
+async def test_watches_that_are_closed_at_once_make_no_hot_loop(api: Kubectl, proxy: FaultyProxy, begin):
+    operator = begin()
+    api.apply("weather", **SPEC)
+    await whole(api)
+    await operator.settled(api)
+    proxy.fault = lambda request: web.Response(text="") if is_watch(request) else None
+    before, began = proxy.watches(), time.monotonic()
+    proxy.drop_watches()
+    await until(lambda: time.monotonic() > began + 10, "ten seconds")
+    kinds = 9
+    assert proxy.watches() - before <= kinds * 6, "0.5 + 1 + 2 + 4 s: five in ten seconds, of each kind"
+    proxy.fault = lambda _: None
+    api.ok("delete", "service", "weather")
+    await until(lambda: api.get("service/weather"), "the Service to be put back", 60)
+
+
+async def test_a_child_deleted_while_no_watch_ran_is_put_back(api: Kubectl, proxy: FaultyProxy, begin):
+    operator = begin()
+    api.apply("weather", **SPEC)
+    await whole(api)
+    await operator.settled(api)
+    gone = {
+        "type": "ERROR",
+        "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"},
+    }
+
+    def expired(request: web.Request) -> web.Response | None:
+        return web.Response(text=json.dumps(gone) + "\n") if is_watch(request) else None
+
+    proxy.fault = lambda request: status(503) if is_watch(request) else None
+    proxy.drop_watches()
+    api.ok("delete", "service", "weather")
+    told: set[str] = set()
+
+    def once(request: web.Request) -> web.Response | None:
+        if not is_watch(request) or request.path in told:
+            return None
+        told.add(request.path)
+        return expired(request)
+
+    proxy.fault = once
+    await until(lambda: api.get("service/weather"), "the Service to be put back", 60)
+
+
+@pytest.mark.parametrize("code", [429, 403, 500, 503])
+async def test_an_api_server_that_refuses_everything_for_a_while_is_outlived(
+    api: Kubectl, proxy: FaultyProxy, begin, code: int
+):
+    operator = begin()
+    api.apply("weather", **SPEC)
+    await whole(api)
+    await operator.settled(api)
+    headers = {"Retry-After": "1"} if code == 429 else {}
+    proxy.fault = lambda _: status(code, **headers)
+    proxy.drop_watches()
+    before, began = sum(proxy.requests.values()), time.monotonic()
+    api.ok("delete", "configmap", "weather")
+    await until(lambda: time.monotonic() > began + 10, "ten seconds of it")
+    assert sum(proxy.requests.values()) - before < 150, proxy.requests
+    proxy.fault = lambda _: None
+    await until(lambda: api.get("configmap/weather"), "what was missed to be repaired", 90)
+    api.apply("weather", **SPEC | {"replicas": 3})
+    await until(lambda: api.get("deployment/weather")["spec"]["replicas"] == 3, "work to go on", 60)
+
+
+async def test_an_error_event_ends_no_watching_for_good(api: Kubectl, proxy: FaultyProxy, begin):
+    operator = begin()
+    api.apply("weather", **SPEC)
+    await whole(api)
+    await operator.settled(api)
+    error = {"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "etcd is sad"}}
+    told: set[str] = set()
+
+    def once(request: web.Request) -> web.Response | None:
+        if not is_watch(request) or request.path in told:
+            return None
+        told.add(request.path)
+        return web.Response(text=json.dumps(error) + "\n")
+
+    proxy.fault = once
+    proxy.drop_watches()
+    await until(lambda: "Watching again" in operator.log.read_text(), "watching to begin anew", 60)
+    api.ok("delete", "service", "weather")
+    await until(lambda: api.get("service/weather"), "the Service to be put back", 60)
+
+
+async def test_of_two_operators_one_works_and_the_other_takes_over(api: Kubectl, proxy: FaultyProxy, begin):
+    one = begin("one", MCPACE_LEASE_NAMESPACE="default", MCPACE_IDENTITY="one")
+    await until(lambda: "Leading, as one" in one.log.read_text(), "the first to lead", 30)
+    two = begin("two", MCPACE_LEASE_NAMESPACE="default", MCPACE_IDENTITY="two")
+    await until(lambda: "Waiting: one leads" in two.log.read_text(), "the second to wait", 30)
+    api.apply("weather", **SPEC)
+    await whole(api)
+    assert "applied" not in two.log.read_text()
+    one.kill()
+    killed = time.monotonic()
+    api.apply("weather", **SPEC | {"replicas": 3})
+    await until(lambda: api.get("deployment/weather")["spec"]["replicas"] == 3, "the other to go on", 25)
+    assert time.monotonic() - killed < 20
+    one.start()
+    await until(lambda: "Waiting: two leads" in one.log.read_text(), "the first to wait in turn", 30)
+    two.stop(signal.SIGTERM)
+    asked = time.monotonic()
+    await until(
+        lambda: one.log.read_text().count("Leading, as one") == 2, "the Lease to be handed over", 30
+    )
+    assert time.monotonic() - asked < 10, "released, not expired"
+
+
+async def test_a_leader_that_cannot_renew_its_lease_ends(api: Kubectl, proxy: FaultyProxy, begin):
+    operator = begin("one", MCPACE_LEASE_NAMESPACE="default", MCPACE_IDENTITY="one")
+    await until(lambda: "Leading, as one" in operator.log.read_text(), "it to lead", 40)
+    proxy.fault = lambda request: status(503) if is_lease(request) else None
+    assert await until(operator.ended, "it to end", 30) != 0
+    assert "Another operator may lead" in operator.log.read_text()
+
+
+async def test_a_poisoned_server_delays_no_other(api: Kubectl, proxy: FaultyProxy, begin):
+    crd = yaml.safe_load(api.ok("get", "crd", "mcpservers.mcpace.dev", "-o", "yaml"))
+    loose = json.loads(json.dumps(crd))
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = anything
+    for document in (crd, loose):
+        document["metadata"] = {"name": "mcpservers.mcpace.dev"}
+    try:
+        api.ok("replace", "-f", "-", stdin=yaml.safe_dump(loose))
+        poison = {"image": 5, "rateLimits": "many", "autoscaling": [], "was": {"known": "once"}}
+        await until(
+            lambda: (
+                api.run("apply", "-f", "-", stdin=manifest("poison", "default", poison)).returncode == 0
+            ),
+            "the loose schema to be known",
+            30,
+        )
+        broken = {"conditions": "none", "performance": 5, "observedGeneration": "what"}
+        api.ok(
+            "patch",
+            "mcpserver",
+            "poison",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            json.dumps({"status": broken}),
+        )
+        operator = begin()
+        for number in range(10):
+            api.apply(f"good-{number}", **SPEC)
+        await until(lambda: len(api.items("deployments")) == 10, "the others to converge", 60)
+        said = await until(
+            lambda: isinstance(c := api.get("mcpserver/poison")["status"].get("conditions"), list) and c,
+            "what is wrong",
+        )
+        (ready,) = [c for c in said if c["type"] == "Ready"]
+        assert ready["reason"] == "InvalidSpec"
+        assert "image" in ready["message"]
+        await operator.settled(api)
+        assert "Traceback" not in operator.log.read_text()
+        assert operator.log.read_text().count("poison") < 5, "nothing is tried again until it changes"
+    finally:
+        api.run("delete", "mcpserver", "poison")
+        api.ok("replace", "-f", "-", stdin=yaml.safe_dump(crd))
+
+
+async def test_an_api_server_restarted_under_a_hundred_servers(
+    plane: ControlPlane, api: Kubectl, proxy: FaultyProxy, begin
+):
+    begin()
+    documents = [manifest(f"many-{number}", "default", SPEC) for number in range(100)]
+    api.ok("apply", "-f", "-", stdin="\n---\n".join(documents))
+    await until(lambda: len(api.items("poddisruptionbudgets")) == 100, "a hundred servers", 90)
+    plane.restart_api_server()
+    api.ok("delete", "configmap", "many-7")
+    api.apply("many-8", **SPEC | {"replicas": 5})
+    before = sum(proxy.requests.values())
+    await until(lambda: api.get("configmap/many-7"), "what was missed to be repaired", 90)
+    await until(lambda: api.get("deployment/many-8")["spec"]["replicas"] == 5, "work to go on", 60)
+    assert sum(proxy.requests.values()) - before < 500

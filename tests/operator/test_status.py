@@ -1,0 +1,144 @@
+"""What a server's status says."""
+
+from datetime import UTC, datetime
+
+from tests.operator.test_children import context
+from tests.operator.test_performance import ended, told
+
+from mcpace_operator.checklist import Live
+from mcpace_operator.performance import merged
+from mcpace_operator.server import Key, Server
+from mcpace_operator.status import REASONS, ServerFacts, StoreState, Told, Trouble, invalid, status
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+UP, DOWN, NONE = StoreState(True), StoreState(False), StoreState(None)
+
+
+def conditions(document):
+    return {c["type"]: (c["status"], c["reason"]) for c in document["conditions"]}
+
+
+DONE = {
+    "generation": 2,
+    "observedGeneration": 2,
+    "replicas": 2,
+    "updatedReplicas": 2,
+    "availableReplicas": 2,
+    "readyReplicas": 2,
+}
+
+
+def test_ready_means_every_replica_is_current_and_answers():
+    ctx = context(replicas=2)
+    assert conditions(status(ctx, DONE, Told(), NONE, NONE, None, NOW))["Ready"] == (
+        "True",
+        "AllReplicasReady",
+    )
+    for change in ({"generation": 3}, {"updatedReplicas": 1}, {"availableReplicas": 1}, {"replicas": 3}):
+        partial = status(ctx, DONE | change, Told(), NONE, NONE, None, NOW)
+        assert conditions(partial)["Ready"] == ("False", "Progressing"), change
+    assert conditions(status(ctx, {}, Told(), NONE, NONE, None, NOW))["Available"][0] == "False"
+
+
+def test_what_keeps_pods_from_answering_is_said_until_they_do():
+    stuck = Told(trouble=Trouble("ImageNotPulled", "The image is not to be had."))
+    said = status(context(replicas=2), {"generation": 1}, stuck, NONE, NONE, None, NOW)
+    assert conditions(said)["Ready"] == ("False", "ImageNotPulled")
+    assert conditions(said)["Progressing"] == ("False", "ImageNotPulled")
+    done = status(context(replicas=2), DONE, stuck, NONE, NONE, None, NOW)
+    assert conditions(done)["Ready"] == ("True", "AllReplicasReady")
+    assert conditions(done)["Progressing"] == ("False", "AllReplicasReady")
+
+
+def test_a_reconcile_that_failed_is_said_before_what_pods_say():
+    stuck = Told(trouble=Trouble("Crashes", "x"))
+    said = status(context(replicas=2), {}, stuck, NONE, NONE, Trouble("ChildConflict", "y"), NOW)
+    assert conditions(said)["Ready"] == ("False", "ChildConflict")
+
+
+def test_without_replicas_in_the_manifest_the_live_number_counts():
+    live = DONE | {"wanted": 2}
+    assert conditions(status(context(), live, Told(), NONE, NONE, None, NOW))["Ready"][0] == "True"
+    growing = status(context(), live | {"wanted": 5}, Told(), NONE, NONE, None, NOW)
+    assert conditions(growing)["Ready"] == ("False", "Progressing")
+    assert growing["replicasReady"] == "2/5"
+
+
+def test_the_bound_on_database_connections_is_said_for_all_replicas():
+    spec = {"database": {"secretRef": {"name": "db"}}, "autoscaling": {"maxReplicas": 10}}
+    said = status(context(**spec), DONE | {"wanted": 2}, Told(), NONE, NONE, None, NOW)
+    (pooled,) = [c for c in said["conditions"] if c["type"] == "DatabasePooled"]
+    assert pooled["message"] == (
+        "At most 20 connections per pod: 40 for 2 replicas, 200 for the 10 that autoscaling allows."
+    )
+
+
+LIVE = Live(merged([told(*[ended(seconds=0.038)] * 20)]), replicas_asked=2, scraped=5.0)
+
+
+def test_what_was_measured_is_shown_and_judged():
+    seen = Told(ServerFacts({"name": "weather"}, ("get",)), LIVE)
+    said = status(context(replicas=2), DONE, seen, NONE, NONE, None, NOW)
+    assert said["performance"]["p95"] in ("37ms", "38ms", "39ms")
+    results = {item["name"]: item["result"] for item in said["checklist"]}
+    assert results["LatencyUnderFiveSeconds"] == "Passed"
+    assert results["LimitsPreventExhaustion"] == "Failed"
+    (checklist,) = [c for c in said["conditions"] if c["type"] == "ChecklistPassed"]
+    assert (checklist["status"], checklist["reason"]) == ("False", "ItemsFailed")
+    assert "LimitsPreventExhaustion" in checklist["message"]
+
+
+def test_a_new_operator_keeps_what_was_known_until_it_has_asked():
+    seen = Told(ServerFacts({"name": "weather"}, ("get",)), LIVE)
+    before = status(context(replicas=2), DONE, seen, NONE, NONE, None, NOW)
+    after = status(context(status=before, replicas=2), DONE, Told(), NONE, NONE, None, NOW)
+    assert after == before
+
+
+def test_the_same_numbers_a_little_different_are_no_news():
+    ctx = context()
+    first, other = Told(live=LIVE), Told(live=Live(LIVE.performance, replicas_asked=2, scraped=14.0))
+    assert not other.is_news(first, ctx)
+    assert Told(live=Live(LIVE.performance, 2, scraped=999.0)).is_news(first, ctx), (
+        "nobody reads the metrics now"
+    )
+    assert Told(live=Live(merged([]), 2, scraped=5.0)).is_news(first, ctx), "the traffic has stopped"
+    assert first.is_news(Told(), ctx)
+
+
+def test_a_status_that_nobody_can_read_is_written_anew():
+    broken = {"conditions": "none", "performance": 5, "url": []}
+    said = status(context(status=broken, replicas=2), DONE, Told(), NONE, NONE, None, NOW)
+    assert conditions(said)["Ready"] == ("True", "AllReplicasReady")
+    server = Server(Key("ns", "weather"), "u", 4, {}, broken)
+    assert conditions(invalid(server, "x", NOW))["Ready"] == ("False", "InvalidSpec")
+
+
+def test_a_store_that_is_down_is_said_with_what_happens_meanwhile():
+    ctx = context(rateLimits={"whenRedisIsDown": "open"}, cache={"tools": []})
+    said = status(ctx, DONE, Told(), DOWN, UP, None, NOW)
+    assert conditions(said)["LimitsEnforced"] == ("False", "RedisDown")
+    assert conditions(said)["CacheReady"] == ("True", "RedisAnswers")
+    assert "not enforced" in next(c["message"] for c in said["conditions"] if c["type"] == "LimitsEnforced")
+
+
+def test_a_transition_time_changes_with_the_status_alone():
+    before = status(context(replicas=2), {}, Told(), NONE, NONE, None, NOW)
+    later = NOW.replace(hour=13)
+    again = status(context(status=before, replicas=2), {}, Told(), NONE, NONE, None, later)
+    assert again == before
+    done = status(context(status=before, replicas=2), DONE, Told(), NONE, NONE, None, later)
+    assert all(c["lastTransitionTime"] == "2026-11-22T13:00:00Z" for c in done["conditions"])
+
+
+def test_an_unusable_spec_keeps_the_address_and_says_what_to_write():
+    server = Server(Key("ns", "weather"), "u", 4, {}, {"url": "http://x", "conditions": []})
+    said = invalid(server, "image: Field required", NOW)
+    assert said["url"] == "http://x"
+    assert conditions(said)["Ready"] == ("False", "InvalidSpec")
+
+
+def test_every_reason_is_documented():
+    for reason in REASONS:
+        assert reason[0].isupper()
+        assert REASONS[reason].endswith(".")
