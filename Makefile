@@ -27,6 +27,7 @@ check: .venv/installed  ## style, types, import contracts, generated files
 	@$(RUN) lint-imports --no-logo
 	@$(RUN) python -m mcpace_operator.crd --check
 	@$(RUN) python -m mcpace_cli.reference --check
+	@$(RUN) python charts/values.py --check
 
 # With the system's interpreter, built with profile-guided optimisation as the images' is. BENCH="--rounds 1 --seconds 1"
 # makes it short, BENCH=--write writes docs/performance.md; the soak takes ten minutes all the same.

@@ -1,5 +1,6 @@
 """The chart as it renders: what is there, what is not, and what is refused."""
 
+import json
 import subprocess
 
 import pytest
@@ -42,8 +43,7 @@ def test_stores_of_ones_own_replace_the_embedded_ones():
         "--set=redis.cache.existingSecret.name=mine", "--set=redis.limits.existingSecret.name=mine"
     )
     assert not [name for kind, name in objects if kind == "StatefulSet"]
-    (container,) = objects["Deployment", "mcpace"]["spec"]["template"]["spec"]["containers"]
-    sources = {e["name"]: e["valueFrom"]["secretKeyRef"] for e in container["env"] if "valueFrom" in e}
+    sources = {n: e.get("valueFrom", {}).get("secretKeyRef") for n, e in environment(objects).items()}
     assert sources["MCPACE_LIMITS_URL"] == {"name": "mine", "key": "url"}
     assert sources["MCPACE_MASTER_KEY"]["name"] == "mcpace"
 
@@ -64,13 +64,92 @@ def test_the_crd_is_the_generated_one_kept_and_optional():
     ]
 
 
+def verbs(rules):
+    return {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
+
+
 def test_the_operator_may_write_secrets_and_read_none():
-    rules = render()["ClusterRole", "mcpace-sys"]["rules"]
-    verbs = {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
-    assert verbs["secrets"] == {"create", "patch"}
-    assert not [
-        resource for resource, granted in verbs.items() if granted & {"*", "delete", "escalate", "bind"}
-    ]
+    granted = verbs(render()["ClusterRole", "mcpace-sys"]["rules"])
+    assert granted["secrets"] == {"create", "patch"}
+    assert not [r for r, allowed in granted.items() if allowed & {"*", "escalate", "bind", "impersonate"}]
+
+
+def test_with_a_list_of_namespaces_roles_are_granted_there_alone():
+    objects = render("--set=watchNamespaces={one,two}")
+    roles = [d for (kind, name), d in objects.items() if kind == "Role" and name == "mcpace"]
+    everywhere = render()
+    assert len(roles) == 1, "the same name in each namespace"
+    assert verbs(roles[0]["rules"]) == verbs(everywhere["ClusterRole", "mcpace-sys"]["rules"])
+    clusterwide = [name for kind, name in objects if kind == "ClusterRole"]
+    assert clusterwide == ["mcpace-sys-edit", "mcpace-sys-view"]
+    assert environment(objects)["MCPACE_NAMESPACES"]["value"] == "one,two"
+
+
+def test_the_clusters_own_roles_see_and_change_servers():
+    objects = render()
+    view, edit = objects["ClusterRole", "mcpace-sys-view"], objects["ClusterRole", "mcpace-sys-edit"]
+    aggregated = "rbac.authorization.k8s.io/aggregate-to-"
+    assert {name.removeprefix(aggregated) for name in view["metadata"]["labels"] if name.startswith(aggregated)} == {
+        "view", "edit", "admin",
+    }  # fmt: skip
+    assert aggregated + "view" not in edit["metadata"]["labels"]
+    assert verbs(view["rules"])["mcpservers"] == {"get", "list", "watch"}
+    assert "create" in verbs(edit["rules"])["mcpservers/scale"]
+
+
+def environment(objects):
+    (container,) = objects["Deployment", "mcpace"]["spec"]["template"]["spec"]["containers"]
+    return {e["name"]: e for e in container["env"]}
+
+
+def test_everything_a_platform_team_places_and_labels_is_placed_and_labelled():
+    objects = render(
+        "--set=commonLabels.team=agents", "--set=imagePullSecrets[0].name=pull",
+        "--set=operator.priorityClassName=high", "--set=operator.nodeSelector.disk=ssd",
+        "--set=operator.tolerations[0].operator=Exists", "--set=operator.podLabels.a=b",
+        "--set=redis.priorityClassName=low",
+        "--set=operator.image.digest=sha256:" + "a" * 64,
+    )  # fmt: skip
+    for (kind, name), document in objects.items():
+        assert document["metadata"]["labels"]["team"] == "agents", (kind, name)
+    template = objects["Deployment", "mcpace"]["spec"]["template"]
+    pod = template["spec"]
+    assert pod["priorityClassName"] == "high"
+    assert pod["nodeSelector"] == {"disk": "ssd"}
+    assert pod["tolerations"] == [{"operator": "Exists"}]
+    assert pod["imagePullSecrets"] == [{"name": "pull"}]
+    assert template["metadata"]["labels"]["a"] == "b"
+    assert pod["containers"][0]["image"] == "mcpace/operator@sha256:" + "a" * 64
+    store = objects["StatefulSet", "mcpace-redis-limits"]["spec"]["template"]["spec"]
+    assert (store["priorityClassName"], store["imagePullSecrets"]) == ("low", [{"name": "pull"}])
+
+
+def test_the_operator_itself_is_among_the_peers_that_reach_admin_ports():
+    objects = render("--set=servers.monitoring[0].namespaceSelector.matchLabels.team=prometheus")
+    own, monitoring = json.loads(environment(objects)["MCPACE_WATCHERS"]["value"])
+    labels = objects["Deployment", "mcpace"]["spec"]["template"]["metadata"]["labels"]
+    assert own["podSelector"]["matchLabels"].items() <= labels.items()
+    assert own["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "sys"}
+    assert monitoring == {"namespaceSelector": {"matchLabels": {"team": "prometheus"}}}
+
+
+def test_monitors_are_skipped_where_the_kind_is_unknown():
+    wanted = "--set=metrics.serviceMonitor.enabled=true"
+    assert not [kind for kind, _ in render(wanted) if kind == "ServiceMonitor"]
+    known = render(wanted, "--api-versions=monitoring.coreos.com/v1")
+    port = known["ServiceMonitor", "mcpace"]["spec"]["endpoints"][0]["port"]
+    assert port in [p["name"] for p in known["Service", "mcpace-metrics"]["spec"]["ports"]]
+
+
+def test_policies_and_budgets_are_there_when_asked_for():
+    asked = ("networkPolicy", "podDisruptionBudget")
+    settings = [f"--set={part}.{what}.enabled=true" for part in ("operator", "redis") for what in asked]
+    objects = render("--set=operator.replicas=2", *settings)
+    for kind in ("NetworkPolicy", "PodDisruptionBudget"):
+        assert {name for k, name in objects if k == kind} == {
+            "mcpace", "mcpace-redis-cache", "mcpace-redis-limits",
+        }  # fmt: skip
+    assert not [kind for kind, _ in render() if kind in ("NetworkPolicy", "PodDisruptionBudget")]
 
 
 def test_no_password_stands_in_a_command_line_or_a_configmap():
@@ -87,6 +166,12 @@ def test_no_password_stands_in_a_command_line_or_a_configmap():
         ("replicas=2", "additional properties 'replicas' not allowed"),
         ("redis.cache.maxMemory=lots", "maxMemory"),
         ("operator.imagePullPolicy=Sometimes", "imagePullPolicy"),
+        ("operator.image.digest=latest", "digest"),
+        ("redis.limits.persistence.enable=true", "additional properties 'enable' not allowed"),
+        ("rbac.create=false", "name the service account"),
+        ("serviceAccount.create=false", "serviceAccount.name"),
+        ("operator.podDisruptionBudget.enabled=true", "set operator.replicas to 2"),
+        ("redis.cache.existingSecret.name=x,redis.cache.maxMemory=1gb", "set one of them"),
     ],
 )
 def test_a_wrong_value_is_refused(setting, words):

@@ -1,5 +1,13 @@
 {{- define "mcpace.name" -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | default .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "mcpace.clusterName" -}}
+{{ include "mcpace.name" . }}-{{ .Release.Namespace }}
+{{- end -}}
+
+{{- define "mcpace.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (include "mcpace.name" .) -}}
 {{- end -}}
 
 {{- define "mcpace.labels" -}}
@@ -8,10 +16,24 @@ app.kubernetes.io/name: mcpace
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
+{{/* What selects a component's pods; takes {root, component}. */}}
+{{- define "mcpace.selector" -}}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* Takes {image, default}; a digest counts before a tag. */}}
 {{- define "mcpace.image" -}}
+{{- if .image.digest -}}
+{{ .image.repository }}@{{ .image.digest }}
+{{- else -}}
 {{ .image.repository }}:{{ .image.tag | default .default }}
+{{- end -}}
 {{- end -}}
 
 {{- define "mcpace.restricted" -}}
@@ -22,6 +44,22 @@ capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
+{{/* Where pods go; takes one of the values that say so. */}}
+{{- define "mcpace.placement" -}}
+{{- with .nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
 {{/* The Secret and key that hold a store's URL: the user's, or ours. Takes {root, store, own}. */}}
 {{- define "mcpace.storeUrl" -}}
 {{- if .store.existingSecret.name -}}
@@ -29,4 +67,10 @@ seccompProfile: {type: RuntimeDefault}
 {{- else -}}
 {name: {{ include "mcpace.name" .root }}, key: {{ .own }}}
 {{- end -}}
+{{- end -}}
+
+{{/* Peers that may reach the servers' admin ports. */}}
+{{- define "mcpace.watchers" -}}
+{{- $operator := dict "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace)) "podSelector" (dict "matchLabels" (include "mcpace.selector" (dict "root" . "component" "operator") | fromYaml)) -}}
+{{ prepend .Values.servers.monitoring $operator | toJson }}
 {{- end -}}

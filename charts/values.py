@@ -1,0 +1,210 @@
+"""The schema of the chart's values: `python charts/values.py` writes it, `--check` compares."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+TARGET: Final = Path(__file__).parent / "mcpace/values.schema.json"
+
+Free = dict[str, Any]
+"""As in Kubernetes."""
+Labels = dict[str, str]
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
+Digest = Annotated[str, Field(pattern="^(sha256:[0-9a-f]{64})?$")]
+Volume = Annotated[str, Field(pattern="^[0-9]+(Mi|Gi|Ti)$")]
+Memory = Annotated[str, Field(pattern="^[0-9]+(kb|mb|gb)$")]
+Namespace = Annotated[str, Field(pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+
+
+class Values(BaseModel):
+    """Unknown keys are refused: a typing error shall not be a silent default."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+
+
+class Crds(Values):
+    """The resource McpServer."""
+
+    enabled: bool
+    keep: bool
+
+
+class Image(Values):
+    """A digest counts before a tag."""
+
+    repository: str = Field(min_length=1)
+    tag: str = ""
+    digest: Digest = ""
+
+
+class Switch(Values):
+    """Something that is there or not."""
+
+    enabled: bool
+
+
+class Rbac(Values):
+    """Roles."""
+
+    create: bool
+    aggregate_roles: bool
+
+
+class ServiceAccount(Values):
+    """The operator's account."""
+
+    create: bool
+    name: str
+    annotations: Labels
+
+
+class Placement(Values):
+    """Where pods go."""
+
+    node_selector: Labels
+    tolerations: list[Free]
+    affinity: Free
+    priority_class_name: str
+
+
+class Operator(Placement):
+    """The operator's pods."""
+
+    replicas: int = Field(ge=0, le=10)
+    image: Image
+    image_pull_policy: PullPolicy
+    resources: Free
+    topology_spread_constraints: list[Free]
+    pod_labels: Labels
+    pod_annotations: Labels
+    pod_disruption_budget: Switch
+    network_policy: Switch
+
+
+class Sidecar(Values):
+    """The image beside every server."""
+
+    image: Image
+    image_pull_policy: PullPolicy
+
+
+class ServiceMonitor(Values):
+    """Of the operator's own metrics."""
+
+    enabled: bool
+    labels: Labels
+    interval: Annotated[str, Field(pattern="^[0-9]+(ms|s|m)$")]
+
+
+class Metrics(Values):
+    """The operator's own."""
+
+    service_monitor: ServiceMonitor
+
+
+class Servers(Values):
+    """What every server is given."""
+
+    callers: list[Free]
+    monitoring: list[Free]
+    monitor_labels: Labels
+
+
+class SecretKey(Values):
+    """A key of a Secret."""
+
+    name: str
+    key: str = Field(min_length=1)
+
+
+class Persistence(Values):
+    """A volume."""
+
+    enabled: bool
+    size: Volume
+    storage_class_name: str
+
+
+class Store(Values):
+    """One Redis: embedded, or yours."""
+
+    existing_secret: SecretKey
+    max_memory: Memory
+    persistence: Persistence
+    resources: Free
+
+
+class Redis(Placement):
+    """The two shared stores."""
+
+    image: Image
+    image_pull_policy: PullPolicy
+    pod_disruption_budget: Switch
+    network_policy: Switch
+    cache: Store
+    limits: Store
+
+
+class Test(Values):
+    """`helm test`."""
+
+    image: Image
+
+
+class Chart(Values):
+    """All values."""
+
+    model_config = ConfigDict(title="mcpace")
+
+    global_: Free = Field(default={}, alias="global")
+    fullname_override: str = Field(max_length=40)
+    common_labels: Labels
+    image_pull_secrets: list[Free]
+    watch_namespaces: list[Namespace]
+    crds: Crds
+    rbac: Rbac
+    service_account: ServiceAccount
+    operator: Operator
+    sidecar: Sidecar
+    metrics: Metrics
+    servers: Servers
+    redis: Redis
+    test: Test
+
+
+def schema() -> str:
+    """The JSON Schema; nothing is required, because Helm merges the defaults in first."""
+
+    def relaxed(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {k: relaxed(v) for k, v in node.items() if k not in ("required", "default", "title")}
+        return [relaxed(item) for item in node] if isinstance(node, list) else node
+
+    document = {"$schema": "http://json-schema.org/draft-07/schema#"} | relaxed(Chart.model_json_schema())
+    return (
+        json.dumps(document, indent=2)
+        .replace("#/$defs/", "#/definitions/")
+        .replace('"$defs"', '"definitions"')
+        + "\n"
+    )
+
+
+def main() -> int:
+    """Write the file, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail where the written file is not current")
+    if parser.parse_args().check:
+        return int(TARGET.read_text(encoding="utf-8") != schema())
+    TARGET.write_text(schema(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
