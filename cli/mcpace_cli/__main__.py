@@ -86,6 +86,22 @@ def operator() -> None:
     operate()
 
 
+@mcpace.command()
+@click.argument("url")
+@click.argument("tool", required=False)
+@click.argument("arguments", metavar="[NAME=VALUE]...", nargs=-1)
+@click.option("--wait", default="0s", show_default=True, help="How long to try until the server answers.")
+def call(**options: Any) -> None:
+    """Call a TOOL of the MCP server at URL, or list its tools.
+
+    A VALUE that is JSON is taken as that, any other as text: city=Paris days=3. An API key comes
+    from MCPACE_API_KEY, or from the file that MCPACE_API_KEY_FILE names.
+    """
+    from mcpace_cli.call import run as call_once  # noqa: PLC0415 - because only this command uses it
+
+    call_once(**options)
+
+
 @mcpace.command(context_settings={"ignore_unknown_options": True})
 @click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)

@@ -39,6 +39,8 @@ class Watching(threading.Thread):
         self._ending = threading.Event()
         self._round = threading.Event()
         """Ends what is watched now."""
+        self._asked = False
+        """Whether the last end was asked for."""
         self._began: float | None = None
 
     def problem(self) -> str | None:
@@ -68,7 +70,7 @@ class Watching(threading.Thread):
             except Exception:
                 log.exception("Watching failed")
             self._began = None
-            if self._round.is_set():
+            if self._asked:
                 continue
             failures = 0 if time.monotonic() - began > _LONG else failures
             delay = _DELAYS[min(failures, len(_DELAYS) - 1)]
@@ -78,13 +80,18 @@ class Watching(threading.Thread):
             self._ending.wait(delay)
 
     async def _watch(self) -> None:
-        await kopf.operator(
-            registry=handlers.registry(self._see, (*handlers.WATCHED, *sorted(self._kinds))),
-            settings=handlers.settings(),
-            clusterwide=not self._settings.namespaces,
-            namespaces=self._settings.namespaces,
-            standalone=True,
-            # kopf would ask the system who we are, and the image has no such user.
-            identity="mcpace",  # type: ignore[arg-type]  # because kopf keeps this type to itself
-            stop_flag=self._round,
-        )
+        try:
+            await kopf.operator(
+                registry=handlers.registry(self._see, (*handlers.WATCHED, *sorted(self._kinds))),
+                settings=handlers.settings(),
+                clusterwide=not self._settings.namespaces,
+                namespaces=self._settings.namespaces,
+                standalone=True,
+                # kopf would ask the system who we are, and the image has no such user.
+                identity="mcpace",  # type: ignore[arg-type]  # because kopf keeps this type to itself
+                stop_flag=self._round,
+            )
+        finally:
+            # A thread of kopf's waits for the flag, and the loop would wait for that thread for ever.
+            self._asked = self._round.is_set()
+            self._round.set()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -23,7 +23,7 @@ from mcpace_sidecar.upstream import MAX_WHOLE, Pool
 MODERN_VERSION: Final = "2026-07-28"
 HANDSHAKE_VERSION: Final = "2025-11-25"
 TIMEOUT: Final = 5.0
-"""Seconds an answer may take."""
+"""Seconds an answer may take, unless a session says otherwise."""
 _CLIENT: Final = {"name": "mcpace", "version": __version__}
 
 Message = dict[str, Any]
@@ -43,8 +43,11 @@ class Session:
     `headers` go with every request: the version, and the session where there is one.
     """
 
-    def __init__(self, pool: Pool, path: str) -> None:
+    def __init__(self, pool: Pool, path: str, credential: Mapping[str, str] | None = None) -> None:
+        """`credential` are headers that go with every request, whatever the era."""
         self.path = path
+        self.timeout = TIMEOUT
+        self._credential = credential or {}
         self.headers: dict[str, str] = {}
         self.info: Message = {}
         self.capabilities: Message = {}
@@ -103,22 +106,27 @@ class Session:
         if self.headers.get("MCP-Protocol-Version") == MODERN_VERSION:
             params = params | {"_meta": _modern_meta()}
         message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        head, body = await self.send("POST", message, {"Mcp-Method": method})
+        mirrored = {"Mcp-Method": method}
+        if method == "tools/call":
+            mirrored["Mcp-Name"] = params["name"]
+        head, body = await self.send("POST", message, mirrored)
         session = head.get(b"mcp-session-id")
         if method == "initialize" and session is not None and head.status < 300:
             self.headers["Mcp-Session-Id"] = session.decode("latin-1")
+        words = f"{method} was answered with HTTP {head.status} and no result"
         for text in await self._responses(head, body):
             answer = msgspec.json.decode(text)
             if isinstance(answer, dict) and isinstance(answer.get("result"), dict):
                 return dict(answer["result"])
-        words = f"{method} was answered with HTTP {head.status} and no result"
+            if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
+                words += f": {answer['error'].get('message', '')}"
         raise HandshakeError(words, head.status)
 
     async def send(
         self, verb: str, message: Message | None, more: dict[str, str] | None = None
     ) -> tuple[ResponseHead, bytes]:
         """Send one request and return the whole answer; UpstreamError."""
-        return await Fetch().from_pool(self._pool, self._request(verb, message, more or {}), TIMEOUT)
+        return await Fetch().from_pool(self._pool, self._request(verb, message, more or {}), self.timeout)
 
     async def listen(self, on_open: Callable[[], None]) -> AsyncIterator[Message]:
         """The notifications that the server sends on its own, until the stream ends."""
@@ -154,6 +162,7 @@ class Session:
             "Accept": "application/json, text/event-stream",
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
+            **self._credential,
             **self.headers,
             **more,
         }

@@ -148,6 +148,7 @@ class ControlPlane:
         ]
         cert, key = pki.issue("apiserver", "kube-apiserver", hosts=list(dict.fromkeys(hosts)))
         _, signing = pki.issue("serviceaccount", "service-accounts")
+        proxy_cert, proxy_key = pki.issue("front-proxy", "front-proxy")
         kubelet_cert, kubelet_key = pki.issue("apiserver-kubelet", "kube-apiserver", "system:masters")
         self.run(
             "kube-apiserver",
@@ -164,6 +165,15 @@ class ControlPlane:
             f"--kubelet-client-certificate={kubelet_cert}",
             f"--kubelet-client-key={kubelet_key}",
             "--kubelet-preferred-address-types=InternalIP",
+            # Other API servers, such as metrics-server's, are reached through this one.
+            f"--requestheader-client-ca-file={pki.ca}",
+            "--requestheader-allowed-names=front-proxy",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={proxy_cert}",
+            f"--proxy-client-key-file={proxy_key}",
+            "--enable-aggregator-routing",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={signing}",
             f"--service-account-signing-key-file={signing}",

@@ -73,6 +73,9 @@ class FaultyProxy:
         if self._runner is not None:
             await self._runner.cleanup()
         if self._session is not None:
+            connector = self._session.connector
+            assert connector is not None
+            await connector.close(abort_ssl=True)  # an orderly end of TLS would outlive the loop
             await self._session.close()
 
     def drop_watches(self) -> None:
@@ -104,7 +107,7 @@ class FaultyProxy:
             async with self._session.request(
                 request.method,
                 aiohttp.client.URL(url, encoded=True),
-                data=await request.read(),
+                data=await request.read() or None,
                 headers=headers,
             ) as upstream:
                 if is_watch(request):

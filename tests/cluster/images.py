@@ -21,6 +21,9 @@ VERSION: Final = "0.1.0"
 SUITE: Final = "bookworm"
 PACKAGES: Final = "python3,python3-venv,ca-certificates,redis-server"
 BASE: Final = "localhost/mcpace/base:1"
+DATABASE_SUITE: Final = "trixie"  # the first one whose PgBouncer keeps prepared statements (1.21)
+DATABASE_PACKAGES: Final = "postgresql-17,pgbouncer"
+DATABASE_BASE: Final = "localhost/mcpace/database-base:1"
 CERTIFICATES: Final = "/etc/ssl/certs"
 
 SIDECAR: Final = f"mcpace/sidecar:{VERSION}"
@@ -28,13 +31,19 @@ OPERATOR: Final = f"mcpace/operator:{VERSION}"
 WEATHER: Final = f"mcpace/example-weather:{VERSION}"
 REDIS: Final = "mcpace/test-redis:7"
 PAUSE: Final = "mcpace/test-pause:1"
+POSTGRES: Final = "mcpace/test-postgres:17"
+QUERIES: Final = "mcpace/test-queries:1"
 
 # Image -> (Dockerfile, target, what it is made from).
 BUILT: Final[dict[str, tuple[str, str | None, tuple[str, ...]]]] = {
     SIDECAR: ("Dockerfile", "sidecar", ("pyproject.toml", "uv.lock", "sidecar", "operator", "cli")),
     OPERATOR: ("Dockerfile", "operator", ("pyproject.toml", "uv.lock", "sidecar", "operator", "cli")),
     WEATHER: ("examples/weather/Dockerfile", None, ("examples/weather/server.py",)),
+    QUERIES: ("tests/e2e/images/queries.Dockerfile", None, ("tests/e2e/images/queries.py",)),
+    POSTGRES: ("tests/e2e/images/postgres.Dockerfile", None, ("tests/e2e/images/postgres.sh",)),
 }
+BASES: Final = {POSTGRES: DATABASE_BASE}
+"""Images whose base is not the usual one."""
 
 
 def archives() -> list[Path]:
@@ -65,16 +74,25 @@ def _archive(name: str, key: str) -> Path:
 
 def _base() -> Path:
     """A Debian with Python and Redis: the base of the project's images, and the test's Redis."""
-    archive = _archive("base", f"{SUITE} {PACKAGES}")
+    return _debian("base", SUITE, PACKAGES, BASE, REDIS)
+
+
+def _database_base() -> Path:
+    """A newer Debian with PostgreSQL and PgBouncer."""
+    return _debian("database-base", DATABASE_SUITE, DATABASE_PACKAGES, DATABASE_BASE, DATABASE_BASE)
+
+
+def _debian(name: str, suite: str, packages: str, image: str, exported: str) -> Path:
+    archive = _archive(name, f"{suite} {packages}")
     if archive.exists():
         return archive
-    _say("Building the base image with debootstrap; this happens once and takes about two minutes ...")
+    _say(f"Building the image {name} with debootstrap; this happens once and takes about two minutes ...")
     began = time.monotonic()
     root = archive.with_suffix(f".{os.getpid()}")
     log = archive.with_suffix(".log")
     with log.open("wb") as output:
         done = subprocess.run(
-            ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, root],
+            ["debootstrap", "--variant=minbase", f"--include={packages}", suite, root],
             stdout=output,
             stderr=output,
         )
@@ -90,18 +108,20 @@ def _base() -> Path:
         shutil.rmtree(root / waste, ignore_errors=True)
     recipe = archive.with_suffix(".Dockerfile")
     recipe.write_text("FROM scratch\nCOPY . /\n")
-    _buildah("bud", "--isolation=chroot", "-f", recipe, "-t", BASE, root)
+    _buildah("bud", "--isolation=chroot", "-f", recipe, "-t", image, root)
     shutil.rmtree(root)
-    _export(BASE, REDIS, archive)
-    _say(f"Built the base image in {time.monotonic() - began:.0f} s")
+    _export(image, exported, archive)
+    _say(f"Built the image {name} in {time.monotonic() - began:.0f} s")
     return archive
 
 
-def _have_base() -> None:
-    """The base in buildah's own store, from its archive if need be."""
-    if not _buildah("images", "--quiet", "--filter", f"reference={BASE}").strip():
-        _buildah("pull", f"docker-archive:{_base()}")
-        _buildah("tag", REDIS, BASE)
+def _have(base: str) -> None:
+    """A base in buildah's own store, from its archive if need be."""
+    if not _buildah("images", "--quiet", "--filter", f"reference={base}").strip():
+        archive, exported = (_base(), REDIS) if base == BASE else (_database_base(), DATABASE_BASE)
+        _buildah("pull", f"docker-archive:{archive}")
+        if exported != base:
+            _buildah("tag", exported, base)
 
 
 def _pause() -> Path:
@@ -123,9 +143,10 @@ def _built(image: str) -> Path:
         return archive
     _say(f"Building the image {name} ...")
     began = time.monotonic()
-    _have_base()
+    base = BASES.get(image, BASE)
+    _have(base)
     arguments: list[str | Path] = [
-        "bud", "--isolation=chroot", "--layers", f"--build-arg=BASE={BASE}", "-t", image, "-f", ROOT / dockerfile,
+        "bud", "--isolation=chroot", "--layers", f"--build-arg=BASE={base}", "-t", image, "-f", ROOT / dockerfile,
         # This machine's certificates, so that pip reaches the package index from within.
         "-v", f"{CERTIFICATES}:{CERTIFICATES}:ro",
     ]  # fmt: skip

@@ -58,6 +58,8 @@ class Cluster(Kubectl):
     """A cluster with mcpace in it."""
 
     _executor = ThreadPoolExecutor(1)
+    foreign = bool(os.environ.get("MCPACE_E2E_KUBECONFIG"))
+    """Whether it is somebody else's, with programs of its own."""
 
     def helm(self, *arguments: str) -> str:
         done = subprocess.run(

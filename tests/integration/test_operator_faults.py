@@ -211,6 +211,15 @@ async def test_an_api_server_that_refuses_everything_for_a_while_is_outlived(
     await until(lambda: api.get("deployment/weather")["spec"]["replicas"] == 3, "work to go on", 60)
 
 
+async def test_kopf_that_ends_at_its_start_is_started_again(api: Kubectl, proxy: FaultyProxy, begin):
+    proxy.fault = lambda request: status(415) if request.path == "/apis/policy/v1" else None
+    operator = begin()
+    await until(lambda: "Watching again" in operator.log.read_text(), "watching to begin anew", 60)
+    proxy.fault = lambda _: None
+    api.apply("weather", **SPEC)
+    await whole(api)
+
+
 async def test_an_error_event_ends_no_watching_for_good(api: Kubectl, proxy: FaultyProxy, begin):
     operator = begin()
     api.apply("weather", **SPEC)

@@ -1,0 +1,341 @@
+"""A thousand McpServers at once: the operator beside a bare client that applies the same objects.
+
+On a real etcd, API server, controller-manager and scheduler, in a network of their own; kwok makes the
+pods Ready. Both are timed from the first apply to the last Deployment that has all its replicas.
+Needs root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import yaml
+
+ROOT: Final = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from rig import arguments, publish, table  # noqa: E402 - because of the line above
+from tests.cluster.binaries import program  # noqa: E402
+from tests.cluster.controlplane import ControlPlane, free_port  # noqa: E402
+from tests.conftest import RedisServer  # noqa: E402
+
+from mcpace_operator.children import children  # noqa: E402
+from mcpace_operator.children.meta import Context, Credentials  # noqa: E402
+from mcpace_operator.cluster import Cluster  # noqa: E402
+from mcpace_operator.drift import stamped  # noqa: E402
+from mcpace_operator.models import API_VERSION, KIND, parse_spec  # noqa: E402
+from mcpace_operator.server import Key, Server  # noqa: E402
+from mcpace_operator.settings import OperatorSettings  # noqa: E402
+
+NODES: Final = 20
+AT_ONCE: Final = 16
+PATIENCE: Final = 600.0
+IDLE: Final = 60.0
+SPEC: Final[dict[str, Any]] = {
+    "image": "weather:1",
+    "rateLimits": {},
+    "networkPolicy": {},
+    "cache": {"tools": [{"name": "get-weather", "ttl": "5m"}]},
+}
+KEY: Final = "a-master-key-of-more-than-32-characters"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = arguments(__doc__, rounds=1, seconds=1)
+    parser.add_argument("--servers", type=int, default=1000)
+    options = parser.parse_args()
+    if os.environ.get("MCPACE_OWN_NETWORK") != "1":
+        if os.geteuid() != 0:
+            sys.exit(
+                "This needs root: the pods' addresses are made up, so they need a network that leads nowhere."
+            )
+        script = 'ip link set lo up && exec "$@"'
+        command = ["unshare", "--net", "--", "sh", "-c", script, "sh", sys.executable, *sys.argv]
+        os.execvpe("unshare", command, os.environ | {"MCPACE_OWN_NETWORK": "1"})
+    asyncio.run(measure(options.servers, write=options.write))
+
+
+async def measure(servers: int, *, write: bool) -> None:
+    """Time both, the bare client first."""
+    async with plane(servers) as (_, cluster):
+        bare = await timed(cluster, servers, apply_all(cluster, everything(servers)))
+    print(f"  bare client: {servers} servers Ready after {bare:.1f} s", file=sys.stderr)
+    async with plane(servers) as (control, cluster):
+        with Operator(control) as operator:
+            ours = await timed(cluster, servers, apply_all(cluster, map(resource, range(servers))))
+            await until(lambda: all_ready(cluster, servers), "every status to say so")
+            told = time.monotonic()
+            use, requests = operator.use(), operator.requests()
+            print(f"  operator: {servers} servers Ready after {ours:.1f} s", file=sys.stderr)
+            await until(operator.quiet, "the operator to have nothing to do")
+            before, quiet = operator.use(), operator.requests()
+            await asyncio.sleep(IDLE)
+            after, later = operator.use(), operator.requests()
+            began = time.monotonic()
+            changed = dict(SPEC) | {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 77}]}}
+            await cluster.apply(resource(servers // 2, changed))
+            await until(lambda: holds(cluster, servers // 2, "77"), "the ConfigMap", 0.01)
+            one = time.monotonic() - began
+            peak = operator.use().peak
+            operator.stop()
+            operator.start()
+            await until(operator.quiet, "the operator to be back")
+            await asyncio.sleep(10)
+            writes = operator.writes()
+    rows: list[tuple[object, ...]] = [
+        ("", "measured", "bound"),
+        ("a bare client, to the last one Ready", f"{bare:.1f} s", ""),
+        ("the operator, to the last one Ready", f"{ours:.1f} s", ""),
+        ("ratio", f"{ours / bare:.2f}", "1.5"),
+        ("until every status said so", f"{told - operator.began:.1f} s after its start", ""),
+        ("CPU of the operator meanwhile", f"{use.cpu:.1f} s", ""),
+        ("its memory, at most", f"{peak:.0f} MB", "150 MB"),
+        ("its requests", f"{requests / servers:.1f} per server", ""),
+        ("idle: CPU", f"{(after.cpu - before.cpu) / IDLE:.1%} of a core", "2 %"),
+        ("idle: requests", f"{(later - quiet) / IDLE * 60:.0f} a minute", ""),
+        ("one changed server, to its ConfigMap", f"{one * 1000:.0f} ms", "1 s"),
+        ("a restart", f"{writes} writes", "0"),
+    ]
+    publish("thousand", f"{servers:,} servers.\n\n" + table(*rows), write=write)
+
+
+def resource(number: int, spec: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One McpServer."""
+    metadata = {"name": f"server-{number}", "namespace": "default"}
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec or SPEC}
+
+
+def everything(servers: int) -> Iterable[dict[str, Any]]:
+    """The same servers with all their children, as the operator would make them."""
+    settings = OperatorSettings(master_key=KEY.encode())
+    for number in range(servers):
+        server = Server(
+            Key("default", f"server-{number}"), f"00000000-0000-0000-0000-{number:012}", 1, SPEC, {}
+        )
+        credentials = Credentials("redis://u:p@limits:6379", "redis://u:p@cache:6379")
+        context = Context(server, parse_spec(SPEC), settings, credentials)
+        yield resource(number)
+        for child in children(context):
+            # Owners that are not there would have the garbage collector delete them.
+            metadata = {
+                name: value for name, value in child["metadata"].items() if name != "ownerReferences"
+            }
+            yield stamped(child | {"metadata": metadata})
+
+
+async def apply_all(cluster: Cluster, bodies: Iterable[dict[str, Any]]) -> None:
+    """Apply them, as many at once as serves the API server best."""
+    waiting = iter(bodies)
+
+    async def work() -> None:
+        for body in waiting:
+            await cluster.apply(body)
+
+    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+
+
+async def timed(cluster: Cluster, servers: int, work: Awaitable[None]) -> float:
+    """Seconds from now to the last Deployment with a ready replica."""
+    began = time.monotonic()
+    await work
+    await until(lambda: all_available(cluster, servers), "every Deployment to be available", 0.5)
+    return time.monotonic() - began
+
+
+async def all_available(cluster: Cluster, servers: int) -> bool:
+    """Whether every Deployment has a ready replica."""
+    return servers == sum(
+        [
+            bool((body.get("status") or {}).get("availableReplicas"))
+            async for body in cluster.items("Deployment")
+        ]
+    )
+
+
+async def all_ready(cluster: Cluster, servers: int) -> bool:
+    """Whether every status says Ready."""
+    count = 0
+    async for body in cluster.items(KIND):
+        conditions = (body.get("status") or {}).get("conditions") or []
+        count += any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return count == servers
+
+
+async def holds(cluster: Cluster, number: int, text: str) -> bool:
+    """Whether a server's ConfigMap holds a text."""
+    found = [b async for b in cluster.items("ConfigMap", namespace="default", name=f"server-{number}")]
+    return bool(found) and text in found[0]["data"]["config.yaml"]
+
+
+async def until(condition: Callable[[], Any], what: str, pause: float = 1.0) -> None:
+    """Wait for a condition, but not for ever."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        value = condition()
+        if isinstance(value, Awaitable):
+            value = await value
+        if value:
+            return
+        if time.monotonic() > deadline:
+            sys.exit(f"waited {PATIENCE:g} s in vain: {what}")
+        await asyncio.sleep(pause)
+
+
+@asynccontextmanager
+async def plane(servers: int) -> AsyncIterator[tuple[ControlPlane, Cluster]]:
+    """A control plane with made-up nodes, and a client of it."""
+    with tempfile.TemporaryDirectory(prefix="mcpace-bench-", ignore_cleanup_errors=True) as folder:
+        control = ControlPlane(Path(folder))
+        try:
+            control.start()
+            pki = control.authority
+            scheduler = pki.kubeconfig("scheduler", "system:kube-scheduler", None, control.url)
+            port = free_port()
+            control.run(
+                "kube-scheduler",
+                f"--kubeconfig={scheduler}",
+                "--leader-elect=false",
+                f"--secure-port={port}",
+            )
+            control.run(
+                "kwok",
+                f"--kubeconfig={control.kubeconfig}",
+                "--manage-all-nodes=true",
+                "--cidr=10.9.0.1/16",
+            )
+            kubectl(control, "apply", "-f", str(ROOT / "crds/mcpservers.yaml"))
+            kubectl(
+                control, "wait", "--for=condition=Established", "crd/mcpservers.mcpace.dev", "--timeout=30s"
+            )
+            for number in range(NODES):
+                capacity = {"cpu": "1000", "memory": "1Ti", "pods": str(2 * servers // NODES + 10)}
+                metadata = {
+                    "name": f"node-{number}",
+                    "labels": {"kubernetes.io/hostname": f"node-{number}"},
+                }
+                node = {"apiVersion": "v1", "kind": "Node", "metadata": metadata,
+                        "status": {"capacity": capacity, "allocatable": capacity}}  # fmt: skip
+                kubectl(control, "create", "-f", "-", stdin=yaml.safe_dump(node))
+            kubectl(control, "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
+            os.environ["KUBECONFIG"] = str(control.kubeconfig)
+            cluster = await Cluster.connect()
+            try:
+                yield control, cluster
+            finally:
+                await cluster.close()
+        finally:
+            control.stop()
+
+
+def kubectl(control: ControlPlane, *arguments: str, stdin: str | None = None) -> None:
+    """Run kubectl, which must succeed."""
+    command = [program("kubectl"), f"--kubeconfig={control.kubeconfig}", *arguments]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"kubectl {' '.join(arguments)}: {done.stderr}")
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a process has used: seconds of CPU, and at most so many MB."""
+
+    cpu: float
+    peak: float
+
+
+class Operator:
+    """The operator as a process, with a Redis."""
+
+    def __init__(self, control: ControlPlane) -> None:
+        self._control = control
+        self._redis = RedisServer(control.folder)
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.began = 0.0
+
+    def __enter__(self) -> Self:
+        self._redis.start()
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._redis.stop()
+
+    def start(self) -> None:
+        """Start it, and wait until it watches."""
+        self.began = time.monotonic()
+        environment = os.environ | {
+            "KUBECONFIG": str(self._control.kubeconfig),
+            "MCPACE_MASTER_KEY": KEY,
+            "MCPACE_HEALTH_PORT": str(self._port),
+            "MCPACE_LIMITS_URL": self._redis.url,
+            "MCPACE_CACHE_URL": self._redis.url,
+        }
+        log = (self._control.folder / "operator.log").open("ab")
+        command = [sys.executable, "-m", "mcpace_cli", "operator"]
+        self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + 60
+        while "mcpace_operator_servers" not in self._metrics():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                sys.exit((self._control.folder / "operator.log").read_text()[-3000:])
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait()
+            self._process = None
+
+    def use(self) -> Use:
+        """What it has used so far."""
+        assert self._process is not None
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+        return Use((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), peak / 1024)
+
+    def requests(self) -> float:
+        """Requests so far."""
+        return self._sum("mcpace_operator_api_requests_total")
+
+    def writes(self) -> int:
+        """Writes so far."""
+        return int(sum(self._sum(f'mcpace_operator_api_requests_total{{code="{c}",verb="{v}"}}')
+                       for v in ("PATCH", "POST", "PUT", "DELETE") for c in (200, 201)))  # fmt: skip
+
+    def quiet(self) -> bool:
+        """Whether it knows the servers and none waits."""
+        metrics = self._metrics()
+        urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=5).close()
+        known = "mcpace_operator_servers 0.0" not in metrics
+        return known and "mcpace_operator_queue 0.0" in metrics
+
+    def _sum(self, beginning: str) -> float:
+        lines = self._metrics().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(beginning))
+
+    def _metrics(self) -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""`mcpace call`: one tool called, or all of them listed, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import sys
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import msgspec
+
+from mcpace_sidecar.environment import secret
+from mcpace_sidecar.errors import ConfigError, McpaceError
+from mcpace_sidecar.mcpclient import HandshakeError, Session
+from mcpace_sidecar.quantity import seconds
+from mcpace_sidecar.upstream import Address, Pool
+
+TIMEOUT = 60.0
+"""Seconds that a tool may take."""
+PAUSE = 1.0
+"""Seconds between two attempts, while it is waited for."""
+
+
+def run(url: str, tool: str | None, arguments: tuple[str, ...], wait: str) -> None:
+    """Print the result as JSON, or the tools; exit code 1 where the tool says that it failed."""
+    given = dict(map(_argument, arguments))
+    try:
+        patience = seconds(wait)
+    except ValueError as error:
+        raise ConfigError(f"--wait: {error}") from None
+    result = asyncio.run(_until_answered(url, tool, given, patience))
+    if tool is None:
+        for each in result.get("tools") or []:
+            click.echo(f"{each['name']}\t{each.get('description', '')}")
+        return
+    click.echo(json.dumps(result, indent=2, ensure_ascii=False))
+    sys.exit(1 if result.get("isError") else 0)
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    """NAME=VALUE; a VALUE that is JSON is taken as that, any other as text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"{text!r} is no argument; write NAME=VALUE, such as city=Paris or days=3")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+async def _until_answered(url: str, tool: str | None, arguments: dict[str, Any], patience: float) -> Any:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return await _once(url, tool, arguments)
+        except (McpaceError, TimeoutError, msgspec.DecodeError, StopAsyncIteration) as error:
+            if isinstance(error, ConfigError) or time.monotonic() > deadline:
+                raise McpaceError(f"{url}: {error or 'no answer in time'}") from None
+            await asyncio.sleep(PAUSE)
+
+
+async def _once(url: str, tool: str | None, arguments: dict[str, Any]) -> Any:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{url!r} is no URL; write for example http://127.0.0.1:18080/mcp")
+    tls = ssl.create_default_context() if parts.scheme == "https" else None
+    pool = Pool(Address(parts.hostname, parts.port or (443 if tls else 80)), tls)
+    key = secret("MCPACE_API_KEY")
+    session = Session(pool, parts.path or "/", {"X-API-Key": key} if key else {})
+    session.timeout = TIMEOUT
+    try:
+        try:
+            await session.discover()
+        except HandshakeError:
+            await session.initialize()
+        if tool is None:
+            return await session.call("tools/list", {})
+        return await session.call("tools/call", {"name": tool, "arguments": arguments})
+    finally:
+        await session.end()
+        await pool.close()

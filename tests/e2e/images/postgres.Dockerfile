@@ -1,0 +1,7 @@
+# PostgreSQL and PgBouncer for the tests; the base has both installed.
+ARG BASE
+FROM ${BASE}
+COPY --chmod=755 tests/e2e/images/postgres.sh /usr/local/bin/postgres.sh
+ENV PGDATA=/tmp/data
+USER 65532:65532
+CMD ["/usr/local/bin/postgres.sh"]

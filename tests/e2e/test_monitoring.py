@@ -1,0 +1,180 @@
+"""A real Prometheus that scrapes the pods, and the status that tells what it saw."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.cluster.binaries import program, prometheus_crds
+from tests.cluster.controlplane import free_port
+from tests.e2e.conftest import Cluster, until
+
+IMAGE = "mcpace/example-weather:0.1.0"
+
+
+class Prometheus:
+    """Prometheus with the rules and the targets that our objects say, as Prometheus Operator would have it."""
+
+    def __init__(self, cluster: Cluster, folder: Path, monitor: Any, rules: Any) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        namespace = monitor["metadata"]["namespace"]
+        (endpoint,) = monitor["spec"]["endpoints"]
+        chosen = [
+            {
+                "action": "keep",
+                "regex": value,
+                "source_labels": ["__meta_kubernetes_service_label_" + label(name)],
+            }
+            for name, value in monitor["spec"]["selector"]["matchLabels"].items()
+        ]
+        named = {
+            "__meta_kubernetes_endpoint_port_name": "endpoint",
+            "__meta_kubernetes_namespace": "namespace",
+            "__meta_kubernetes_service_name": "service",
+            "__meta_kubernetes_pod_name": "pod",
+        }
+        relabel = [
+            *chosen,
+            *({"source_labels": [source], "target_label": target} for source, target in named.items()),
+            {"action": "keep", "source_labels": ["endpoint"], "regex": endpoint["port"]},
+        ]
+        discovery = {
+            "role": "endpointslice", "kubeconfig_file": str(cluster.kubeconfig), "namespaces": {"names": [namespace]},
+        }  # fmt: skip
+        (folder / "rules.yaml").write_text(yaml.safe_dump(rules["spec"]))
+        config = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(folder / "rules.yaml")],
+            "scrape_configs": [
+                {
+                    "job_name": "monitor",
+                    "metrics_path": endpoint["path"],
+                    "kubernetes_sd_configs": [discovery],
+                    "relabel_configs": relabel,
+                }
+            ],
+        }
+        (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+        self._log = folder / "prometheus.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    program("prometheus"), f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data",
+                    f"--web.listen-address={self.url.removeprefix('http://')}",
+                ],
+                stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def ask(self, path: str, **query: str) -> Any:
+        with urllib.request.urlopen(
+            f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}", timeout=5
+        ) as answer:
+            return json.loads(answer.read())["data"]
+
+    def value(self, query: str) -> float | None:
+        try:
+            result = self.ask("query", query=query)["result"]
+        except OSError:
+            assert self._process.poll() is None, self._log.read_text()[-2000:]
+            return None
+        return float(result[0]["value"][1]) if result else None
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def label(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name)
+
+
+@pytest.fixture(scope="module")
+def crds(cluster: Cluster) -> Iterator[None]:
+    """The kinds of Prometheus Operator, come after ours has started."""
+    if cluster.foreign:
+        pytest.skip("a cluster of somebody else's has a Prometheus of its own, or none")
+    files = [f"-f={path}" for path in prometheus_crds()]
+    cluster.ok("apply", "--server-side", *files)
+    yield
+    cluster.ok("delete", *files)
+
+
+def test_a_real_prometheus_scrapes_every_pod_and_takes_the_rules(
+    cluster: Cluster, weather: str, crds: None, tmp_path: Path
+):
+    cluster.apply("watched", image=IMAGE, replicas=2)
+    monitor = until(
+        lambda: cluster.get("servicemonitors.monitoring.coreos.com/watched"), "the ServiceMonitor", 60
+    )
+    rules = until(
+        lambda: cluster.get("prometheusrules.monitoring.coreos.com/watched"), "the PrometheusRule"
+    )
+    cluster.ready("watched")
+    prometheus = Prometheus(cluster, tmp_path, monitor, rules)
+    try:
+        until(
+            lambda: prometheus.value('count(up{service="watched-metrics"} == 1)') == 2,
+            "both pods to be scraped",
+        )
+        cluster.ask(urls=cluster.urls("watched"), calls=40, tool="forecast", arguments={"city": "Oslo"})
+        until(
+            lambda: (
+                prometheus.value('sum(mcp_tool_calls_total{service="watched-metrics",tool="forecast"})')
+                == 40
+            ),
+            "forty calls",
+        )
+        (group,) = prometheus.ask("rules")["groups"]
+        assert len(group["rules"]) == 4
+        assert {rule["health"] for rule in group["rules"]} == {"ok"}, group
+        assert {rule["state"] for rule in group["rules"]} == {"inactive"}
+        cluster.apply("watched", image=IMAGE, replicas=0)
+
+        def pending() -> bool:
+            (group,) = prometheus.ask("rules")["groups"]
+            return {r["name"] for r in group["rules"] if r["state"] != "inactive"} == {"McpServerDown"}
+
+        until(pending, "the alert that nothing answers", 60)
+        cluster.apply("watched", image=IMAGE, replicas=2)
+        cluster.ready("watched")
+    finally:
+        prometheus.stop()
+
+
+def test_the_status_tells_the_numbers_and_judges_them(cluster: Cluster, crds: None):
+    cluster.apply(
+        "judged",
+        image=IMAGE,
+        replicas=1,
+        rateLimits={"tiers": [{"name": "free", "requestsPerMinute": 6000}]},
+    )
+    cluster.ready("judged")
+    cluster.ask(urls=cluster.urls("judged"), calls=60, tool="get-weather", arguments={"city": "Oslo"})
+    # Looked at at its next round; new pods bring that about, and their numbers are the calls' after it.
+    cluster.ok("rollout", "restart", "-n", "mcpace-system", "deployment/mcpace")
+    status = until(
+        lambda: (s := cluster.get("mcpserver/judged")["status"]).get("performance", {}).get("p95") and s,
+        "the numbers to be told",
+        60,
+    )
+    assert status["performance"]["p95"].endswith("ms")
+    results = {item["name"]: item for item in status["checklist"]}
+    assert len(results) == 10
+    assert results["LatencyUnderFiveSeconds"]["result"] == "Passed"
+    assert results["LimitsPreventExhaustion"]["result"] == "Passed"
+    assert results["FrequentCallsCached"]["result"] == "Failed"
+    assert "get-weather" in results["FrequentCallsCached"]["mend"]
+    assert results["HealthChecksConfigured"]["result"] == "Passed"
+    assert cluster.conditions("judged")["ChecklistPassed"] == ("False", "ItemsFailed")
+    columns = cluster.ok("get", "mcps", "judged").splitlines()
+    shown = dict(zip(columns[0].split(), columns[1].split(), strict=False))
+    assert shown["P95"].endswith("ms")
+    for name in ("watched", "judged"):
+        cluster.ok("delete", "mcpserver", name)
