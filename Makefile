@@ -1,5 +1,5 @@
 # Each target installs what it needs; uv itself comes from the package index when it is missing.
-.PHONY: run test test-compiled check bench e2e
+.PHONY: run test test-compiled check bench e2e kind
 UV := $(shell command -v uv || echo .uv/bin/uv)
 SYSTEM_PYTHON := $(shell test -x /usr/bin/python3 && echo --python /usr/bin/python3)
 RUN := $(UV) run --frozen --quiet
@@ -44,6 +44,9 @@ bench: .venv/installed  ## the sidecar beside nginx and Envoy; how its cost grow
 e2e: .venv/installed  ## real pods on a real Kubernetes in a namespace of its own (root)
 	@$(RUN) python -m tests.cluster.requirements e2e
 	@$(RUN) python -m tests.cluster e2e tests/e2e
+
+kind: .venv/installed  ## the whole way on a local cluster: create, build, load, install, apply, call, delete (Docker, kind)
+	@$(RUN) python examples/kind.py
 
 .venv/installed: pyproject.toml uv.lock $(UV)
 	@echo "Installing the Python dependencies ..."

@@ -60,7 +60,7 @@ def main() -> None:
     if os.environ.get("MCPACE_OWN_NETWORK") != "1":
         if os.geteuid() != 0:
             sys.exit(
-                "This needs root: the pods' addresses are made up, so they need a network that leads nowhere."
+                "This needs root: the pods' made-up addresses must lead nowhere, in a network of its own."
             )
         script = 'ip link set lo up && exec "$@"'
         command = ["unshare", "--net", "--", "sh", "-c", script, "sh", sys.executable, *sys.argv]

@@ -58,7 +58,7 @@ class Cluster(Kubectl):
     """A cluster with mcpace in it."""
 
     _executor = ThreadPoolExecutor(1)
-    foreign = bool(os.environ.get("MCPACE_E2E_KUBECONFIG"))
+    foreign = os.environ.get("MCPACE_E2E_KUBECONFIG") not in (None, str(Node().kubeconfig))
     """Whether it is somebody else's, with programs of its own."""
 
     def helm(self, *arguments: str) -> str:

@@ -3,5 +3,5 @@ ARG BASE
 FROM ${BASE}
 COPY --chmod=755 tests/e2e/images/postgres.sh /usr/local/bin/postgres.sh
 ENV PGDATA=/tmp/data
-USER 65532:65532
+USER postgres
 CMD ["/usr/local/bin/postgres.sh"]
