@@ -27,7 +27,7 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from rig import arguments, publish, table  # noqa: E402 - because of the line above
-from tests.cluster.binaries import program  # noqa: E402
+from tests.cluster.binaries import kwok_stages, program  # noqa: E402
 from tests.cluster.controlplane import ControlPlane, free_port  # noqa: E402
 from tests.conftest import RedisServer  # noqa: E402
 
@@ -62,7 +62,10 @@ def main() -> None:
             sys.exit(
                 "This needs root: the pods' made-up addresses must lead nowhere, in a network of its own."
             )
-        script = 'ip link set lo up && exec "$@"'
+        # The API server wants a default route, and nothing may leave by it.
+        script = "ip link set lo up && ip link add node0 type bridge && ip addr add 172.30.0.1/24 dev node0"
+        script += " && ip link set node0 up && ip route add default dev node0"
+        script += ' && ip route add unreachable 10.0.0.0/8 && exec "$@"'
         command = ["unshare", "--net", "--", "sh", "-c", script, "sh", sys.executable, *sys.argv]
         os.execvpe("unshare", command, os.environ | {"MCPACE_OWN_NETWORK": "1"})
     asyncio.run(measure(options.servers, write=options.write))
@@ -215,6 +218,8 @@ async def plane(servers: int) -> AsyncIterator[tuple[ControlPlane, Cluster]]:
                 f"--kubeconfig={control.kubeconfig}",
                 "--manage-all-nodes=true",
                 "--cidr=10.9.0.1/16",
+                "--node-lease-duration-seconds=40",
+                *(f"--config={path}" for path in kwok_stages()),
             )
             kubectl(control, "apply", "-f", str(ROOT / "crds/mcpservers.yaml"))
             kubectl(

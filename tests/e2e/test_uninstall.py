@@ -5,6 +5,12 @@ from __future__ import annotations
 from tests.e2e.conftest import ROOT, SYSTEM, Cluster, until
 
 
+def test_helm_test_makes_a_real_call(cluster: Cluster):
+    said = cluster.helm("test", "mcpace", "-n", SYSTEM, "--timeout=150s")
+    assert "Phase:          Succeeded" in said
+    assert cluster.get("mcpserver/mcpace-test", SYSTEM) is None, "nothing is left of it"
+
+
 def test_an_upgrade_of_the_chart_restarts_no_server(cluster: Cluster, weather: str):
     before = {p["metadata"]["uid"] for p in cluster.pods("weather")}
     master = cluster.get("secret/mcpace", SYSTEM)["data"]["masterKey"]

@@ -141,6 +141,14 @@ def test_monitors_are_skipped_where_the_kind_is_unknown():
     assert port in [p["name"] for p in known["Service", "mcpace-metrics"]["spec"]["ports"]]
 
 
+def test_helm_test_calls_a_server_where_servers_are_looked_after():
+    assert render()["McpServer", "mcpace-test"]["metadata"]["namespace"] == "sys"
+    objects = render("--set=watchNamespaces={one,two}")
+    assert objects["McpServer", "mcpace-test"]["metadata"]["namespace"] == "one"
+    (container,) = objects["Pod", "mcpace-test"]["spec"]["containers"]
+    assert "http://mcpace-test.one.svc/mcp" in container["args"]
+
+
 def test_policies_and_budgets_are_there_when_asked_for():
     asked = ("networkPolicy", "podDisruptionBudget")
     settings = [f"--set={part}.{what}.enabled=true" for part in ("operator", "redis") for what in asked]

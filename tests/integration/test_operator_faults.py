@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from tests.cluster.faults import WRITES, FaultyProxy, is_lease, is_watch, status
 from tests.cluster.kubectl import Kubectl, manifest
 from tests.cluster.operator import Operator
 from tests.conftest import RedisServer, until
+
+# A killed operator leaves connections half open, and a proxy that ends cannot close them in order.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 SPEC: dict[str, Any] = {"image": "weather:1", "rateLimits": {}, "replicas": 2}
 CHILDREN = (
@@ -32,12 +36,13 @@ CHILDREN = (
 
 
 @pytest.fixture
-async def proxy(plane: ControlPlane, api: Kubectl, tmp_path: Path) -> AsyncIterator[FaultyProxy]:
+def proxy(plane: ControlPlane, api: Kubectl, tmp_path: Path) -> Iterator[FaultyProxy]:
     proxy = FaultyProxy(plane, tmp_path)
-    await proxy.start()
+    proxy.start()
     yield proxy
     proxy.fault = lambda _: None
-    await proxy.stop()
+    proxy.stop()
+    gc.collect()  # so that what a killed operator's connections left is told here, where it is expected
 
 
 @pytest.fixture
@@ -98,13 +103,40 @@ async def test_a_restart_writes_nothing_at_all(api: Kubectl, proxy: FaultyProxy,
     await whole(api)
     await operator.settled(api)
     operator.stop()
-    before = proxy.writes()
+    written, starts = [], operator.log.read_text().count("Watching 1 servers")
+
+    def note(request: web.Request, _: int) -> None:
+        if request.method in WRITES:
+            written.append(f"{request.method} {request.path}")
+
+    proxy.seen = note
     operator.start()
     await until(
-        lambda: operator.log.read_text().count("Watching 1 servers") == 1, "the operator to be back"
+        lambda: operator.log.read_text().count("Watching 1 servers") == starts + 1,
+        "the operator to be back",
     )
     await operator.settled(api)
-    assert proxy.writes() == before
+    assert written == []
+
+
+class Deadly:
+    """Kills the operator after its n-th write."""
+
+    def __init__(self, operator: Operator, number: int) -> None:
+        self.paths: list[str] = []
+        self.dead = False
+        self._operator = operator
+        self._number = number
+
+    def __call__(self, request: web.Request, _: int) -> None:
+        if request.method in WRITES and not is_lease(request):
+            self.paths.append(request.path)
+            if len(self.paths) == self._number:
+                self._operator.kill()
+                self.dead = True
+
+    def have_killed_or(self, api: Kubectl) -> bool:
+        return self.dead or len(state(api)) == len(CHILDREN)
 
 
 async def test_killed_after_any_write_it_converges_to_the_same_state(
@@ -115,35 +147,23 @@ async def test_killed_after_any_write_it_converges_to_the_same_state(
     wanted = await whole(api)
     await operator.settled(api)
     operator.kill()
-    total = proxy.writes()
-    assert total >= len(CHILDREN) + 2, "the children, the replicas, the status"
-    for deadly in range(1, total + 1):
+    for deadly in range(1, 30):
         api.ok("delete", "mcpserver", "weather")
-        await until(lambda: api.get("deployment/weather") is None, "the children to go", 30)
         await until(lambda: not state(api), "every child to go", 30)
-        dead = asyncio.Event()
-        count = 0
-
-        def deadly_write(
-            request: web.Request, _: int, deadly: int = deadly, dead: asyncio.Event = dead
-        ) -> None:
-            nonlocal count
-            if request.method in WRITES and not is_lease(request):
-                count += 1
-                if count == deadly:
-                    operator.kill()
-                    dead.set()
-
-        proxy.seen = deadly_write
+        writes = proxy.seen = Deadly(operator, deadly)
         api.apply("weather", **SPEC)
         operator.start()
-        async with asyncio.timeout(30):
-            await dead.wait()
+        await until(partial(writes.have_killed_or, api), f"write {deadly}", 30)
+        if not writes.dead:
+            await operator.settled(api)  # what it says at the end may be the deadly one
+        if not writes.dead:
+            break
         proxy.seen = lambda _, __: None
         operator.start()
-        assert await whole(api) == wanted, f"killed after write {deadly}"
+        assert await whole(api) == wanted, f"killed after write {deadly}: {writes.paths[-1]}"
         await operator.settled(api)
         operator.kill()
+    assert deadly > len(CHILDREN) + 2, "the children, the replicas, the status"
 
 
 async def test_watches_that_are_closed_at_once_make_no_hot_loop(api: Kubectl, proxy: FaultyProxy, begin):

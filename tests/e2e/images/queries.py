@@ -27,7 +27,8 @@ async def query(seconds: float = 0.05) -> dict[str, int]:
 async def busiest() -> dict[str, int]:
     """Return how many connections the pool's user has now."""
     async with await connection() as opened:
-        cursor = await opened.execute("select count(*) from pg_stat_activity where usename = current_user")
+        mine = "backend_type = 'client backend' and usename = current_user"
+        cursor = await opened.execute(f"select count(*) from pg_stat_activity where {mine}")
         return {"connections": (await cursor.fetchone())[0]}
 
 
