@@ -16,10 +16,15 @@ RUN_BY = {
         'readme("helm")',
     ),
     "kubectl apply -f examples/weather/manifest.yaml": ("tests/e2e/conftest.py", 'readme("kubectl apply")'),
-    "kubectl get mcps": ("tests/e2e/test_cluster.py", 'readme("kubectl get")'),
+    "kubectl get mcps": ("tests/e2e/test_calls.py", 'readme("kubectl get")'),
     "mcpace run examples/weather/manifest.yaml -- python examples/weather/server.py": (
         "tests/integration/test_laptop.py",
         "README_COMMAND",
+    ),
+    "make kind": ("tests/e2e/test_walk.py", "examples/kind.py"),  # all but the creation of the cluster
+    "helm test mcpace -n mcpace-system": (
+        "tests/e2e/test_uninstall.py",
+        'cluster.helm("test", "mcpace", "-n", SYSTEM',
     ),
     "python -m tests.cluster up": ("tests/cluster/__main__.py", "node.up()"),  # each is a part of `e2e`
     "python -m tests.cluster shell": ("tests/cluster/__main__.py", "return run(node, rest)"),

@@ -20,6 +20,8 @@ NEEDS: Final[dict[str, dict[str, str]]] = {
         "cc": "gcc",
         "taskset": "util-linux",
         "redis-server": "redis-server",
+        "etcd": "etcd-server",
+        "ip": "iproute2",
     },
     "e2e": {
         "redis-server": "redis-server",

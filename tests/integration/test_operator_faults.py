@@ -94,6 +94,11 @@ def state(api: Kubectl) -> dict[str, Any]:
 async def whole(api: Kubectl) -> dict[str, Any]:
     await until(lambda: len(state(api)) == len(CHILDREN), "every child", 30)
     await until(lambda: api.get("deployment/weather")["spec"]["replicas"] == 2, "two replicas", 30)
+
+    def told() -> int | None:
+        return (api.get("mcpserver/weather").get("status") or {}).get("replicas")
+
+    await until(lambda: told() == 2, "them to be told", 30)
     return state(api)
 
 
