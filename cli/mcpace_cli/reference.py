@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcpace_operator.crd import structural
+from mcpace_operator.health import METRICS
 from mcpace_operator.models import McpServerSpec
 from mcpace_operator.status import REASONS
 from mcpace_sidecar.metrics import BUCKETS, COUNTED_ELSEWHERE, COUNTERS, GAUGES
@@ -60,13 +61,14 @@ is answered with HTTP 200, because clients of the handshake era lose their sessi
 
 ## The admin port
 
-`/metrics`, `/healthz` and `/readyz` are open; the others need the server's admin token, as
+`/metrics`, `/healthz`, `/readyz` and `/serverz` are open; the others need the server's admin token, as
 `Authorization: Bearer`.
 
 | path | |
 |---|---|
 | `GET /healthz` | status, uptime, cache size, tools registered |
 | `GET /readyz` | 200 once the server has answered the MCP handshake, else 503 and why |
+| `GET /serverz` | 200 while the server answers HTTP, be it as no MCP server should, else 503 and why |
 | `GET /metrics` | Prometheus |
 | `GET /stats` | the last five minutes, per tool, with histograms that can be merged |
 | `GET /config` | the configuration in force, defaults included |
@@ -82,7 +84,14 @@ is answered with HTTP 200, because clients of the handshake era lose their sessi
 | `OTEL_EXPORTER_OTLP_HEADERS` and its kin | sidecar, run | OpenTelemetry's, with `monitoring.traces` |
 | `MCPACE_MASTER_KEY` | operator | every server's passwords are derived from it; also as `…_FILE` |
 | `MCPACE_SIDECAR_IMAGE`, `MCPACE_SIDECAR_PULL_POLICY` | operator | the image put beside every server |
-| `MCPACE_HEALTH_PORT` | operator | where `/healthz` answers; 8080 |
+| `MCPACE_HEALTH_PORT` | operator | where `/healthz`, `/readyz` and `/metrics` answer; 8080 |
+| `MCPACE_LEASE_NAMESPACE`, `MCPACE_IDENTITY` | operator | where several elect one, and this one's name |
+| `MCPACE_NAMESPACES` | operator | the namespaces looked after, with commas; none is all |
+| `MCPACE_CALLERS`, `MCPACE_WATCHERS` | operator | peers of every NetworkPolicy, in JSON: data and \
+admin port |
+| `MCPACE_MONITOR_LABELS` | operator | labels of ServiceMonitors and PrometheusRules, in JSON |
+| `MCPACE_DATABASE_URI` | pgbouncer | the database; also as `…_FILE` |
+| `MCPACE_API_KEY` | call | the key that is sent; also as `…_FILE` |
 """
 
 
@@ -102,7 +111,13 @@ def text() -> str:
         page += f"| `{name}_total` | {label} | {words} |\n"
     for name, words in GAUGES.items():
         page += f"| `{name}` | {'store' if name == 'mcpace_redis_up' else ''} | {words} |\n"
-    page += "\n## Reasons of conditions\n\nTypes: `Ready`, `Available`, `LimitsEnforced`, `CacheReady`.\n\n"
+    page += "\nThe operator's own, on its port 8080:\n\n| metric | labels | |\n|---|---|---|\n"
+    for metric in METRICS:
+        (family,) = metric.describe()
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        page += f"| `{name}` | {', '.join(metric._labelnames)} | {family.documentation} |\n"  # noqa: SLF001 - because nothing public tells them
+    types = "`Ready`, `Available`, `Progressing`, `LimitsEnforced`, `CacheReady`, `DatabasePooled`"
+    page += f"\n## Reasons of conditions\n\nTypes: {types},\n`ChecklistPassed`.\n\n"
     page += "| reason | |\n|---|---|\n" + "".join(
         f"| {name} | {words} |\n" for name, words in REASONS.items()
     )
