@@ -31,7 +31,7 @@ check: .venv/installed  ## style, types, import contracts, generated files
 
 # With the system's interpreter, built with profile-guided optimisation as the images' is. BENCH="--rounds 1 --seconds 1"
 # makes it short, BENCH=--write writes docs/performance.md; the soak takes ten minutes all the same.
-bench: .venv/installed  ## the sidecar beside nginx and Envoy, how its cost grows, ten minutes of all, a thousand servers
+bench: .venv/installed  ## the sidecar beside nginx and Envoy, how its cost grows, ten minutes of all, many servers at once
 	@$(RUN) python -m tests.cluster.requirements bench
 	@UV_PROJECT_ENVIRONMENT=.venv-bench $(UV) sync --frozen --quiet --group bench $(SYSTEM_PYTHON)
 	@UV_PROJECT_ENVIRONMENT=.venv-compiled $(UV) sync --frozen --quiet --no-install-project $(SYSTEM_PYTHON)
@@ -40,7 +40,7 @@ bench: .venv/installed  ## the sidecar beside nginx and Envoy, how its cost grow
 	@for each in proxy latency growth anatomy; do \
 	  .venv-bench/bin/python benchmarks/$$each.py --compiled .venv-compiled/bin/python $(BENCH) || exit 1; done
 	@.venv-bench/bin/python benchmarks/soak.py --compiled .venv-compiled/bin/python $(filter --write,$(BENCH))
-	@.venv-bench/bin/python benchmarks/thousand.py $(filter --write,$(BENCH))
+	@.venv-bench/bin/python benchmarks/thousand.py --servers 250 $(filter --write,$(BENCH))
 
 e2e: .venv/installed  ## real pods on a real Kubernetes in a namespace of its own (root)
 	@$(RUN) python -m tests.cluster.requirements e2e

@@ -66,7 +66,8 @@ def main() -> None:
         script = "ip link set lo up && ip link add node0 type bridge && ip addr add 172.30.0.1/24 dev node0"
         script += " && ip link set node0 up && ip route add default dev node0"
         script += ' && ip route add unreachable 10.0.0.0/8 && exec "$@"'
-        command = ["unshare", "--net", "--", "sh", "-c", script, "sh", sys.executable, *sys.argv]
+        own = ("--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")  # all ends with it
+        command = ["unshare", *own, "--", "sh", "-c", script, "sh", sys.executable, *sys.argv]
         os.execvpe("unshare", command, os.environ | {"MCPACE_OWN_NETWORK": "1"})
     asyncio.run(measure(options.servers, write=options.write))
 
@@ -213,6 +214,8 @@ async def plane(servers: int) -> AsyncIterator[tuple[ControlPlane, Cluster]]:
                 f"--kubeconfig={scheduler}",
                 "--leader-elect=false",
                 f"--secure-port={port}",
+                "--kube-api-qps=1000",
+                "--kube-api-burst=1000",
             )
             control.run(
                 "kwok",
