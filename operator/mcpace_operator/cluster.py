@@ -198,11 +198,21 @@ class Cluster:
         return await self._request("PUT", path, {}, body, seconds=LEASE_TIMEOUT)
 
     async def items(
-        self, kind: str, *, namespace: str | None = None, selector: str = "", name: str = ""
+        self,
+        kind: str,
+        *,
+        namespace: str | None = None,
+        selector: str = "",
+        name: str = "",
+        near: bool = False,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Every object of a kind, or the one of that name, page by page."""
+        """Every object of a kind, or the one of that name, page by page.
+
+        `near` takes what the API server has in its memory, perhaps a moment old, and all at once:
+        pages of what a label selects would be looked for in etcd, among all the others.
+        """
         version, _ = RESOURCES[kind]
-        query = {"limit": str(_PAGE)}
+        query = {"resourceVersion": "0"} if near else {"limit": str(_PAGE)}
         if name:
             query["fieldSelector"] = f"metadata.name={name}"
         if selector:

@@ -125,7 +125,8 @@ class Pods:
 
     async def _list(self, key: Key) -> list[Mapping[str, Any]]:
         selector = f"{SERVER_LABEL}={key.name}"
-        return [pod async for pod in self._cluster.items("Pod", namespace=key.namespace, selector=selector)]
+        pods = self._cluster.items("Pod", namespace=key.namespace, selector=selector, near=True)
+        return [pod async for pod in pods]
 
     async def _diagnose(self, watch: _Watch, pods: Sequence[Mapping[str, Any]]) -> Told:
         key = watch.context.server.key

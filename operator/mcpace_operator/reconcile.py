@@ -282,7 +282,8 @@ class Reconciler:
         """Write on the pods that their configuration changed: kubelets then look at once."""
         selector = f"{SERVER_LABEL}={key.name}"
         try:
-            async for pod in self._cluster.items("Pod", namespace=key.namespace, selector=selector):
+            pods = self._cluster.items("Pod", namespace=key.namespace, selector=selector, near=True)
+            async for pod in pods:
                 name = pod["metadata"]["name"]
                 await self._cluster.annotate("Pod", key.namespace, name, {"mcpace.dev/config": mark})
         except ApiError as error:
