@@ -104,15 +104,19 @@ def _facts(body: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def in_sync(child: Child, desired: Mapping[str, Any], left: str | None) -> bool:
+def in_sync(
+    child: Child, desired: Mapping[str, Any], left: str | None, *, manifest_known: bool = False
+) -> bool:
     """Whether the child needs no apply. `left`: the fields we owned after our last apply.
 
     A Deployment that an older operator made from the same manifest stays as that one made it:
-    an upgrade restarts no pods.
+    an upgrade restarts no pods. One so old that it notes no cause was made from the manifest as it
+    is if that one has said so in the status (`manifest_known`).
     """
     if child.hash != fingerprint(desired):
-        same_cause = child.cause == (desired["metadata"].get("annotations") or {}).get(CAUSE, None)
-        return same_cause and left in (None, child.owned)
+        cause = (desired["metadata"].get("annotations") or {}).get(CAUSE)
+        same = cause is not None and (child.cause or (cause if manifest_known else "")) == cause
+        return same and bool(child.hash) and left in (None, child.owned)
     if left is not None and child.owned == left:
         return True
     return child.body is not None and covers(desired, child.body)

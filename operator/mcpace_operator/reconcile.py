@@ -49,9 +49,14 @@ class Step:
 
 
 def decide(
-    desired: list[dict[str, Any]], live: Mapping[ChildId, Child], left: Mapping[ChildId, str], uid: str
+    desired: list[dict[str, Any]],
+    live: Mapping[ChildId, Child],
+    left: Mapping[ChildId, str],
+    uid: str,
+    *,
+    manifest_known: bool = False,
 ) -> list[Step]:
-    """What is to be done about each child. Pure."""
+    """What is to be done about each child; for `manifest_known` see `in_sync`. Pure."""
     steps = []
     for body in desired:
         child_id = ChildId(body["kind"], body["metadata"]["name"])
@@ -61,7 +66,8 @@ def decide(
         elif child.owner_uid != uid:
             action = Action.LEAVE
         else:
-            action = Action.KEEP if in_sync(child, body, left.get(child_id)) else Action.APPLY
+            same = in_sync(child, body, left.get(child_id), manifest_known=manifest_known)
+            action = Action.KEEP if same else Action.APPLY
         steps.append(Step(body, child_id, action))
     return steps
 
@@ -158,7 +164,8 @@ class Reconciler:
         }
         desired = children(context)
         late: ApiError | None = None
-        for step in decide(desired, live, left, uid):
+        known = context.server.status.get("observedGeneration") == context.server.generation
+        for step in decide(desired, live, left, uid, manifest_known=known):
             try:
                 if step.child_id.kind == "Secret":
                     trouble = await self._apply_secret(context, step)

@@ -128,8 +128,14 @@ async def test_a_child_of_an_older_version_is_adopted_or_removed(api: Kubectl, o
     api.ok("create", "-f", "-", stdin=json.dumps(old))
     theirs = old | {"metadata": old["metadata"] | {"name": "theirs", "ownerReferences": []}}
     api.ok("create", "-f", "-", stdin=json.dumps(theirs))
-    # An older operator knew nothing of the cause, and wrote replicas with everything else.
-    api.ok("annotate", "deployment", "weather", "mcpace.dev/cause-", "mcpace.dev/hash=old", "--overwrite")
+    # An older operator knew nothing of the cause, and made other pods.
+    live = api.get("deployment/weather")
+    live["spec"]["template"]["metadata"]["annotations"]["made-by"] = "an older one"
+    keep = {name: live["metadata"][name] for name in ("name", "namespace", "labels", "ownerReferences")}
+    made_before = {"apiVersion": "apps/v1", "kind": "Deployment", "spec": live["spec"]}
+    made_before["metadata"] = keep | {"annotations": {"mcpace.dev/hash": "old"}}
+    applied = ("apply", "--server-side", "--force-conflicts", "--field-manager=mcpace", "-f", "-")
+    api.ok(*applied, stdin=json.dumps(made_before))
     template = api.get("deployment/weather")["spec"]["template"]
     operator.start()
     await until(lambda: api.get("service/weather-sidecar") is None, "what is wanted no more to go")

@@ -115,6 +115,14 @@ def test_an_upgrade_leaves_the_pods_of_an_unchanged_manifest_alone():
     assert not in_sync(older, changed, left=None)
 
 
+def test_a_deployment_too_old_to_note_its_cause_stays_if_its_operator_knew_the_manifest():
+    newer, _ = deployment("2")
+    _, ancient = deployment("1", cause="")
+    assert in_sync(ancient, newer, left=None, manifest_known=True)
+    assert not in_sync(ancient, newer, left=None, manifest_known=False)
+    assert not in_sync(ancient, newer, left="somebody changed it since", manifest_known=True)
+
+
 def test_what_is_wanted_no_more_goes_but_never_what_others_own():
     service, autoscaler = ChildId("Service", "weather"), ChildId("HorizontalPodAutoscaler", "weather")
     mine, theirs = remember(live()), remember(live(uid="u2"))
