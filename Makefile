@@ -10,6 +10,7 @@ run: .venv/installed  ## an example server behind the sidecar, and what that bri
 test: .venv/installed  ## everything but real pods: a real Redis, a real API server
 	@$(RUN) python -m tests.cluster.requirements test
 	@$(RUN) python -m tests.packages.install
+	@$(RUN) python -m tests.cluster.binaries kube-apiserver kube-controller-manager kubectl helm promtool kind >/dev/null
 	@$(RUN) pytest tests --ignore=tests/e2e
 
 test-compiled: .venv/installed  ## the sidecar's tests against its compiled form, as the images ship it
@@ -35,6 +36,7 @@ bench: .venv/installed  ## the sidecar beside nginx and Envoy, how its cost grow
 	@$(RUN) python -m tests.cluster.requirements bench
 	@UV_PROJECT_ENVIRONMENT=.venv-bench $(UV) sync --frozen --quiet --group bench $(SYSTEM_PYTHON)
 	@UV_PROJECT_ENVIRONMENT=.venv-compiled $(UV) sync --frozen --quiet --no-install-project $(SYSTEM_PYTHON)
+	@$(RUN) python -m tests.cluster.binaries kube-apiserver kube-controller-manager kube-scheduler kubectl kwok >/dev/null
 	@echo "Compiling the data path ..."
 	@MCPACE_COMPILE=1 $(UV) pip install --quiet --python .venv-compiled/bin/python --no-deps --no-cache --reinstall .
 	@for each in proxy latency growth anatomy; do \
