@@ -111,7 +111,7 @@ class Operator:
         await self._reading.first()
         log.info("Watching %d servers", len(self._observed.servers))
         see = handlers.See(from_kopf, lambda: loop.call_soon_threadsafe(self._reading.soon))
-        self._watching = Watching(see, self._settings, self._observed.kinds)
+        self._watching = Watching(see, self._settings)
         self._watching.start()
         async with asyncio.TaskGroup() as group:
             for _ in range(WORKERS):
@@ -119,7 +119,7 @@ class Operator:
             group.create_task(self._stores.watch(self._mark_all))
             group.create_task(self._pods.keep())
             group.create_task(self._reading.often())
-            group.create_task(self._reading.discover(self._watching.change))
+            group.create_task(self._reading.discover())
 
     def problems(self) -> Iterator[str]:
         """What keeps the operator from being ready; one that waits for its turn is."""

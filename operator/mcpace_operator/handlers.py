@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -16,12 +16,14 @@ from mcpace_operator.models import GROUP, KIND, PLURAL, VERSION
 WATCHED: Final = tuple(
     kind for kind in RESOURCES if kind not in (KIND, "Secret", "Pod", "Lease", *OPTIONAL)
 )
-"""The kinds of children that are always watched. Secrets are not: the operator reads none."""
+"""The kinds of children that are watched. Secrets are not: the operator reads none; see also `Reading`."""
 
 LASTING: Final = 10.0
 """Seconds from which on a watch counts as one that lasted."""
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
+TURN: Final = 0.2
+"""Seconds between two looks whether to end."""
 
 SELECTOR: Final = ",".join(f"{name}={value}" for name, value in MANAGED_BY.items())
 
@@ -50,8 +52,8 @@ class Nothing(kopf.DiffBaseStorage):
         """Nothing."""
 
 
-def registry(see: See, kinds: Iterable[str]) -> kopf.OperatorRegistry:
-    """The handlers for servers and children of these kinds."""
+def registry(see: See, ending: Callable[[], bool]) -> kopf.OperatorRegistry:
+    """The handlers for servers and their children; `ending` is whether kopf shall end."""
     handlers = kopf.OperatorRegistry()
 
     def handler(kind: str) -> Callable[..., None]:
@@ -61,7 +63,7 @@ def registry(see: See, kinds: Iterable[str]) -> kopf.OperatorRegistry:
         return on_event
 
     kopf.on.event(GROUP, VERSION, PLURAL, id="server", registry=handlers)(handler(KIND))
-    for kind in kinds:
+    for kind in WATCHED:
         api, plural = RESOURCES[kind]
         group, _, version = api.rpartition("/")
         kopf.on.event(group, version, plural, id=plural, registry=handlers)(handler(kind))
@@ -69,12 +71,14 @@ def registry(see: See, kinds: Iterable[str]) -> kopf.OperatorRegistry:
     @kopf.on.login(registry=handlers)
     async def login(**kwargs: Any) -> Any:
         found = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
-        return _paced(found, see.gap) if found is not None else None
+        return _paced(found, see.gap, ending) if found is not None else None
 
     return handlers
 
 
-def _paced(found: kopf.ConnectionInfo, gap: Callable[[], object]) -> kopf.AiohttpSession:
+def _paced(
+    found: kopf.ConnectionInfo, gap: Callable[[], object], ending: Callable[[], bool]
+) -> kopf.AiohttpSession:
     """The same connection with a pace: kopf opens a watch anew the moment a server closes it.
 
     A list after the first one means that a watch could not go on, which kopf tells nobody.
@@ -86,7 +90,10 @@ def _paced(found: kopf.ConnectionInfo, gap: Callable[[], object]) -> kopf.Aiohtt
     async def on_start(_: Any, __: Any, params: aiohttp.TraceRequestStartParams) -> None:
         path, query = params.url.path, params.url.query
         if query.get("watch") == "true":
-            await asyncio.sleep(pace.delay(path, asyncio.get_running_loop().time()))
+            loop = asyncio.get_running_loop()
+            until = loop.time() + pace.delay(path, loop.time())
+            while (left := until - loop.time()) > 0 and not ending():  # kopf cannot end what waits here
+                await asyncio.sleep(min(left, TURN))
         elif "limit" in query and "continue" not in query:
             if path in listed:
                 gap()
@@ -133,6 +140,6 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.connect_timeout = 5
     chosen.watching.chunk_size = 100
     chosen.watching.reconnect_backoff = 1.0
-    for kind in (*WATCHED, *OPTIONAL):
+    for kind in WATCHED:
         chosen.watching.label_selectors[RESOURCES[kind][1]] = SELECTOR
     return chosen

@@ -13,6 +13,7 @@ from typing import Final
 
 from mcpace_operator.health import QUEUED, RECONCILES, SECONDS
 from mcpace_operator.server import Key
+from mcpace_sidecar.errors import McpaceError
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Queue:
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(failures, 20)) * random.uniform(0.8, 1.2)  # noqa: S311 - because it is jitter
-        expected = isinstance(error, OSError | TimeoutError) or type(error).__name__ == "ApiError"
+        expected = isinstance(error, McpaceError | OSError | TimeoutError)
         log.warning("%s: %s; again in %.1f s", key, error, delay, exc_info=None if expected else error)
         if key not in self._again:
             timer = asyncio.get_running_loop().call_later(delay, self.mark, key)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Final
 
 from mcpace_operator import handlers
 from mcpace_operator.cluster import ApiError, Cluster
+from mcpace_operator.drift import ChildId
 from mcpace_operator.models import KIND
 from mcpace_operator.observed import Observed
 from mcpace_operator.queue import Queue
+from mcpace_operator.server import Key
 from mcpace_sidecar.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -20,7 +22,7 @@ log = logging.getLogger(__name__)
 RESYNC: Final = 600.0
 """Seconds between two complete looks at the cluster: a deletion missed by a broken watch is seen then."""
 DISCOVERY: Final = 15.0
-"""Seconds between two questions for the optional kinds."""
+"""Seconds between two questions for the optional kinds and their objects."""
 _PAUSE: Final = 3.0
 """Seconds from a gap to the reading, and so at least between two readings."""
 _AGAIN: Final = (1.0, 2.0, 5.0, 10.0)
@@ -56,21 +58,23 @@ class Reading:
                 log.warning("The cluster could not be read again: %s", error)
                 self.soon()
 
-    async def discover(self, changed: Callable[[frozenset[str]], None]) -> None:
-        """See which of the optional kinds come and go."""
+    async def discover(self) -> None:
+        """See which of the optional kinds come and go, and what became of their objects.
+
+        kopf watches none of them: the end of a watch whose kind has gone takes all others with it.
+        """
         while True:
             await asyncio.sleep(DISCOVERY)
             try:
                 kinds = await self._cluster.kinds()
-                if kinds == self._observed.kinds:
-                    continue
-                log.info("The cluster now knows %s", ", ".join(sorted(kinds)) or "no optional kinds")
-                self._observed.kinds = kinds
-                await self.once()
+                if kinds != self._observed.kinds:
+                    log.info("The cluster now knows %s", ", ".join(sorted(kinds)) or "no optional kinds")
+                    gone, self._observed.kinds = self._observed.kinds - kinds, kinds
+                    self._lose(gone, set())
+                    self._mark(self._observed.servers)
+                await self._read(kinds, near=True)
             except ApiError as error:
                 log.warning("The cluster could not be asked for its kinds: %s", error)
-            else:
-                changed(kinds)
 
     async def first(self) -> None:
         """Read it until that succeeds. ConfigError where the CRD is missing."""
@@ -93,20 +97,46 @@ class Reading:
         """Read everything, page by page: what is there, and what is there no more."""
         observed = self._observed
         before = list(observed.servers)
-        children = [(key, child_id) for key, own in observed.children.items() for child_id in own]
-        found: set[tuple[str, str, str]] = set()
-        for kind in (KIND, *handlers.WATCHED, *sorted(observed.kinds)):
-            selector = "" if kind == KIND else handlers.SELECTOR
-            for namespace in self._namespaces:
-                async for body in self._cluster.items(kind, namespace=namespace, selector=selector):
-                    found.add((kind, body["metadata"]["namespace"], body["metadata"]["name"]))
-                    observed.see(kind, body, deleted=False)
+        found = await self._read((KIND, *handlers.WATCHED, *sorted(observed.kinds)))
         for key in before:
             if (KIND, *key) not in found:
                 observed.forget(key)
                 self._queue.mark(key)
-        for key, child_id in children:
+        self._mark(observed.servers)
+
+    async def _read(self, kinds: Iterable[str], *, near: bool = False) -> set[tuple[str, str, str]]:
+        """Read these kinds; return what there is, as (kind, namespace, name)."""
+        kinds = tuple(kinds)
+        found: set[tuple[str, str, str]] = set()
+        for kind in kinds:
+            known = self._known((kind,))
+            selector = "" if kind == KIND else handlers.SELECTOR
+            for namespace in self._namespaces:
+                items = self._cluster.items(kind, namespace=namespace, selector=selector, near=near)
+                async for body in items:
+                    found.add((kind, body["metadata"]["namespace"], body["metadata"]["name"]))
+                    key = self._observed.see(kind, body, deleted=False)
+                    if near and key is not None:
+                        self._queue.mark(key)
+            self._lose((kind,), found, known)
+        return found
+
+    def _known(self, kinds: Iterable[str]) -> list[tuple[Key, ChildId]]:
+        children = self._observed.children.items()
+        return [(key, child_id) for key, own in children for child_id in own if child_id.kind in kinds]
+
+    def _lose(
+        self,
+        kinds: Iterable[str],
+        found: set[tuple[str, str, str]],
+        known: list[tuple[Key, ChildId]] | None = None,
+    ) -> None:
+        """Forget the children of these kinds that were known and not found."""
+        for key, child_id in self._known(kinds) if known is None else known:
             if (child_id.kind, key.namespace, child_id.name) not in found:
-                observed.lose(key, child_id)
-        for key in observed.servers:
+                self._observed.lose(key, child_id)
+                self._queue.mark(key)
+
+    def _mark(self, keys: Iterable[Key]) -> None:
+        for key in keys:
             self._queue.mark(key)

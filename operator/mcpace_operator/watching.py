@@ -6,7 +6,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterable
 from typing import Final
 
 import kopf
@@ -30,27 +29,19 @@ class Watching(threading.Thread):
     API server make it end, so it is started again.
     """
 
-    def __init__(self, see: handlers.See, settings: OperatorSettings, kinds: Iterable[str]) -> None:
+    def __init__(self, see: handlers.See, settings: OperatorSettings) -> None:
         # A daemon: told to end in the midst of its start, kopf does not, and nothing needs it to.
         super().__init__(name="kopf", daemon=True)
         self._see = see
         self._settings = settings
-        self._kinds = frozenset(kinds)
         self._ending = threading.Event()
         self._round = threading.Event()
         """Ends what is watched now."""
-        self._asked = False
-        """Whether the last end was asked for."""
         self._began: float | None = None
 
     def problem(self) -> str | None:
         """Why nothing is seen at the moment."""
         return None if self._began is not None else "Watching has ended, and is about to begin again."
-
-    def change(self, kinds: frozenset[str]) -> None:
-        """Watch these optional kinds from now on."""
-        self._kinds = kinds
-        self._round.set()
 
     def end(self) -> None:
         """Stop watching, for good."""
@@ -70,8 +61,8 @@ class Watching(threading.Thread):
             except Exception:
                 log.exception("Watching failed")
             self._began = None
-            if self._asked:
-                continue
+            if self._ending.is_set():
+                return
             failures = 0 if time.monotonic() - began > _LONG else failures
             delay = _DELAYS[min(failures, len(_DELAYS) - 1)]
             failures += 1
@@ -82,7 +73,7 @@ class Watching(threading.Thread):
     async def _watch(self) -> None:
         try:
             await kopf.operator(
-                registry=handlers.registry(self._see, (*handlers.WATCHED, *sorted(self._kinds))),
+                registry=handlers.registry(self._see, self._round.is_set),
                 settings=handlers.settings(),
                 clusterwide=not self._settings.namespaces,
                 namespaces=self._settings.namespaces,
@@ -93,5 +84,4 @@ class Watching(threading.Thread):
             )
         finally:
             # A thread of kopf's waits for the flag, and the loop would wait for that thread for ever.
-            self._asked = self._round.is_set()
             self._round.set()

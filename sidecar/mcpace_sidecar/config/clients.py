@@ -17,6 +17,13 @@ Algorithm = Literal[
 HttpUrl = Annotated[str, Field(min_length=8, max_length=512, pattern=r"^https?://[^\s]+$")]
 
 
+_BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = rf"{_BYTE}(\.{_BYTE}){{3}}(/(3[0-2]|[12]?[0-9]))?"
+_IPV6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?"
+Network = Annotated[str, Field(min_length=2, max_length=64, pattern=rf"^({_IPV4}|{_IPV6})$")]
+"""A network such as 10.1.0.0/16, or one address."""
+
+
 class ApiKeys(Model):
     """Keys of one tier: the Secret's entries are client name -> key."""
 
@@ -68,7 +75,7 @@ class Clients(Model):
 
     api_keys: tuple[ApiKeys, ...] = Field(default=(), max_length=32)
     jwt: Jwt | None = None
-    trusted_proxies: tuple[Annotated[str, Field(min_length=2, max_length=64)], ...] = Field(
+    trusted_proxies: tuple[Network, ...] = Field(
         default=(),
         max_length=64,
         description="Networks whose trustedHeaders and X-Forwarded-For are believed.",
