@@ -24,7 +24,9 @@ def _amount(value: int | str) -> int | str:
 Quantity = Annotated[
     Annotated[int, Field(strict=True)] | Annotated[str, Field(pattern=_QUANTITY, max_length=32)],
     AfterValidator(_amount),
-    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": _QUANTITY, "maxLength": 32}),
+    WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "pattern": _QUANTITY, "maxLength": 32, "minimum": 0}
+    ),
 ]
 """An amount as Kubernetes writes it: 2, "0.5", 100m, 64Mi."""
 
