@@ -157,19 +157,20 @@ def test_the_status_tells_the_numbers_and_judges_them(cluster: Cluster, crds: No
     )
     cluster.ready("judged")
     cluster.ask(urls=cluster.urls("judged"), calls=60, tool="get-weather", arguments={"city": "Oslo"})
-    # Looked at at its next round; new pods bring that about, and their numbers are the calls' after it.
+    # An operator asks when it starts, and every five minutes: one that starts now asks after the calls.
     cluster.ok("rollout", "restart", "-n", "mcpace-system", "deployment/mcpace")
-    status = until(
-        lambda: (s := cluster.get("mcpserver/judged")["status"]).get("performance", {}).get("p95") and s,
-        "the numbers to be told",
-        60,
-    )
+
+    def judged() -> Any:
+        status = cluster.get("mcpserver/judged")["status"]
+        items = {item["name"]: item["result"] for item in status.get("checklist") or []}
+        return status if items.get("FrequentCallsCached") == "Failed" else None
+
+    status = until(judged, "the calls to be judged", 60)
     assert status["performance"]["p95"].endswith("ms")
     results = {item["name"]: item for item in status["checklist"]}
     assert len(results) == 10
     assert results["LatencyUnderFiveSeconds"]["result"] == "Passed"
     assert results["LimitsPreventExhaustion"]["result"] == "Passed"
-    assert results["FrequentCallsCached"]["result"] == "Failed", results["FrequentCallsCached"]
     assert "get-weather" in results["FrequentCallsCached"]["mend"]
     assert results["HealthChecksConfigured"]["result"] == "Passed"
     assert cluster.conditions("judged")["ChecklistPassed"] == ("False", "ItemsFailed")
