@@ -116,7 +116,7 @@ class Operator:
         async with asyncio.TaskGroup() as group:
             for _ in range(WORKERS):
                 group.create_task(self._queue.work(self._reconciler.reconcile))
-            group.create_task(self._stores.watch(self._mark_all))
+            group.create_task(self._stores.watch(lambda: self._queue.mark_all(self._observed.servers)))
             group.create_task(self._pods.keep())
             group.create_task(self._reading.often())
             group.create_task(self._reading.discover())
@@ -137,8 +137,4 @@ class Operator:
     def _see(self, kind: str, body: Mapping[str, Any], deleted: bool) -> None:
         key = self._observed.see(kind, body, deleted=deleted)
         if key is not None:
-            self._queue.mark(key)
-
-    def _mark_all(self) -> None:
-        for key in self._observed.servers:
             self._queue.mark(key)

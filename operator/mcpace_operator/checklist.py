@@ -65,6 +65,11 @@ class Live:
     """Bytes of the largest server container, a reading every five minutes."""
 
 
+def cached_tools(context: Context) -> frozenset[str]:
+    """The tools that the manifest caches."""
+    return frozenset(tool.name for tool in context.spec.cache.tools) if context.spec.cache else frozenset()
+
+
 def judge(context: Context, live: Live, *, ready: int, limits_up: bool | None) -> dict[str, Finding]:
     """Every item, in the tutorial's order. `limits_up`: whether the shared store answers."""
     spec, performance = context.spec, live.performance
@@ -108,7 +113,7 @@ def _database(database: Database | None, env: tuple[dict[str, Any], ...]) -> Fin
 
 
 def _cached(context: Context, live: Live) -> Finding:
-    cached = {tool.name for tool in context.spec.cache.tools} if context.spec.cache else set()
+    cached = cached_tools(context)
     frequent = [tool for tool in live.performance.tools if tool.calls >= FREQUENT]
     if not frequent:
         return Finding(Result.UNKNOWN, f"No tool was called {FREQUENT} times in five minutes.")

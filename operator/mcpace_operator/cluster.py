@@ -96,36 +96,32 @@ class Cluster:
         metadata = {**body["metadata"], "resourceVersion": "1"}
         return await self.apply({**body, "metadata": metadata})
 
-    async def apply(self, body: Mapping[str, Any], subresource: str = "") -> dict[str, Any]:
+    async def apply(
+        self,
+        body: Mapping[str, Any],
+        subresource: str = "",
+        *,
+        manager: str = MANAGER,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
         """Server-side apply, and return the object; fields that others own become ours."""
         metadata = body["metadata"]
         path = _path(body["kind"], metadata["namespace"], metadata["name"]) + subresource
-        query = {"fieldManager": MANAGER, "force": "true"}
+        query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         return await self._request("PATCH", path, query, body, _APPLY)
 
     async def look(self, kind: str, namespace: str, name: str) -> Mapping[str, Any]:
         """The metadata of an object that we may only patch: an apply of nothing, as a dry run."""
-        version, _ = RESOURCES[kind]
-        body = {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace}}
-        query = {"fieldManager": f"{MANAGER}-look", "dryRun": "All"}
-        answer = await self._request("PATCH", _path(kind, namespace, name), query, body, _APPLY)
-        return dict(answer["metadata"])
+        body = _named(kind, namespace, name)
+        return dict((await self.apply(body, manager=f"{MANAGER}-look", dry_run=True))["metadata"])
 
     async def scale(self, namespace: str, name: str, replicas: int) -> dict[str, Any]:
         """Write a Deployment's replicas, and nothing else, under a name of its own; return it.
 
         A field once applied is reset when its manager leaves it out, and who scales may change.
         """
-        version, _ = RESOURCES["Deployment"]
-        metadata = {"name": name, "namespace": namespace}
-        body = {
-            "apiVersion": version,
-            "kind": "Deployment",
-            "metadata": metadata,
-            "spec": {"replicas": replicas},
-        }
-        query = {"fieldManager": f"{MANAGER}-scale", "force": "true"}
-        return await self._request("PATCH", _path("Deployment", namespace, name), query, body, _APPLY)
+        body = {**_named("Deployment", namespace, name), "spec": {"replicas": replicas}}
+        return await self.apply(body, manager=f"{MANAGER}-scale")
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str, *, orphan: bool = False) -> None:
         """Delete the very object of that uid, if it is still there; `orphan` leaves what it owns."""
@@ -184,12 +180,7 @@ class Cluster:
 
     async def write_lease(self, namespace: str, spec: Mapping[str, Any], version: str) -> dict[str, Any]:
         """Write the Lease, unless somebody else has since `version`; ApiError 409 if so."""
-        body: dict[str, Any] = {
-            "apiVersion": RESOURCES["Lease"][0],
-            "kind": "Lease",
-            "metadata": {"name": LEASE, "namespace": namespace},
-            "spec": spec,
-        }
+        body = {**_named("Lease", namespace, LEASE), "spec": spec}
         if not version:
             path = _path("Lease", namespace)
             return await self._request("POST", path, {}, body, seconds=LEASE_TIMEOUT)
@@ -266,3 +257,9 @@ def _path(kind: str, namespace: str | None, name: str = "") -> str:
     root = f"/apis/{version}" if "/" in version else f"/api/{version}"
     where = f"/namespaces/{namespace}" if namespace is not None else ""
     return f"{root}{where}/{plural}" + (f"/{name}" if name else "")
+
+
+def _named(kind: str, namespace: str, name: str) -> dict[str, Any]:
+    """An object's head."""
+    version, _ = RESOURCES[kind]
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace}}

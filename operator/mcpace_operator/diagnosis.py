@@ -36,7 +36,7 @@ def diagnose(
     `said` is what sidecars gave as reasons for not being ready, by pod.
     """
     for pod in sorted(pods, key=_created, reverse=True):  # the newest tell of what is written now
-        if pod["metadata"].get("deletionTimestamp") or _is_ready(pod):
+        if pod["metadata"].get("deletionTimestamp") or is_ready(pod):
             continue
         trouble = _of_pod(name, pod, said.get(pod["metadata"]["name"], ""))
         if trouble is not None:
@@ -92,7 +92,8 @@ def _containers(status: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield from status.get("containerStatuses") or []
 
 
-def _is_ready(pod: Mapping[str, Any]) -> bool:
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether the kubelet says that it is."""
     conditions = (pod.get("status") or {}).get("conditions") or []
     return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
 

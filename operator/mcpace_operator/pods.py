@@ -18,7 +18,7 @@ import aiohttp
 from mcpace_operator.checklist import Live
 from mcpace_operator.children.meta import SERVER_LABEL, Context
 from mcpace_operator.cluster import ApiError, Cluster
-from mcpace_operator.diagnosis import diagnose, out_of_memory
+from mcpace_operator.diagnosis import diagnose, is_ready, out_of_memory
 from mcpace_operator.performance import merged
 from mcpace_operator.server import Key
 from mcpace_operator.settings import OperatorSettings
@@ -54,6 +54,11 @@ class _Watch:
     due: float
     looks: int = 0
     memory: deque[int] = field(default_factory=lambda: deque(maxlen=READINGS))
+
+    def postpone(self, now: float) -> None:
+        """Look again a little later each time."""
+        self.due = now + LOOKS[min(self.looks, len(LOOKS) - 1)]
+        self.looks += 1
 
 
 class Pods:
@@ -102,8 +107,7 @@ class Pods:
                 if watch.complete:
                     watch.due = now + ROUND * random.uniform(0.9, 1.1)  # noqa: S311 - because it only spreads rounds
                 else:
-                    watch.due = now + LOOKS[min(watch.looks, len(LOOKS) - 1)]
-                    watch.looks += 1
+                    watch.postpone(now)
                 task = loop.create_task(self._look(key, watch))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -130,15 +134,18 @@ class Pods:
 
     async def _diagnose(self, watch: _Watch, pods: Sequence[Mapping[str, Any]]) -> Told:
         key = watch.context.server.key
-        running = [pod for pod in pods if _address(pod) and not pod["metadata"].get("deletionTimestamp")]
+        running = [pod for pod in pods if _may_be_asked(pod)]
         reasons = await self._ask(watch, running[:MOST_PODS], "/readyz")
         said = {name: str(told.get("reason", "")) for name, told in reasons.items()}
         trouble: Trouble | None = diagnose(key.name, watch.deployment, pods, said)
         return replace(self.told.get(key, Told()), trouble=trouble)
 
     async def _round(self, watch: _Watch, pods: Sequence[Mapping[str, Any]]) -> Told | None:
-        ready = [pod for pod in pods if _is_ready(pod)][:MOST_PODS]
+        ready = [pod for pod in pods if is_ready(pod) and _may_be_asked(pod)][:MOST_PODS]
         answers = list((await self._ask(watch, ready, "/stats")).values())
+        if not answers:
+            watch.postpone(asyncio.get_running_loop().time())
+            return None
         try:
             performance = merged(answers)
             facts = next((_facts(told) for told in answers if told.get("server")), None)
@@ -160,10 +167,6 @@ class Pods:
                 watch.context.server.key,
                 error,
             )
-            return None
-        if not answers:
-            watch.due = asyncio.get_running_loop().time() + LOOKS[min(watch.looks, len(LOOKS) - 1)]
-            watch.looks += 1
             return None
         return Told(facts, live)
 
@@ -223,7 +226,5 @@ def _address(pod: Mapping[str, Any]) -> str:
     return str((pod.get("status") or {}).get("podIP") or "")
 
 
-def _is_ready(pod: Mapping[str, Any]) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
-    return ready and bool(_address(pod)) and not pod["metadata"].get("deletionTimestamp")
+def _may_be_asked(pod: Mapping[str, Any]) -> bool:
+    return bool(_address(pod)) and not pod["metadata"].get("deletionTimestamp")

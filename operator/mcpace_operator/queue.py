@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from mcpace_operator.health import QUEUED, RECONCILES, SECONDS
@@ -42,6 +42,11 @@ class Queue:
         else:
             self._waiting[key] = None
             self._some.set()
+
+    def mark_all(self, keys: Iterable[Key]) -> None:
+        """Something happened that concerns them all."""
+        for key in keys:
+            self.mark(key)
 
     async def work(self, reconcile: Callable[[Key], Awaitable[None]]) -> None:
         """Take keys and reconcile them, one at a time, for ever."""

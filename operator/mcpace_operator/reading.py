@@ -70,8 +70,9 @@ class Reading:
                 if kinds != self._observed.kinds:
                     log.info("The cluster now knows %s", ", ".join(sorted(kinds)) or "no optional kinds")
                     gone, self._observed.kinds = self._observed.kinds - kinds, kinds
-                    self._lose(gone, set())
-                    self._mark(self._observed.servers)
+                    for kind in gone:
+                        self._lose(self._known(kind), set())
+                    self._queue.mark_all(self._observed.servers)
                 await self._read(kinds, near=True)
             except ApiError as error:
                 log.warning("The cluster could not be asked for its kinds: %s", error)
@@ -102,14 +103,13 @@ class Reading:
             if (KIND, *key) not in found:
                 observed.forget(key)
                 self._queue.mark(key)
-        self._mark(observed.servers)
+        self._queue.mark_all(observed.servers)
 
     async def _read(self, kinds: Iterable[str], *, near: bool = False) -> set[tuple[str, str, str]]:
         """Read these kinds; return what there is, as (kind, namespace, name)."""
-        kinds = tuple(kinds)
         found: set[tuple[str, str, str]] = set()
         for kind in kinds:
-            known = self._known((kind,))
+            known = self._known(kind)
             selector = "" if kind == KIND else handlers.SELECTOR
             for namespace in self._namespaces:
                 items = self._cluster.items(kind, namespace=namespace, selector=selector, near=near)
@@ -118,25 +118,16 @@ class Reading:
                     key = self._observed.see(kind, body, deleted=False)
                     if near and key is not None:
                         self._queue.mark(key)
-            self._lose((kind,), found, known)
+            self._lose(known, found)
         return found
 
-    def _known(self, kinds: Iterable[str]) -> list[tuple[Key, ChildId]]:
+    def _known(self, kind: str) -> list[tuple[Key, ChildId]]:
         children = self._observed.children.items()
-        return [(key, child_id) for key, own in children for child_id in own if child_id.kind in kinds]
+        return [(key, child_id) for key, own in children for child_id in own if child_id.kind == kind]
 
-    def _lose(
-        self,
-        kinds: Iterable[str],
-        found: set[tuple[str, str, str]],
-        known: list[tuple[Key, ChildId]] | None = None,
-    ) -> None:
-        """Forget the children of these kinds that were known and not found."""
-        for key, child_id in self._known(kinds) if known is None else known:
+    def _lose(self, known: Iterable[tuple[Key, ChildId]], found: set[tuple[str, str, str]]) -> None:
+        """Forget the children that were known and are not found."""
+        for key, child_id in known:
             if (child_id.kind, key.namespace, child_id.name) not in found:
                 self._observed.lose(key, child_id)
                 self._queue.mark(key)
-
-    def _mark(self, keys: Iterable[Key]) -> None:
-        for key in keys:
-            self._queue.mark(key)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from mcpace_operator.checklist import Finding, Live, Result, judge
+from mcpace_operator.checklist import Finding, Live, Result, cached_tools, judge
 from mcpace_operator.children import service
 from mcpace_operator.children.meta import SERVER_LABEL, Context
 from mcpace_operator.performance import PERCENTILES, moved
@@ -160,7 +160,7 @@ class Told:
             return True
         if self.live is None or before.live is None:
             return self.live is not before.live
-        cached = _cached(context)
+        cached = cached_tools(context)
         then, now = (told.performance.document(cached) for told in (before.live, self.live))
         if moved(then, now):
             return True
@@ -224,7 +224,7 @@ def status(
         document["tools"] = list(told.facts.tools)
     if told.live is not None:
         findings = judge(context, told.live, ready=ready, limits_up=limits.up)
-        document["performance"] = told.live.performance.document(_cached(context))
+        document["performance"] = told.live.performance.document(cached_tools(context))
         document["checklist"] = [_item(name, finding) for name, finding in findings.items()]
         conditions.append(_checklist(findings))
     for name in KEPT:  # what was known before this operator started
@@ -309,10 +309,6 @@ def _checklist(findings: Mapping[str, Finding]) -> Condition:
 def _item(name: str, finding: Finding) -> dict[str, str]:
     item = {"name": name, "result": finding.result.value, "evidence": finding.evidence}
     return item | ({"mend": finding.mend} if finding.mend else {})
-
-
-def _cached(context: Context) -> frozenset[str]:
-    return frozenset(tool.name for tool in context.spec.cache.tools) if context.spec.cache else frozenset()
 
 
 def _available(deployment: Mapping[str, Any], wanted: int) -> Condition:

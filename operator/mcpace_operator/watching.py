@@ -58,7 +58,7 @@ class Watching(threading.Thread):
                 self._see.gap()
             try:
                 asyncio.run(self._watch())
-            except Exception:
+            except Exception:  # whatever ended it, it begins again
                 log.exception("Watching failed")
             self._began = None
             if self._ending.is_set():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mcpace_operator.children import pgbouncer, secret, sidecar
-from mcpace_operator.children.meta import MANAGED_BY, Context
+from mcpace_operator.children.meta import Context
 from mcpace_operator.children.template import merged
 from mcpace_operator.drift import CAUSE, GIVEN, fingerprint
 from mcpace_sidecar.config import SidecarConfig
@@ -78,7 +78,7 @@ def _template(context: Context) -> dict[str, Any]:
             container["restartPolicy"] = "Always"  # otherwise it would be awaited, and end no start
     return {
         "metadata": {
-            "labels": {**written.metadata.labels, **labels, **MANAGED_BY, **context.selector},
+            "labels": {**written.metadata.labels, **labels},
             # Its environment comes from there, so pods start anew when it changes.
             "annotations": {**written.metadata.annotations, GIVEN: fingerprint(secret.build(context))},
         },
