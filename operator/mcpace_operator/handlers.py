@@ -52,8 +52,13 @@ class Nothing(kopf.DiffBaseStorage):
         """Nothing."""
 
 
-def registry(see: See, ending: Callable[[], bool]) -> kopf.OperatorRegistry:
-    """The handlers for servers and their children; `ending` is whether kopf shall end."""
+def registry(
+    see: See, ending: Callable[[], bool], opened: Callable[[aiohttp.ClientSession], object]
+) -> kopf.OperatorRegistry:
+    """The handlers for servers and their children.
+
+    `ending` is whether kopf shall end; `opened` is told of each session that kopf then owns.
+    """
     handlers = kopf.OperatorRegistry()
 
     def handler(kind: str) -> Callable[..., None]:
@@ -71,14 +76,18 @@ def registry(see: See, ending: Callable[[], bool]) -> kopf.OperatorRegistry:
     @kopf.on.login(registry=handlers)
     async def login(**kwargs: Any) -> Any:
         found = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
-        return _paced(found, see.gap, ending) if found is not None else None
+        if found is None:
+            return None
+        session = _paced(found, see.gap, ending)
+        opened(session)
+        return kopf.AiohttpSession(server=found.server, aiohttp_session=session)
 
     return handlers
 
 
 def _paced(
     found: kopf.ConnectionInfo, gap: Callable[[], object], ending: Callable[[], bool]
-) -> kopf.AiohttpSession:
+) -> aiohttp.ClientSession:
     """The same connection with a pace: kopf opens a watch anew the moment a server closes it.
 
     A list after the first one means that a watch could not go on, which kopf tells nobody.
@@ -100,13 +109,12 @@ def _paced(
             listed.add(path)
 
     trace.on_request_start.append(on_start)
-    session = aiohttp.ClientSession(
+    return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
         headers=found.as_http_headers(),
         trust_env=found.trust_env,
         trace_configs=[trace],
     )
-    return kopf.AiohttpSession(server=found.server, aiohttp_session=session)
 
 
 class Pace:

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Final
 
+import aiohttp
 import kopf
 
 from mcpace_operator import handlers
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 _DELAYS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds until it is started again, after each failure in a row."""
+_DEAD: Final = 8
+"""Seconds for which kopf may outlive its session; it gives hung tasks of its own five."""
 _LONG: Final = 60.0
 """Seconds of watching after which a failure is the first one again."""
 
@@ -71,9 +74,10 @@ class Watching(threading.Thread):
             self._ending.wait(delay)
 
     async def _watch(self) -> None:
-        try:
-            await kopf.operator(
-                registry=handlers.registry(self._see, self._round.is_set),
+        sessions: list[aiohttp.ClientSession] = []
+        watching = asyncio.ensure_future(
+            kopf.operator(
+                registry=handlers.registry(self._see, self._round.is_set, sessions.append),
                 settings=handlers.settings(),
                 clusterwide=not self._settings.namespaces,
                 namespaces=self._settings.namespaces,
@@ -82,6 +86,18 @@ class Watching(threading.Thread):
                 identity="mcpace",  # type: ignore[arg-type]  # because kopf keeps this type to itself
                 stop_flag=self._round,
             )
+        )
+        try:
+            dead = 0
+            while not watching.done():
+                await asyncio.wait([watching], timeout=1.0)
+                # A kopf that fails closes its session, and then may wait for ever for watchers
+                # that have swallowed their cancellation.
+                dead = dead + 1 if sessions and sessions[-1].closed else 0
+                if dead > _DEAD:
+                    raise RuntimeError("kopf has closed its session and does not end")
+            await watching
         finally:
+            watching.cancel()
             # A thread of kopf's waits for the flag, and the loop would wait for that thread for ever.
             self._round.set()
