@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,18 +26,18 @@ import yaml
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from rig import arguments, publish, table  # noqa: E402 - because of the line above
-from tests.cluster.binaries import kwok_stages, program  # noqa: E402
-from tests.cluster.controlplane import ControlPlane, free_port  # noqa: E402
-from tests.conftest import RedisServer  # noqa: E402
+from rig import arguments, publish, table
+from tests.cluster.binaries import kwok_stages, program
+from tests.cluster.controlplane import ControlPlane, free_port
+from tests.conftest import RedisServer, until
 
-from mcpace_operator.children import children  # noqa: E402
-from mcpace_operator.children.meta import Context, Credentials  # noqa: E402
-from mcpace_operator.cluster import Cluster  # noqa: E402
-from mcpace_operator.drift import stamped  # noqa: E402
-from mcpace_operator.models import API_VERSION, KIND, parse_spec  # noqa: E402
-from mcpace_operator.server import Key, Server  # noqa: E402
-from mcpace_operator.settings import OperatorSettings  # noqa: E402
+from mcpace_operator.children import children
+from mcpace_operator.children.meta import Context, Credentials
+from mcpace_operator.cluster import Cluster
+from mcpace_operator.drift import stamped
+from mcpace_operator.models import API_VERSION, KIND, parse_spec
+from mcpace_operator.server import Key, Server
+from mcpace_operator.settings import OperatorSettings
 
 NODES: Final = 20
 AT_ONCE: Final = 16
@@ -81,23 +81,23 @@ async def measure(servers: int, *, write: bool) -> None:
         with Operator(control) as operator:
             began = time.monotonic()
             ours = await timed(cluster, servers, apply_all(cluster, map(resource, range(servers))))
-            await until(lambda: all_ready(cluster, servers), "every status to say so")
+            await until(lambda: all_ready(cluster, servers), "every status to say so", PATIENCE, pause=1.0)
             told = time.monotonic() - began
             use, requests = operator.use(), operator.requests()
             print(f"  operator: {servers} servers Ready after {ours:.1f} s", file=sys.stderr)
-            await until(operator.quiet, "the operator to have nothing to do")
+            await until(operator.quiet, "the operator to have nothing to do", PATIENCE, pause=1.0)
             before, quiet = operator.use(), operator.requests()
             await asyncio.sleep(IDLE)
             after, later = operator.use(), operator.requests()
             began = time.monotonic()
             changed = dict(SPEC) | {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 77}]}}
             await cluster.apply(resource(servers // 2, changed))
-            await until(lambda: holds(cluster, servers // 2, "77"), "the ConfigMap", 0.01)
+            await until(lambda: holds(cluster, servers // 2, "77"), "the ConfigMap", PATIENCE)
             one = time.monotonic() - began
             peak = operator.use().peak
             operator.stop()
             operator.start()
-            await until(operator.quiet, "the operator to be back")
+            await until(operator.quiet, "the operator to be back", PATIENCE, pause=1.0)
             await asyncio.sleep(10)
             writes = operator.writes()
     rows: list[tuple[object, ...]] = [
@@ -156,7 +156,9 @@ async def timed(cluster: Cluster, servers: int, work: Awaitable[None]) -> float:
     """Seconds from now to the last Deployment with a ready replica."""
     began = time.monotonic()
     await work
-    await until(lambda: all_available(cluster, servers), "every Deployment to be available", 0.5)
+    await until(
+        lambda: all_available(cluster, servers), "every Deployment to be available", PATIENCE, pause=0.5
+    )
     return time.monotonic() - began
 
 
@@ -183,20 +185,6 @@ async def holds(cluster: Cluster, number: int, text: str) -> bool:
     """Whether a server's ConfigMap holds a text."""
     found = [b async for b in cluster.items("ConfigMap", namespace="default", name=f"server-{number}")]
     return bool(found) and text in found[0]["data"]["config.yaml"]
-
-
-async def until(condition: Callable[[], Any], what: str, pause: float = 1.0) -> None:
-    """Wait for a condition, but not for ever."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        value = condition()
-        if isinstance(value, Awaitable):
-            value = await value
-        if value:
-            return
-        if time.monotonic() > deadline:
-            sys.exit(f"waited {PATIENCE:g} s in vain: {what}")
-        await asyncio.sleep(pause)
 
 
 @asynccontextmanager

@@ -27,7 +27,9 @@ DEADLINE = 15.0
 """Seconds that any one condition of a test may take."""
 
 
-async def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
+async def until(
+    condition: Callable[[], Any], what: str, seconds: float = DEADLINE, pause: float = 0.01
+) -> Any:
     """Wait until the condition is true, and return it; fail with what was waited for."""
     deadline = time.monotonic() + seconds
     while True:
@@ -37,7 +39,7 @@ async def until(condition: Callable[[], Any], what: str, seconds: float = DEADLI
         if value:
             return value
         assert time.monotonic() < deadline, f"waited {seconds:g} s in vain: {what}"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(pause)
 
 
 def free_port() -> int:

@@ -102,11 +102,30 @@ async def whole(api: Kubectl) -> dict[str, Any]:
     return state(api)
 
 
-async def test_a_restart_writes_nothing_at_all(api: Kubectl, proxy: FaultyProxy, begin):
-    operator = begin()
+async def at_rest(api: Kubectl, operator: Operator) -> Operator:
+    """The operator, with a server that is as it should be."""
     api.apply("weather", **SPEC)
     await whole(api)
     await operator.settled(api)
+    return operator
+
+
+class OnceForEachWatch:
+    """Answers the next watch of each kind with this event, and none after it."""
+
+    def __init__(self, event: dict[str, Any]) -> None:
+        self._text = json.dumps(event) + "\n"
+        self._told: set[str] = set()
+
+    def __call__(self, request: web.Request) -> web.Response | None:
+        if not is_watch(request) or request.path in self._told:
+            return None
+        self._told.add(request.path)
+        return web.Response(text=self._text)
+
+
+async def test_a_restart_writes_nothing_at_all(api: Kubectl, proxy: FaultyProxy, begin):
+    operator = await at_rest(api, begin())
     operator.stop()
     written, starts = [], operator.log.read_text().count("Watching 1 servers")
 
@@ -172,10 +191,7 @@ async def test_killed_after_any_write_it_converges_to_the_same_state(
 
 
 async def test_watches_that_are_closed_at_once_make_no_hot_loop(api: Kubectl, proxy: FaultyProxy, begin):
-    operator = begin()
-    api.apply("weather", **SPEC)
-    await whole(api)
-    await operator.settled(api)
+    await at_rest(api, begin())
     proxy.fault = lambda request: web.Response(text="") if is_watch(request) else None
     before, began = proxy.watches(), time.monotonic()
     proxy.drop_watches()
@@ -188,30 +204,15 @@ async def test_watches_that_are_closed_at_once_make_no_hot_loop(api: Kubectl, pr
 
 
 async def test_a_child_deleted_while_no_watch_ran_is_put_back(api: Kubectl, proxy: FaultyProxy, begin):
-    operator = begin()
-    api.apply("weather", **SPEC)
-    await whole(api)
-    await operator.settled(api)
+    await at_rest(api, begin())
     gone = {
         "type": "ERROR",
         "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"},
     }
-
-    def expired(request: web.Request) -> web.Response | None:
-        return web.Response(text=json.dumps(gone) + "\n") if is_watch(request) else None
-
     proxy.fault = lambda request: status(503) if is_watch(request) else None
     proxy.drop_watches()
     api.ok("delete", "service", "weather")
-    told: set[str] = set()
-
-    def once(request: web.Request) -> web.Response | None:
-        if not is_watch(request) or request.path in told:
-            return None
-        told.add(request.path)
-        return expired(request)
-
-    proxy.fault = once
+    proxy.fault = OnceForEachWatch(gone)
     await until(lambda: api.get("service/weather"), "the Service to be put back", 60)
 
 
@@ -219,10 +220,7 @@ async def test_a_child_deleted_while_no_watch_ran_is_put_back(api: Kubectl, prox
 async def test_an_api_server_that_refuses_everything_for_a_while_is_outlived(
     api: Kubectl, proxy: FaultyProxy, begin, code: int
 ):
-    operator = begin()
-    api.apply("weather", **SPEC)
-    await whole(api)
-    await operator.settled(api)
+    await at_rest(api, begin())
     headers = {"Retry-After": "1"} if code == 429 else {}
     proxy.fault = lambda _: status(code, **headers)
     proxy.drop_watches()
@@ -246,20 +244,9 @@ async def test_kopf_that_ends_at_its_start_is_started_again(api: Kubectl, proxy:
 
 
 async def test_an_error_event_ends_no_watching_for_good(api: Kubectl, proxy: FaultyProxy, begin):
-    operator = begin()
-    api.apply("weather", **SPEC)
-    await whole(api)
-    await operator.settled(api)
+    operator = await at_rest(api, begin())
     error = {"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "etcd is sad"}}
-    told: set[str] = set()
-
-    def once(request: web.Request) -> web.Response | None:
-        if not is_watch(request) or request.path in told:
-            return None
-        told.add(request.path)
-        return web.Response(text=json.dumps(error) + "\n")
-
-    proxy.fault = once
+    proxy.fault = OnceForEachWatch(error)
     proxy.drop_watches()
     await until(lambda: "Watching again" in operator.log.read_text(), "watching to begin anew", 60)
     api.ok("delete", "service", "weather")
