@@ -16,6 +16,10 @@ _NOT_PULLED: Final = (
     "RegistryUnavailable",
 )
 _NOT_CREATED: Final = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+_NOT_STARTED: Final = (
+    "StartError",
+    "ContainerCannotRun",
+)  # how the same is remembered once it is tried again
 _CREDENTIAL: Final = re.compile(r"://[^/@\s]*@")
 _LONGEST: Final = 400
 
@@ -69,9 +73,11 @@ def _of_container(name: str, container: Mapping[str, Any]) -> Trouble | None:
         detail = f" ({message})" if message else ""
         place = FIELDS.get(which, "podTemplate")
         return Trouble("ImageNotPulled", f"{_cut(words + detail)}. Mend `{place}` or `imagePullSecrets`.")
+    ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
+    if ended.get("reason") in _NOT_STARTED:
+        reason, message = "RunContainerError", str(ended.get("message") or message)
     if reason in _NOT_CREATED:
         return Trouble("ContainerNotStarted", _cut(f"The container {which} cannot start: {message}."))
-    ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
     if ended and (reason == "CrashLoopBackOff" or ended.get("exitCode")):
         return _crashed(name, which, ended)
     return None

@@ -48,6 +48,15 @@ RUNNING = {"state": {"running": {}}}
             'secret "weather-db" not found',
         ),
         (
+            pod(
+                server=waiting(
+                    "CrashLoopBackOff", "back-off 10s", last={"exitCode": 128, "reason": "StartError", "message": "no /go"}
+                )
+            ),
+            "ContainerNotStarted",
+            "The container server cannot start: no /go.",
+        ),
+        (
             pod(server=waiting("CrashLoopBackOff", last={"exitCode": 1, "message": "Traceback\nKeyError: 'KEY'\n"})),
             "Crashes",
             "exit code 1: KeyError: 'KEY'. See kubectl logs deployment/weather -c server --previous",
