@@ -141,9 +141,16 @@ class Store(Values):
     resources: Free
 
 
+class Authority(Values):
+    """Certificates in PEM."""
+
+    existing_secret: SecretKey
+
+
 class Redis(Placement):
     """The two shared stores."""
 
+    ca: Authority
     image: Image
     image_pull_policy: PullPolicy
     pod_disruption_budget: Switch

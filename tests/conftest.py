@@ -80,19 +80,23 @@ async def serving(
 class RedisServer:
     """A real Redis that a test may stop and start again, empty."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
+        self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         program = shutil.which("redis-server")
         assert program, "redis-server is missing: run `make test`, or install Debian's package redis-server"
         self._process = subprocess.Popen(
-            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder],
+            [
+                program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder,
+                *self._arguments,
+            ],
             stdout=subprocess.DEVNULL,
-        )
+        )  # fmt: skip
         deadline = time.monotonic() + DEADLINE
         with redis.Redis.from_url(self.url) as client:
             while True:

@@ -55,6 +55,7 @@ def run(
         keys=keys,
         limits_url=secret("MCPACE_LIMITS_URL"),
         cache_url=secret("MCPACE_CACHE_URL"),
+        redis_authority=secret("MCPACE_REDIS_CA"),
         admin_token=secret("MCPACE_ADMIN_TOKEN"),
     )
     sys.exit(uvloop.run(_serve(options, command)))

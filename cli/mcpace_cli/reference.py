@@ -79,6 +79,7 @@ is answered with HTTP 200, because clients of the handshake era lose their sessi
 | variable | read by | |
 |---|---|---|
 | `MCPACE_LIMITS_URL`, `MCPACE_CACHE_URL` | sidecar, run, operator | Redis; also as `…_FILE`, a path |
+| `MCPACE_REDIS_CA` | sidecar, run, operator | PEM by which a Redis over TLS is verified; also as `…_FILE` |
 | `MCPACE_ADMIN_TOKEN` | sidecar, run | guards `/stats`, `/config` and `/purge`; also as `…_FILE` |
 | `MCPACE_SERVER_CGROUP` | sidecar | the folder of the server's cgroup, whose use is shown in the metrics |
 | `OTEL_EXPORTER_OTLP_HEADERS` and its kin | sidecar, run | OpenTelemetry's, with `monitoring.traces` |

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
-import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
@@ -23,6 +22,7 @@ from mcpace_operator.server import Server
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status import StoreState
 from mcpace_sidecar.errors import StoreError
+from mcpace_sidecar.redis import RedisAddress
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def with_user(url: str, user: str, password: str) -> str:
 class Store:
     """One Redis, seen by the operator."""
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(self, name: str, url: str, authority: str | None) -> None:
         self.name = name
         self.url = url
         self.up = False
@@ -65,8 +65,8 @@ class Store:
         self.shared = False
         """Whether users cannot be made, so that servers share the given credential."""
         self._run_id = ""
-        self._client = redis.asyncio.Redis.from_url(
-            url,
+        self._address = RedisAddress(url, authority)
+        self._client = self._address.client(
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),
@@ -127,6 +127,7 @@ class Store:
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
+        await self._address.close()
 
 
 class Stores:
@@ -134,8 +135,9 @@ class Stores:
 
     def __init__(self, settings: OperatorSettings) -> None:
         self._settings = settings
-        self.limits = Store("limits", settings.limits_url) if settings.limits_url else None
-        self.cache = Store("cache", settings.cache_url) if settings.cache_url else None
+        limits, cache, authority = settings.limits_url, settings.cache_url, settings.redis_authority
+        self.limits = Store("limits", limits, authority) if limits else None
+        self.cache = Store("cache", cache, authority) if cache else None
 
     async def credentials(self, server: Server) -> Credentials:
         """The server's own URLs; StoreError if its user could not be made."""

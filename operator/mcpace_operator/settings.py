@@ -26,6 +26,8 @@ class OperatorSettings:
     sidecar_pull_policy: str = "IfNotPresent"
     limits_url: str | None = field(default=None, repr=False)
     cache_url: str | None = field(default=None, repr=False)
+    redis_authority: str | None = None
+    """Certificates in PEM by which a Redis over TLS is verified; None is the system's."""
     master_key: bytes = field(default=b"", repr=False)
     health_port: int = 8080
     callers: tuple[Mapping[str, Any], ...] = ()
@@ -53,6 +55,7 @@ class OperatorSettings:
             sidecar_pull_policy=os.environ.get("MCPACE_SIDECAR_PULL_POLICY") or "IfNotPresent",
             limits_url=secret("MCPACE_LIMITS_URL"),
             cache_url=secret("MCPACE_CACHE_URL"),
+            redis_authority=secret("MCPACE_REDIS_CA"),
             master_key=key.encode(),
             health_port=int(os.environ.get("MCPACE_HEALTH_PORT", "8080")),
             callers=tuple(_json("MCPACE_CALLERS", [])),

@@ -71,6 +71,8 @@ class Options:
     keys: Path | None = None
     limits_url: str | None = field(default=None, repr=False)
     cache_url: str | None = field(default=None, repr=False)
+    redis_authority: str | None = None
+    """Certificates in PEM by which a Redis over TLS is verified; None is the system's."""
     admin_token: str | None = field(default=None, repr=False)
     server_usage: Usage = unseen
     in_pod: bool = False
@@ -135,19 +137,21 @@ class Sidecar:
         if options.limits_url is None and options.cache_url is None:
             return
         # Imported here because a sidecar without Redis should not hold its client in memory.
+        from mcpace_sidecar.redis import RedisAddress  # noqa: PLC0415 - because of that
         from mcpace_sidecar.store.limits import RedisLimits  # noqa: PLC0415 - because of that
         from mcpace_sidecar.store.results import RedisResults  # noqa: PLC0415 - because of that
         from mcpace_sidecar.store.wire import Link  # noqa: PLC0415 - because of that
 
+        authority = options.redis_authority
         if options.limits_url is not None:
-            link = Link("limits", options.limits_url, prefix)
+            link = Link("limits", RedisAddress(options.limits_url, authority), prefix)
             self._redis_limits = RedisLimits(
                 link, lambda: self.plane.settings.when_redis_is_down, leasing=options.leasing
             )
             self.plane.limits = self._redis_limits
             self._links.append(link)
         if options.cache_url is not None:
-            link = Link("cache", options.cache_url, prefix)
+            link = Link("cache", RedisAddress(options.cache_url, authority), prefix)
             self._redis_results = self.plane.results = RedisResults(link, self.memory)
             self._links.append(link)
 

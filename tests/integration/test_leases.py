@@ -10,6 +10,7 @@ from tests.conftest import RedisServer, until
 
 from mcpace_sidecar.limits.bucket import Charge, Charges, Verdict
 from mcpace_sidecar.limits.lease import LIFE, Lease, largest
+from mcpace_sidecar.redis import RedisAddress
 from mcpace_sidecar.store.limits import RedisLimits
 from mcpace_sidecar.store.wire import Link
 
@@ -21,7 +22,7 @@ async def taken(limits: RedisLimits, charges: Charges) -> Verdict:
 
 
 async def replica(redis_server: RedisServer, prefix: str = "p:", **options: Any) -> RedisLimits:
-    link = Link("limits", redis_server.url, prefix)
+    link = Link("limits", RedisAddress(redis_server.url), prefix)
     await link.connect()
     return RedisLimits(link, lambda: "closed", **options)
 

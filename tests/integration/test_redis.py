@@ -9,6 +9,7 @@ import redis
 from tests.conftest import RedisServer, Running, Scripted, Start, json_answer, until
 
 from mcpace_sidecar.limits.bucket import Charge, Charges, Verdict
+from mcpace_sidecar.redis import RedisAddress
 from mcpace_sidecar.store.limits import RedisLimits
 from mcpace_sidecar.store.wire import Link
 
@@ -79,7 +80,7 @@ async def test_a_day_quota_is_shared_and_ends_at_midnight_utc(
 
 
 async def test_the_charges_of_one_call_are_taken_in_redis_all_or_none(redis_server: RedisServer) -> None:
-    link = Link("limits", redis_server.url, "p:")
+    link = Link("limits", RedisAddress(redis_server.url), "p:")
     await link.connect()
     limits = RedisLimits(link, lambda: "closed")
     wide, narrow = Charge("wide", "minute", 10), Charge("narrow", "tool", 1)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any
 
 from mcpace_operator.children.meta import Context
-
-_REDIS_PORT: Final = 6379
+from mcpace_sidecar.redis import RedisAddress
 
 
 def build(context: Context) -> dict[str, Any] | None:
@@ -43,7 +41,7 @@ def build(context: Context) -> dict[str, Any] | None:
 def _always(context: Context) -> list[dict[str, Any]]:
     """What every pod needs: names, the shared stores, its own kind."""
     urls = (context.credentials.limits_url, context.credentials.cache_url)
-    stores = sorted({urlsplit(url).port or _REDIS_PORT for url in urls if url is not None})
+    stores = sorted({port for url in urls if url is not None for port in RedisAddress(url).ports})
     return [
         {"ports": [{"protocol": "UDP", "port": 53}, _tcp(53)]},
         *([{"ports": [_tcp(port) for port in stores]}] if stores else []),

@@ -15,6 +15,8 @@ def build(context: Context) -> dict[str, Any]:
         values["limits-url"] = context.credentials.limits_url
     if context.credentials.cache_url is not None:
         values["cache-url"] = context.credentials.cache_url
+    if context.settings.redis_authority is not None:
+        values["redis-ca"] = context.settings.redis_authority
     return {
         "apiVersion": "v1",
         "kind": "Secret",

@@ -93,6 +93,8 @@ def _environment(context: Context) -> list[dict[str, Any]]:
         wanted["MCPACE_LIMITS_URL"] = "limits-url"
     if context.credentials.cache_url is not None:
         wanted["MCPACE_CACHE_URL"] = "cache-url"
+    if context.settings.redis_authority is not None:
+        wanted["MCPACE_REDIS_CA"] = "redis-ca"
     return [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": context.secret_name, "key": key}}}
         for name, key in wanted.items()

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import redis.asyncio
 from redis.exceptions import RedisError
 
 from mcpace_sidecar.cache.entry import Entry, Miss, Place, new_mark
@@ -166,7 +165,7 @@ class RedisResults:
     async def hear_purges(self) -> None:
         """Drop what other replicas purge, for as long as the sidecar runs."""
         while True:
-            client = redis.asyncio.Redis.from_url(self.link.url, socket_connect_timeout=1.0)
+            client = self.link.address.client(socket_connect_timeout=1.0)
             with contextlib.suppress(RedisError, OSError):
                 async with client.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(self._purges)

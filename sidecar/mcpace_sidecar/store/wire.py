@@ -1,8 +1,8 @@
 """One connection to Redis for the data path: what one tick of the loop asks travels together.
 
 Commands go out in one write per tick and answers come back in order, to callbacks; no task or
-future is made for a command. redis-py reads the URL and does everything that is not on a call's
-way. Source: the RESP specification, version 2.
+future is made for a command. redis-py does everything that is not on a call's way.
+Source: the RESP specification, version 2.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ import contextlib
 import functools
 import hashlib
 import logging
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, cast
 
 import hiredis
-from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
 from mcpace_sidecar.errors import StoreError
+from mcpace_sidecar.redis import RedisAddress
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +51,14 @@ class Link:
     it again. `on_up` is called each time it is found.
     """
 
-    def __init__(self, name: str, url: str, prefix: str) -> None:
+    def __init__(self, name: str, address: RedisAddress, prefix: str) -> None:
         self.name = name
-        self.url = url
+        self.address = address
+        self._tls = address.tls
         self.prefix = prefix.encode()
         self.up = False
         self.failures = 0
         self.on_up: Callable[[], None] = lambda: None
-        self._options: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
         self._wire: _Wire | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
@@ -114,6 +113,7 @@ class Link:
                 await self._keeping
         if self._wire is not None:
             self._wire.drop("the sidecar ends")
+        await self.address.close()
 
     def lost(self, words: str) -> None:
         """Called by the connection at its end."""
@@ -132,20 +132,15 @@ class Link:
                 await asyncio.sleep(RECONNECT_INTERVAL)
 
     async def _try(self) -> bool:
-        options = self._options
-        loop = asyncio.get_running_loop()
+        address, loop = self.address, asyncio.get_running_loop()
         wire = _Wire(self)
         try:
+            host, port = await address.find()
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                if options.get("connection_class") is UnixDomainSocketConnection:
-                    await loop.create_unix_connection(lambda: wire, options["path"])
+                if address.path is not None:
+                    await loop.create_unix_connection(lambda: wire, address.path)
                 else:
-                    await loop.create_connection(
-                        lambda: wire,
-                        options.get("host", "localhost"),
-                        int(options.get("port", 6379)),
-                        ssl=_tls(options) if options.get("connection_class") is SSLConnection else None,
-                    )
+                    await loop.create_connection(lambda: wire, host, port, ssl=self._tls)
             await self._greet(wire)
         except (OSError, TimeoutError, StoreError) as error:
             wire.drop("not reached")
@@ -162,11 +157,12 @@ class Link:
 
     async def _greet(self, wire: _Wire) -> None:
         commands: list[tuple[bytes, ...]] = []
-        if password := self._options.get("password"):
-            user = self._options.get("username")
-            commands.append((b"AUTH", *([user.encode()] if user else []), password.encode()))
-        if database := self._options.get("db"):
-            commands.append((b"SELECT", b"%d" % int(database)))
+        address = self.address
+        if address.password:
+            user = [address.username.encode()] if address.username else []
+            commands.append((b"AUTH", *user, address.password.encode()))
+        if address.database:
+            commands.append((b"SELECT", b"%d" % address.database))
         commands.append((b"PING",))
         for command in commands:
             future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -270,7 +266,13 @@ class _Wire(asyncio.Protocol):
             if answer is False:
                 return
             done, _ = self._waiting.popleft()
-            done(StoreError(str(answer)) if isinstance(answer, hiredis.ReplyError) else answer)
+            if not isinstance(answer, hiredis.ReplyError):
+                done(answer)
+                continue
+            done(StoreError(str(answer)))
+            if str(answer).startswith("READONLY"):  # the master has become a replica: find the new one
+                self.drop("it is a replica now")
+                return
 
     def eof_received(self) -> None:
         """Nothing to add: the transport closes."""
@@ -285,14 +287,3 @@ class _Wire(asyncio.Protocol):
 def _resolve(future: asyncio.Future[Any], answer: Any) -> None:
     if not future.done():
         future.set_result(answer)
-
-
-def _tls(options: dict[str, Any]) -> ssl.SSLContext:
-    """The TLS of a `rediss://` URL; verified unless the URL says otherwise."""
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    if options.get("ssl_cert_reqs") in ("none", None) and "ssl_cert_reqs" in options:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if options.get("ssl_certfile"):
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
-    return context

@@ -1,0 +1,141 @@
+"""Where a Redis is: at an address, or wherever Sentinels say that its master is at the moment.
+
+    redis://user:password@host:6379/0                           plain
+    rediss://…                                                  over TLS
+    redis+sentinel://user:password@one:26379,two:26379/NAME/0   the master NAME that these Sentinels know
+    rediss+sentinel://…                                         over TLS, the Sentinels too
+
+A Sentinel that wants a credential of its own gets it by `?sentinel_username=…&sentinel_password=…`.
+Source: redis.io, "Guidelines for Redis clients with support for Redis Sentinel".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from functools import cached_property
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import redis.asyncio
+from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from mcpace_sidecar.errors import ConfigError, StoreError
+
+REDIS_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+SENTINEL_TIMEOUT: Final = 0.3
+"""Seconds one Sentinel may take to answer before the next is asked."""
+_SUFFIX: Final = "+sentinel"
+_WRITE: Final = (
+    "write redis://user:password@host:6379/0, or redis+sentinel://user:password@host:26379/NAME/0"
+)
+
+
+class RedisAddress:
+    """What a URL says. Errors leave the URL out, because a password is in it."""
+
+    def __init__(self, url: str, authority: str | None = None) -> None:
+        """`authority`: certificates in PEM by which TLS is verified. ConfigError says what to write."""
+        self._service, self._sentinel = "", None
+        try:
+            plain, sentinels, self._service = _parted(url)
+            self._options: dict[str, Any] = dict(parse_url(plain))
+        except ValueError as error:
+            raise ConfigError(f"the URL of a Redis cannot be used ({error}); {_WRITE}") from None
+        self._is_tls = self._options.pop("connection_class", None) is SSLConnection
+        if self._is_tls and authority:
+            self._options["ssl_ca_data"] = authority
+        self.path: str | None = self._options.get("path")
+        """The path of a Unix socket, where it is one."""
+        self.username: str = self._options.get("username") or ""
+        self.password: str = self._options.get("password") or ""
+        self.database = int(self._options.get("db") or 0)
+        self._place = self._options.get("host") or "localhost", int(self._options.get("port") or REDIS_PORT)
+        self.ports = {self._place[1]}
+        """Ports that whoever asks must reach. A master that Sentinels name is taken to be on 6379."""
+        if sentinels:
+            self._sentinel = self._ask(sentinels)
+            self.ports = {REDIS_PORT, *(port for _, port in sentinels)}
+
+    @cached_property
+    def tls(self) -> ssl.SSLContext | None:
+        """The TLS of a `rediss` URL, verified unless it says `?ssl_cert_reqs=none`; ConfigError."""
+        options = self._options
+        if not self._is_tls:
+            return None
+        try:
+            context = ssl.create_default_context(
+                cafile=options.get("ssl_ca_certs"), cadata=options.get("ssl_ca_data")
+            )
+            if options.get("ssl_certfile"):
+                context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+        except OSError as error:
+            raise ConfigError(f"the certificates for Redis are not usable PEM: {error}") from None
+        if options.get("ssl_cert_reqs") == "none":
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    async def find(self) -> tuple[str, int]:
+        """Host and port, now; StoreError where no Sentinel knows."""
+        if self._sentinel is None:
+            return self._place
+        try:
+            async with asyncio.timeout(SENTINEL_TIMEOUT * (len(self._sentinel.sentinels) + 1)):
+                host, port = await self._sentinel.discover_master(self._service)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreError(f"no Sentinel names a master {self._service} ({error})") from None
+        return str(host), int(port)
+
+    def client(self, **options: Any) -> redis.asyncio.Redis:
+        """A client of redis-py, for what is not on a call's way."""
+        options = {**self._options, **options}
+        if self.path is not None:
+            options["unix_socket_path"] = options.pop("path")
+        if self._sentinel is None:
+            return redis.asyncio.Redis(ssl=self._is_tls, **options)
+        options.pop("host", None), options.pop("port", None)
+        master = self._sentinel.master_for(self._service, ssl=self._is_tls, **options)
+        assert isinstance(master, redis.asyncio.Redis)
+        return master
+
+    async def close(self) -> None:
+        """Close what was opened to Sentinels."""
+        for each in self._sentinel.sentinels if self._sentinel is not None else ():
+            await each.aclose()
+
+    def _ask(self, sentinels: list[tuple[str, int]]) -> Sentinel:
+        asked: dict[str, Any] = {k: v for k, v in self._options.items() if k.startswith("ssl_")}
+        for name in ("sentinel_username", "sentinel_password"):
+            if name in self._options:
+                asked[name.removeprefix("sentinel_")] = self._options.pop(name)
+        asked |= {
+            "socket_timeout": SENTINEL_TIMEOUT,
+            "socket_connect_timeout": SENTINEL_TIMEOUT,
+            "retry": Retry(NoBackoff(), 0),  # the next Sentinel is the other try
+        }
+        asked["ssl"] = self._is_tls
+        return Sentinel(sentinels, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
+
+
+def _parted(url: str) -> tuple[str, list[tuple[str, int]], str]:
+    """The URL as if there were no Sentinels; the Sentinels; the master's name."""
+    parts = urlsplit(url)
+    if not parts.scheme.endswith(_SUFFIX):
+        return url, [], ""
+    credential, at, hosts = parts.netloc.rpartition("@")
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service:
+        raise ValueError("the master's name is missing")
+    each = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    if not all(sentinel.hostname for sentinel in each):
+        raise ValueError("a Sentinel's host is missing")
+    plain = parts._replace(
+        scheme=parts.scheme.removesuffix(_SUFFIX), netloc=f"{credential}{at}localhost", path=f"/{database}"
+    )
+    return urlunsplit(plain), [(s.hostname or "", s.port or SENTINEL_PORT) for s in each], service
