@@ -5,10 +5,15 @@ import subprocess
 
 import pytest
 import yaml
+from syrupy.assertion import SnapshotAssertion
 from tests.cluster.binaries import program
 from tests.conftest import ROOT
+from tests.schemas import refusals
 
 CHART = str(ROOT / "charts/mcpace")
+INSTALLED = [[], *([f"--values={file}"] for file in sorted((ROOT / "charts/mcpace/ci").iterdir()))]
+NAMES = [arguments[0].rpartition("/")[2] if arguments else "default" for arguments in INSTALLED]
+MONITORED = "--api-versions=monitoring.coreos.com/v1"
 
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -25,6 +30,29 @@ def render(*arguments: str) -> dict[tuple[str, str], dict]:
 def test_the_chart_is_linted_without_complaint():
     done = helm("lint", "--strict", CHART)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("arguments", INSTALLED, ids=NAMES)
+def test_the_oldest_and_the_newest_kubernetes_know_every_field(arguments):
+    for document in render(*arguments, MONITORED).values():
+        assert not refusals(document)
+
+
+@pytest.mark.parametrize("arguments", INSTALLED, ids=NAMES)
+def test_what_is_rendered_changes_on_purpose_alone(arguments, snapshot: SnapshotAssertion):
+    """`pytest tests/integration/test_chart.py --snapshot-update` takes a change as it is."""
+    objects = render(*arguments, MONITORED)
+    for name, document in objects.items():
+        if name[0] == "CustomResourceDefinition":
+            document["spec"] = "crds/mcpservers.yaml"
+        if name[0] == "Secret":  # made at random
+            password = document["stringData"].pop("redisPassword")
+            document["stringData"] = {
+                key: value.replace(password, "PASSWORD")
+                for key, value in document["stringData"].items()
+                if key != "masterKey"
+            }
+    assert yaml.safe_dump_all(objects.values(), sort_keys=True) == snapshot
 
 
 def test_by_default_there_are_two_stores_of_different_character():
@@ -46,6 +74,16 @@ def test_stores_of_ones_own_replace_the_embedded_ones():
     sources = {n: e.get("valueFrom", {}).get("secretKeyRef") for n, e in environment(objects).items()}
     assert sources["MCPACE_LIMITS_URL"] == {"name": "mine", "key": "url"}
     assert sources["MCPACE_MASTER_KEY"]["name"] == "mcpace"
+
+
+def test_an_authority_of_ones_own_reaches_the_operator():
+    settings = ("redis.cache.existingSecret.name=mine", "redis.ca.existingSecret.name=pki")
+    objects = render(*(f"--set={setting}" for setting in settings))
+    assert environment(objects)["MCPACE_REDIS_CA"]["valueFrom"]["secretKeyRef"] == {
+        "name": "pki",
+        "key": "ca.crt",
+    }
+    assert "MCPACE_REDIS_CA" not in environment(render())
 
 
 def test_the_crd_is_the_generated_one_kept_and_optional():
@@ -136,7 +174,7 @@ def test_the_operator_itself_is_among_the_peers_that_reach_admin_ports():
 def test_monitors_are_skipped_where_the_kind_is_unknown():
     wanted = "--set=metrics.serviceMonitor.enabled=true"
     assert not [kind for kind, _ in render(wanted) if kind == "ServiceMonitor"]
-    known = render(wanted, "--api-versions=monitoring.coreos.com/v1")
+    known = render(wanted, MONITORED)
     port = known["ServiceMonitor", "mcpace"]["spec"]["endpoints"][0]["port"]
     assert port in [p["name"] for p in known["Service", "mcpace-metrics"]["spec"]["ports"]]
 
@@ -179,6 +217,7 @@ def test_no_password_stands_in_a_command_line_or_a_configmap():
         ("rbac.create=false", "name the service account"),
         ("serviceAccount.create=false", "serviceAccount.name"),
         ("operator.podDisruptionBudget.enabled=true", "set operator.replicas to 2"),
+        ("redis.ca.existingSecret.name=x", "redis.limits.existingSecret or redis.cache.existingSecret"),
         ("redis.cache.existingSecret.name=x,redis.cache.maxMemory=1gb", "set one of them"),
     ],
 )

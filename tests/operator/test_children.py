@@ -5,6 +5,7 @@ import base64
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.schemas import refusals
 
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
@@ -70,6 +71,24 @@ def test_a_limit_is_nowhere_but_in_the_configmap(minute):
     assert {kind for kind in one if one[kind] != other[kind]} == {"ConfigMap"}
 
 
+def test_the_oldest_and_the_newest_kubernetes_know_every_field_of_every_child():
+    everything = context(
+        kinds=("ServiceMonitor", "PrometheusRule"),
+        autoscaling={"minReplicas": 2, "maxReplicas": 5, "targetMemoryUtilization": 80},
+        networkPolicy={"enabled": True, "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]},
+        podDisruptionBudget={"maxUnavailable": 1},
+        database={"secretRef": {"name": "db"}},
+        clients={"apiKeys": [{"tier": "pro", "secretRef": {"name": "keys"}}]},
+        rateLimits={},
+        resources={"requests": {"cpu": "100m", "memory": "64Mi"}},
+        podTemplate={"spec": {"priorityClassName": "high", "tolerations": [{"operator": "Exists"}]}},
+    )
+    found = list(children(everything))
+    assert {"HorizontalPodAutoscaler", "NetworkPolicy"} <= {child["kind"] for child in found}
+    for child in found:
+        assert not refusals(child)
+
+
 def test_children_are_the_same_every_time():
     assert built(env=[{"name": "A", "value": "1"}]) == built(env=[{"name": "A", "value": "1"}])
 
@@ -82,6 +101,15 @@ def test_passwords_stand_in_the_secret_alone():
         assert value not in repr(kinds)
     assert "redis://" not in repr(context().credentials)
     assert repr(b"k" * 32) not in repr(SETTINGS)
+
+
+def test_an_authority_for_redis_reaches_the_sidecar():
+    with_authority = OperatorSettings(master_key=b"k" * 32, redis_authority="PEM")
+    kinds = {child["kind"]: child for child in children(context(settings=with_authority))}
+    assert base64.b64decode(kinds["Secret"]["data"]["redis-ca"]) == b"PEM"
+    (sidecar,) = kinds["Deployment"]["spec"]["template"]["spec"]["initContainers"]
+    (variable,) = [v for v in sidecar["env"] if v["name"] == "MCPACE_REDIS_CA"]
+    assert variable["valueFrom"]["secretKeyRef"]["key"] == "redis-ca"
 
 
 def test_each_server_has_its_own_passwords():
