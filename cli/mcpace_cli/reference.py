@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from mcpace_operator.conditions import REASONS
 from mcpace_operator.crd import structural
 from mcpace_operator.health import METRICS
 from mcpace_operator.models import McpServerSpec
-from mcpace_operator.status import REASONS
 from mcpace_sidecar.metrics import BUCKETS, COUNTED_ELSEWHERE, COUNTERS, GAUGES
 
 TARGET: Final = Path(__file__).parents[2] / "docs/reference.md"

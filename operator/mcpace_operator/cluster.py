@@ -43,6 +43,7 @@ RESOURCES: Final = {
     "PrometheusRule": ("monitoring.coreos.com/v1", "prometheusrules"),
     "Pod": ("v1", "pods"),
     "Lease": ("coordination.k8s.io/v1", "leases"),
+    "Event": ("events.k8s.io/v1", "events"),
 }
 """Kind -> (apiVersion, plural)."""
 
@@ -153,6 +154,12 @@ class Cluster:
         body = {"metadata": {"annotations": annotations}}
         query = {"fieldManager": MANAGER}
         await self._request("PATCH", _path(kind, namespace, name), query, body, _MERGE)
+
+    async def tell(self, namespace: str, event: Mapping[str, Any]) -> None:
+        """Write an Event."""
+        version, _ = RESOURCES["Event"]
+        body = {"apiVersion": version, "kind": "Event", **event}
+        await self._request("POST", _path("Event", namespace), {}, body)
 
     async def memory(self, namespace: str, selector: str, container: str) -> list[int]:
         """Bytes that each pod's container uses, as metrics-server saw it; nothing where there is none."""

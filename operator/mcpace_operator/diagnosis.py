@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from mcpace_operator.status import Trouble
+from mcpace_operator.conditions import Trouble
 
 _NOT_PULLED: Final = (
     "ErrImagePull",

@@ -18,11 +18,12 @@ import aiohttp
 from mcpace_operator.checklist import Live
 from mcpace_operator.children.meta import SERVER_LABEL, Context
 from mcpace_operator.cluster import ApiError, Cluster
+from mcpace_operator.conditions import Trouble, is_complete
 from mcpace_operator.diagnosis import diagnose, is_ready, out_of_memory
 from mcpace_operator.performance import merged
 from mcpace_operator.server import Key
 from mcpace_operator.settings import OperatorSettings
-from mcpace_operator.status import ServerFacts, Told, Trouble, is_complete
+from mcpace_operator.status import ServerFacts, Told
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,14 +13,17 @@ from typing import Any
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import SERVER_LABEL, Context, Credentials
 from mcpace_operator.cluster import OPTIONAL, ApiError, Cluster
+from mcpace_operator.conditions import Trouble, available
 from mcpace_operator.drift import CAUSE, Child, ChildId, covers, fingerprint, in_sync, remember, stamped
+from mcpace_operator.events import Events, News, news
 from mcpace_operator.models import API_VERSION, KIND, parse_spec
 from mcpace_operator.observed import Observed
 from mcpace_operator.pods import Pods
 from mcpace_operator.redis import Stores
+from mcpace_operator.repairs import Repairs, changed_by
 from mcpace_operator.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
-from mcpace_operator.status import Told, Trouble, available, invalid, status
+from mcpace_operator.status import Told, invalid, status
 from mcpace_sidecar.errors import ConfigError, McpaceError, StoreError
 
 log = logging.getLogger(__name__)
@@ -107,6 +111,8 @@ class Reconciler:
         self._pods = pods
         self._secrets: dict[Key, str] = {}  # the hash of each Secret we left; they are never read
         self._users: dict[Key, Server] = {}
+        self._repairs = Repairs()
+        self._events = Events(cluster)
 
     async def reconcile(self, key: Key) -> None:
         """Bring one server to where it should be; ApiError or StoreError to be tried again."""
@@ -148,6 +154,7 @@ class Reconciler:
                 self._stores.state(self._stores.cache),
                 trouble,
                 datetime.now(UTC),
+                self._repairs.contested(key, time.monotonic()),
             ),
         )
         if failure is not None:
@@ -163,7 +170,7 @@ class Reconciler:
             if (key, child_id) in self._observed.left
         }
         desired = children(context)
-        late: ApiError | None = None
+        late: McpaceError | None = None
         known = context.server.status.get("observedGeneration") == context.server.generation
         for step in decide(desired, live, left, uid, manifest_known=known):
             try:
@@ -171,6 +178,8 @@ class Reconciler:
                     trouble = await self._apply_secret(context, step)
                 else:
                     trouble = await self._apply_child(context, step)
+            except LateError as error:
+                late = error
             except ApiError as error:
                 if step.child_id.kind not in OPTIONAL:
                     raise
@@ -196,6 +205,10 @@ class Reconciler:
             return None
         if step.action is Action.LEAVE:
             return conflict(child_id)
+        live = self._observed.children[key].get(child_id)
+        by = changed_by(live.body) if live is not None else ""
+        if self._repairs.is_one(key, child_id, step.desired):
+            await self._put_back(context, step, by)
         if step.action is Action.CREATE:
             try:
                 body = await self._cluster.create(stamped(step.desired))
@@ -206,6 +219,7 @@ class Reconciler:
         else:
             body = await self._overwrite(context, step)
         log.info("%s: applied %s", key, child_id)
+        self._repairs.note(key, child_id, step.desired, by, time.monotonic())
         self._observed.applied(key, body, child_id.kind)
         if child_id.kind == "ConfigMap" and step.action is Action.APPLY:
             await self._hasten(key, fingerprint(step.desired))
@@ -224,6 +238,15 @@ class Reconciler:
             self._observed.children[key][step.child_id] = child
             return await self._apply_child(context, Step(step.desired, step.child_id, Action.APPLY))
         raise ApiError(409, f"{step.child_id} is just being deleted")
+
+    async def _put_back(self, context: Context, step: Step, by: str) -> None:
+        """Say who changed what was applied; LateError where that happens too often to fight it."""
+        key, child_id = context.server.key, step.child_id
+        if self._repairs.must_wait(key, child_id, time.monotonic()):
+            raise LateError(f"somebody else keeps changing {child_id}")
+        how = "deleted" if step.action is Action.CREATE else f"changed by {by}" if by else "changed"
+        note = f"{child_id} was {how}, and put back: write what is wanted in the McpServer"
+        await self._events.tell(context.server, News("PutBack", note, bad=False), str(child_id))
 
     async def _overwrite(self, context: Context, step: Step) -> dict[str, Any]:
         """Apply over what is ours; what can never be changed is made anew."""
@@ -273,6 +296,7 @@ class Reconciler:
         child = self._observed.children[key][child_id]
         await self._cluster.delete(child_id.kind, key.namespace, child_id.name, child.uid)
         log.info("%s: removed %s", key, child_id)
+        self._repairs.removed(key, child_id)
         self._observed.lose(key, child_id)
 
     async def _scale(self, context: Context) -> None:
@@ -316,6 +340,8 @@ class Reconciler:
             if error.status == 404:
                 return  # deleted meanwhile
             raise
+        for told in news(server.status, wanted):
+            await self._events.tell(server, told)
         current = self._observed.servers.get(server.key)
         if current is not None and current.uid == server.uid and current.generation == server.generation:
             self._observed.servers[server.key] = Server.from_body(answer)
@@ -323,6 +349,7 @@ class Reconciler:
     async def _gone(self, key: Key) -> None:
         self._pods.forget(key)
         self._secrets.pop(key, None)
+        self._repairs.forget(key)
         server = self._users.pop(key, None)
         if server is not None:
             await self._stores.drop(server)

@@ -18,9 +18,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from mcpace_operator.children.meta import Credentials
+from mcpace_operator.conditions import StoreState
 from mcpace_operator.server import Server
 from mcpace_operator.settings import OperatorSettings
-from mcpace_operator.status import StoreState
 from mcpace_sidecar.errors import StoreError
 from mcpace_sidecar.redis import RedisAddress
 

@@ -92,6 +92,55 @@ async def test_a_child_changed_or_deleted_by_hand_is_put_back(api: Kubectl, oper
         )  # fmt: skip
 
 
+def told(api: Kubectl, name: str = "weather") -> list[tuple[str, str]]:
+    """The events of a server: reason and note, as `kubectl describe` shows them."""
+    events = api.items(
+        "events.events.k8s.io", f"--field-selector=regarding.name={name},regarding.kind=McpServer"
+    )
+    return [(event["reason"], event["note"]) for event in events]
+
+
+async def test_what_was_put_back_is_told_and_what_is_fought_over_is_fought_slowly(
+    api: Kubectl, operator: Operator
+):
+    api.apply("weather", **SPEC)
+    await until(lambda: api.get("deployment/weather"), "the Deployment")
+    await operator.settled(api)
+
+    def edit(value: int) -> None:
+        patch = f'[{{"op":"replace","path":"/spec/ports/0/targetPort","value":{value}}}]'
+        api.ok("patch", "service", "weather", "--type=json", "--field-manager=somebody", "-p", patch)
+
+    def put_back() -> bool:
+        return api.get("service/weather")["spec"]["ports"][0]["targetPort"] == "mcp"
+
+    for number in range(6):
+        edit(9000 + number)
+        await until(put_back, "the target port")
+    await until(
+        lambda: api.conditions().get("ChildrenInSync") == ("False", "ChildContested"),
+        "the contest to be said",
+    )
+    (condition,) = [
+        c for c in api.get("mcpserver/weather")["status"]["conditions"] if c["type"] == "ChildrenInSync"
+    ]
+    assert "Service weather (by somebody)" in condition["message"]
+    edit(9999)
+    await until(
+        lambda: "somebody else keeps changing Service weather" in operator.log.read_text(), "the pause"
+    )
+    assert not put_back()
+    await until(lambda: "ChildContested" in dict(told(api)), "the contest to be told")
+    reasons = [reason for reason, _ in told(api)]
+    assert reasons.count("PutBack") == reasons.count("ChildContested") == 1, "told, and told once"
+    assert (
+        "PutBack",
+        "Service weather was changed by somebody, and put back: write what is wanted in the McpServer",
+    ) in told(api)
+    api.apply("weather", **SPEC | {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 78}]}})
+    await until(lambda: "78" in api.get("configmap/weather")["data"]["config.yaml"], "the rest to go on")
+
+
 async def test_a_changed_limit_changes_the_configmap_and_no_pod(api: Kubectl, operator: Operator):
     api.apply("weather", **SPEC)
     await until(lambda: api.get("deployment/weather"), "the Deployment")

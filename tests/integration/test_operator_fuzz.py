@@ -23,11 +23,12 @@ from tests.conftest import ROOT
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.cluster import RESOURCES, ApiError
+from mcpace_operator.conditions import StoreState
 from mcpace_operator.drift import stamped
 from mcpace_operator.models import API_VERSION, KIND, parse_spec
 from mcpace_operator.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
-from mcpace_operator.status import StoreState, Told, status
+from mcpace_operator.status import Told, status
 from mcpace_sidecar.errors import ConfigError
 
 EXAMPLES = 10_000

@@ -2,8 +2,8 @@
 
 import pytest
 
+from mcpace_operator.conditions import REASONS
 from mcpace_operator.diagnosis import diagnose
-from mcpace_operator.status import REASONS
 
 
 def pod(name="weather-1", created="2026-11-22T12:00:00Z", ready=False, conditions=(), **containers):

@@ -6,9 +6,10 @@ from tests.operator.test_children import context
 from tests.operator.test_performance import ended, told
 
 from mcpace_operator.checklist import Live
+from mcpace_operator.conditions import REASONS, StoreState, Trouble
 from mcpace_operator.performance import merged
 from mcpace_operator.server import Key, Server
-from mcpace_operator.status import REASONS, ServerFacts, StoreState, Told, Trouble, invalid, status
+from mcpace_operator.status import ServerFacts, Told, invalid, status
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 UP, DOWN, NONE = StoreState(True), StoreState(False), StoreState(None)
