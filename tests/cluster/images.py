@@ -42,13 +42,33 @@ BUILT: Final[dict[str, tuple[str, str | None, tuple[str, ...]]]] = {
     QUERIES: ("tests/e2e/images/queries.Dockerfile", None, ("tests/e2e/images/queries.py",)),
     POSTGRES: ("tests/e2e/images/postgres.Dockerfile", None, ("tests/e2e/images/postgres.sh",)),
 }
+FIRST: Final = "b8889d4086839b735f1ad1b36a612b75808e70ab"
+"""The commit whose chart and images upgrades begin from; the images' tag is `first`."""
+FIRST_SIDECAR: Final = "mcpace/sidecar:first"
+FIRST_OPERATOR: Final = "mcpace/operator:first"
+
 BASES: Final = {POSTGRES: DATABASE_BASE}
 """Images whose base is not the usual one."""
 
 
 def archives() -> list[Path]:
     """Every image the cluster needs, as archives that containerd imports; built where missing."""
-    return [_base(), _pause(), *(_built(image) for image in BUILT)]
+    return [_base(), _pause(), *(_built(image) for image in BUILT), *_firsts()]
+
+
+def first() -> Path | None:
+    """The source of the first version, or None in a clone that does not reach back to it."""
+    folder = cache() / "images" / f"first-{FIRST[:12]}"
+    if folder.exists():
+        return folder
+    tree = subprocess.run(["git", "archive", FIRST], cwd=ROOT, capture_output=True)
+    if tree.returncode:
+        return None
+    partial = folder.with_suffix(f".{os.getpid()}")
+    partial.mkdir(parents=True)
+    subprocess.run(["tar", "-x", "-C", partial], input=tree.stdout, check=True)
+    partial.rename(folder)
+    return folder
 
 
 def _say(words: str) -> None:
@@ -139,14 +159,36 @@ def _built(image: str) -> Path:
     dockerfile, target, sources = BUILT[image]
     name = image.rpartition("/")[2].partition(":")[0]
     archive = _archive(name, _digest((dockerfile, *sources)))
-    if archive.exists():
-        return archive
-    _say(f"Building the image {name} ...")
+    if not archive.exists():
+        for old in archive.parent.glob(f"{name}-*.tar"):
+            old.unlink()
+        _bud(image, archive, ROOT, dockerfile, target)
+    return archive
+
+
+def _firsts() -> list[Path]:
+    folder = first()
+    if folder is None:
+        _say(
+            f"This clone does not reach back to {FIRST[:12]}: the upgrade from it is not tested (git fetch --unshallow)"
+        )
+        return []
+    archives = []
+    for image, target in ((FIRST_SIDECAR, "sidecar"), (FIRST_OPERATOR, "operator")):
+        archive = folder.with_name(f"first-{target}-{FIRST[:12]}.tar")
+        if not archive.exists():
+            _bud(image, archive, folder, "Dockerfile", target)
+        archives.append(archive)
+    return archives
+
+
+def _bud(image: str, archive: Path, folder: Path, dockerfile: str, target: str | None) -> None:
+    _say(f"Building the image {image} ...")
     began = time.monotonic()
     base = BASES.get(image, BASE)
     _have(base)
     arguments: list[str | Path] = [
-        "bud", "--isolation=chroot", "--layers", f"--build-arg=BASE={base}", "-t", image, "-f", ROOT / dockerfile,
+        "bud", "--isolation=chroot", "--layers", f"--build-arg=BASE={base}", "-t", image, "-f", folder / dockerfile,
         # This machine's certificates, so that pip reaches the package index from within.
         "-v", f"{CERTIFICATES}:{CERTIFICATES}:ro",
     ]  # fmt: skip
@@ -154,12 +196,9 @@ def _built(image: str) -> Path:
     arguments += [f"--env={name}={os.environ[name]}" for name in variables if os.environ.get(name)]
     if target:
         arguments += ["--target", target]
-    _buildah(*arguments, ROOT)
-    for old in archive.parent.glob(f"{name}-*.tar"):
-        old.unlink()
+    _buildah(*arguments, folder)
     _export(image, image, archive)
-    _say(f"Built the image {name} in {time.monotonic() - began:.0f} s")
-    return archive
+    _say(f"Built the image {image} in {time.monotonic() - began:.0f} s")
 
 
 def _digest(sources: tuple[str, ...]) -> str:

@@ -1,12 +1,13 @@
 """Runs in a pod: calls MCP servers with the official client, and prints what came of it as JSON.
 
-python - '{"urls": [...], "calls": 30, "tool": ..., "arguments": {...}, "key": ..., "seconds": ...}'
+python - '{"urls": [...], "calls": 30, "tool": ..., "arguments": {...}, "key": ..., "seconds": ..., "until": FILE}'
 """
 
 import asyncio
 import json
 import sys
 import time
+from pathlib import Path
 
 import httpx2
 from mcp import Client, MCPError
@@ -31,7 +32,8 @@ async def converse(url, ask, outcomes, number):
         transport = streamable_http_client(url, http_client=http)
         async with Client(transport, mode=ask.get("mode", "auto")) as client:
             end = time.time() + ask.get("seconds", 0)
-            while number > 0 or time.time() < end:
+            stop = Path(ask.get("until", "/never"))
+            while number > 0 or (time.time() < end and not stop.exists()):
                 number -= 1
                 outcomes.append(await call(client, ask))
                 if ask.get("seconds"):

@@ -1,0 +1,161 @@
+"""From the first version to this one and back, under calls. After the uninstall, because it installs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from tests.cluster import images
+from tests.e2e.conftest import ROOT, SYSTEM, Cluster, until
+
+IMAGE = "mcpace/example-weather:0.1.0"
+OSLO = {"city": "Oslo"}
+URL = "http://steady.default.svc/mcp"
+THIS = str(ROOT / "charts/mcpace")
+OLD_SIDECAR = ("--set=sidecar.image.tag=first",)
+OLD = ("--set=operator.image.tag=first", *OLD_SIDECAR)
+WAIT = ("--wait", "--timeout=150s")
+
+
+@pytest.fixture(scope="module")
+def first(cluster: Cluster) -> Iterator[str]:
+    """The first version's chart, installed, with a server of two replicas."""
+    source = images.first()
+    if source is None or cluster.foreign:
+        pytest.skip("the first version's images are not here")
+    cluster.helm("uninstall", "mcpace", "-n", SYSTEM, "--ignore-not-found", *WAIT)
+    cluster.run("delete", "crd", "mcpservers.mcpace.dev")
+    chart = str(source / "charts/mcpace")
+    cluster.helm(
+        "install", "mcpace", "-n", SYSTEM, "--create-namespace", chart, *cluster.values(), *OLD, *WAIT
+    )
+    cluster.apply("steady", image=IMAGE, replicas=2)
+    cluster.ready("steady")
+    yield chart
+    cluster.run("delete", "mcpserver", "steady")
+    cluster.helm("uninstall", "mcpace", "-n", SYSTEM, "--ignore-not-found", *WAIT)
+    cluster.ok("delete", "crd", "mcpservers.mcpace.dev")
+
+
+def answers(cluster: Cluster) -> float:
+    """How many calls the sidecars of the running pods have counted."""
+    sample = 'mcp_tool_calls_total{status="success",tool="forecast"}'
+    return sum(cluster.metrics(pod).get(sample, 0) for pod in cluster.pods("steady"))
+
+
+@contextmanager
+def called(cluster: Cluster) -> Iterator[None]:
+    """Four clients call the server all the while, and not one call may fail."""
+    cluster.ok("exec", "client", "--", "rm", "-f", "/tmp/enough")
+    asking = cluster.ask_meanwhile(
+        urls=[URL],
+        clients=4,
+        seconds=300,
+        until="/tmp/enough",
+        tool="forecast",
+        arguments=OSLO,
+        mode="2026-07-28",
+    )
+    try:
+        began = answers(cluster)
+        until(lambda: answers(cluster) > began, "the calls to flow")
+        yield
+    finally:
+        cluster.ok("exec", "client", "--", "touch", "/tmp/enough")
+        outcomes = asking.result(60)
+    failed = [o for o in outcomes if not o["ok"]]
+    assert not failed, f"{len(failed)} of {len(outcomes)} calls failed: {failed[:3]}"
+    assert len(outcomes) > 100
+
+
+def pods(cluster: Cluster) -> set[str]:
+    return {p["metadata"]["uid"] for p in cluster.pods("steady")}
+
+
+def sidecars(cluster: Cluster) -> set[str]:
+    """The images of the sidecars of all running pods."""
+    return {
+        container["image"]
+        for pod in cluster.pods("steady")
+        for container in pod["spec"]["initContainers"]
+        if container["name"] == "mcpace"
+    }
+
+
+def upgraded(cluster: Cluster, chart: str, *arguments: str) -> None:
+    cluster.helm("upgrade", "mcpace", "-n", SYSTEM, chart, *cluster.values(), *arguments, *WAIT)
+
+
+def rolled(cluster: Cluster, image: str) -> None:
+    """Wait until every pod has this sidecar, and is ready."""
+    until(lambda: sidecars(cluster) == {image} and len(pods(cluster)) == 2, f"pods with {image}", 120)
+    cluster.ready("steady")
+
+
+def limited(cluster: Cluster, per_minute: int, **spec: Any) -> None:
+    """Limit the server's clients."""
+    tiers = [{"name": "free", "requestsPerMinute": per_minute}]
+    cluster.apply("steady", image=IMAGE, replicas=2, rateLimits={"tiers": tiers}, **spec)
+
+
+def judged(cluster: Cluster, tool: str = "forecast") -> int:
+    """How many of ten calls at once are answered."""
+    outcomes = cluster.ask(urls=[URL], calls=10, tool=tool, arguments=OSLO)
+    assert all(o["ok"] or o["code"] == 42900 for o in outcomes), outcomes
+    return sum(o["ok"] for o in outcomes)
+
+
+def test_a_new_operator_takes_over_old_pods_as_they_are(cluster: Cluster, first: str):
+    before = pods(cluster)
+    with called(cluster):
+        upgraded(cluster, THIS)
+        until(lambda: "Progressing" in cluster.conditions("steady"), "the new operator's words")
+        until(lambda: cluster.get("service/steady-metrics"), "what the new operator adds")
+        cluster.ready("steady")
+    assert pods(cluster) == before
+    assert sidecars(cluster) == {images.FIRST_SIDECAR}
+
+
+def test_old_sidecars_do_what_a_new_operator_tells_them(cluster: Cluster, first: str):
+    before = pods(cluster)
+    limited(cluster, 4, concurrency={"maxInFlight": 32})  # a field that they do not know
+    until(lambda: judged(cluster) < 10, "the old sidecars to limit", 120)
+    status = cluster.get("mcpserver/steady")["status"]
+    assert status["serverInfo"]["name"] == "weather"
+    assert pods(cluster) == before
+    cluster.apply("steady", image=IMAGE, replicas=2)
+
+
+def test_pods_take_the_new_sidecar_when_the_manifest_gives_cause(cluster: Cluster, first: str):
+    with called(cluster):
+        cluster.apply("steady", image=IMAGE, replicas=2, env=[{"name": "CAUSE", "value": "1"}])
+        rolled(cluster, images.SIDECAR)
+    until(
+        lambda: (cluster.get("mcpserver/steady")["status"].get("performance") or {}).get("p95"), "numbers"
+    )
+
+
+def test_a_rollback_brings_the_first_version_back_under_calls(cluster: Cluster, first: str):
+    with called(cluster):
+        cluster.helm("rollback", "mcpace", "1", "-n", SYSTEM, *WAIT)
+        rolled(cluster, images.FIRST_SIDECAR)
+
+
+def test_new_sidecars_do_what_an_old_operator_tells_them(cluster: Cluster, first: str):
+    with called(cluster):
+        upgraded(cluster, first, "--set=operator.image.tag=first", "--set=sidecar.image.tag=0.1.0")
+        rolled(cluster, images.SIDECAR)
+    limited(cluster, 4)
+    until(lambda: judged(cluster) < 10, "the new sidecars to limit", 120)
+
+
+def test_up_again_and_the_release_gone_the_kept_servers_answer_on(cluster: Cluster, first: str):
+    cluster.apply("steady", image=IMAGE, replicas=2)
+    upgraded(cluster, THIS)
+    cluster.ready("steady")
+    before = pods(cluster)
+    with called(cluster):
+        cluster.helm("uninstall", "mcpace", "-n", SYSTEM, *WAIT)
+    assert pods(cluster) == before
