@@ -1,8 +1,8 @@
 """A thousand McpServers at once: the operator beside a bare client that applies the same objects.
 
 On a real etcd, API server, controller-manager and scheduler, in a network of their own; kwok makes the
-pods Ready. Both are timed from the first apply to the last Deployment that has all its replicas.
-Needs root, for the network.
+pods Ready, and what they tell the operator is what one real sidecar before a real server told. Both are
+timed from the first apply to the last Deployment that has all its replicas. Needs root, for the network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from rig import arguments, publish, table
 from tests.cluster.binaries import kwok_stages, program
-from tests.cluster.controlplane import ControlPlane, free_port
+from tests.cluster.controlplane import POD_CIDR, ControlPlane, free_port
 from tests.conftest import RedisServer, until
 
 from mcpace_operator.children import children
@@ -40,6 +40,7 @@ from mcpace_operator.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
 
 NODES: Final = 20
+ADMIN: Final = 18090
 AT_ONCE: Final = 16
 PATIENCE: Final = 600.0
 IDLE: Final = 60.0
@@ -65,26 +66,30 @@ def main() -> None:
         # The API server wants a default route, and nothing may leave by it.
         script = "ip link set lo up && ip link add node0 type bridge && ip addr add 172.30.0.1/24 dev node0"
         script += " && ip link set node0 up && ip route add default dev node0"
-        script += ' && ip route add unreachable 10.0.0.0/8 && exec "$@"'
+        script += f" && ip route add unreachable 10.0.0.0/8 && ip route add local {POD_CIDR} dev lo"
+        script += ' && exec "$@"'
         own = ("--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")  # all ends with it
         command = ["unshare", *own, "--", "sh", "-c", script, "sh", sys.executable, *sys.argv]
         os.execvpe("unshare", command, os.environ | {"MCPACE_OWN_NETWORK": "1"})
-    asyncio.run(measure(options.servers, write=options.write))
+    asyncio.run(measure(options.servers, told(), write=options.write))
 
 
-async def measure(servers: int, *, write: bool) -> None:
-    """Time both, the bare client first."""
+async def measure(servers: int, body: bytes, *, write: bool) -> None:
+    """Time both, the bare client first; `body` is what pods tell the operator."""
     async with plane(servers) as (_, cluster):
         bare = await timed(cluster, servers, apply_all(cluster, everything(servers)))
     print(f"  bare client: {servers} servers Ready after {bare:.1f} s", file=sys.stderr)
-    async with plane(servers) as (control, cluster):
+    async with plane(servers) as (control, cluster), answering(body):
         with Operator(control) as operator:
             began = time.monotonic()
             ours = await timed(cluster, servers, apply_all(cluster, map(resource, range(servers))))
             await until(lambda: all_ready(cluster, servers), "every status to say so", PATIENCE, pause=1.0)
-            told = time.monotonic() - began
+            said = time.monotonic() - began
             use, requests = operator.use(), operator.requests()
             print(f"  operator: {servers} servers Ready after {ours:.1f} s", file=sys.stderr)
+            await until(
+                lambda: all_measured(cluster, servers), "every status to hold numbers", PATIENCE, pause=1.0
+            )
             await until(operator.quiet, "the operator to have nothing to do", PATIENCE, pause=1.0)
             before, quiet = operator.use(), operator.requests()
             await asyncio.sleep(IDLE)
@@ -94,6 +99,7 @@ async def measure(servers: int, *, write: bool) -> None:
             await cluster.apply(resource(servers // 2, changed))
             await until(lambda: holds(cluster, servers // 2, "77"), "the ConfigMap", PATIENCE)
             one = time.monotonic() - began
+            await until(lambda: seen(cluster, servers // 2), "its status to say so", PATIENCE, pause=1.0)
             peak = operator.use().peak
             operator.stop()
             operator.start()
@@ -105,7 +111,7 @@ async def measure(servers: int, *, write: bool) -> None:
         ("a bare client, to the last one Ready", f"{bare:.1f} s", ""),
         ("the operator, to the last one Ready", f"{ours:.1f} s", ""),
         ("ratio", f"{ours / bare:.2f}", "1.5"),
-        ("until every status said so too", f"{told:.1f} s", ""),
+        ("until every status said so too", f"{said:.1f} s", ""),
         ("CPU of the operator meanwhile", f"{use.cpu:.1f} s", ""),
         ("its memory, at most", f"{peak:.0f} MB", "150 MB"),
         ("its requests", f"{requests / servers:.1f} per server", ""),
@@ -181,10 +187,22 @@ async def all_ready(cluster: Cluster, servers: int) -> bool:
     return count == servers
 
 
+async def all_measured(cluster: Cluster, servers: int) -> bool:
+    """Whether every status says how its server performs."""
+    statuses = [body.get("status") or {} async for body in cluster.items(KIND)]
+    return sum("performance" in status for status in statuses) == servers
+
+
 async def holds(cluster: Cluster, number: int, text: str) -> bool:
     """Whether a server's ConfigMap holds a text."""
     found = [b async for b in cluster.items("ConfigMap", namespace="default", name=f"server-{number}")]
     return bool(found) and text in found[0]["data"]["config.yaml"]
+
+
+async def seen(cluster: Cluster, number: int) -> bool:
+    """Whether a server's status is of its manifest as it is."""
+    (body,) = [b async for b in cluster.items(KIND, namespace="default", name=f"server-{number}")]
+    return bool(body["status"]["observedGeneration"] == body["metadata"]["generation"])
 
 
 @asynccontextmanager
@@ -209,7 +227,6 @@ async def plane(servers: int) -> AsyncIterator[tuple[ControlPlane, Cluster]]:
                 "kwok",
                 f"--kubeconfig={control.kubeconfig}",
                 "--manage-all-nodes=true",
-                "--cidr=10.9.0.1/16",
                 "--node-lease-duration-seconds=40",
                 *(f"--config={path}" for path in kwok_stages()),
             )
@@ -235,6 +252,52 @@ async def plane(servers: int) -> AsyncIterator[tuple[ControlPlane, Cluster]]:
                 await cluster.close()
         finally:
             control.stop()
+
+
+def told() -> bytes:
+    """What a real sidecar says of a real server after a few calls."""
+    port, admin = free_port(), free_port()
+    command = [
+        sys.executable, "-m", "mcpace_cli", "run", str(ROOT / "examples/weather/manifest.yaml"),
+        f"--listen=127.0.0.1:{port}", f"--admin-listen=127.0.0.1:{admin}",
+        "--", sys.executable, str(ROOT / "examples/weather/server.py"),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for city in ("Oslo", "Lima", "Oslo"):
+            url = f"http://127.0.0.1:{port}/mcp"
+            call = [
+                sys.executable,
+                "-m",
+                "mcpace_cli",
+                "call",
+                "--wait=60s",
+                url,
+                "forecast",
+                f"city={city}",
+            ]
+            subprocess.run(call, stdout=subprocess.DEVNULL, check=True)
+        with urllib.request.urlopen(f"http://127.0.0.1:{admin}/stats", timeout=5) as answer:
+            return bytes(answer.read())
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@asynccontextmanager
+async def answering(body: bytes) -> AsyncIterator[None]:
+    """Every made-up pod's admin port."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(answer + body)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "0.0.0.0", ADMIN):
+        yield
 
 
 def kubectl(control: ControlPlane, *arguments: str, stdin: str | None = None) -> None:

@@ -54,6 +54,7 @@ class _Watch:
     complete: bool
     due: float
     looks: int = 0
+    asked: bool = False
     memory: deque[int] = field(default_factory=lambda: deque(maxlen=READINGS))
 
     def postpone(self, now: float) -> None:
@@ -106,7 +107,9 @@ class Pods:
             for _, key in turn[: int(PER_SECOND)]:
                 watch = self._watches[key]
                 if watch.complete:
-                    watch.due = now + ROUND * random.uniform(0.9, 1.1)  # noqa: S311 - because it only spreads rounds
+                    # Servers that came together are asked together once, and never again.
+                    watch.due = now + ROUND * random.uniform(0.9 if watch.asked else 0.0, 1.1)  # noqa: S311 - no secret
+                    watch.asked = True
                 else:
                     watch.postpone(now)
                 task = loop.create_task(self._look(key, watch))

@@ -111,7 +111,7 @@ class Identities:
         self._keys = {digest: (digest, client) for digest, client in keys.items()}
         self._anonymous = clients.anonymous == "allow"
         self._addresses: dict[str, Caller] = {}
-        self.networks = [ipaddress.ip_network(network) for network in clients.trusted_proxies]
+        self.networks = [ipaddress.ip_network(network, strict=False) for network in clients.trusted_proxies]
         self._trusted: dict[str, bool] = {}
         self._gateway: dict[tuple[bytes, bytes], Caller] = {}
         headers = clients.trusted_headers

@@ -3,7 +3,8 @@
 python -m tests.cluster up              start it
 python -m tests.cluster shell           a shell with kubectl and helm in it
 python -m tests.cluster run COMMAND…    run a command in it, with KUBECONFIG set
-python -m tests.cluster e2e PYTEST…     up, pytest within, down
+python -m tests.cluster with COMMAND…   up, the command within, down
+python -m tests.cluster e2e PYTEST…     the same with pytest
 python -m tests.cluster down            end it; nothing is left
 """
 
@@ -21,7 +22,7 @@ from tests.cluster.node import Node
 def main() -> int:
     """Do what the arguments say; return the exit code."""
     verb, *rest = sys.argv[1:] or ["help"]
-    if verb not in ("up", "down", "shell", "run", "e2e"):
+    if verb not in ("up", "down", "shell", "run", "with", "e2e"):
         print(__doc__)
         return 0 if verb in ("help", "-h", "--help") else 2
     if verb == "e2e" and os.environ.get("MCPACE_E2E_KUBECONFIG"):
@@ -33,7 +34,7 @@ def main() -> int:
     if verb == "down":
         node.down()
         return 0
-    if verb in ("up", "e2e"):
+    if verb in ("up", "with", "e2e"):
         node.up()
         if verb == "up":
             return 0
@@ -47,7 +48,7 @@ def main() -> int:
     try:
         return run(node, rest)
     finally:
-        if verb == "e2e":
+        if verb in ("with", "e2e"):
             if os.environ.get("MCPACE_KEEP_CLUSTER"):
                 print(
                     "The cluster is kept: python -m tests.cluster shell, and down at the end",

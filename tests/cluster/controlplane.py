@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import socket
 import ssl
 import subprocess
@@ -92,7 +93,11 @@ class Authority:
 
 
 class ControlPlane:
-    """Started by `start`, ended by `stop`. `prefix` runs its programs elsewhere (in a namespace)."""
+    """Started by `start`, ended by `stop`.
+
+    `prefix` runs its programs elsewhere (in a namespace); what the user `audited` asks is written
+    to `audit.log`.
+    """
 
     def __init__(
         self,
@@ -101,9 +106,11 @@ class ControlPlane:
         address: str = "127.0.0.1",
         ports: Ports | None = None,
         prefix: Sequence[str] = (),
+        audited: str = "",
     ) -> None:
         self.folder = folder
         self.prefix = list(prefix)
+        self.audited = audited
         self.address = address
         self.ports = ports or Ports()
         self.authority = Authority(folder / "pki")
@@ -180,7 +187,23 @@ class ControlPlane:
             "--authorization-mode=Node,RBAC",
             "--allow-privileged=true",
             "--endpoint-reconciler-type=" + ("lease" if self.address != "127.0.0.1" else "none"),
+            *(self._audit() if self.audited else ()),
         )
+
+    def _audit(self) -> list[str]:
+        policy = self.folder / "audit.json"
+        rules = [{"level": "Metadata", "users": [self.audited]}, {"level": "None"}]
+        policy.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "audit.k8s.io/v1",
+                    "kind": "Policy",
+                    "omitStages": ["RequestReceived"],
+                    "rules": rules,
+                }
+            )
+        )
+        return [f"--audit-policy-file={policy}", f"--audit-log-path={self.folder / 'audit.log'}"]
 
     def start_controllers(self) -> None:
         """Start kube-controller-manager."""
@@ -198,6 +221,8 @@ class ControlPlane:
             "--bind-address=127.0.0.1",
             f"--secure-port={self.ports.controllers}",
             "--horizontal-pod-autoscaler-sync-period=5s",
+            # A node here is never lost, only late when everything runs on two cores.
+            "--node-monitor-grace-period=10m",
             # Its defaults, 20 a second, would be what is measured when a thousand servers come at once.
             "--kube-api-qps=1000",
             "--kube-api-burst=1000",

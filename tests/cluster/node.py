@@ -24,6 +24,8 @@ from tests.cluster.binaries import PROGRAMS, program
 from tests.cluster.controlplane import POD_CIDR, ControlPlane, Ports, tails
 
 FOLDER: Final = Path("/run/mcpace-cluster")  # short: socket paths end at 107 bytes
+AUDITED: Final = "system:serviceaccount:mcpace-system:mcpace"
+"""The operator, whose requests the API server writes down."""
 ADDRESS: Final = "172.30.0.1"
 NODE: Final = "node"
 DEADLINE: Final = 90.0
@@ -163,7 +165,9 @@ class Node:
 
     def _start(self) -> None:
         ports = Ports(api=6443, etcd=2379, etcd_peer=2380, controllers=10257)
-        plane = ControlPlane(self.folder, address=ADDRESS, ports=ports, prefix=self.enter())
+        plane = ControlPlane(
+            self.folder, address=ADDRESS, ports=ports, prefix=self.enter(), audited=AUDITED
+        )
         self._start_containerd(plane)
         plane.start_etcd()
         plane.start_api_server()

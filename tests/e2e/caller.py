@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx2
 from mcp import Client, MCPError
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 
@@ -29,7 +30,11 @@ async def call(client, ask):
 async def converse(url, ask, outcomes, number):
     headers = {"X-API-Key": ask["key"]} if ask.get("key") else {}
     async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
-        transport = streamable_http_client(url, http_client=http)
+        transport = (
+            sse_client(url, headers)
+            if url.endswith("/sse")
+            else streamable_http_client(url, http_client=http)
+        )
         async with Client(transport, mode=ask.get("mode", "auto")) as client:
             end = time.time() + ask.get("seconds", 0)
             stop = Path(ask.get("until", "/never"))

@@ -24,6 +24,16 @@ def answered(outcomes: list[dict]) -> list[dict]:
     return [outcome for outcome in outcomes if outcome["ok"]]
 
 
+def known(cluster: Cluster, urls: list[str], key: str) -> bool:
+    """Whether every one of these sidecars knows the key."""
+    try:
+        outcomes = cluster.ask(urls=urls, calls=len(urls), tool="get-weather", arguments=OSLO, key=key)
+    except AssertionError as error:  # 401 ends the conversation
+        assert "The X-API-Key is not known" in str(error), error
+        return False
+    return all(outcome["ok"] for outcome in outcomes)
+
+
 def test_the_manifest_becomes_a_server_that_an_official_client_calls(cluster: Cluster, weather: str):
     (outcome,) = cluster.ask(urls=[weather], calls=1, tool="get-weather", arguments=OSLO)
     assert outcome["result"] == {"city": "Oslo", "degrees": -3, "sky": "snow"}
@@ -55,21 +65,14 @@ def test_thirty_calls_over_both_pods_meet_one_limit_of_ten(cluster: Cluster):
 
 def test_the_same_client_is_pro_once_its_key_is_in_the_secret(cluster: Cluster, weather: str):
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "weather-pro"}}
-    cluster.ok("apply", "-f", "-", stdin=json.dumps(secret | {"stringData": {"anna": "a-key-of-annas"}}))
+    keys = {"anna": "a-key-of-annas", "bert": "an-old-key-of-berts"}
+    cluster.ok("apply", "-f", "-", stdin=json.dumps(secret | {"stringData": keys}))
     urls = cluster.urls("weather")
 
-    def known() -> bool:
-        outcomes = cluster.ask(urls=urls, calls=2, tool="get-weather", arguments=OSLO, key="a-key-of-annas")
-        return all(o["ok"] for o in outcomes)
-
-    def asked() -> bool:
-        try:
-            return known()
-        except AssertionError as error:  # 401 ends the conversation
-            assert "The X-API-Key is not known" in str(error), error
-            return False
-
-    until(asked, "the kubelet to renew the mount", 180)
+    until(lambda: known(cluster, urls, "a-key-of-annas"), "the kubelet to renew the mount", 180)
+    assert known(cluster, urls, "an-old-key-of-berts")
+    keys["bert"] = "a-new-key-of-berts"  # what comes of it is seen below: the kubelet takes its time
+    cluster.ok("apply", "-f", "-", stdin=json.dumps(secret | {"stringData": keys}))
     outcomes = cluster.ask(urls=urls, calls=30, tool="forecast", arguments=OSLO, key="a-key-of-annas")
     assert len(answered(outcomes)) == 30
 
@@ -154,8 +157,37 @@ def test_a_wrong_manifest_is_refused_at_apply_in_words(cluster: Cluster, spec: d
     assert words in done.stderr, done.stderr
 
 
+def test_a_rotated_key_is_known_and_the_old_one_is_not_and_no_pod_restarts(cluster: Cluster, weather: str):
+    urls = cluster.urls("weather")
+    until(lambda: known(cluster, urls, "a-new-key-of-berts"), "the kubelet to renew the mount", 180)
+    for url in urls:
+        assert not known(cluster, [url], "an-old-key-of-berts")
+    assert known(cluster, urls, "a-key-of-annas")
+    statuses = [s for pod in cluster.pods("weather") for s in pod["status"]["initContainerStatuses"]]
+    assert [s["restartCount"] for s in statuses] == [0, 0]
+
+
+def test_a_server_of_the_older_transport_is_called_limited_and_counted(cluster: Cluster):
+    script = "import sys; sys.path.insert(0, '/opt/weather'); from server import server; "
+    script += "server.run('sse', host='0.0.0.0', port=8000)"
+    tiers = [{"name": "free", "requestsPerMinute": 3}]
+    cluster.apply("older", image=IMAGE, command=["/opt/weather/bin/python", "-c", script], transport="sse",
+                  rateLimits={"tiers": tiers})  # fmt: skip
+    cluster.ready("older")
+    until(lambda: cluster.get("mcpserver/older")["status"].get("tools"), "the server to introduce itself")
+    assert cluster.get("mcpserver/older")["status"]["url"] == "http://older.default.svc:80/sse"
+    outcomes = cluster.ask(
+        urls=["http://older.default.svc/sse"], calls=8, tool="get-weather", arguments=OSLO, mode="legacy"
+    )
+    assert 3 <= len(answered(outcomes)) < 8
+    assert outcomes[0]["result"] == {"city": "Oslo", "degrees": -3, "sky": "snow"}
+    (pod,) = cluster.pods("older")
+    samples = cluster.metrics(pod)
+    assert samples['mcp_tool_calls_total{status="success",tool="get-weather"}'] == len(answered(outcomes))
+    cluster.ok("delete", "mcpserver", "older")
+
+
 def test_a_server_of_the_same_name_elsewhere_shares_nothing(cluster: Cluster, weather: str):
-    cluster.run("create", "namespace", "elsewhere")
     spec = cluster.get("mcpserver/weather")["spec"] | {"replicas": 1}
     cluster.apply("weather", "elsewhere", **spec)
     cluster.ready("weather", "elsewhere")

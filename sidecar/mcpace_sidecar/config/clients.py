@@ -21,7 +21,7 @@ _BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rf"{_BYTE}(\.{_BYTE}){{3}}(/(3[0-2]|[12]?[0-9]))?"
 _IPV6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?"
 Network = Annotated[str, Field(min_length=2, max_length=64, pattern=rf"^({_IPV4}|{_IPV6})$")]
-"""A network such as 10.1.0.0/16, or one address."""
+"""A network such as 10.1.0.0/16, or one address; 10.1.2.3/16 means the same network."""
 
 
 class ApiKeys(Model):
@@ -98,7 +98,7 @@ class Clients(Model):
     def _consistent(self) -> Self:
         for network in self.trusted_proxies:
             try:
-                ipaddress.ip_network(network)
+                ipaddress.ip_network(network, strict=False)
             except ValueError as error:
                 raise ValueError(f"trustedProxies: {error}; write for example 10.1.0.0/16") from None
         if self.trusted_headers is not None and not self.trusted_proxies:
