@@ -45,6 +45,12 @@ def answers(cluster: Cluster) -> float:
     return sum(cluster.metrics(pod).get(sample, 0) for pod in cluster.pods("steady"))
 
 
+def flow(cluster: Cluster) -> None:
+    """Wait until calls are answered."""
+    before = answers(cluster)
+    until(lambda: answers(cluster) > before, "the calls to flow")
+
+
 @contextmanager
 def called(cluster: Cluster) -> Iterator[None]:
     """Four clients call the server all the while, and not one call may fail."""
@@ -59,15 +65,14 @@ def called(cluster: Cluster) -> Iterator[None]:
         mode="2026-07-28",
     )
     try:
-        began = answers(cluster)
-        until(lambda: answers(cluster) > began, "the calls to flow")
+        flow(cluster)
         yield
+        flow(cluster)
     finally:
         cluster.ok("exec", "client", "--", "touch", "/tmp/enough")
         outcomes = asking.result(60)
     failed = [o for o in outcomes if not o["ok"]]
     assert not failed, f"{len(failed)} of {len(outcomes)} calls failed: {failed[:3]}"
-    assert len(outcomes) > 100
 
 
 def pods(cluster: Cluster) -> set[str]:
