@@ -27,8 +27,11 @@ from mcpace_sidecar.upstream import Pool
 
 log = logging.getLogger(__name__)
 
+AGAIN_AT_FIRST: Final = 0.05
 AGAIN_AFTER_FAILURE: Final = 0.25
 AGAIN_AFTER_SUCCESS: Final = 30.0
+STARTING: Final = 10.0
+"""Seconds for which a server that has never answered is asked often."""
 PATIENCE: Final = 2.0
 """Seconds of failures after which it is asked whether the server is elsewhere."""
 ADVICE_EVERY: Final = 10.0
@@ -53,6 +56,8 @@ class Handshake:
         self.ready = False
         self.alive = False
         """Whether the server answers HTTP, be it as no MCP server should."""
+        self.was_ready, self.was_alive = asyncio.Event(), asyncio.Event()
+        """Set once it was so for the first time."""
         self.problem = "The server has not answered yet."
         self.subscribed = False
         self._pool = pool
@@ -91,6 +96,8 @@ class Handshake:
                     log.info("The server is not ready yet: %s", words)
                 self.ready, self.problem = False, words
                 self.alive = isinstance(error, HandshakeError | msgspec.DecodeError)
+                if self.alive:
+                    self.was_alive.set()
             else:
                 failing, hint = 0.0, ""
                 if not self.ready:
@@ -98,8 +105,11 @@ class Handshake:
                         "The server is ready: %s, %d tools", self._catalog.server, len(self._catalog.tools)
                     )
                 self.ready, self.alive, self.problem = True, True, ""
+                self.was_alive.set()
+                self.was_ready.set()
             if not self.ready:
-                await asyncio.sleep(AGAIN_AFTER_FAILURE)
+                starting = not self.was_alive.is_set() and time.monotonic() < failing + STARTING
+                await asyncio.sleep(AGAIN_AT_FIRST if starting else AGAIN_AFTER_FAILURE)
                 continue
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._doubt.wait(), AGAIN_AFTER_SUCCESS)

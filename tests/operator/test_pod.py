@@ -44,13 +44,19 @@ def test_what_is_put_beside_the_server_is_restricted():
 
 def test_both_containers_are_probed_and_the_server_may_listen_on_the_loopback():
     template = pod(port=9000, sidecar={"adminPort": 19000})
-    for probe in ("startupProbe", "livenessProbe"):
+    for probe, path in (("startupProbe", "/serverz?wait"), ("livenessProbe", "/serverz")):
         assert container(template, "server")[probe]["httpGet"] == {
-            "path": "/serverz",
+            "path": path,
             "port": 19000,
             "scheme": "HTTP",
         }
-    assert container(template, "mcpace")["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container(template, "mcpace")["readinessProbe"]["httpGet"]["path"] == "/readyz?wait"
+
+
+def test_a_server_that_calls_out_through_a_door_starts_once_the_sidecar_listens():
+    assert "startupProbe" not in container(pod(), "mcpace"), "otherwise both start at once"
+    door = {"name": "api", "url": "https://api.example", "port": 19100}
+    assert container(pod(egress=[door]), "mcpace")["startupProbe"]["httpGet"]["path"] == "/healthz"
 
 
 def test_replicas_are_spread_over_zones_and_nodes():

@@ -95,10 +95,10 @@ def _server(context: Context) -> dict[str, Any]:
         "ports": [{"name": "server", "containerPort": spec.port, "protocol": "TCP"}],
         # Asked through the sidecar, so that a server may listen on the loopback alone.
         "startupProbe": {
-            **sidecar.probe("/serverz", spec.sidecar.admin_port),
-            "periodSeconds": 2,
+            **sidecar.probe("/serverz?wait", spec.sidecar.admin_port),
+            "periodSeconds": 1,
             "timeoutSeconds": 5,
-            "failureThreshold": 150,
+            "failureThreshold": 75,  # each of them is held for four seconds
         },
         "livenessProbe": {
             **sidecar.probe("/serverz", spec.sidecar.admin_port),

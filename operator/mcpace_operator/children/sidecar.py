@@ -1,7 +1,6 @@
 """The sidecar's container: a native sidecar (KEP-753), which starts before the server and ends after it.
 
-Its startup probe is `/healthz`: a handshake there would wait for a server that waits for the
-probe. Its readiness is the handshake, and so the pod's readiness is too.
+Its readiness is the handshake, and so the pod's readiness is too.
 """
 
 from __future__ import annotations
@@ -34,6 +33,9 @@ _MIB: Final = 1 << 20
 def container(context: Context) -> dict[str, Any]:
     """The container."""
     spec, settings = context.spec, context.settings
+    # A server that calls out through a door finds it open; any other starts at the same time. A
+    # handshake in the startup probe would wait for a server that waits for the probe.
+    startup = {"startupProbe": {**probe("/healthz"), "periodSeconds": 1, "failureThreshold": 60}}
     return {
         "name": NAME,
         "image": settings.sidecar_image,
@@ -53,9 +55,19 @@ def container(context: Context) -> dict[str, Any]:
             {"name": "mcp", "containerPort": spec.sidecar.port, "protocol": "TCP"},
             {"name": "admin", "containerPort": spec.sidecar.admin_port, "protocol": "TCP"},
         ],
-        "startupProbe": {**probe("/healthz"), "periodSeconds": 1, "failureThreshold": 60},
-        "readinessProbe": {**probe("/readyz"), "periodSeconds": 2, "failureThreshold": 2},
-        "livenessProbe": {**probe("/healthz"), "periodSeconds": 10, "timeoutSeconds": 5},
+        **(startup if spec.egress else {}),
+        "readinessProbe": {
+            **probe("/readyz?wait"),
+            "periodSeconds": 1,
+            "timeoutSeconds": 5,
+            "failureThreshold": 3,
+        },
+        "livenessProbe": {
+            **probe("/healthz"),
+            "initialDelaySeconds": 30,
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+        },
         # Told at once when the pod ends, long before its turn to end comes: it turns unready and
         # sends clients elsewhere with their next answer.
         "lifecycle": {"preStop": {"exec": {"command": ["/bin/sh", "-c", "kill -USR1 1"]}}},

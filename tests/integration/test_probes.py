@@ -1,0 +1,48 @@
+"""What a kubelet asks of a pod that starts."""
+
+import asyncio
+import time
+
+import pytest
+from tests.conftest import Scripted, Start, until
+
+from mcpace_sidecar import admin
+
+
+async def test_a_probe_that_waits_is_answered_once_the_server_answers(
+    scripted: Scripted, start: Start
+) -> None:
+    await scripted.stop()
+    sidecar = await start(scripted.port, {})
+    assert (await sidecar.admin_get("/serverz"))[0] == 503, "the others are answered at once"
+    waiting = asyncio.create_task(sidecar.admin_get("/serverz?wait"))
+    asked = asyncio.create_task(sidecar.admin_get("/healthz"))
+    await asked
+    assert not waiting.done()
+    await scripted.start()
+    assert (await waiting)[0] == 200
+    await scripted.stop()
+    sidecar.sidecar.handshake.doubt()
+    await until(lambda: not sidecar.sidecar.handshake.alive, "the loss to be seen")
+    assert (await sidecar.admin_get("/serverz?wait"))[0] == 503, (
+        "it waits for a start, and for nothing else"
+    )
+
+
+async def test_a_probe_waits_less_long_than_a_kubelet(
+    scripted: Scripted, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert admin._WAITED < 5
+    monkeypatch.setattr(admin, "_WAITED", 0.1)
+    await scripted.stop()
+    sidecar = await start(scripted.port, {})
+    began = time.monotonic()
+    status, body = await sidecar.admin_get("/readyz?wait")
+    assert (status, body["ready"]) == (503, False)
+    assert time.monotonic() - began >= 0.1
+
+
+async def test_readiness_waits_for_the_handshake(weather: int, start: Start) -> None:
+    sidecar = await start(weather, {})
+    status, body = await sidecar.admin_get("/readyz?wait")
+    assert (status, body) == (200, {"ready": True})
