@@ -22,7 +22,7 @@ from mcpace_operator.conditions import StoreState
 from mcpace_operator.server import Server
 from mcpace_operator.settings import OperatorSettings
 from mcpace_sidecar.errors import StoreError
-from mcpace_sidecar.redis import RedisAddress
+from mcpace_sidecar.redis import RedisAddress, within
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +77,7 @@ class Store:
         """Ask whether it answers; return whether anything changed since the last time."""
         before = (self.up, self._run_id)
         try:
-            async with asyncio.timeout(2 * TIMEOUT):
-                self._run_id = (await self._client.info("server"))["run_id"]
+            self._run_id = (await within(2 * TIMEOUT, self._client.info("server")))["run_id"]
             self.up = True
         except NoPermissionError:
             self.up = True  # it answers; an external Redis need not tell more
@@ -103,8 +102,7 @@ class Store:
             prefix = f"mcpace:{{{server.key}}}:"
             rules = ["reset", "on", f">{password}", f"~{prefix}*", f"&{prefix}*", *COMMANDS]
             try:
-                async with asyncio.timeout(2 * TIMEOUT):
-                    await self._client.execute_command("ACL", "SETUSER", user, *rules)
+                await within(2 * TIMEOUT, self._client.execute_command("ACL", "SETUSER", user, *rules))
             except (NoPermissionError, ResponseError) as error:
                 log.warning("Redis (%s) lets us make no users, so servers share one: %s", self.name, error)
                 self.shared = True
@@ -119,8 +117,7 @@ class Store:
         self.users.discard(user)
         if self.up and not self.shared:
             try:
-                async with asyncio.timeout(2 * TIMEOUT):
-                    await self._client.execute_command("ACL", "DELUSER", user)
+                await within(2 * TIMEOUT, self._client.execute_command("ACL", "DELUSER", user))
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("Redis (%s): the user %s stays: %s", self.name, user, error)
 

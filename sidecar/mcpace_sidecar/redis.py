@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Awaitable
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import redis.asyncio
@@ -25,6 +26,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from mcpace_sidecar.errors import ConfigError, StoreError
+
+T = TypeVar("T")
 
 REDIS_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
@@ -86,8 +89,8 @@ class RedisAddress:
         if self._sentinel is None:
             return self._place
         try:
-            async with asyncio.timeout(SENTINEL_TIMEOUT * (len(self._sentinel.sentinels) + 1)):
-                host, port = await self._sentinel.discover_master(self._service)
+            seconds = SENTINEL_TIMEOUT * (len(self._sentinel.sentinels) + 1)
+            host, port = await within(seconds, self._sentinel.discover_master(self._service))
         except (RedisError, OSError, TimeoutError) as error:
             raise StoreError(f"no Sentinel names a master {self._service} ({error})") from None
         return str(host), int(port)
@@ -121,6 +124,22 @@ class RedisAddress:
         }
         asked["ssl"] = self._is_tls
         return Sentinel(sentinels, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
+
+
+async def within(seconds: float, answer: Awaitable[T]) -> T:
+    """Await what redis-py answers; RedisError, OSError, TimeoutError. Who is told to end, ends."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await answer
+    finally:
+        heed_cancellation()
+
+
+def heed_cancellation() -> None:
+    """Raise the CancelledError that redis-py (8.1) turns into a lost connection, and so tries again."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _parted(url: str) -> tuple[str, list[tuple[str, int]], str]:

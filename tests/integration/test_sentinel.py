@@ -1,5 +1,6 @@
 """A Redis that is yours: behind Sentinels, over TLS."""
 
+import asyncio
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -8,9 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 import trustme
-from tests.conftest import RedisServer, Scripted, Start, free_port, json_answer, until
+from tests.conftest import DEADLINE, RedisServer, Scripted, Start, free_port, json_answer, until
 
-from mcpace_operator.redis import Stores
+from mcpace_operator.redis import Store, Stores
 from mcpace_operator.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
 from mcpace_sidecar.errors import ConfigError
@@ -212,3 +213,22 @@ def test_certificates_that_are_none_are_said_so() -> None:
 def test_the_ports_to_reach_are_the_sentinels_and_the_usual_one() -> None:
     assert RedisAddress("redis+sentinel://one,two:1/main").ports == {26379, 1, 6379}
     assert RedisAddress("redis://host:7000/1").ports == {7000}
+
+
+async def test_what_is_told_to_end_ends_also_in_the_midst_of_a_question(redis_server: RedisServer) -> None:
+    """redis-py makes a lost connection of a cancellation, and whoever asks again would go on for ever."""
+    stores = Stores(OperatorSettings(limits_url=redis_server.url, master_key=b"k" * 32))
+    assert stores.limits is not None
+    await stores.check()
+    for number in range(40):
+        asking = asyncio.create_task(ask_for_ever(stores.limits))
+        await asyncio.sleep(number * 0.0002)
+        asking.cancel()
+        _, left = await asyncio.wait([asking], timeout=DEADLINE)
+        assert not left, f"it goes on, told to end after {number * 0.2:.1f} ms"
+    await stores.close()
+
+
+async def ask_for_ever(store: Store) -> None:
+    while True:
+        await store.check()

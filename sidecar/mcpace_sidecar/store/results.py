@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from mcpace_sidecar.cache.entry import Entry, Miss, Place, new_mark
 from mcpace_sidecar.errors import StoreError
+from mcpace_sidecar.redis import heed_cancellation
 from mcpace_sidecar.store import nothing
 from mcpace_sidecar.store.memory import MemoryResults
 from mcpace_sidecar.store.wire import RECONNECT_INTERVAL, Link
@@ -175,6 +176,7 @@ class RedisResults:
                             self.memory.marks.drop(tag)
             with contextlib.suppress(RedisError, OSError):
                 await client.aclose()
+            heed_cancellation()
             await asyncio.sleep(RECONNECT_INTERVAL)
 
     def _key(self, place: Place) -> bytes:
