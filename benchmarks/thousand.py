@@ -356,7 +356,7 @@ class Operator:
         """End it."""
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait()
+            self._process.wait(60)
             self._process = None
 
     def use(self) -> Use:

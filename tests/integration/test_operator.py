@@ -93,10 +93,9 @@ async def test_a_child_changed_or_deleted_by_hand_is_put_back(api: Kubectl, oper
 
 
 def told(api: Kubectl, name: str = "weather") -> list[tuple[str, str]]:
-    """The events of a server: reason and note, as `kubectl describe` shows them."""
-    events = api.items(
-        "events.events.k8s.io", f"--field-selector=regarding.name={name},regarding.kind=McpServer"
-    )
+    """The events of the server that there is: reason and note, as `kubectl describe` shows them."""
+    uid = api.get(f"mcpserver/{name}")["metadata"]["uid"]
+    events = api.items("events.events.k8s.io", f"--field-selector=regarding.uid={uid}")
     return [(event["reason"], event["note"]) for event in events]
 
 
