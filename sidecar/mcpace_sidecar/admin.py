@@ -38,8 +38,6 @@ _WAITED: Final = 4.0
 """Seconds a probe that waits is held; kubelets give up after five."""
 _TEXT: Final = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
 _JSON: Final = b"Content-Type: application/json\r\n"
-
-
 _Route = Callable[[], tuple[int, bytes, bytes]]
 
 
@@ -104,12 +102,7 @@ class Admin:
             status, lines, text = route()
         connection.answer(status_line(status) + lines, text)
 
-    async def _hold(
-        self,
-        connection: ClientConnection,
-        first: asyncio.Event,
-        route: Callable[[], tuple[int, bytes, bytes]],
-    ) -> None:
+    async def _hold(self, connection: ClientConnection, first: asyncio.Event, route: _Route) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(first.wait(), _WAITED)
         status, lines, text = route()
