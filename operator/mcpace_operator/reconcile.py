@@ -120,6 +120,9 @@ class Reconciler:
         if server is None:
             await self._gone(key)
             return
+        if server.deleting:  # what it owned is being taken, and nothing must be put back
+            self._pods.forget(key)
+            return
         try:
             spec = parse_spec(server.spec)
         except ConfigError as error:

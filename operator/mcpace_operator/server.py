@@ -26,6 +26,8 @@ class Server:
     generation: int
     spec: Mapping[str, Any]
     status: Mapping[str, Any]
+    deleting: bool = False
+    """Whether it waits for its deletion: for what it owns, or for somebody's finalizer."""
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Server:
@@ -37,4 +39,5 @@ class Server:
             generation=metadata.get("generation", 1),
             spec=body.get("spec") or {},
             status=body.get("status") or {},
+            deleting="deletionTimestamp" in metadata,
         )

@@ -165,6 +165,24 @@ async def test_deleting_a_server_deletes_its_children_and_its_redis_user(
         await until(lambda: "mcpace:default/weather" not in client.acl_users(), "the Redis user to go")
 
 
+async def test_a_server_that_waits_for_its_deletion_is_left_to_the_garbage_collector(
+    api: Kubectl, operator: Operator
+):
+    api.apply("weather", **SPEC)
+    await until(lambda: api.get("deployment/weather"), "the Deployment")
+    held = {"metadata": {"finalizers": ["example.com/held"]}}
+    api.ok("patch", "mcpserver", "weather", "--type=merge", "-p", json.dumps(held))
+    try:
+        api.ok("delete", "mcpserver", "weather", "--cascade=foreground", "--wait=false")
+        for what in ("deployment", "service", "configmap"):
+            await until(lambda what=what: api.get(f"{what}/weather") is None, f"the {what} to go")
+        left = [what for what in await operator.settled(api) if what.endswith("/weather")]
+        assert left == ["McpServer/weather"], "nothing was put back"
+    finally:
+        api.ok("patch", "mcpserver", "weather", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+    await until(lambda: api.get("mcpserver/weather") is None, "the server to go")
+
+
 async def test_kubectl_scale_works(api: Kubectl, operator: Operator):
     api.apply("weather", **SPEC)
     await until(lambda: api.get("deployment/weather"), "the Deployment")
