@@ -141,7 +141,8 @@ def walk(values: list[str], *, keep: bool) -> None:
         answer = json.loads(step("Calling it", *command))
         out.print(f"  {answer['structuredContent']}\n")
     if not keep:
-        step("Deleting the server", "kubectl", "delete", "mcpserver", "weather")
+        # In the foreground, so that what the server owned is gone with it, its pods included.
+        step("Deleting the server", "kubectl", "delete", "--cascade=foreground", "mcpserver", "weather")
         step("Uninstalling mcpace", "helm", "uninstall", NAME, "-n", SYSTEM, "--wait")
 
 

@@ -24,4 +24,5 @@ def test_the_walk_installs_applies_calls_and_takes_all_away(cluster: Cluster):
     assert "'city': 'Oslo', 'degrees': -3, 'sky': 'snow'" in done.stdout
     assert "Done in" in done.stdout
     assert cluster.get("deployment/weather") is None
+    assert cluster.items("pods", "-l", "mcpace.dev/server=weather") == []
     cluster.ok("delete", "crd", "mcpservers.mcpace.dev")
