@@ -2,9 +2,9 @@
 
 `/healthz`, `/readyz`, `/serverz` and `/metrics` are open. `/stats`, `/config` and `/purge` need the
 server's own token, because the server itself shares the loopback; without a token they answer on
-loopback only. `/readyz?wait` and `/serverz?wait` are answered once that holds for the first time, or
-after four seconds: a kubelet probes at most once a second, and a server that has just started
-should not wait for its next look.
+loopback only. `/readyz?wait` is answered once the server is ready for the first time, or after four
+seconds: a kubelet probes at most once a second, and a server that has just started should not wait
+for its next look.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from mcpace_sidecar.store.memory import MemoryResults
 
 _GUARDED: Final = frozenset({b"/stats", b"/config", b"/purge"})
 _WAITED: Final = 4.0
-"""Seconds a probe that waits is held; kubelets give up after five."""
+"""Seconds the probe that waits is held; kubelets give up after five."""
 _TEXT: Final = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
 _JSON: Final = b"Content-Type: application/json\r\n"
 _Route = Callable[[], tuple[int, bytes, bytes]]
@@ -67,7 +67,6 @@ class Admin:
         self._token = token.encode() if token else None
         self._loopback = loopback
         self._started = time.monotonic()
-        self._first = {b"/readyz?wait": handshake.was_ready, b"/serverz?wait": handshake.was_alive}
         self._held: set[asyncio.Task[None]] = set()
         self._routes: dict[bytes, _Route] = {
             b"/healthz": self._healthz,
@@ -93,8 +92,8 @@ class Admin:
         elif route is None:
             self._purge(connection, body)
             return
-        elif (first := self._first.get(head.target)) is not None and not first.is_set():
-            held = asyncio.get_running_loop().create_task(self._hold(connection, first, route))
+        elif head.target == b"/readyz?wait" and not self._handshake.was_ready.is_set():
+            held = asyncio.get_running_loop().create_task(self._hold(connection))
             self._held.add(held)
             held.add_done_callback(self._held.discard)
             return
@@ -102,10 +101,10 @@ class Admin:
             status, lines, text = route()
         connection.answer(status_line(status) + lines, text)
 
-    async def _hold(self, connection: ClientConnection, first: asyncio.Event, route: _Route) -> None:
+    async def _hold(self, connection: ClientConnection) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(first.wait(), _WAITED)
-        status, lines, text = route()
+            await asyncio.wait_for(self._handshake.was_ready.wait(), _WAITED)
+        status, lines, text = self._readyz()
         connection.answer(status_line(status) + lines, text)
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:

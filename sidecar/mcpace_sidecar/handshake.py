@@ -56,7 +56,7 @@ class Handshake:
         self.ready = False
         self.alive = False
         """Whether the server answers HTTP, be it as no MCP server should."""
-        self.was_ready, self.was_alive = asyncio.Event(), asyncio.Event()
+        self.was_ready = asyncio.Event()
         """Set once it was so for the first time."""
         self.problem = "The server has not answered yet."
         self.subscribed = False
@@ -77,7 +77,7 @@ class Handshake:
 
     async def keep(self) -> None:
         """Shake hands for as long as the sidecar runs."""
-        failing, hint, advised = 0.0, "", -ADVICE_EVERY
+        failing, hint, advised, answered = 0.0, "", -ADVICE_EVERY, False
         while True:
             self._doubt.clear()
             try:
@@ -96,19 +96,17 @@ class Handshake:
                     log.info("The server is not ready yet: %s", words)
                 self.ready, self.problem = False, words
                 self.alive = isinstance(error, HandshakeError | msgspec.DecodeError)
-                if self.alive:
-                    self.was_alive.set()
+                answered = answered or self.alive
             else:
-                failing, hint = 0.0, ""
+                failing, hint, answered = 0.0, "", True
                 if not self.ready:
                     log.info(
                         "The server is ready: %s, %d tools", self._catalog.server, len(self._catalog.tools)
                     )
                 self.ready, self.alive, self.problem = True, True, ""
-                self.was_alive.set()
                 self.was_ready.set()
             if not self.ready:
-                starting = not self.was_alive.is_set() and time.monotonic() < failing + STARTING
+                starting = not answered and time.monotonic() < failing + STARTING
                 await asyncio.sleep(AGAIN_AT_FIRST if starting else AGAIN_AFTER_FAILURE)
                 continue
             with contextlib.suppress(TimeoutError):

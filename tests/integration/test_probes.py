@@ -14,8 +14,9 @@ async def test_a_probe_that_waits_is_answered_once_the_server_answers(
 ) -> None:
     await scripted.stop()
     sidecar = await start(scripted.port, {})
-    assert (await sidecar.admin_get("/serverz"))[0] == 503, "the others are answered at once"
-    waiting = asyncio.create_task(sidecar.admin_get("/serverz?wait"))
+    for path in ("/readyz", "/serverz"):
+        assert (await sidecar.admin_get(path))[0] == 503, "the others are answered at once"
+    waiting = asyncio.create_task(sidecar.admin_get("/readyz?wait"))
     asked = asyncio.create_task(sidecar.admin_get("/healthz"))
     await asked
     assert not waiting.done()
@@ -23,10 +24,9 @@ async def test_a_probe_that_waits_is_answered_once_the_server_answers(
     assert (await waiting)[0] == 200
     await scripted.stop()
     sidecar.sidecar.handshake.doubt()
-    await until(lambda: not sidecar.sidecar.handshake.alive, "the loss to be seen")
-    assert (await sidecar.admin_get("/serverz?wait"))[0] == 503, (
-        "it waits for a start, and for nothing else"
-    )
+    await until(lambda: not sidecar.sidecar.handshake.ready, "the loss to be seen")
+    status, _ = await sidecar.admin_get("/readyz?wait")
+    assert status == 503, "it waits for a start, and for nothing else"
 
 
 async def test_a_probe_waits_less_long_than_a_kubelet(

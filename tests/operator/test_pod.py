@@ -44,12 +44,13 @@ def test_what_is_put_beside_the_server_is_restricted():
 
 def test_both_containers_are_probed_and_the_server_may_listen_on_the_loopback():
     template = pod(port=9000, sidecar={"adminPort": 19000})
-    for probe, path in (("startupProbe", "/serverz?wait"), ("livenessProbe", "/serverz")):
-        assert container(template, "server")[probe]["httpGet"] == {
-            "path": path,
-            "port": 19000,
-            "scheme": "HTTP",
-        }
+    liveness = container(template, "server")["livenessProbe"]
+    assert liveness["httpGet"] == {"path": "/serverz", "port": 19000, "scheme": "HTTP"}
+    patience = liveness["periodSeconds"] * liveness["failureThreshold"]
+    assert (patience, liveness["initialDelaySeconds"] + patience) == (120, 300), (
+        "once it runs, and to start"
+    )
+    assert "startupProbe" not in container(template, "server"), "the pod would wait a second for it"
     assert container(template, "mcpace")["readinessProbe"]["httpGet"]["path"] == "/readyz?wait"
 
 

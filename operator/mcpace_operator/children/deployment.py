@@ -93,15 +93,11 @@ def _server(context: Context) -> dict[str, Any]:
         "image": spec.image,
         "terminationMessagePolicy": "FallbackToLogsOnError",  # its last words, for the status
         "ports": [{"name": "server", "containerPort": spec.port, "protocol": "TCP"}],
-        # Asked through the sidecar, so that a server may listen on the loopback alone.
-        "startupProbe": {
-            **sidecar.probe("/serverz?wait", spec.sidecar.admin_port),
-            "periodSeconds": 1,
-            "timeoutSeconds": 5,
-            "failureThreshold": 75,  # each of them is held for four seconds
-        },
+        # Asked through the sidecar, so that a server may listen on the loopback alone. It has five minutes
+        # to start, by a delay: a startup probe would cost each pod a second until the kubelet runs it.
         "livenessProbe": {
             **sidecar.probe("/serverz", spec.sidecar.admin_port),
+            "initialDelaySeconds": 180,
             "periodSeconds": 10,
             "timeoutSeconds": 5,
             "failureThreshold": 12,
