@@ -161,20 +161,20 @@ class Cluster:
         body = {"apiVersion": version, "kind": "Event", **event}
         await self._request("POST", _path("Event", namespace), {}, body)
 
-    async def memory(self, namespace: str, selector: str, container: str) -> list[int]:
-        """Bytes that each pod's container uses, as metrics-server saw it; nothing where there is none."""
-        path = f"/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods"
-        try:
-            answer = await self._request("GET", path, {"labelSelector": selector})
-        except ApiError as error:
-            log.debug("No metrics-server: %s", error)
-            return []
-        return [
-            int(parse_quantity(each["usage"]["memory"]))
+    async def memory(self, namespace: str | None, selector: str, container: str) -> dict[str, int]:
+        """`namespace/pod` -> the bytes that its container uses, as metrics-server saw it."""
+        where = f"/namespaces/{namespace}" if namespace is not None else ""
+        answer = await self._request(
+            "GET", f"/apis/metrics.k8s.io/v1beta1{where}/pods", {"labelSelector": selector}
+        )
+        return {
+            f"{pod['metadata']['namespace']}/{pod['metadata']['name']}": int(
+                parse_quantity(each["usage"]["memory"])
+            )
             for pod in answer.get("items") or []
             for each in pod.get("containers") or []
             if each.get("name") == container
-        ]
+        }
 
     async def lease(self, namespace: str) -> dict[str, Any] | None:
         """The Lease that elects an operator, or None."""

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Final
 
 import aiohttp
@@ -24,6 +25,7 @@ from mcpace_operator.performance import merged
 from mcpace_operator.server import Key
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status import ServerFacts, Told
+from mcpace_operator.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +40,25 @@ LOOKS: Final = (3.0, 3.0, 4.0, 5.0, 10.0, 20.0, 30.0)
 """Seconds between looks at a server that is not ready."""
 FIRST: Final = 1.0
 """Seconds from readiness to the first round."""
+LISTED: Final = 1800.0
+"""Seconds for which a server's pods are taken as listed, while its Deployment says nothing new."""
 PER_SECOND: Final = 10.0
 """Looks and rounds begun in a second, over all servers."""
 READINGS: Final = 12
 """Readings of memory that are remembered."""
 _MOST_TOOLS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A server's ready pods, as listed when its Deployment was so."""
+
+    deployment: Mapping[str, Any]
+    addresses: Mapping[str, str]
+    """Pod -> its IP address."""
+    killed_for_memory: str | None
+    until: float
+    """When they are listed again at the latest."""
 
 
 @dataclass(slots=True)
@@ -55,6 +71,7 @@ class _Watch:
     due: float
     looks: int = 0
     asked: bool = False
+    ready: _Ready | None = None
     memory: deque[int] = field(default_factory=lambda: deque(maxlen=READINGS))
 
     def postpone(self, now: float) -> None:
@@ -75,6 +92,7 @@ class Pods:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
+        self._usage = Usage(cluster, settings)
 
     def want(self, context: Context, deployment: Mapping[str, Any]) -> None:
         """Look at this server when its turn comes."""
@@ -119,8 +137,7 @@ class Pods:
     async def _look(self, key: Key, watch: _Watch) -> None:
         try:
             async with self._slots:
-                pods = await self._list(key)
-                told = await (self._round(watch, pods) if watch.complete else self._diagnose(watch, pods))
+                told = await (self._round(watch) if watch.complete else self._diagnose(watch))
         except ApiError as error:
             log.info("%s: its pods cannot be asked: %s", key, error)
             return
@@ -136,20 +153,30 @@ class Pods:
         pods = self._cluster.items("Pod", namespace=key.namespace, selector=selector, near=True)
         return [pod async for pod in pods]
 
-    async def _diagnose(self, watch: _Watch, pods: Sequence[Mapping[str, Any]]) -> Told:
+    async def _diagnose(self, watch: _Watch) -> Told:
         key = watch.context.server.key
-        running = [pod for pod in pods if _may_be_asked(pod)]
-        reasons = await self._ask(watch, running[:MOST_PODS], "/readyz")
+        pods = await self._list(key)
+        reasons = await self._ask(watch, _addresses(pods), "/readyz")
         said = {name: str(told.get("reason", "")) for name, told in reasons.items()}
         trouble: Trouble | None = diagnose(key.name, watch.deployment, pods, said)
         return replace(self.told.get(key, Told()), trouble=trouble)
 
-    async def _round(self, watch: _Watch, pods: Sequence[Mapping[str, Any]]) -> Told | None:
-        ready = [pod for pod in pods if is_ready(pod) and _may_be_asked(pod)][:MOST_PODS]
-        answers = list((await self._ask(watch, ready, "/stats")).values())
+    async def _round(self, watch: _Watch) -> Told | None:
+        key, now = watch.context.server.key, asyncio.get_running_loop().time()
+        ready, deployment = watch.ready, watch.deployment
+        if ready is None or ready.deployment != deployment or now > ready.until:
+            pods = await self._list(key)
+            addresses = _addresses([pod for pod in pods if is_ready(pod)])
+            ready = watch.ready = _Ready(deployment, addresses, out_of_memory(pods), now + LISTED)
+        answers = list((await self._ask(watch, ready.addresses, "/stats")).values())
+        if len(answers) < max(len(ready.addresses), 1):
+            watch.ready = None  # who is silent may be there no more
         if not answers:
-            watch.postpone(asyncio.get_running_loop().time())
+            watch.postpone(now)
             return None
+        used = await self._usage.memory(key.namespace, ready.addresses)
+        if used is not None:
+            watch.memory.append(used)
         try:
             performance = merged(answers)
             facts = next((_facts(told) for told in answers if told.get("server")), None)
@@ -162,8 +189,8 @@ class Pods:
                     default=None,
                 ),
                 doors=_doors(answers),
-                killed_for_memory=out_of_memory(pods),
-                memory=await self._memory(watch),
+                killed_for_memory=ready.killed_for_memory,
+                memory=tuple(watch.memory),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             log.info(
@@ -174,15 +201,8 @@ class Pods:
             return None
         return Told(facts, live)
 
-    async def _memory(self, watch: _Watch) -> tuple[int, ...]:
-        key = watch.context.server.key
-        used = await self._cluster.memory(key.namespace, f"{SERVER_LABEL}={key.name}", "server")
-        if used:
-            watch.memory.append(max(used))
-        return tuple(watch.memory)
-
     async def _ask(
-        self, watch: _Watch, pods: Sequence[Mapping[str, Any]], path: str
+        self, watch: _Watch, addresses: Mapping[str, str], path: str
     ) -> dict[str, Mapping[str, Any]]:
         """What sidecars answer, by pod; one that is silent is left out."""
         token = self._settings.derive("admin", watch.context.server.uid)
@@ -191,17 +211,16 @@ class Pods:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT))
         session = self._session
 
-        async def one(pod: Mapping[str, Any]) -> tuple[str, Any]:
-            address = _address(pod)
+        async def one(name: str, address: str) -> tuple[str, Any]:
             host = f"[{address}]" if ":" in address else address
             headers = {"Authorization": f"Bearer {token}"}
             try:
                 async with session.get(f"http://{host}:{port}{path}", headers=headers) as answer:
-                    return pod["metadata"]["name"], await answer.json()
+                    return name, await answer.json()
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
-                return pod["metadata"]["name"], None
+                return name, None
 
-        answers = await asyncio.gather(*map(one, pods))
+        answers = await asyncio.gather(*(one(*each) for each in addresses.items()))
         return {name: told for name, told in answers if isinstance(told, dict)}
 
     async def close(self) -> None:
@@ -226,9 +245,12 @@ def _doors(answers: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
     return doors
 
 
-def _address(pod: Mapping[str, Any]) -> str:
-    return str((pod.get("status") or {}).get("podIP") or "")
-
-
-def _may_be_asked(pod: Mapping[str, Any]) -> bool:
-    return bool(_address(pod)) and not pod["metadata"].get("deletionTimestamp")
+def _addresses(pods: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The pods that may be asked, with their addresses."""
+    found = {
+        str(pod["metadata"]["name"]): str(address)
+        for pod in pods
+        if (address := (pod.get("status") or {}).get("podIP"))
+        and not pod["metadata"].get("deletionTimestamp")
+    }
+    return dict(islice(found.items(), MOST_PODS))
