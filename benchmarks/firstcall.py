@@ -35,7 +35,7 @@ PAUSE: Final = 0.02
 
 def main() -> None:
     """Install the chart, measure, print, take it away."""
-    options = arguments(__doc__, rounds=5, seconds=1).parse_args()
+    options = arguments(__doc__, rounds=9, seconds=1).parse_args()
     if os.geteuid() != 0:
         print("Left out without root: real pods need namespaces and containers.", file=sys.stderr)
         return
