@@ -44,9 +44,8 @@ class RedisAddress:
 
     def __init__(self, url: str, authority: str | None = None) -> None:
         """`authority`: certificates in PEM by which TLS is verified. ConfigError says what to write."""
-        self._service, self._sentinel = "", None
         try:
-            plain, sentinels, self._service = _parted(url)
+            plain, self._sentinels, self._service = _parted(url)
             self._options: dict[str, Any] = dict(parse_url(plain))
         except ValueError as error:
             raise ConfigError(f"the URL of a Redis cannot be used ({error}); {_WRITE}") from None
@@ -61,9 +60,11 @@ class RedisAddress:
         self._place = self._options.get("host") or "localhost", int(self._options.get("port") or REDIS_PORT)
         self.ports = {self._place[1]}
         """Ports that whoever asks must reach. A master that Sentinels name is taken to be on 6379."""
-        if sentinels:
-            self._sentinel = self._ask(sentinels)
-            self.ports = {REDIS_PORT, *(port for _, port in sentinels)}
+        if self._sentinels:
+            self.ports = {REDIS_PORT, *(port for _, port in self._sentinels)}
+        names = ("username", "password")
+        written = {name: self._options.pop(f"sentinel_{name}", None) for name in names}
+        self._sentinel_login = {name: value for name, value in written.items() if value is not None}
 
     @cached_property
     def tls(self) -> ssl.SSLContext | None:
@@ -86,10 +87,10 @@ class RedisAddress:
 
     async def find(self) -> tuple[str, int]:
         """Host and port, now; StoreError where no Sentinel knows."""
-        if self._sentinel is None:
+        if not self._sentinels:
             return self._place
         try:
-            seconds = SENTINEL_TIMEOUT * (len(self._sentinel.sentinels) + 1)
+            seconds = SENTINEL_TIMEOUT * (len(self._sentinels) + 1)
             host, port = await within(seconds, self._sentinel.discover_master(self._service))
         except (RedisError, OSError, TimeoutError) as error:
             raise StoreError(f"no Sentinel names a master {self._service} ({error})") from None
@@ -100,7 +101,7 @@ class RedisAddress:
         options = {**self._options, **options}
         if self.path is not None:
             options["unix_socket_path"] = options.pop("path")
-        if self._sentinel is None:
+        if not self._sentinels:
             return redis.asyncio.Redis(ssl=self._is_tls, **options)
         options.pop("host", None), options.pop("port", None)
         master = self._sentinel.master_for(self._service, ssl=self._is_tls, **options)
@@ -109,21 +110,21 @@ class RedisAddress:
 
     async def close(self) -> None:
         """Close what was opened to Sentinels."""
-        for each in self._sentinel.sentinels if self._sentinel is not None else ():
+        for each in self._sentinel.sentinels if self._sentinels else ():
             await each.aclose()
 
-    def _ask(self, sentinels: list[tuple[str, int]]) -> Sentinel:
+    @cached_property
+    def _sentinel(self) -> Sentinel:
+        """The Sentinels' clients, made for the first question: many an address is only read."""
         asked: dict[str, Any] = {k: v for k, v in self._options.items() if k.startswith("ssl_")}
-        for name in ("sentinel_username", "sentinel_password"):
-            if name in self._options:
-                asked[name.removeprefix("sentinel_")] = self._options.pop(name)
+        asked |= self._sentinel_login
         asked |= {
             "socket_timeout": SENTINEL_TIMEOUT,
             "socket_connect_timeout": SENTINEL_TIMEOUT,
             "retry": Retry(NoBackoff(), 0),  # the next Sentinel is the other try
+            "ssl": self._is_tls,
         }
-        asked["ssl"] = self._is_tls
-        return Sentinel(sentinels, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
+        return Sentinel(self._sentinels, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
 
 
 async def within(seconds: float, answer: Awaitable[T]) -> T:
