@@ -213,33 +213,35 @@ class Reconciler:
         if self._repairs.is_one(key, child_id, step.desired):
             await self._put_back(context, step, by)
         if step.action is Action.CREATE:
-            try:
-                body = await self._cluster.create(stamped(step.desired))
-            except ApiError as error:
-                if error.status != 409:
-                    raise
-                return await self._meet(context, step)
+            body = await self._create(context, step)
+            if body is None:
+                return conflict(child_id)
         else:
             body = await self._overwrite(context, step)
         log.info("%s: applied %s", key, child_id)
         self._repairs.note(key, child_id, step.desired, by, time.monotonic())
         self._observed.applied(key, body, child_id.kind)
-        if child_id.kind == "ConfigMap" and step.action is Action.APPLY:
+        if child_id.kind == "ConfigMap" and self._deployment(key):
             await self._hasten(key, fingerprint(step.desired))
         return None
 
-    async def _meet(self, context: Context, step: Step) -> Trouble | None:
-        """An object of the child's name is there already: ours, not seen yet, or somebody else's.
+    async def _create(self, context: Context, step: Step) -> dict[str, Any] | None:
+        """Make it, or apply over one of ours that was not seen yet; None where it is somebody else's.
 
         One without our labels is not watched.
         """
         key, (kind, name) = context.server.key, step.child_id
+        try:
+            return await self._cluster.create(stamped(step.desired))
+        except ApiError as error:
+            if error.status != 409:
+                raise
         async for body in self._cluster.items(kind, namespace=key.namespace, name=name):
             child = remember(body)
             if child.owner_uid != context.server.uid:
-                return conflict(step.child_id)
+                return None
             self._observed.children[key][step.child_id] = child
-            return await self._apply_child(context, Step(step.desired, step.child_id, Action.APPLY))
+            return await self._overwrite(context, step)
         raise ApiError(409, f"{step.child_id} is just being deleted")
 
     async def _put_back(self, context: Context, step: Step, by: str) -> None:
