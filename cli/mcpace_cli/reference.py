@@ -69,7 +69,7 @@ is answered with HTTP 200, because clients of the handshake era lose their sessi
 | `GET /healthz` | status, uptime, cache size, tools registered |
 | `GET /readyz` | 200 once the server has answered the MCP handshake, else 503 and why |
 | `GET /serverz` | 200 while the server answers HTTP, be it as no MCP server should, else 503 and why |
-| `GET /readyz?wait`, `GET /serverz?wait` | the same, held for up to four seconds until first so |
+| `GET /readyz?wait` | the same as `/readyz`, held for up to four seconds until first so |
 | `GET /metrics` | Prometheus |
 | `GET /stats` | the last five minutes, per tool, with histograms that can be merged |
 | `GET /config` | the configuration in force, defaults included |
