@@ -61,9 +61,8 @@ async def test_several_sidecars_never_answer_more_than_the_limit_together(
     began = loop.time()
     got = await answered(sidecars, 30)
     refill = (loop.time() - began) * 10 / 60
-    # On a machine that stood still for half a second, Redis counts as down, and shares are local.
     alone = sum([(await s.metrics())['mcpace_decided_without_redis_total{mode="local"}'] for s in sidecars])
-    assert 10 <= got <= 10 + refill + alone, f"{got} answered, {alone:.0f} decided without Redis"
+    assert 10 <= got <= 10 + refill, f"{got} answered, {alone:.0f} decided without Redis"
 
 
 async def test_a_day_quota_is_shared_and_ends_at_midnight_utc(
