@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio import client, config
-from kubernetes.utils.quantity import parse_quantity
 
 from mcpace_operator.drift import MANAGER
 from mcpace_operator.health import REQUESTS
@@ -42,6 +41,7 @@ RESOURCES: Final = {
     "ServiceMonitor": ("monitoring.coreos.com/v1", "servicemonitors"),
     "PrometheusRule": ("monitoring.coreos.com/v1", "prometheusrules"),
     "Pod": ("v1", "pods"),
+    "PodMetrics": ("metrics.k8s.io/v1beta1", "pods"),
     "Lease": ("coordination.k8s.io/v1", "leases"),
     "Event": ("events.k8s.io/v1", "events"),
 }
@@ -160,21 +160,6 @@ class Cluster:
         version, _ = RESOURCES["Event"]
         body = {"apiVersion": version, "kind": "Event", **event}
         await self._request("POST", _path("Event", namespace), {}, body)
-
-    async def memory(self, namespace: str | None, selector: str, container: str) -> dict[str, int]:
-        """`namespace/pod` -> the bytes that its container uses, as metrics-server saw it."""
-        where = f"/namespaces/{namespace}" if namespace is not None else ""
-        answer = await self._request(
-            "GET", f"/apis/metrics.k8s.io/v1beta1{where}/pods", {"labelSelector": selector}
-        )
-        return {
-            f"{pod['metadata']['namespace']}/{pod['metadata']['name']}": int(
-                parse_quantity(each["usage"]["memory"])
-            )
-            for pod in answer.get("items") or []
-            for each in pod.get("containers") or []
-            if each.get("name") == container
-        }
 
     async def lease(self, namespace: str) -> dict[str, Any] | None:
         """The Lease that elects an operator, or None."""

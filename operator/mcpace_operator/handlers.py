@@ -14,7 +14,9 @@ from mcpace_operator.cluster import OPTIONAL, RESOURCES
 from mcpace_operator.models import GROUP, KIND, PLURAL, VERSION
 
 WATCHED: Final = tuple(
-    kind for kind in RESOURCES if kind not in (KIND, "Secret", "Pod", "Lease", "Event", *OPTIONAL)
+    kind
+    for kind in RESOURCES
+    if kind not in (KIND, "Secret", "Pod", "PodMetrics", "Lease", "Event", *OPTIONAL)
 )
 """The kinds of children that are watched. Secrets are not: the operator reads none; see also `Reading`."""
 

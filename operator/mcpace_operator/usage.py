@@ -7,6 +7,8 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
+from kubernetes.utils.quantity import parse_quantity
+
 from mcpace_operator.children.meta import SERVER_LABEL
 from mcpace_operator.cluster import ApiError, Cluster
 from mcpace_operator.settings import OperatorSettings
@@ -41,7 +43,13 @@ class Usage:
         used: dict[str, int] = {}
         for namespace in self._namespaces:
             try:
-                used |= await self._cluster.memory(namespace, SERVER_LABEL, "server")
+                async for pod in self._cluster.items(
+                    "PodMetrics", namespace=namespace, selector=SERVER_LABEL
+                ):
+                    name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+                    for container in pod.get("containers") or []:
+                        if container.get("name") == "server":
+                            used[name] = int(parse_quantity(container["usage"]["memory"]))
             except ApiError as error:
                 log.debug("No metrics-server: %s", error)
         return used

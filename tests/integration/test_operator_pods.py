@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,7 +144,7 @@ async def test_pods_are_listed_again_when_one_is_silent(
 
 
 async def test_the_memory_of_all_servers_is_asked_for_at_once(
-    api: Kubectl, cluster: Cluster, scripted: Scripted, answer: bytes, tmp_path: Path
+    api: Kubectl, cluster: Cluster, scripted: Scripted, answer: bytes
 ):
     api.ok("apply", "-f", "-", stdin=METRICS_API)
     try:
@@ -162,7 +161,7 @@ async def test_the_memory_of_all_servers_is_asked_for_at_once(
             api.ok("create", "-f", "-", stdin=json.dumps(body))
         context = context_of(server(api, scripted.port))
         pod(api, "weather-1")
-        pod(api, "weather-2", "127.0.0.1")
+        pod(api, "weather-2")
         async with watching(cluster, context) as pods:
             await until(lambda: context.server.key in pods.told, "a round")
             live = pods.told[context.server.key].live
