@@ -41,7 +41,8 @@ JSON-RPC errors; their codes lie outside the ranges that the specifications rese
 | code | HTTP | when |
 |---|---|---|
 | -32700 | 400 | the body is no JSON, no UTF-8, nested too deeply, or holds a name twice |
-| -32600 | 400, 408, 413, 431 | the body is no JSON-RPC 2.0 message, or the request no acceptable HTTP |
+| -32600 | 400, 408, 413, 431 | the body is no JSON-RPC 2.0 message, or the request no acceptable HTTP \
+(a head has at most 32 KiB and 200 lines) |
 | -32602 | 400 | a counted call does not say what it calls |
 | 40100 | 401 | the X-API-Key is unknown, the token is not valid, or a credential is required |
 | 40300 | 403 | this Host or Origin may not call |

@@ -64,31 +64,47 @@ class ChunkedBody:
         self._left = 0
 
     def feed(self, data: bytes) -> tuple[bytes, bytes, bool]:
-        """Return (piece, rest, done)."""
+        """Return (piece, rest, done). Each byte is looked at once, however small the chunks are."""
         pieces: list[bytes] = []
-        while data:
+        at, size = 0, len(data)
+        while at < size:
             if self._state == "data":
-                piece, data = data[: self._left], data[self._left :]
+                piece = data[at : at + self._left]
                 pieces.append(piece)
+                at += len(piece)
                 self._left -= len(piece)
                 if self._left == 0:
                     self._state = "data-end"
                 continue
-            line, data = self._take_line(data)
-            if line is None:
+            end = data.find(b"\n", at, at + _MAX_LINE)
+            line = self._line + data[at : end + 1 if end >= 0 else at + _MAX_LINE + 1]
+            if len(line) > _MAX_LINE:
+                raise ProtocolError(400, "framing", "A line of a chunked body is too long.")
+            if end < 0:
+                self._line = line
                 break
-            if self._state == "data-end":
-                if line:
-                    raise ProtocolError(400, "framing", "A chunk is longer than it says.")
-                self._state = "size"
-            elif self._state == "size":
-                self._left = self._read_size(line)
-                self._state = "data" if self._left else "trailer"
-            elif not line:
-                return b"".join(pieces), data, True
-            elif self._strict:
-                raise ProtocolError(400, "framing", "Trailers are not accepted.")
+            self._line = b""
+            at = end + 1
+            if line.find(b"\r") != len(line) - 2:
+                raise ProtocolError(400, "framing", "A line of a chunked body must end with CRLF.")
+            if self._take_line(line[:-2]):
+                return b"".join(pieces), data[at:], True
         return b"".join(pieces), b"", False
+
+    def _take_line(self, line: bytes) -> bool:
+        """Take a line without its CRLF; return whether the body ends with it."""
+        if self._state == "data-end":
+            if line:
+                raise ProtocolError(400, "framing", "A chunk is longer than it says.")
+            self._state = "size"
+        elif self._state == "size":
+            self._left = self._read_size(line)
+            self._state = "data" if self._left else "trailer"
+        elif not line:
+            return True
+        elif self._strict:
+            raise ProtocolError(400, "framing", "Trailers are not accepted.")
+        return False
 
     def _read_size(self, line: bytes) -> int:
         match = _SIZE_LINE.fullmatch(line)
@@ -97,17 +113,3 @@ class ChunkedBody:
         if match[2] is not None and self._strict:
             raise ProtocolError(400, "framing", "Chunk extensions are not accepted.")
         return int(match[1], 16)
-
-    def _take_line(self, data: bytes) -> tuple[bytes | None, bytes]:
-        """Return (line without CRLF, the bytes after it), or (None, b"") while it is not whole."""
-        held = self._line + data
-        end = held.find(b"\n")
-        if end < 0:
-            if len(held) > _MAX_LINE:
-                raise ProtocolError(400, "framing", "A chunk's size line is too long.")
-            self._line = held
-            return None, b""
-        self._line = b""
-        if end == 0 or held[end - 1 : end] != b"\r" or held.find(b"\r", 0, end - 1) >= 0:
-            raise ProtocolError(400, "framing", "A line of a chunked body must end with CRLF.")
-        return held[: end - 1], held[end + 1 :]

@@ -18,6 +18,8 @@ from mcpace_sidecar.remembered import make_room
 
 MAX_HEAD: Final = 32 * 1024
 """The longest head accepted, in bytes."""
+MAX_LINES: Final = 200
+"""The most header lines accepted."""
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -32,7 +34,8 @@ HOP_BY_HOP: Final = frozenset(
 )
 
 # What llhttp is lenient about: bare CR or LF, folded lines, control bytes, odd names.
-_FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
+_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VISIBLE: Final = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _REQUEST_LINE: Final = re.compile(rb"[A-Z]{1,20} [\x21-\x7e]+ HTTP/1\.[01]\r\n")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 
@@ -274,9 +277,19 @@ class _Collector:
 
 
 def _parse(raw: bytes, start: int, parser: Callable[[Any], Any]) -> tuple[Fields, list[bytes]]:
-    """Return the fields and, beside each, its line as it was sent."""
-    if _FIELDS.fullmatch(raw, start) is None:
-        raise ProtocolError(400, "head", "A header line is malformed.")
+    """Return the fields and, beside each, its line as it was sent. Line by line, without backtracking."""
+    lines = raw[start:-2].splitlines(keepends=True)
+    if len(lines) > MAX_LINES:
+        raise ProtocolError(431, "head_lines", f"A head may have {MAX_LINES} lines at most.")
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if (
+            not colon
+            or _NAME.fullmatch(name) is None
+            or not line.endswith(b"\r\n")
+            or value[:-2].translate(None, _VISIBLE)
+        ):
+            raise ProtocolError(400, "head", "A header line is malformed.")
     collector = _Collector()
     try:
         parser(collector).feed_data(raw)
@@ -284,7 +297,6 @@ def _parse(raw: bytes, start: int, parser: Callable[[Any], Any]) -> tuple[Fields
         pass  # the head is whole by then; Upgrade is a hop-by-hop field and goes no further
     except httptools.HttpParserError as error:
         raise ProtocolError(400, "head", f"The head is not valid HTTP/1.1: {error}") from None
-    lines = raw[start:-2].splitlines(keepends=True)
     if len(lines) != len(collector.fields):
         raise ProtocolError(400, "head", "A header line is malformed.")
     return collector.fields, lines
