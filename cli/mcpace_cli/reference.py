@@ -16,6 +16,7 @@ from mcpace_operator.conditions import REASONS
 from mcpace_operator.crd import structural
 from mcpace_operator.health import METRICS
 from mcpace_operator.models import McpServerSpec
+from mcpace_sidecar.findings import REASONS as FINDINGS
 from mcpace_sidecar.metrics import BUCKETS, COUNTED_ELSEWHERE, COUNTERS, GAUGES
 
 TARGET: Final = Path(__file__).parents[2] / "docs/reference.md"
@@ -31,6 +32,16 @@ take the default of the running version: defaults are not stored with the resour
 
 | field | type | default | |
 |---|---|---|---|
+"""
+
+FOUND: Final = """
+## Findings
+
+Rules of a manifest that do nothing. The sidecar logs them once its server is ready, and counts them by
+reason in `mcpace_rules_without_effect`; `/stats` and `/config` list them.
+
+| reason | |
+|---|---|
 """
 
 ERRORS: Final = """
@@ -72,8 +83,8 @@ is answered with HTTP 200, because clients of the handshake era lose their sessi
 | `GET /serverz` | 200 while the server answers HTTP, be it as no MCP server should, else 503 and why |
 | `GET /readyz?wait` | the same as `/readyz`, held for up to four seconds until first so |
 | `GET /metrics` | Prometheus |
-| `GET /stats` | the last five minutes, per tool, with histograms that can be merged |
-| `GET /config` | the configuration in force, defaults included |
+| `GET /stats` | the last five minutes, per tool, with histograms that can be merged; `findings` |
+| `GET /config` | the configuration in force, defaults included, and its `findings`: rules that do nothing |
 | `POST /purge` | `{"tool": …}`, `{"client": …}` or `{"all": true}`: makes what is kept old, everywhere |
 
 ## Environment
@@ -112,8 +123,8 @@ def text() -> str:
     page += f"| `mcp_tool_duration_seconds` | tool | Histogram of answered calls; buckets {bounds} s. |\n"
     for name, (words, label) in COUNTED_ELSEWHERE.items():
         page += f"| `{name}_total` | {label} | {words} |\n"
-    for name, words in GAUGES.items():
-        page += f"| `{name}` | {'store' if name == 'mcpace_redis_up' else ''} | {words} |\n"
+    for name, (words, labels) in GAUGES.items():
+        page += f"| `{name}` | {', '.join(labels)} | {words} |\n"
     page += "\nThe operator's own, on its port 8080:\n\n| metric | labels | |\n|---|---|---|\n"
     for metric in METRICS:
         (family,) = metric.describe()
@@ -124,6 +135,7 @@ def text() -> str:
     page += "| reason | |\n|---|---|\n" + "".join(
         f"| {name} | {words} |\n" for name, words in REASONS.items()
     )
+    page += FOUND + "".join(f"| {name} | {words} |\n" for name, words in FINDINGS.items())
     return page + ERRORS
 
 

@@ -26,6 +26,7 @@ from mcpace_sidecar.catalog import Catalog
 from mcpace_sidecar.dataplane import DataPlane
 from mcpace_sidecar.egress import Doors
 from mcpace_sidecar.errors import ProtocolError
+from mcpace_sidecar.findings import Findings
 from mcpace_sidecar.handshake import Handshake
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.http.server import ClientConnection, status_line
@@ -55,7 +56,7 @@ class Admin:
 
     def __init__(
         self, plane: DataPlane, handshake: Handshake, metrics: Metrics, stats: Stats, memory: MemoryResults,
-        doors: Doors, token: str | None, *, loopback: bool,
+        doors: Doors, findings: Findings, token: str | None, *, loopback: bool,
     ) -> None:  # fmt: skip
         self._plane = plane
         self._handshake = handshake
@@ -63,6 +64,7 @@ class Admin:
         self._stats = stats
         self._memory = memory
         self._doors = doors
+        self._findings = findings
         self._scraped: float | None = None
         self._token = token.encode() if token else None
         self._loopback = loopback
@@ -197,6 +199,7 @@ class Admin:
                 },
                 "missingSecrets": list(settings.missing_secrets),
                 "unknownFields": list(settings.ignored),
+                "findings": self._found(),
                 "windowSeconds": WINDOW,
                 "inFlight": dict(self._plane.tools_in_flight()),
                 "calls": self._stats.summary(),
@@ -205,7 +208,11 @@ class Admin:
 
     def _read_config(self) -> tuple[int, bytes, bytes]:
         config = self._plane.settings.config
-        return _json(200, config.model_dump(mode="json", by_alias=True))
+        return _json(200, config.model_dump(mode="json", by_alias=True) | {"findings": self._found()})
+
+    def _found(self) -> list[dict[str, str]]:
+        """The rules that do nothing."""
+        return [{"reason": finding.reason, "message": finding.message} for finding in self._findings.now()]
 
 
 def _json(status: int, document: Any) -> tuple[int, bytes, bytes]:

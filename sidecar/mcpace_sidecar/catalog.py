@@ -31,6 +31,8 @@ class Catalog:
     server: ServerInfo | None = None
     tools: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Tool name -> its annotations."""
+    prompts: frozenset[str] | None = None
+    """The names of its prompts; None where nobody asked."""
     mirrored: dict[str, Mirrored] = field(default_factory=dict)
     """Tool name -> the arguments that its headers mirror, where there are any."""
     locked: bool = False
@@ -38,9 +40,15 @@ class Catalog:
     configured: frozenset[str] = frozenset()
     """Names that the configuration holds: bounded, so they may be labels too."""
 
-    def learn(self, server: ServerInfo, tools: Iterable[dict[str, Any]]) -> None:
+    def learn(
+        self,
+        server: ServerInfo,
+        tools: Iterable[dict[str, Any]],
+        prompts: Iterable[dict[str, Any]] | None = None,
+    ) -> None:
         """Take what a handshake brought."""
         self.server = server
+        self.prompts = None if prompts is None else frozenset(str(each.get("name")) for each in prompts)
         self.tools, self.mirrored = {}, {}
         self._take(tools)
 

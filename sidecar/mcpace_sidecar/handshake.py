@@ -164,12 +164,14 @@ class Handshake:
                 self._catalog.locked = True
                 return
             self._catalog.locked = False
-            tools = await _tools(session) if "tools" in session.capabilities else []
+            tools = await _listed(session, "tools")
+            limits = self._settings().config.rate_limits
+            prompts = await _listed(session, "prompts") if limits and limits.prompts else None
         finally:
             await session.end()
         info = session.info
         server = ServerInfo(str(info.get("name", "")), str(info.get("version", "")), session.versions[0])
-        self._catalog.learn(server, tools)
+        self._catalog.learn(server, tools, prompts)
         announced = session.capabilities.values()
         if any(isinstance(c, dict) and c.get("listChanged") for c in announced):
             self._announces.set()
@@ -189,16 +191,19 @@ class Handshake:
             await session.initialize()
 
 
-async def _tools(session: Session) -> list[dict[str, Any]]:
-    tools: list[dict[str, Any]] = []
+async def _listed(session: Session, kind: str) -> list[dict[str, Any]]:
+    """Its tools, or its prompts."""
+    items: list[dict[str, Any]] = []
+    if kind not in session.capabilities:
+        return items
     cursor: dict[str, Any] = {}
     for _ in range(_MAX_PAGES):
         try:
-            result = await session.call("tools/list", cursor)
+            result = await session.call(f"{kind}/list", cursor)
         except HandshakeError:
-            return tools  # a server without tools is a server
-        tools += [tool for tool in result.get("tools") or [] if isinstance(tool, dict)]
+            return items  # a server without tools is a server
+        items += [item for item in result.get(kind) or [] if isinstance(item, dict)]
         if not result.get("nextCursor"):
             break
         cursor = {"cursor": result["nextCursor"]}
-    return tools
+    return items

@@ -33,6 +33,10 @@ COUNTERS: Final = {
         "Calls of cached tools, by where the result was.",
         ("tool", "result"),
     ),
+    "mcpace_cache_bypassed": (
+        "Calls of cached tools not looked up: anonymous (no credential), writes, a session's first call.",
+        ("tool", "reason"),
+    ),
     "mcpace_request_bytes": ("Bytes of tool calls.", ("tool",)),
     "mcpace_response_bytes": ("Bytes of their answers, before compression.", ("tool",)),
     "mcpace_shed_calls": ("Calls turned away for want of room: queue, overdue, breaker.", ("reason",)),
@@ -45,25 +49,41 @@ COUNTERS: Final = {
 """Counters: name without `_total` -> (help, labels)."""
 
 GAUGES: Final = {
-    "mcp_active_connections": "Client connections open now.",
-    "mcpace_calls_in_flight": "Requests being answered now.",
-    "mcp_tool_calls_in_flight": "Tool calls being answered now, by tool.",
-    "mcpace_calls_queued": "Calls that wait for a free slot.",
-    "mcpace_circuit_open": "Circuit breakers that are open, by tool; the server's own has none.",
-    "mcpace_egress_connections": "Connections that a door keeps open to the outside, by door.",
-    "mcpace_event_loop_lag_seconds": "How late the sidecar's own half-second timer came, at worst lately.",
-    "mcpace_cache_bytes": "Memory held by cached results.",
-    "mcpace_cache_entries": "Cached results in memory.",
-    "mcpace_redis_up": "Whether the store answers: limits, cache.",
-    "mcpace_limit_replicas": "Replicas that share the limits.",
-    "mcpace_limit_levels": "Buckets and quotas that this replica holds in its own memory.",
-    "mcpace_config_unknown_fields": "Fields of the configuration that this version ignores.",
-    "mcpace_missing_secrets": "Secrets with API keys that are not mounted.",
-    "mcpace_server_memory_bytes": "Memory of the server's container or process, where it can be seen.",
-    "mcpace_server_memory_limit_bytes": "The memory limit of the server's container, where it has one.",
-    "mcpace_server_ready": "Whether the server has answered the MCP handshake.",
+    "mcp_active_connections": ("Client connections open now.", ()),
+    "mcpace_calls_in_flight": ("Requests being answered now.", ()),
+    "mcp_tool_calls_in_flight": ("Tool calls being answered now, by tool.", ("tool",)),
+    "mcpace_calls_queued": ("Calls that wait for a free slot.", ()),
+    "mcpace_circuit_open": (
+        "Circuit breakers that are open, by tool; the server's own has none.",
+        ("tool",),
+    ),
+    "mcpace_egress_connections": ("Connections that a door keeps open to the outside, by door.", ("door",)),
+    "mcpace_event_loop_lag_seconds": (
+        "How late the sidecar's own half-second timer came, at worst lately.",
+        (),
+    ),
+    "mcpace_cache_bytes": ("Memory held by cached results.", ()),
+    "mcpace_cache_entries": ("Cached results in memory.", ()),
+    "mcpace_redis_up": ("Whether the store answers: limits, cache.", ("store",)),
+    "mcpace_limit_replicas": ("Replicas that share the limits.", ()),
+    "mcpace_limit_levels": ("Buckets and quotas that this replica holds in its own memory.", ()),
+    "mcpace_config_unknown_fields": ("Fields of the configuration that this version ignores.", ()),
+    "mcpace_missing_secrets": ("Secrets with API keys that are not mounted.", ()),
+    "mcpace_server_memory_bytes": (
+        "Memory of the server's container or process, where it can be seen.",
+        (),
+    ),
+    "mcpace_server_memory_limit_bytes": (
+        "The memory limit of the server's container, where it has one.",
+        (),
+    ),
+    "mcpace_server_ready": ("Whether the server has answered the MCP handshake.", ()),
+    "mcpace_rules_without_effect": (
+        "Rules of the configuration that do nothing, by reason; `/stats` says which.",
+        ("reason",),
+    ),
 }
-"""Gauges: name -> help."""
+"""Gauges: name -> (help, labels)."""
 
 COUNTED_ELSEWHERE: Final = {
     "mcpace_server_cpu_seconds": (
@@ -123,6 +143,11 @@ class Metrics:
             tool.durations[bisect_left(BUCKETS, call.seconds)] += 1
             tool.seconds += call.seconds
 
+    def looked_up(self, tool: str) -> bool:
+        """Whether some call of a tool was looked up in the cache."""
+        known = self._tools.get(tool)
+        return known is not None and bool(known.cache)
+
     def text(self) -> bytes:
         """The exposition, in Prometheus's text format."""
         return generate_latest(self._registry)
@@ -172,7 +197,7 @@ class Metrics:
                     words = COUNTED_ELSEWHERE[name][0]
                     family = CounterMetricFamily(name, words, labels=list(labels))
                 else:
-                    family = GaugeMetricFamily(name, GAUGES[name], labels=list(labels))
+                    family = GaugeMetricFamily(name, GAUGES[name][0], labels=list(labels))
                 families[name] = family
             assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
             family.add_metric(list(labels.values()), value)

@@ -163,15 +163,24 @@ class Exchange(Call):
     def _find_places(self, message: Message, rule: policy.Rule) -> None:
         plane, session = self.plane, self.notes.session
         if session and session not in plane.sessions:
-            return  # a hit would hide from the client that its session has ended
+            self._bypass(rule, "session")  # a hit would hide from the client that its session has ended
+            return
         if rule.hinted:
             if rule.ttl == 0 and message.method not in plane.hinting:
                 return  # the server has not said that this may be kept
         elif plane.catalog.forbids_caching(message.target or ""):
+            self._bypass(rule, "writes")
             return
         assert self.client is not None
         private = self.notes.private(self.client)
+        if private is None and not rule.shared:
+            self._bypass(rule, "anonymous")
         self._places = self._settings.keys.places(rule, self.notes.version, message, private)
+
+    def _bypass(self, rule: policy.Rule, reason: str) -> None:
+        """Count a call of a cached tool that is not looked up."""
+        if not rule.hinted:
+            self.plane.metrics.count("mcpace_cache_bypassed", self.label, reason)
 
     def admit(self) -> None:
         """May it, by tier and target."""

@@ -8,6 +8,7 @@ import gc
 import ipaddress
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from mcpace_sidecar.config import SidecarConfig
 from mcpace_sidecar.dataplane import DataPlane
 from mcpace_sidecar.egress import Doors
 from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.findings import REASONS, Findings
 from mcpace_sidecar.handshake import Handshake
 from mcpace_sidecar.http.head import RequestHeads
 from mcpace_sidecar.http.server import Application, ClientConnection
@@ -116,8 +118,9 @@ class Sidecar:
         )
         self.plane.on_upstream_down = self.handshake.doubt
         self._doors = Doors()
+        self.findings = Findings(lambda: self.plane.settings, self.catalog, self.metrics.looked_up)
         self._admin = Admin(
-            self.plane, self.handshake, self.metrics, self.stats, self.memory, self._doors,
+            self.plane, self.handshake, self.metrics, self.stats, self.memory, self._doors, self.findings,
             options.admin_token, loopback=_is_loopback(options.admin_listen.host),
         )  # fmt: skip
         self._lag = 0.0
@@ -268,6 +271,8 @@ class Sidecar:
             self.plane.sweep(now)
             self._doors.sweep(now)
             self.stats.turn()
+            if self.handshake.ready:
+                self.findings.tell()
             if self._redis_limits is not None:
                 self._redis_limits.sweep(now)
             if self._redis_results is not None:
@@ -325,6 +330,9 @@ class Sidecar:
             yield name, {}, value
         yield "mcpace_config_unknown_fields", {}, len(self.plane.settings.ignored)
         yield "mcpace_missing_secrets", {}, len(self.plane.settings.missing_secrets)
+        reasons = Counter(finding.reason for finding in self.findings.now())
+        for reason in REASONS:
+            yield "mcpace_rules_without_effect", {"reason": reason}, reasons[reason]
         for link in self._links:
             yield "mcpace_redis_up", {"store": link.name}, float(link.up)
             yield "mcpace_redis_failures", {"store": link.name}, link.failures
