@@ -80,6 +80,7 @@ class DataPlane:
         if notes is None or notes.settings is not settings or notes.trusted != trusted:
             notes = Notes(settings, self.pool.address, head.base, loopback=self.loopback, trusted=trusted)
             head.base.notes = notes
+        connection.rewriter = notes.grant
         exchange = Exchange(self, connection, head, notes, body, connection.trace)
         self.in_flight.add(exchange)
         exchange.route()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from mcpace_sidecar import compression
+from mcpace_sidecar import compression, cors, resource
 from mcpace_sidecar.cache.policy import Private
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.identity import API_KEY, AUTHORIZATION, Caller, Client, bearer_of
 from mcpace_sidecar.messages import MODERN
+from mcpace_sidecar.replies import OK_JSON
+from mcpace_sidecar.resource import Resource
 from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.upstream import Address
 
@@ -32,10 +34,12 @@ class Notes:
         "_upstream",
         "caller",
         "coding",
+        "grant",
         "is_json",
         "may_batch",
         "modern",
         "onward",
+        "own",
         "refusal",
         "route",
         "session",
@@ -54,16 +58,12 @@ class Notes:
         self.trusted = trusted
         self._upstream, self._loopback = upstream, loopback
         self.route: str = _route(settings, head)
-        self.refusal: tuple[int, str, str] | None = None
-        if self.route == "unknown":
-            words = f"Not found. The MCP endpoint is {settings.config.endpoint}."
-            self.refusal = (404, "path", words)
-        elif head.method not in _METHODS and self.route == "mcp":
-            self.refusal = (405, "method", "The MCP endpoint takes POST, GET, DELETE and OPTIONS.")
-        elif head.method in (b"HEAD", b"TRACE"):
-            self.refusal = (405, "method", f"{head.method.decode()} is not passed on.")
-        elif not _may_call(settings, head, loopback=loopback):
-            self.refusal = (403, "origin", "This Host or Origin may not call.")
+        self.refusal: tuple[int, str, str] | None = _refusal(settings, head, self.route, loopback=loopback)
+        """HTTP status, reason in the metrics, and words of what is refused by its head alone."""
+        self.grant: cors.Grant | None = cors.granted(settings.allowed_origins, head)
+        """What answers bear for a page of another origin."""
+        self.own: tuple[bytes, bytes] | None = self._own(head)
+        """The sidecar's own answer, whoever asks: head and body."""
         content_type = (head.get(b"content-type") or b"").partition(b";")[0].strip().lower()
         self.is_json: bool = content_type == b"application/json"
         self.version: bytes = head.get(b"mcp-protocol-version") or b""
@@ -102,6 +102,20 @@ class Notes:
         self._credential = _values(head, names)
         self._apart = (self.session, *_values(head, settings.keys.vary_on))
         self._private: tuple[Client, Private | None] | None = None
+
+    def _own(self, head: RequestHead) -> tuple[bytes, bytes] | None:
+        asked = cors.preflight(head) if self.grant is not None else None
+        if asked is not None:
+            return asked, b""
+        if head.method == b"GET" and head.path.startswith(resource.WELL_KNOWN.encode()):
+            protected = self.resource(head)
+            if protected is not None and head.path in protected.paths:
+                return OK_JSON, protected.document
+        return None
+
+    def resource(self, head: RequestHead) -> Resource | None:
+        """What tokens for this server are for, where they are verified here. `head`: what this is of."""
+        return resource.of(self.settings, head, trusted=self.trusted, loopback=self._loopback)
 
     def uncompressed(self, head: RequestHead) -> Notes:
         """The same, of a message whose answer goes into another's. `head`: what they are of."""
@@ -142,6 +156,20 @@ def _route(settings: Settings, head: RequestHead) -> str:
     if head.path in settings.pass_paths:
         return "passed"
     return "pair" if settings.pair and head.method == b"POST" else "unknown"
+
+
+def _refusal(
+    settings: Settings, head: RequestHead, route: str, *, loopback: bool
+) -> tuple[int, str, str] | None:
+    if route == "unknown":
+        return 404, "path", f"Not found. The MCP endpoint is {settings.config.endpoint}."
+    if head.method not in _METHODS and route == "mcp":
+        return 405, "method", "The MCP endpoint takes POST, GET, DELETE and OPTIONS."
+    if head.method in (b"HEAD", b"TRACE"):
+        return 405, "method", f"{head.method.decode()} is not passed on."
+    if not _may_call(settings, head, loopback=loopback):
+        return 403, "origin", "This Host or Origin may not call."
+    return None
 
 
 def _may_call(settings: Settings, head: RequestHead, *, loopback: bool) -> bool:

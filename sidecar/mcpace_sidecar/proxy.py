@@ -55,12 +55,21 @@ class Exchange(Call):
         """Which path, which method, from where."""
         if self.notes.refusal is not None:
             self._reject(*self.notes.refusal)
+        elif self.notes.own is not None:
+            self._answer_own(*self.notes.own)
         elif self.notes.route == "open":
             self.forward()
         elif self.notes.route == "pair" and not self._find_pair():
             self._reject(404, "path", "No stream of this sidecar's has this endpoint: open one first.")
         else:
             self.identify()
+
+    def _answer_own(self, head: bytes, body: bytes) -> None:
+        if body:
+            self._answer(head, body)
+        else:
+            self.downstream.answer_empty(head)
+        self._end()
 
     def _find_pair(self) -> bool:
         self.pair = self.plane.pairs.get(self.head.target)
@@ -87,7 +96,9 @@ class Exchange(Call):
         self.client = caller.client
         if caller.client is None:
             self.plane.metrics.count("mcpace_unauthorized_requests")
-            self._answer(*replies.unauthorized(caller.words, caller.status))
+            resource = self.notes.resource(self.head) if caller.status == 401 else None
+            more = resource.challenge() if resource is not None else b""
+            self._answer(*replies.unauthorized(caller.words, caller.status, more))
             self._end()
         elif self.notes.route in ("mcp", "pair") and self.head.method == b"POST":
             self.classify()

@@ -32,10 +32,11 @@ def rejected(status: int, words: str, more: bytes = b"") -> Reply:
     return status_line(status) + more + JSON, messages.error_body(b"null", status * 100, words)
 
 
-def unauthorized(words: str, status: int) -> Reply:
-    """Nobody we know (RFC 6750, section 3)."""
-    challenge = b'WWW-Authenticate: Bearer realm="mcp"\r\n' if status == 401 else b"Retry-After: 1\r\n"
-    return rejected(status, words, challenge)
+def unauthorized(words: str, status: int, more: bytes = b"") -> Reply:
+    """Nobody we know (RFC 6750, section 3). `more`: further parameters of the challenge."""
+    if status != 401:
+        return rejected(status, words, b"Retry-After: 1\r\n")
+    return rejected(status, words, b'WWW-Authenticate: Bearer realm="mcp"%b\r\n' % more)
 
 
 def failed(message_id: bytes, status: int, words: str, *, survivable: bool) -> Reply:

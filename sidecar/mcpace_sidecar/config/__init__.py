@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from mcpace_sidecar.config.base import BY_NAME, Model, UrlPath, rule, unique
 from mcpace_sidecar.config.cache import Cache
-from mcpace_sidecar.config.clients import Clients
+from mcpace_sidecar.config.clients import Clients, PublicUrl
 from mcpace_sidecar.config.document import explain, parse, read_yaml
 from mcpace_sidecar.config.rate_limits import DEFAULT_TIERS, RateLimits
 from mcpace_sidecar.config.traffic import Concurrency, Door, Monitoring, Responses, Upstream
@@ -52,6 +52,12 @@ class SidecarConfig(Model):
     )
     pass_paths: tuple[UrlPath, ...] = Field(
         default=(), max_length=32, description="Other paths of the server that may be reached."
+    )
+    public_url: PublicUrl | None = Field(
+        default=None,
+        alias="publicURL",
+        description="Where clients reach the MCP endpoint, such as https://mcp.example/weather/mcp: with"
+        " clients.jwt, the resource that a 401 tells them to get a token for.",
     )
     max_request_bytes: Size = Field(default="4Mi", description="The largest request body.")
     rate_limits: RateLimits | None = None

@@ -16,6 +16,12 @@ Algorithm = Literal[
 
 HttpUrl = Annotated[str, Field(min_length=8, max_length=512, pattern=r"^https?://[^\s]+$")]
 
+PublicUrl = Annotated[
+    str,
+    Field(min_length=8, max_length=512, pattern=r"^https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?$"),
+]
+"""The address of an endpoint as the world knows it: no credential, query, fragment or escapes."""
+
 
 _BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rf"{_BYTE}(\.{_BYTE}){{3}}(/(3[0-2]|[12]?[0-9]))?"

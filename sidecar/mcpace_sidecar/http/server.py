@@ -83,6 +83,13 @@ class Downstream(Protocol):
         """Break off an answer that cannot be completed."""
 
 
+class HeadRewriter(Protocol):
+    """What has a say in the head of every answer to a request."""
+
+    def rewrite(self, head: bytes) -> bytes:
+        """The status line and header lines that are sent for these."""
+
+
 class Nobody:
     """A `Downstream` whose client is not there."""
 
@@ -142,6 +149,7 @@ class ClientConnection(asyncio.Protocol):
         "_turn",
         "heads",
         "peer",
+        "rewriter",
         "trace",
     )
 
@@ -168,6 +176,8 @@ class ClientConnection(asyncio.Protocol):
         self._since = 0.0
         """Since when the client is waited for; 0: since the next sweep, which has a clock at hand."""
         self.peer = ""
+        self.rewriter: HeadRewriter | None = None
+        """Of the request being answered; the application sets it at each."""
         self._raw = b""
         self._read: RequestHead | None = None
         """The last head and its bytes: a client repeats itself."""
@@ -308,6 +318,8 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is None:
             return
         closing = self._closing()
+        if self.rewriter is not None:
+            head = self.rewriter.rewrite(head)
         if closing:
             head += _CLOSE
         self._transport.write(head + length_line(len(body)) + body)
@@ -318,6 +330,8 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is None:
             return
         closing = self._closing()
+        if self.rewriter is not None:
+            head = self.rewriter.rewrite(head)
         self._transport.write(b"%b%b\r\n" % (head, _CLOSE if closing else b""))
         self._done(closing)
 
@@ -335,6 +349,8 @@ class ClientConnection(asyncio.Protocol):
             framing = b""  # HTTP/1.0: the body ends with the connection
             self._close = True
         close = _CLOSE if self._closing() else b""
+        if self.rewriter is not None:
+            head = self.rewriter.rewrite(head)
         self._transport.write(b"%b%b%b\r\n" % (head, close, framing))
 
     def send(self, piece: bytes) -> None:
