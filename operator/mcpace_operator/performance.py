@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mcpace_operator.report import BUCKETS, Counted, Report
 from mcpace_sidecar.histogram import middle, percentile
 
 MOVED: Final = 0.2
 """The part by which a number must have moved to be told again."""
+MOST_TOOLS: Final = 256
+"""Tools of a server that are looked at one by one."""
+OTHER: Final = "other"
+"""All others together, as sidecars call those that the server does not list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +30,10 @@ class Tool:
     hits: int
     sent: int
     """Bytes of answers."""
-    histogram: Mapping[int, int]
-
-    @property
-    def answered(self) -> int:
-        """Calls with a duration."""
-        return sum(self.histogram.values())
-
-    @property
-    def p95(self) -> float | None:
-        """In seconds."""
-        return percentile(self.histogram, 0.95)
+    answered: int
+    """Calls with a duration."""
+    p95: float | None
+    """In seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +42,8 @@ class Performance:
 
     tools: tuple[Tool, ...]
     calls_per_second: float
-
-    @property
-    def histogram(self) -> dict[int, int]:
-        """Durations of all answered calls."""
-        merged: dict[int, int] = {}
-        for tool in self.tools:
-            for number, count in tool.histogram.items():
-                merged[number] = merged.get(number, 0) + count
-        return merged
+    histogram: Mapping[int, int] = field(default_factory=dict)
+    """Durations of all answered calls."""
 
     @property
     def calls(self) -> int:
@@ -93,26 +85,69 @@ class Performance:
 PERCENTILES: Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
-def merged(stats: Iterable[Mapping[str, Any]]) -> Performance:
-    """Add up what each sidecar's `/stats` said; KeyError, TypeError or ValueError if it is none."""
-    tools: dict[str, Tool] = {}
-    rate = 0.0
-    for told in stats:
-        for name, counted in told["calls"].items():
-            rate += float(counted["callsPerSecond"])
-            histogram = {int(number): int(count) for number, count in counted["histogram"].items()}
-            before = tools.get(name, Tool(name, 0, 0, 0, 0, 0, {}))
-            numbers = {*before.histogram, *histogram}
-            tools[name] = Tool(
-                name,
-                calls=before.calls + int(counted["count"]),
-                errors=before.errors + int(counted["errors"]),
-                limited=before.limited + int(counted["limited"]),
-                hits=before.hits + int(counted["hits"]),
-                sent=before.sent + int(counted["sentBytes"]),
-                histogram={n: before.histogram.get(n, 0) + histogram.get(n, 0) for n in sorted(numbers)},
-            )
-    return Performance(tuple(tools[name] for name in sorted(tools)), rate)
+class Sum:
+    """The reports of a server's sidecars, added up one by one, so that none of them is kept."""
+
+    def __init__(self) -> None:
+        self._tools: dict[str, _Adding] = {}
+        self._all = _durations()
+        self._rate = 0.0
+
+    def add(self, report: Report) -> None:
+        """Count what one sidecar counted. Tools beyond the first few hundred are counted together."""
+        for name, counted in report.calls.items():
+            known = name in self._tools or len(self._tools) < MOST_TOOLS
+            self._tools.setdefault(name if known else OTHER, _Adding()).add(counted)
+            self._rate += counted.calls_per_second
+            for number, count in counted.histogram.items():
+                self._all[number] += count
+
+    def performance(self) -> Performance:
+        """What they make together."""
+        tools = tuple(self._tools[name].tool(name) for name in sorted(self._tools))
+        return Performance(tools, self._rate, _filled(self._all))
+
+
+class _Adding:
+    """One tool, as far as it was counted."""
+
+    __slots__ = ("calls", "durations", "errors", "hits", "limited", "sent")
+
+    def __init__(self) -> None:
+        self.calls = self.errors = self.limited = self.hits = self.sent = 0
+        self.durations = _durations()
+
+    def add(self, counted: Counted) -> None:
+        self.calls += counted.count
+        self.errors += counted.errors
+        self.limited += counted.limited
+        self.hits += counted.hits
+        self.sent += counted.sent_bytes
+        for number, count in counted.histogram.items():
+            self.durations[number] += count
+
+    def tool(self, name: str) -> Tool:
+        durations = _filled(self.durations)
+        return Tool(
+            name, self.calls, self.errors, self.limited, self.hits, self.sent,
+            answered=sum(durations.values()), p95=percentile(durations, 0.95),
+        )  # fmt: skip
+
+
+def _durations() -> array[int]:
+    return array("q", bytes(8 * BUCKETS))
+
+
+def _filled(durations: array[int]) -> dict[int, int]:
+    return {number: count for number, count in enumerate(durations) if count}
+
+
+def merged(reports: Iterable[Report]) -> Performance:
+    """What reports make together."""
+    together = Sum()
+    for report in reports:
+        together.add(report)
+    return together.performance()
 
 
 def moved(before: Mapping[str, Any], now: Mapping[str, str]) -> bool:

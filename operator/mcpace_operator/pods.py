@@ -1,27 +1,29 @@
 """Asking pods: why they do not answer, who their server is, how it performs. Never in a reconcile's way.
 
-A server that is not ready is looked at soon and often, a ready one every five minutes.
+A server that is not ready is looked at soon and often, a ready one every quarter of a minute, or, where
+there are many, every five minutes at the latest: three or four in a second are asked at most.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-import aiohttp
-
+from mcpace_operator.asking import Sidecars
 from mcpace_operator.checklist import Live
 from mcpace_operator.children.meta import SERVER_LABEL, Context
 from mcpace_operator.cluster import ApiError, Cluster
 from mcpace_operator.conditions import Trouble, is_complete
 from mcpace_operator.diagnosis import diagnose, is_ready, out_of_memory
-from mcpace_operator.performance import merged
+from mcpace_operator.performance import Sum
+from mcpace_operator.report import Readiness, Report
 from mcpace_operator.server import Key
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status import ServerFacts, Told
@@ -29,13 +31,17 @@ from mcpace_operator.usage import Usage
 
 log = logging.getLogger(__name__)
 
-TIMEOUT: Final = 1.0
-"""Seconds that a sidecar may take."""
+T = TypeVar("T")
+
 AT_ONCE: Final = 32
+"""Servers that are looked at."""
 MOST_PODS: Final = 20
 """Pods of one server that are asked in a round."""
 ROUND: Final = 300.0
-"""Seconds between two rounds of a ready server."""
+"""Seconds between two rounds of a ready server, among a thousand; fewer are asked more often."""
+SHORTEST_ROUND: Final = 15.0
+READING: Final = 300.0
+"""Seconds between two readings of a server's memory."""
 LOOKS: Final = (3.0, 3.0, 4.0, 5.0, 10.0, 20.0, 30.0)
 """Seconds between looks at a server that is not ready."""
 FIRST: Final = 1.0
@@ -46,7 +52,9 @@ PER_SECOND: Final = 10.0
 """Looks and rounds begun in a second, over all servers."""
 READINGS: Final = 12
 """Readings of memory that are remembered."""
-_MOST_TOOLS: Final = 500
+MOST_TOOLS: Final = 500
+"""Tools of a server that are remembered."""
+MOST_DOORS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,8 @@ class _Watch:
     asked: bool = False
     ready: _Ready | None = None
     memory: deque[int] = field(default_factory=lambda: deque(maxlen=READINGS))
+    read: float | None = None
+    """When its memory was last asked for."""
 
     def postpone(self, now: float) -> None:
         """Look again a little later each time."""
@@ -91,7 +101,7 @@ class Pods:
         self._watches: dict[Key, _Watch] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._session: aiohttp.ClientSession | None = None
+        self._sidecars = Sidecars()
         self._usage = Usage(cluster, settings)
 
     def want(self, context: Context, deployment: Mapping[str, Any]) -> None:
@@ -126,7 +136,8 @@ class Pods:
                 watch = self._watches[key]
                 if watch.complete:
                     # Servers that came together are asked together once, and never again.
-                    watch.due = now + ROUND * random.uniform(0.9 if watch.asked else 0.0, 1.1)  # noqa: S311 - no secret
+                    spread = random.uniform(0.9 if watch.asked else 0.0, 1.1)  # noqa: S311 - no secret
+                    watch.due = now + pause(len(self._watches)) * spread
                     watch.asked = True
                 else:
                     watch.postpone(now)
@@ -156,8 +167,12 @@ class Pods:
     async def _diagnose(self, watch: _Watch) -> Told:
         key = watch.context.server.key
         pods = await self._list(key)
-        reasons = await self._ask(watch, _addresses(pods), "/readyz")
-        said = {name: str(told.get("reason", "")) for name, told in reasons.items()}
+        said: dict[str, str] = {}
+
+        def hear(name: str, answer: Readiness) -> None:
+            said[name] = answer.reason
+
+        await self._ask(watch, _addresses(pods), "/readyz", Readiness, hear)
         trouble: Trouble | None = diagnose(key.name, watch.deployment, pods, said)
         return replace(self.told.get(key, Told()), trouble=trouble)
 
@@ -168,81 +183,86 @@ class Pods:
             pods = await self._list(key)
             addresses = _addresses([pod for pod in pods if is_ready(pod)])
             ready = watch.ready = _Ready(deployment, addresses, out_of_memory(pods), now + LISTED)
-        answers = list((await self._ask(watch, ready.addresses, "/stats")).values())
-        if len(answers) < max(len(ready.addresses), 1):
+        heard = Heard()
+        token = self._settings.derive("admin", watch.context.server.uid)
+        await self._ask(watch, ready.addresses, "/stats", Report, heard.add, token)
+        if heard.count < max(len(ready.addresses), 1):
             watch.ready = None  # who is silent may be there no more
-        if not answers:
+        if not heard.count:
             watch.postpone(now)
             return None
-        used = await self._usage.memory(key.namespace, ready.addresses)
-        if used is not None:
-            watch.memory.append(used)
-        try:
-            performance = merged(answers)
-            facts = next((_facts(told) for told in answers if told.get("server")), None)
-            live = Live(
-                performance=performance,
-                replicas_asked=len(answers),
-                read_only=frozenset(name for told in answers for name in told.get("readOnlyTools", ())),
-                scraped=min(
-                    (ago for told in answers if (ago := told.get("scrapedSecondsAgo")) is not None),
-                    default=None,
-                ),
-                doors=_doors(answers),
-                killed_for_memory=ready.killed_for_memory,
-                memory=tuple(watch.memory),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            log.info(
-                "%s: its sidecars say what this version does not understand: %r",
-                watch.context.server.key,
-                error,
-            )
-            return None
-        return Told(facts, live)
+        if watch.read is None or now - watch.read >= READING:
+            watch.read = now
+            used = await self._usage.memory(key.namespace, ready.addresses)
+            if used is not None:
+                watch.memory.append(used)
+        live = Live(
+            performance=heard.sum.performance(),
+            replicas_asked=heard.count,
+            read_only=frozenset(heard.read_only),
+            scraped=heard.scraped,
+            doors=heard.doors,
+            killed_for_memory=ready.killed_for_memory,
+            memory=tuple(watch.memory),
+        )
+        return Told(heard.facts, live)
 
     async def _ask(
-        self, watch: _Watch, addresses: Mapping[str, str], path: str
-    ) -> dict[str, Mapping[str, Any]]:
-        """What sidecars answer, by pod; one that is silent is left out."""
-        token = self._settings.derive("admin", watch.context.server.uid)
+        self,
+        watch: _Watch,
+        addresses: Mapping[str, str],
+        path: str,
+        kind: type[T],
+        hear: Callable[[str, T], object],
+        token: str | None = None,
+    ) -> None:
+        """Hand over what sidecars answer, as it comes; of one that is silent, nothing."""
         port = watch.context.spec.sidecar.admin_port
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT))
-        session = self._session
 
-        async def one(name: str, address: str) -> tuple[str, Any]:
-            host = f"[{address}]" if ":" in address else address
-            headers = {"Authorization": f"Bearer {token}"}
-            try:
-                async with session.get(f"http://{host}:{port}{path}", headers=headers) as answer:
-                    return name, await answer.json()
-            except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
-                return name, None
+        async def one(name: str, address: str) -> None:
+            answer = await self._sidecars.ask(address, port, path, kind, token=token)
+            if answer is not None:
+                hear(name, answer)
 
-        answers = await asyncio.gather(*(one(*each) for each in addresses.items()))
-        return {name: told for name, told in answers if isinstance(told, dict)}
+        await asyncio.gather(*(one(*each) for each in addresses.items()))
 
     async def close(self) -> None:
         """Stop asking."""
         for task in self._tasks:
             task.cancel()
-        if self._session is not None:
-            await self._session.close()
+        await self._sidecars.close()
 
 
-def _facts(told: Mapping[str, Any]) -> ServerFacts:
-    info = {name: str(value) for name, value in told["server"].items()}
-    return ServerFacts(info, tuple(map(str, told.get("tools") or ()))[:_MOST_TOOLS])
+def pause(servers: int) -> float:
+    """Seconds between two rounds of one of so many servers: status writes cost the API server."""
+    return min(ROUND, max(SHORTEST_ROUND, ROUND * servers / 1000))
 
 
-def _doors(answers: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
-    doors: dict[str, tuple[int, int]] = {}
-    for told in answers:
-        for name, counted in (told.get("doors") or {}).items():
-            requests, opened = doors.get(name, (0, 0))
-            doors[name] = (requests + int(counted["requests"]), opened + int(counted["connections"]))
-    return doors
+class Heard:
+    """What the sidecars of one server said in a round. No report is kept."""
+
+    def __init__(self) -> None:
+        self.sum = Sum()
+        self.count = 0
+        self.facts: ServerFacts | None = None
+        self.read_only: set[str] = set()
+        self.scraped: float | None = None
+        self.doors: dict[str, tuple[int, int]] = {}
+
+    def add(self, _: str, report: Report) -> None:
+        """Take one report."""
+        self.count += 1
+        self.sum.add(report)
+        if self.facts is None and report.server is not None:
+            self.facts = ServerFacts.told(report.server, report.tools)
+        self.read_only.update(report.read_only_tools[: MOST_TOOLS - len(self.read_only)])
+        if report.scraped_seconds_ago is not None:
+            before = math.inf if self.scraped is None else self.scraped
+            self.scraped = min(before, report.scraped_seconds_ago)
+        for name, counted in report.doors.items():
+            if name in self.doors or len(self.doors) < MOST_DOORS:
+                requests, opened = self.doors.get(name, (0, 0))
+                self.doors[name] = (requests + counted.requests, opened + counted.connections)
 
 
 def _addresses(pods: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from mcpace_operator.conditions import (
 )
 from mcpace_operator.drift import ChildId
 from mcpace_operator.performance import PERCENTILES, moved
+from mcpace_operator.report import Identity
 from mcpace_operator.server import Server
 
 STATUS_SCHEMA: Final[dict[str, Any]] = {
@@ -83,12 +84,26 @@ STATUS_SCHEMA: Final[dict[str, Any]] = {
 }
 
 
+_MOST_TOOLS: Final = 500
+_LONGEST_WORD: Final = 128
+
+
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
     """What a sidecar told of its server."""
 
     info: Mapping[str, str]
     tools: tuple[str, ...]
+
+    @classmethod
+    def told(cls, server: Identity, tools: Sequence[str]) -> ServerFacts:
+        """As the status keeps them: bounded, because a server may say what it likes."""
+        info = {
+            "name": server.name[:_LONGEST_WORD],
+            "version": server.version[:_LONGEST_WORD],
+            "protocolVersion": server.protocol_version[:_LONGEST_WORD],
+        }
+        return cls(info, tuple(dict.fromkeys(name[:_LONGEST_WORD] for name in tools[:_MOST_TOOLS])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def context_of(server: Server) -> Context:
 @pytest.fixture
 async def answer(weather: int, start: Start, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """What a real sidecar says after a call; `scripted` says it as the pods do."""
-    monkeypatch.setattr(rounds, "ROUND", 0.0)
+    monkeypatch.setattr(rounds, "SHORTEST_ROUND", 0.0)
     sidecar = await start(weather, {})
     await sidecar.call("forecast", {"city": "Oslo"})
     _, told = await sidecar.admin_get("/stats")

@@ -1,12 +1,15 @@
 """Numbers of many replicas, added up and told."""
 
+import json
 import random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpace_operator.performance import Performance, merged, moved
+from mcpace_operator.report import Report
 from mcpace_sidecar.events import CallEnded
 from mcpace_sidecar.stats import Stats
 
@@ -21,7 +24,7 @@ def told(*calls):
     stats = Stats(lambda: now)
     for call in calls:
         stats.on_call(call)
-    return {"calls": stats.summary()}
+    return msgspec.json.decode(json.dumps({"calls": stats.summary()}), type=Report)
 
 
 def test_two_replicas_add_up_as_one_would_have_counted():

@@ -8,6 +8,7 @@ from tests.operator.test_performance import ended, told
 from mcpace_operator.checklist import Live
 from mcpace_operator.conditions import REASONS, StoreState, Trouble
 from mcpace_operator.performance import merged
+from mcpace_operator.pods import pause
 from mcpace_operator.server import Key, Server
 from mcpace_operator.status import ServerFacts, Told, invalid, status
 
@@ -94,6 +95,10 @@ def test_a_new_operator_keeps_what_was_known_until_it_has_asked():
     before = status(context(replicas=2), DONE, seen, NONE, NONE, None, NOW)
     after = status(context(status=before, replicas=2), DONE, Told(), NONE, NONE, None, NOW)
     assert after == before
+
+
+def test_few_servers_are_asked_often_and_many_three_times_a_second_in_all():
+    assert [pause(servers) for servers in (1, 50, 100, 1000, 5000)] == [15.0, 15.0, 30.0, 300.0, 300.0]
 
 
 def test_the_same_numbers_a_little_different_are_no_news():
