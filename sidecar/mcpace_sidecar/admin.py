@@ -20,8 +20,8 @@ from typing import Any, Final
 import msgspec
 
 from mcpace_sidecar import __version__
-from mcpace_sidecar.cache.entry import ALL
-from mcpace_sidecar.cache.policy import client_tag, tool_tag
+from mcpace_sidecar.cache.entry import ALL, client_tag
+from mcpace_sidecar.cache.policy import tool_tag
 from mcpace_sidecar.catalog import Catalog
 from mcpace_sidecar.dataplane import DataPlane
 from mcpace_sidecar.egress import Doors

@@ -10,7 +10,8 @@ import msgspec
 
 from mcpace_sidecar.mirrors import Mirrored, mirrored
 
-_MAX_TOOLS: Final = 10_000
+MAX_TOOLS: Final = 10_000
+"""Tools that are known at most; the others are labelled as `other`."""
 OTHER = "other"
 """The label of every tool that the server does not list."""
 
@@ -54,16 +55,18 @@ class Catalog:
 
     def overhear(self, result: bytes) -> None:
         """Take the tools from a list that was answered to a client, where the server tells us none."""
-        if self.locked and len(self.tools) < _MAX_TOOLS:
+        if self.locked and len(self.tools) < MAX_TOOLS:
             try:
                 self._take(msgspec.json.decode(result).get("tools") or [])
-            except (msgspec.DecodeError, AttributeError, TypeError):
+            except (ValueError, RecursionError, AttributeError, TypeError):
                 return
 
     def _take(self, tools: Iterable[dict[str, Any]]) -> None:
         for tool in tools:
             if "name" in tool:
                 name = str(tool["name"])
+                if len(self.tools) >= MAX_TOOLS and self.label(name) == OTHER:
+                    continue
                 self.tools[name] = tool.get("annotations") or {}
                 wanted = mirrored(tool.get("inputSchema"))
                 if wanted:

@@ -126,7 +126,8 @@ class Exchange(Call):
         except MessageError as error:
             reason = "json" if error.code == messages.PARSE_ERROR else "message"
             self.plane.metrics.count("mcpace_bad_requests", reason)
-            body = messages.error_body(error.message_id, error.code, str(error))
+            message_id = self.message_id if self.message is not None else error.message_id
+            body = messages.error_body(message_id, error.code, str(error))
             self._answer(status_line(400) + replies.JSON, body)
             self._end()
             return

@@ -9,11 +9,14 @@ of its marks is never answered.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import islice
 from typing import Final
 
 ALL: Final = b"all"
-_REMEMBERED: Final = 50_000
+REMEMBERED: Final = 50_000
+"""Marks of clients and credentials that are held at most; those of tools and lists are as many as these."""
 
 
 class Place:
@@ -71,52 +74,98 @@ class Miss:
 
 
 class Marks:
-    """The marks as this replica knows them."""
+    """The marks as this replica knows them.
 
-    __slots__ = ("_known", "version")
+    Anybody can make a new client or credential, so of theirs the oldest are forgotten: those first that
+    nothing carries. What everything of a tool or list depends on is never forgotten for them.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_carried", "_common", "_known", "version")
+
+    def __init__(self, carried: Callable[[], AbstractSet[bytes]] = frozenset) -> None:
+        """`carried`: the tags of everything that is kept now."""
         self.version = 0
         """Changes whenever what was true may not be any more."""
+        self._carried = carried
+        self._common: dict[bytes, bytes] = {}
         self._known: dict[bytes, bytes] = {}
 
     def holds(self, entry: Entry) -> bool:
         """Whether everything that the entry depends on is as it was."""
         if entry.checked == self.version:
             return True
-        known = self._known
         for tag, mark in zip(entry.place.tags, entry.marks, strict=True):
-            if known.get(tag) != mark:
+            if self._get(tag) != mark:
                 return False
         entry.checked = self.version
         return True
 
     def of(self, tags: Sequence[bytes]) -> tuple[bytes, ...]:
         """The marks of these tags, made where there are none."""
+        marks = []
         for tag in tags:
-            if tag not in self._known:
-                self.learn(tag, new_mark())
-        return tuple(self._known[tag] for tag in tags)
+            mark = self._get(tag)
+            if mark is None:
+                mark = new_mark()
+                self.learn(tag, mark)
+            marks.append(mark)
+        return tuple(marks)
 
     def learn(self, tag: bytes, mark: bytes) -> None:
         """Take a mark from Redis."""
-        old = self._known.get(tag)
-        if old != mark:
-            if old is not None:
-                self.version += 1
-            elif len(self._known) >= _REMEMBERED:
-                self.forget()
-            self._known[tag] = mark
+        old = self._get(tag)
+        if old == mark:
+            return
+        if old is not None:
+            self.version += 1
+        if not personal(tag):
+            self._common[tag] = mark
+            return
+        if old is None and len(self._known) >= REMEMBERED:
+            self._make_room()
+        self._known[tag] = mark
 
     def drop(self, tag: bytes) -> None:
         """Everything with this tag is old."""
-        if self._known.pop(tag, None) is not None:
+        marks = self._known if personal(tag) else self._common
+        if marks.pop(tag, None) is not None:
             self.version += 1
 
     def forget(self) -> None:
         """Nothing is known for sure any more: every entry is looked up in Redis, or old."""
         self._known.clear()
+        self._common.clear()
         self.version += 1
+
+    def _get(self, tag: bytes) -> bytes | None:
+        return self._known.get(tag) if personal(tag) else self._common.get(tag)
+
+    def _make_room(self) -> None:
+        """Forget the oldest sixteenth that nothing carries; where all is carried, the oldest."""
+        carried = self._carried()
+        some = REMEMBERED // 16
+        old = list(islice((tag for tag in self._known if tag not in carried), some))
+        for tag in old or list(islice(self._known, some)):
+            del self._known[tag]
+        self.version += 1
+
+    def __len__(self) -> int:
+        return len(self._known) + len(self._common)
+
+
+def client_tag(client: str) -> bytes:
+    """The tag of everything that is private to one client."""
+    return b"client:" + client.encode()
+
+
+def credential_tag(digest: bytes) -> bytes:
+    """The tag of everything that one credential may see."""
+    return b"credential:" + digest.hex().encode()
+
+
+def personal(tag: bytes) -> bool:
+    """Whether a tag is of one client or credential."""
+    return tag.startswith((b"client:", b"credential:"))
 
 
 def new_mark() -> bytes:

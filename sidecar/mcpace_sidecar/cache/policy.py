@@ -10,12 +10,13 @@ Source: MCP 2026-07-28, server/utilities/caching.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from mcpace_sidecar.cache.entry import ALL, Place
+from mcpace_sidecar.cache.entry import ALL, Place, client_tag, credential_tag
 from mcpace_sidecar.config.cache import Cache, CachedTool, Lists
 from mcpace_sidecar.jsonrpc import CacheHints
 from mcpace_sidecar.messages import Message, refuse_duplicates
@@ -93,7 +94,7 @@ def life(rule: Rule, result: bytes) -> tuple[float, bool]:
         return rule.ttl, rule.shared
     try:
         hints = _hints.decode(result)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return 0.0, False
     if hints.ttl_ms is None:
         return rule.ttl, rule.shared
@@ -108,7 +109,7 @@ class Private:
     def __init__(self, client: str, credential: tuple[bytes, ...], apart: tuple[bytes, ...]) -> None:
         """`apart`: session and further headers, which tell users of one credential apart."""
         self.who = digest((client.encode(), b"%d" % len(credential), *credential, *apart))
-        self.credential = credential_tag(credential or (client.encode(),))
+        self.credential = credential_tag(digest(credential or (client.encode(),)))
         self.tags = (client_tag(client), self.credential)
 
 
@@ -167,31 +168,27 @@ def list_tag(method: str) -> bytes:
     return b"list:" + LISTS.get(method, method).encode()
 
 
-def client_tag(client: str) -> bytes:
-    """The tag of everything that is private to one client."""
-    return b"client:" + client.encode()
-
-
-def credential_tag(credential: tuple[bytes, ...]) -> bytes:
-    """The tag of everything that one credential may see."""
-    return b"credential:" + digest(credential).hex().encode()
-
-
 # Numbers keep their spelling: two that differ only beyond a double's precision are two keys.
 _decode: Final = msgspec.json.Decoder(dict[str, Any], float_hook=lambda text: msgspec.Raw(text.encode()))
 _encode: Final = msgspec.json.Encoder(order="sorted")
+_MINUS_ZERO: Final = re.compile(rb"-0(?![0-9.eE])")
 
 
 def canonical(params: bytes) -> bytes | None:
     """The params in one spelling, without what is volatile; None: such a call is never kept.
 
-    MessageError if a name stands twice in an object.
+    None as well for what has no one spelling here: an integer of more than 4,300 digits, -0 (an integer
+    to some readers), half of a surrogate pair, values nested deeper than the decoder goes (some 900
+    levels). MessageError if a name stands twice in an object.
     """
-    decoded = _decode.decode(params)
-    spelled = _encode.encode(decoded)
+    try:
+        decoded = _decode.decode(params)
+        spelled = _encode.encode(decoded)
+    except (ValueError, RecursionError):  # msgspec's errors and Python's own
+        return None
     if len(spelled) != len(params):  # spaces, escapes, or a repeated name
         refuse_duplicates(params)
-    if any(key in decoded for key in _CONVERSATION):
+    if any(key in decoded for key in _CONVERSATION) or _MINUS_ZERO.search(params) is not None:
         return None
     meta = decoded.get("_meta")
     if not isinstance(meta, Mapping):

@@ -12,6 +12,8 @@ from mcpace_sidecar.store import nothing
 
 _ACCOUNTS = 10_000
 """Kinds of calls whose levels are held ready; the others' are found by their keys."""
+LEVELS = 100_000
+"""Buckets and quotas that are held at most."""
 _OVERHEAD = 400
 """Bytes that an entry costs beside its result: key, tags, objects, dict slot."""
 
@@ -32,6 +34,7 @@ class MemoryLimits:
         levels = self._accounts.get(charges)
         if levels is None:
             make_room(self._accounts, _ACCOUNTS)
+            self._make_room(len(charges.items), now)
             levels = self._accounts[charges] = self._find(charges, now)
         alone = self.replicas == 1
         fits = True
@@ -58,6 +61,20 @@ class MemoryLimits:
             levels.append(level)
         return levels
 
+    def _make_room(self, more: int, now: float) -> None:
+        """Forget what is full again; where that is not enough, the sixteenth of which least was used.
+
+        So whoever comes with ever new names takes nothing from those who are near their limit.
+        """
+        if len(self._levels) + more <= LEVELS:
+            return
+        self.sweep()
+        if len(self._levels) + more <= LEVELS:
+            return
+        by_use = sorted(self._levels, key=lambda key: _used(key, self._levels[key], now))
+        for key in by_use[: LEVELS // 16 + more]:
+            del self._levels[key]
+
     def sweep(self) -> None:
         """Forget full buckets and the quotas of days past; about once a minute."""
         now = self._clock()
@@ -74,6 +91,13 @@ class MemoryLimits:
         return len(self._levels)
 
 
+def _used(key: str, level: Level, now: float) -> float:
+    """The part of a bucket or quota that is used now."""
+    if key.startswith("day:"):
+        return 1 - level.left / level.capacity if now < level.midnight else 0.0
+    return 1 - level.left / level.capacity - (now - level.at) / MINUTE
+
+
 class MemoryResults:
     """Results bounded by bytes and entries; of the oldest, the first not used since is forgotten."""
 
@@ -83,7 +107,7 @@ class MemoryResults:
         self.max_bytes = max_bytes
         self.max_entries = max_entries
         self.bytes = 0
-        self.marks = Marks()
+        self.marks = Marks(self._tags)
         self._clock = clock
         self._entries: dict[bytes, Entry] = {}  # in the order of their age
 
@@ -153,6 +177,9 @@ class MemoryResults:
                     self._entries[key] = entry
                 else:
                     self.bytes -= len(entry.result) + _OVERHEAD
+
+    def _tags(self) -> set[bytes]:
+        return {tag for entry in self._entries.values() for tag in entry.place.tags}
 
     def sweep(self) -> None:
         """Forget what has outlived its time; about once a minute."""
