@@ -1,19 +1,21 @@
--- wrk: tools/call over and over. Arguments:
+-- wrk: tools/call over and over, each under an id of its own. Arguments:
 --   tool=NAME    the tool; a name that ends with % is completed with a number below tools
 --   size=BYTES   of the body (200)
 --   unique=1     a traceparent of its own for every request
+--   request=1    an X-Request-Id of its own for every request
+--   gateway=1    what a gateway adds: both of these, an argument as a header, six lines that stay
 --   clients=N    a header X-Consumer-Username, one of N
 --   tools=N      how many names a tool with % has
---   city=N       one of N arguments, so that results differ
+--   city=N       one of N arguments (100), so that bodies and results differ
 --   mix=1        every kind of call by turns, as the soak test sends them
-local options = {tool = 'plain', size = 200, clients = 0, tools = 0, city = 0}
-local shapes, count = {}, 0
+local options = {tool = 'plain', size = 200, clients = 0, tools = 0, city = 100}
+local shapes, count, draw = {}, 0, 0
 
 -- One kind of request: its pieces, with functions where something differs from call to call.
 local function shape(o)
   local name = o.tool:gsub('%%', '\1TOOL')
-  local city = (o.city or 0) > 0 and '\1CITY' or 'Paris'
-  local body = '{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"' .. name
+  local city = '\1CITY'
+  local body = '{"jsonrpc":"2.0","id":\1NUMBER,"method":"tools/call","params":{"name":"' .. name
     .. '","arguments":{"city":"' .. city .. '","units":"metric","pad":"'
   body = body .. string.rep('p', math.max(0, o.size - #body - 4)) .. '"}}}'
   local headers = {
@@ -21,13 +23,24 @@ local function shape(o)
     ['MCP-Protocol-Version'] = '2026-07-28', ['Mcp-Method'] = 'tools/call', ['Mcp-Name'] = name,
     ['Host'] = 'localhost',
   }
-  if o.unique then headers['traceparent'] = '00-\1TRACE0000000000-00f067aa0ba902b7-01' end
+  if o.unique or o.gateway then headers['traceparent'] = '00-\1TRACE0000000000-00f067aa0ba902b7-01' end
+  if o.request or o.gateway then headers['X-Request-Id'] = '\1TRACE-4a7f-9c31' end
+  if o.gateway then
+    headers['Mcp-Param-City'] = city
+    headers['X-Forwarded-For'] = '203.0.113.7'
+    headers['X-Forwarded-Proto'] = 'https'
+    headers['X-Forwarded-Host'] = 'mcp.example.com'
+    headers['X-Real-IP'] = '203.0.113.7'
+    headers['Via'] = '1.1 gateway'
+    headers['User-Agent'] = 'mcp-client/2.3 (typescript)'
+  end
   if (o.clients or 0) > 0 then headers['X-Consumer-Username'] = '\1CLIENT' end
   -- Every mark stands for as many bytes as it has itself, or the length would be another's.
   local whole = wrk.format('POST', nil, headers, body)
   local made = {
-    TOOL = function() return string.format('%05d', math.random(o.tools) - 1) end,
-    CITY = function() return string.format('%05d', math.random(o.city) - 1) end,
+    NUMBER = function() return string.format('%d', 1000000 + count % 9000000) end,
+    TOOL = function() return string.format('%05d', draw % o.tools) end,
+    CITY = function() return string.format('%05d', draw % (o.city or options.city)) end,
     TRACE = function() return string.format('%022x', count) end,
     CLIENT = function() return string.format('%07d', math.random(o.clients) - 1) end,
   }
@@ -76,7 +89,7 @@ function init(args)
 end
 
 function request()
-  count = count + 1
+  count, draw = count + 1, math.random(1073741824)
   return write(shapes[count % #shapes + 1])
 end
 

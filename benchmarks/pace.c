@@ -1,5 +1,5 @@
-// Calls a tool so many times a second, each when its time has come and the one before is answered,
-// and prints how long the answers took: p50, p99 and the longest, in microseconds.
+// Calls a tool so many times a second, under an id of its own, each when its time has come and the
+// one before is answered, and prints how long the answers took: p50, p99 and the longest, in microseconds.
 // Usage: pace PORT RATE SECONDS
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -29,13 +29,14 @@ int main(int argc, char **argv) {
   if (connect(fd, (struct sockaddr *)&address, sizeof address)) return perror("pace"), 1;
   char request[1024], answer[8192];
   const char *body =
-      "{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"tools/call\",\"params\":{\"name\":\"plain\",\"arguments\":"
+      "{\"jsonrpc\":\"2.0\",\"id\":1000000,\"method\":\"tools/call\",\"params\":{\"name\":\"plain\",\"arguments\":"
       "{\"city\":\"Paris\",\"units\":\"metric\",\"pad\":\"pppppppppppppppppppppppppppppppppppppppppppppp\"}}}";
   int length = sprintf(request,
                        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                        "Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\n"
                        "Mcp-Method: tools/call\r\nMcp-Name: plain\r\nContent-Length: %zu\r\n\r\n%s",
                        strlen(body), body);
+  char *id = strstr(request, "\"id\":") + 5;
   double *took = calloc((size_t)calls, sizeof *took), start = now();
   for (int i = 0; i < calls; i++) {
     double due = start + i / rate, wait = due - now();
@@ -43,6 +44,8 @@ int main(int argc, char **argv) {
       struct timespec t = {(time_t)wait, (long)((wait - (double)(time_t)wait) * 1e9)};
       nanosleep(&t, NULL);
     }
+    char digits[16];
+    memcpy(id, digits, (size_t)sprintf(digits, "%d", 1000000 + i % 9000000));
     double sent = now();
     if (write(fd, request, (size_t)length) != length) return perror("pace"), 1;
     size_t used = 0, wanted = 0;

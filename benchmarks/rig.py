@@ -53,6 +53,7 @@ http {
   fastcgi_temp_path %(dir)s/f; uwsgi_temp_path %(dir)s/u; scgi_temp_path %(dir)s/s;
   keepalive_requests 100000000;
   client_max_body_size 4m; client_body_buffer_size 2m; proxy_max_temp_file_size 0;
+  proxy_buffer_size 16k; proxy_buffers 80 64k; proxy_busy_buffers_size 4m;
   upstream server { server 127.0.0.1:%(upstream)d max_fails=0;
     keepalive 128; keepalive_requests 100000000; }
   server {
@@ -122,6 +123,10 @@ class Rig:
             subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", self.folder / name, source], check=True)
         self.start(LOAD_CORE, [self.folder / "upstream", UPSTREAM])
         wait_for(f"http://127.0.0.1:{UPSTREAM}/")
+        asked = b'{"jsonrpc":"2.0","id":"asked","method":"tools/call","params":{"name":"plain"}}'
+        with urllib.request.urlopen(f"http://127.0.0.1:{UPSTREAM}/mcp", asked, 10) as answer:
+            if b'"id":"asked"' not in answer.read():
+                raise SystemExit("the upstream answers under another id than it was asked with")
         return self
 
     def __exit__(self, *error: object) -> None:

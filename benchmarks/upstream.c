@@ -1,8 +1,9 @@
 // A server that costs next to nothing: one epoll loop that answers every HTTP/1.1 request with
-// the same 1 KiB tools/call result, so that a benchmark measures what stands before it. The tool's
-// name chooses another answer: "events" the same as one event of a stream, "answerN" a text of N
-// bytes, "paged" an array of 500 items, "failing" a result that says it is an error. It introduces
-// itself as a server of the handshake era, and lists 1,000 tools.
+// the same 1 KiB tools/call result under the request's own id, so that a benchmark measures what
+// stands before it. The tool's name chooses another answer: "events" the same as one event of a
+// stream, "answerN" a text of N bytes, "paged" an array of 500 items, "failing" a result that says
+// it is an error. What bears no id is accepted without a result. It introduces itself as a server
+// of the handshake era, and lists 1,000 tools.
 // Usage: upstream PORT
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,61 +14,60 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-enum { CONNECTIONS = 65536, BUFFER = 16384, LARGEST = 4 << 20, SIZES = 16 };
+enum { CONNECTIONS = 65536, BUFFER = 16384, LARGEST = 4 << 20, SIZES = 16, LONGEST_ID = 64, OPENING = 512 };
 
+// What is the same in every answer of a kind: the head's lines, and what follows the id.
 struct answer {
-  char *bytes;
+  const char *lines;
+  char *tail;
   size_t length, text;
+  int stream;
 };
 
 struct connection {
   size_t used;  // bytes in the buffer
   size_t skip;  // bytes of a large body still to come
-  const struct answer *saying;  // an answer that the other side has not taken whole
-  size_t said;
+  const struct answer *saying;  // the answer that is opened and not yet taken whole
+  int waiting;  // for room on the other side
+  size_t opened, said;  // bytes up to and with the id; bytes of the whole that were taken
+  char opening[OPENING];
   char buffer[BUFFER];
 };
 
 static struct connection *connections[CONNECTIONS];
 static struct answer plain, events, paged, failing, hello, list, large[SIZES];
+static const struct answer accepted = {0};
 static int polled;
 
-static struct answer make(const char *head, const char *text, size_t length, int error, int stream) {
-  char *body = malloc(length + 512), *bytes = malloc(length + 1024);
-  int size = sprintf(body,
-                     "%s{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"content\":[{\"type\":\"text\",\"text\":"
-                     "\"%.*s\"}],\"isError\":%s,\"resultType\":\"complete\"}}%s",
-                     stream ? "event: message\ndata: " : "", (int)length, text, error ? "true" : "false",
-                     stream ? "\n\n" : "");
-  int whole = stream ? sprintf(bytes, "HTTP/1.1 200 OK\r\n%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n",
-                               head, size, body)
-                     : sprintf(bytes, "HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", head, size, body);
-  free(body);
-  return (struct answer){bytes, (size_t)whole, length};
+static struct answer make(const char *text, size_t length, int error, int stream) {
+  char *tail = malloc(length + 512);
+  int size = sprintf(tail, ",\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"%.*s\"}],\"isError\":%s,"
+                     "\"resultType\":\"complete\"}}%s",
+                     (int)length, text, error ? "true" : "false", stream ? "\n\n\r\n0\r\n\r\n" : "");
+  const char *lines = stream ? "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
+                             : "Content-Type: application/json\r\n";
+  return (struct answer){lines, tail, (size_t)size, length, stream};
 }
 
 static struct answer whole(const char *result) {
-  char *bytes = malloc(strlen(result) + 256);
-  int length = sprintf(bytes,
-                       "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n"
-                       "{\"jsonrpc\":\"2.0\",\"id\":1,%s}",
-                       strlen(result) + 25, result);
-  return (struct answer){bytes, (size_t)length, 0};
+  char *tail = malloc(strlen(result) + 16);
+  int size = sprintf(tail, ",%s}", result);
+  return (struct answer){"Content-Type: application/json\r\n", tail, (size_t)size, 0, 0};
 }
 
 static void make_answers(void) {
-  const char *json = "Content-Type: application/json\r\n";
   char *text = malloc(LARGEST), *end = text;
   memset(text, 'x', LARGEST);
-  plain = make(json, text, 900, 0, 0);
-  failing = make(json, text, 100, 1, 0);
-  events = make("Content-Type: text/event-stream\r\n", text, 900, 0, 1);
+  plain = make(text, 900, 0, 0);
+  failing = make(text, 100, 1, 0);
+  events = make(text, 900, 0, 1);
   end += sprintf(end, "[");
   for (int i = 0; i < 500; i++) end += sprintf(end, "%s{\\\"station\\\":%d,\\\"name\\\":\\\"number %d\\\"}", i ? "," : "", i, i);
   end += sprintf(end, "]");
-  paged = make(json, text, (size_t)(end - text), 0, 0);
+  paged = make(text, (size_t)(end - text), 0, 0);
   hello = whole("\"result\":{\"protocolVersion\":\"2025-11-25\",\"capabilities\":{\"tools\":{}},"
                 "\"serverInfo\":{\"name\":\"bench\",\"version\":\"1\"}}");
   end = text + sprintf(text, "\"result\":{\"tools\":[");
@@ -90,34 +90,68 @@ static struct answer *chosen(const char *body, size_t length) {
   size_t wanted = strtoul(name + 6, NULL, 10);
   if (wanted > LARGEST) wanted = LARGEST;
   struct answer *found = large;
-  while (found->bytes && found->text != wanted && found < large + SIZES - 1) found++;
-  if (found->text != wanted || !found->bytes) {
+  while (found->tail && found->text != wanted && found < large + SIZES - 1) found++;
+  if (found->text != wanted || !found->tail) {
     char *text = malloc(wanted + 1);
     memset(text, 'x', wanted);
-    *found = make("Content-Type: application/json\r\n", text, wanted, 0, 0);
+    *found = make(text, wanted, 0, 0);
     free(text);
   }
   return found;
 }
 
-// Sends an answer, or what is left of one; returns 0 when the connection must be closed.
-static int say(int fd, struct connection *c, const struct answer *answer) {
-  while (c->said < answer->length) {
-    ssize_t count = write(fd, answer->bytes + c->said, answer->length - c->said);
+// Writes an answer's head and beginning: all that differs from request to request.
+static void open_answer(struct connection *c, const struct answer *answer, const char *id, size_t length) {
+  static const char event[] = "event: message\ndata: ", begin[] = "{\"jsonrpc\":\"2.0\",\"id\":";
+  size_t size = sizeof begin - 1 + length + answer->length;
+  c->saying = answer;
+  if (!id) {
+    c->opened = (size_t)sprintf(c->opening, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+  } else if (answer->stream) {
+    size += sizeof event - 1 - 7;  // the chunk's last line and the last chunk are no part of it
+    c->opened = (size_t)sprintf(c->opening, "HTTP/1.1 200 OK\r\n%s\r\n%zx\r\n%s%s%.*s", answer->lines, size,
+                                event, begin, (int)length, id);
+  } else {
+    c->opened = (size_t)sprintf(c->opening, "HTTP/1.1 200 OK\r\n%sContent-Length: %zu\r\n\r\n%s%.*s",
+                                answer->lines, size, begin, (int)length, id);
+  }
+}
+
+// Chooses the answer to a body, of which the beginning is there, and opens it.
+static void answer_to(struct connection *c, const char *body, size_t length) {
+  const char *id = memmem(body, length, "\"id\":", 5);
+  size_t size = 0;
+  if (id) {
+    id += 5;
+    size = *id == '"' ? 2 + strcspn(id + 1, "\"") : strcspn(id, ",}");
+    if (size > LONGEST_ID) id = NULL;
+  }
+  open_answer(c, id ? chosen(body, length) : &accepted, id, size);
+}
+
+// Sends an opened answer, or what is left of one; returns 0 when the connection must be closed.
+static int say(int fd, struct connection *c) {
+  const struct answer *answer = c->saying;
+  while (c->said < c->opened + answer->length) {
+    struct iovec parts[2] = {{c->opening, c->opened}, {answer->tail, answer->length}}, *from = parts;
+    size_t said = c->said;
+    if (said >= c->opened) said -= c->opened, from++;
+    from->iov_base = (char *)from->iov_base + said, from->iov_len -= said;
+    ssize_t count = writev(fd, from, (int)(parts + 2 - from));
     if (count > 0) {
       c->said += (size_t)count;
     } else if (errno == EAGAIN) {
       struct epoll_event event = {.events = EPOLLOUT, .data.fd = fd};
-      c->saying = answer;
+      c->waiting = 1;
       return !epoll_ctl(polled, EPOLL_CTL_MOD, fd, &event);
     } else {
       return 0;
     }
   }
-  c->said = 0;
-  if (c->saying) {
+  c->said = 0, c->saying = NULL;
+  if (c->waiting) {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
-    c->saying = NULL;
+    c->waiting = 0;
     return !epoll_ctl(polled, EPOLL_CTL_MOD, fd, &event);
   }
   return 1;
@@ -125,7 +159,7 @@ static int say(int fd, struct connection *c, const struct answer *answer) {
 
 // Answers every whole request in the buffer; returns 0 when the connection must be closed.
 static int serve(int fd, struct connection *c) {
-  if (c->saying) return say(fd, c, c->saying);
+  if (c->saying && !c->skip) return say(fd, c);
   ssize_t got = read(fd, c->buffer + c->used, BUFFER - c->used - 1);
   if (got <= 0) return got < 0 && errno == EAGAIN;
   if (c->skip) {
@@ -133,7 +167,7 @@ static int serve(int fd, struct connection *c) {
     size_t rest = (size_t)got - c->skip;
     memmove(c->buffer, c->buffer + c->skip, rest);
     c->skip = 0, c->used = rest;
-    if (!say(fd, c, &plain)) return 0;
+    if (!say(fd, c)) return 0;
     if (!rest) return 1;
   } else {
     c->used += (size_t)got;
@@ -146,11 +180,14 @@ static int serve(int fd, struct connection *c) {
     char *field = strcasestr(c->buffer, "\r\ncontent-length:");
     if (field && field < end) body = strtoul(field + 17, NULL, 10);
     if (c->used < head + body) {
-      if (head + body < BUFFER) return 1;
+      // Of a body larger than the buffer the beginning says enough.
+      if (head + body < BUFFER || c->used < head + OPENING) return 1;
+      answer_to(c, c->buffer + head, c->used - head);
       c->skip = head + body - c->used, c->used = 0;
       return 1;
     }
-    if (!say(fd, c, chosen(c->buffer + head, body))) return 0;
+    answer_to(c, c->buffer + head, body);
+    if (!say(fd, c)) return 0;
     memmove(c->buffer, c->buffer + head + body, c->used - head - body);
     c->used -= head + body;
     if (!c->used) return 1;
