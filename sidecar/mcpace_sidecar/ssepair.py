@@ -8,7 +8,7 @@ itself is answered 202. Source: MCP 2024-11-05, basic/transports (HTTP with SSE)
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit
 
 from mcpace_sidecar import messages, stream
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mcpace_sidecar.proxy import Exchange
 
 _ACCEPTED = status_line(202)
+_PREFIXES: Final = 8
+"""Segments of a path that are looked at from its end."""
 
 
 class PairStream:
@@ -65,7 +67,10 @@ class PairStream:
 
     def closed(self) -> None:
         """Nobody will hear the awaited answers."""
-        self._exchange.plane.pairs.pop(self.target, None)
+        pairs = self._exchange.plane.pairs
+        for target in spellings(self.target):
+            if pairs.get(target) is self:
+                del pairs[target]
         awaited, self._awaited = self._awaited, {}
         for exchange in awaited.values():
             exchange.client_gone()
@@ -73,16 +78,42 @@ class PairStream:
     def _read(self, event: bytes) -> bytes:
         data = stream.data_of(event)
         if not self.target and b"event: endpoint" in event:
-            place = urlsplit(urljoin("http://server" + self._exchange.head.target.decode(), data.decode()))
-            self.target = f"{place.path}{'?' + place.query if place.query else ''}".encode()
-            self._exchange.plane.pairs[self.target] = self
-            return stream.with_data(event, self.target)
+            self.target = endpoint_of(self._exchange.head.target, data)
+            if not self.target:
+                return event
+            for target in spellings(self.target):
+                self._exchange.plane.pairs.setdefault(target, self)
+            # A path, whole or relative, is the client's to join to the URL that it knows; only an absolute
+            # URL would lead it past the sidecar.
+            return stream.with_data(event, self.target) if b"://" in data else event
         if data and messages.kind(data) == "response":
             exchange = self._awaited.pop(messages.id_of(data), None)
             if exchange is not None and not exchange.ended:
                 said = exchange.answered(data)
                 return stream.with_data(event, said) if said else b""
         return event
+
+
+def endpoint_of(target: bytes, said: bytes) -> bytes:
+    """The request target that messages are posted to, as the server says it on the stream of `target`.
+
+    Empty where it says nothing sensible.
+    """
+    try:
+        place = urlsplit(urljoin("http://server" + target.decode("latin-1"), said.decode("latin-1")))
+    except ValueError:
+        return b""
+    return f"{place.path}{'?' + place.query if place.query else ''}".encode("latin-1")
+
+
+def spellings(target: bytes) -> list[bytes]:
+    """A target, and what is left of it where gateways have taken a prefix of its path away."""
+    path, question, query = target.partition(b"?")
+    parts = path.split(b"/")[-_PREFIXES:]
+    return [
+        b"/" + b"/".join(parts[n:]) + question + query
+        for n in range(1 if path[:1] == b"/" else 0, len(parts))
+    ]
 
 
 class Posted:

@@ -11,6 +11,8 @@ from mcp.shared.exceptions import MCPError
 from tests.conftest import DEADLINE, Heard, Scripted, Start, free_port, json_answer, serving, until
 from tests.packages.install import modules, node
 
+from mcpace_sidecar.ssepair import endpoint_of
+
 
 @pytest.fixture
 async def everything() -> AsyncIterator[int]:
@@ -122,3 +124,48 @@ async def test_a_response_may_come_before_its_post_is_accepted(scripted: Scripte
         await reader.readuntil(b'"result":{"content":[]}')
     assert (await sidecar.metrics())['mcp_tool_calls_total{status="success",tool="other"}'] == 1
     writer.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "shown", "posted"),
+    [
+        (b"/messages?s=1", b"/messages?s=1", b"/messages?s=1"),
+        (
+            b"/weather/messages?s=1",
+            b"/weather/messages?s=1",
+            b"/messages?s=1",
+        ),  # a gateway took /weather away
+        (b"/weather/messages?s=1", b"/weather/messages?s=1", b"/weather/messages?s=1"),
+        (b"messages/?s=1", b"messages/?s=1", b"/messages/?s=1"),
+        (b"?s=1", b"?s=1", b"/sse?s=1"),
+        (b"http://127.0.0.1:1/messages?s=1", b"/messages?s=1", b"/messages?s=1"),
+    ],
+)
+async def test_messages_are_posted_where_the_server_says_also_behind_a_prefix(
+    scripted: Scripted, start: Start, said: bytes, shown: bytes, posted: bytes
+) -> None:
+    async def pair(heard: Heard) -> Any:
+        if heard.line.startswith(b"GET"):
+            yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+            event = b"event: endpoint\ndata: %b\n\n" % said
+            yield b"%x\r\n%b\r\n" % (len(event), event)
+            await asyncio.Event().wait()
+        yield json_answer(b"Accepted", b"202 Accepted")
+
+    scripted.answer = pair
+    sidecar = await start(scripted.port, {"transport": "sse"})
+    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+    writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(DEADLINE):
+        await reader.readuntil(b"data: %b\n" % shown)
+    body = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
+    head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" % posted
+    answer = await sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    assert answer.startswith(b"HTTP/1.1 202"), answer
+    assert scripted.calls[-1].line.startswith(b"POST %b " % posted)
+    writer.close()
+    await until(lambda: not sidecar.sidecar.plane.pairs, "the stream to be forgotten under every spelling")
+
+
+def test_an_endpoint_that_is_no_url_names_nothing() -> None:
+    assert endpoint_of(b"/sse", b"http://[x/messages") == b""
