@@ -7,6 +7,8 @@ from typing import Final
 from mcpace_sidecar.remembered import make_room
 
 _REMEMBERED: Final = 50_000
+_LONGEST: Final = 256
+"""Bytes of an id that is remembered: a stateless server accepts whatever a client makes up."""
 
 
 class Sessions:
@@ -22,7 +24,7 @@ class Sessions:
         """The server has answered a request of this session (MCP 2025-11-25, session management)."""
         if status == 404 or (method == b"DELETE" and status < 300):
             self._alive.pop(session, None)
-        elif status < 300 and session not in self._alive:
+        elif status < 300 and session not in self._alive and len(session) <= _LONGEST:
             make_room(self._alive, _REMEMBERED)
             self._alive[session] = None
 
