@@ -173,8 +173,8 @@ class Scripted:
         self._serving: set[asyncio.Task[Any]] = set()
         self.port = free_port()
 
-    async def start(self) -> None:
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+    async def start(self, host: str = "127.0.0.1") -> None:
+        self.server = await asyncio.start_server(self._serve, host, self.port)
 
     async def stop(self) -> None:
         if self.server is not None:
@@ -315,6 +315,7 @@ async def start() -> AsyncIterator[Start]:
 
     async def begin(upstream: int, config: dict[str, Any] | None = None, **options: Any) -> Running:
         current = config if config is not None else {}
+        host = options.pop("host", "127.0.0.1")
         listen = options.pop("listen", "127.0.0.1")
         sidecar = Sidecar(
             Options(
@@ -322,7 +323,7 @@ async def start() -> AsyncIterator[Start]:
                 watched=options.pop("watched", ()),
                 listen=Address(listen, 0),
                 admin_listen=Address("127.0.0.1", 0),
-                upstream=Address("127.0.0.1", upstream),
+                upstream=Address(host, upstream),
                 **options,
             )
         )

@@ -193,7 +193,8 @@ def _health(ready: int) -> Finding:
 
 
 def _concurrent(context: Context, performance: Performance) -> Finding:
-    if context.spec.concurrency.parallel_tool:
+    concurrency = context.spec.concurrency
+    if concurrency is not None and concurrency.parallel_tool:
         return Finding(Result.PASSED, "The tool `parallel` runs independent calls at once.")
     mend = "concurrency: {parallelTool: true}"
     if performance.p95 is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -29,16 +30,16 @@ class Queued(Protocol):
 class Bulkhead:
     """Slots for calls, and the line of those who wait for one."""
 
-    def __init__(self, settings: Concurrency, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Concurrency | None, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.in_flight = 0
         self.queue: deque[Queued] = deque()
         self.adopt(settings)
 
-    def adopt(self, settings: Concurrency) -> None:
-        """Use these bounds from the next call on."""
-        self.max_in_flight = settings.max_in_flight
-        self.max_queued = settings.max_queued
+    def adopt(self, settings: Concurrency | None) -> None:
+        """Use these bounds from the next call on; None: there are none."""
+        self.max_in_flight = settings.max_in_flight if settings is not None else sys.maxsize
+        self.max_queued = settings.max_queued if settings is not None else 0
 
     def enter(self, call: Queued) -> bool | None:
         """True: a slot is yours. False: you are in the line. None: the line is full."""

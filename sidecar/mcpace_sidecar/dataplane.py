@@ -64,8 +64,9 @@ class DataPlane:
         self.settings = settings
         self.max_request_bytes = settings.max_request_bytes
         self.pool.adopt(settings.config.upstream)
-        self.bulkhead.adopt(settings.config.concurrency)
-        self.breakers.adopt(settings.config.concurrency.circuit_breaker)
+        concurrency = settings.config.concurrency
+        self.bulkhead.adopt(concurrency)
+        self.breakers.adopt(concurrency.circuit_breaker if concurrency is not None else None)
         self.catalog.configured = frozenset(settings.treatments.tools)
         self.offers = settings.paging or settings.parallel
         self.listeners = (accesslog.write,) if settings.access_log else ()
@@ -168,3 +169,7 @@ class _Unheard:
 
     def on_failure(self, error: UpstreamError) -> None:
         """The call has failed already."""
+
+    def excuses(self) -> bool:
+        """It waits for the server alone."""
+        return False

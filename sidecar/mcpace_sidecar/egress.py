@@ -152,6 +152,10 @@ class Passage:
         status = {"timeout": 504, "busy": 503}.get(error.reason, 502)
         self._connection.answer(status_line(status) + _TEXT, f"{error}\n".encode())
 
+    def excuses(self) -> bool:
+        """It waits for the server alone."""
+        return False
+
     def client_gone(self) -> None:
         """The server gave its call up."""
         if self._ticket is not None:

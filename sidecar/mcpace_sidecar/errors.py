@@ -28,12 +28,14 @@ class UpstreamError(McpaceError):
 
     `stale` is true when a kept connection ended before any byte of an answer: most
     likely the server had closed it while it was idle, and never saw the request.
+    `refused` is true when nothing listens where it should.
     """
 
-    def __init__(self, reason: str, words: str, *, stale: bool = False) -> None:
+    def __init__(self, reason: str, words: str, *, stale: bool = False, refused: bool = False) -> None:
         super().__init__(words)
         self.reason = reason
         self.stale = stale
+        self.refused = refused
 
 
 class StoreError(McpaceError):

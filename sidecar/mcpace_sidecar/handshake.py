@@ -2,7 +2,9 @@
 
 The handshake is made until it first succeeds, then rarely, and at once after the server was not
 reached or said that its tools have changed. Modern servers are asked by `server/discover`; others
-by `initialize`, and the session that this opens is deleted. Where the server announces changes of
+by `initialize`, and the session that this opens is deleted. All this goes over connections of its
+own, so that it never waits behind calls. A server that does not speak to us because it is at work
+for others is alive and ready. Where the server announces changes of
 its lists, one subscription stays open, so that cached lists are purged even when no client listens.
 Source: MCP 2026-07-28 basic/lifecycle, server/utilities/subscriptions; MCP 2025-11-25 basic/lifecycle.
 """
@@ -20,7 +22,7 @@ import msgspec
 
 from mcpace_sidecar.catalog import Catalog, ServerInfo
 from mcpace_sidecar.elsewhere import advice
-from mcpace_sidecar.errors import McpaceError
+from mcpace_sidecar.errors import McpaceError, UpstreamError
 from mcpace_sidecar.mcpclient import HandshakeError, Session
 from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.upstream import Pool
@@ -37,30 +39,37 @@ PATIENCE: Final = 2.0
 ADVICE_EVERY: Final = 10.0
 RESUBSCRIBE: Final = (1.0, 30.0)
 """Seconds until a subscription that ended is opened again: at first, at most."""
+LATELY: Final = 30.0
+"""Seconds for which a server that has answered a call needs no handshake to be believed alive."""
 _MAX_PAGES: Final = 100
 
 Begin = Callable[[Session], Any]
 
 
 class Handshake:
-    """Keeps `ready` and the catalog true. `on_change` takes the kind of list that has changed."""
+    """Keeps `ready` and the catalog true.
+
+    `pool` is its own, `calls` that of the clients' calls. `on_change` takes the kind of list that
+    has changed.
+    """
 
     def __init__(
         self,
         pool: Pool,
+        calls: Pool,
         settings: Callable[[], Settings],
         catalog: Catalog,
         on_change: Callable[[str], None],
         own_ports: frozenset[int] | None,
     ) -> None:
         self.ready = False
-        self.alive = False
-        """Whether the server answers HTTP, be it as no MCP server should."""
+        self._answers = False
         self.was_ready = asyncio.Event()
         """Set once it was so for the first time."""
         self.problem = "The server has not answered yet."
         self.subscribed = False
         self._pool = pool
+        self._calls = calls
         self._settings = settings
         self._catalog = catalog
         self._on_change = on_change
@@ -83,8 +92,12 @@ class Handshake:
             try:
                 await self._once()
             except (McpaceError, msgspec.DecodeError, TimeoutError, StopAsyncIteration) as error:
-                words = str(error) or "The server did not answer in time."
                 now = time.monotonic()
+                if self.ready and self._at_work(error, now):
+                    await asyncio.sleep(AGAIN_AFTER_FAILURE)
+                    await self._rest()
+                    continue
+                words = str(error) or "The server did not answer in time."
                 failing = failing or now
                 if now > failing + PATIENCE and now > advised + ADVICE_EVERY:
                     hint = await advice(self._pool, self._settings().config, error, self._own_ports)
@@ -95,22 +108,41 @@ class Handshake:
                 elif self.problem != words:
                     log.info("The server is not ready yet: %s", words)
                 self.ready, self.problem = False, words
-                self.alive = isinstance(error, HandshakeError | msgspec.DecodeError)
-                answered = answered or self.alive
+                self._answers = isinstance(error, HandshakeError | msgspec.DecodeError)
+                answered = answered or self._answers
             else:
                 failing, hint, answered = 0.0, "", True
                 if not self.ready:
                     log.info(
                         "The server is ready: %s, %d tools", self._catalog.server, len(self._catalog.tools)
                     )
-                self.ready, self.alive, self.problem = True, True, ""
+                self.ready, self._answers, self.problem = True, True, ""
                 self.was_ready.set()
-            if not self.ready:
+            if self.ready:
+                await self._rest()
+            else:
                 starting = not answered and time.monotonic() < failing + STARTING
                 await asyncio.sleep(AGAIN_AT_FIRST if starting else AGAIN_AFTER_FAILURE)
-                continue
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._doubt.wait(), AGAIN_AFTER_SUCCESS)
+
+    async def _rest(self) -> None:
+        """Wait until it is time to look again, or there is a reason to."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._doubt.wait(), AGAIN_AFTER_SUCCESS)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server lives: it answers HTTP, be it as no MCP server should, or is at work."""
+        now = time.monotonic()
+        return self._answers or self._calls.at_work(now) or self._calls.heard > now - LATELY
+
+    def _at_work(self, error: Exception, now: float) -> bool:
+        """Whether the server is well, though it has not answered the handshake as it should."""
+        calls = self._calls
+        if calls.at_work(now):
+            return True
+        if isinstance(error, UpstreamError) and (error.refused or error.reason == "closed"):
+            return False
+        return calls.served > now - LATELY
 
     def unsubscribe(self) -> None:
         """Close the subscription, for good: the sidecar ends."""

@@ -243,6 +243,10 @@ class Stream:
         del error
         self.on_end()
 
+    def excuses(self) -> bool:
+        """It waits for the server alone."""
+        return False
+
 
 class Fetch:
     """A request of the sidecar's own, to be awaited: the whole answer, bounded."""
@@ -290,3 +294,7 @@ class Fetch:
         """No answer."""
         if not self._done.done():
             self._done.set_exception(error)
+
+    def excuses(self) -> bool:
+        """It waits for the server alone."""
+        return False

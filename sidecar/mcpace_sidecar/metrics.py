@@ -21,8 +21,10 @@ from prometheus_client.metrics_core import (
 from mcpace_sidecar.events import CallEnded
 
 # A list, because the compiled form would make a tuple anew at each use.
-BUCKETS: list[float] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
-"""Upper bounds of `mcp_tool_duration_seconds`, in seconds."""
+BUCKETS: list[float] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+]  # fmt: skip
+"""Upper bounds of `mcp_tool_duration_seconds`, in seconds; to 300, as OpenTelemetry has them for MCP."""
 
 Gauges = Callable[[], Iterator[tuple[str, dict[str, str], float]]]
 """Gives (name, labels, value) of everything that is read when it is asked for."""

@@ -425,6 +425,10 @@ class Exchange(Call):
             self._answer(head, body)
         self._record("failed")
 
+    def excuses(self) -> bool:
+        """Whether the server is silent because it waits for the client."""
+        return False
+
     def take(self, outcome: Outcome) -> bytes | None:
         """Keep a result where its rule says so; return it in another shape, or None: as it is."""
         if not outcome.complete:

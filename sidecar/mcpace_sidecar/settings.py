@@ -61,7 +61,7 @@ class Settings:
         self.access_log = config.monitoring.access_log
         self.spans = _spans(config, before, name)
         self.paging = config.responses.page is not None
-        self.parallel = config.concurrency.parallel_tool
+        self.parallel = config.concurrency is not None and config.concurrency.parallel_tool
 
 
 def _tokens(config: SidecarConfig, before: Settings | None) -> Tokens | None:

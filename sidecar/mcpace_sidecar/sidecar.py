@@ -109,7 +109,10 @@ class Sidecar:
             loopback=loopback,
         )  # fmt: skip
         self._connect_stores()
+        self._own_pool = Pool(options.upstream)
+        self._own_pool.max_idle = 0  # a server that serves one connection at a time is left to calls
         self.handshake = Handshake(
+            self._own_pool,
             pool,
             lambda: self.plane.settings,
             self.catalog,
@@ -222,6 +225,7 @@ class Sidecar:
         for connection in [*self._connections, *self._admin_connections]:
             connection.close_if_idle()
         await self.plane.pool.close()
+        await self._own_pool.close()
         await self._doors.close()
         for link in self._links:
             await link.close()
@@ -269,6 +273,7 @@ class Sidecar:
             for connection in [*self._connections, *self._admin_connections]:
                 connection.sweep(now)
             self.plane.sweep(now)
+            self._own_pool.sweep(now)
             self._doors.sweep(now)
             self.stats.turn()
             if self.handshake.ready:

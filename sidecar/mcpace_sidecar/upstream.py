@@ -3,15 +3,17 @@
 An idle connection takes a request at once, without a task; only a connection that
 must be opened, or waited for, is asynchronous. An answer that fits is handed over
 whole, everything else is streamed, and a receiver that cannot keep up stops the reading.
+Open streams, which have no patience, are counted apart: they take no connection from calls.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import os
 import socket
 import ssl
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Protocol, cast
@@ -20,6 +22,7 @@ from mcpace_sidecar.config.traffic import Upstream
 from mcpace_sidecar.errors import ProtocolError, UpstreamError
 from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody, UntilClose
 from mcpace_sidecar.http.head import MAX_HEAD, Heads, ResponseHead
+from mcpace_sidecar.http.tcp import probe
 from mcpace_sidecar.quantity import seconds
 
 MAX_WHOLE: Final = 1024 * 1024
@@ -49,13 +52,22 @@ class Receiver(Protocol):
     def on_failure(self, error: UpstreamError) -> None:
         """No answer, or only a part of it."""
 
+    def excuses(self) -> bool:
+        """Whether the server's silence is somebody else's: it waits for an answer of the client's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where the server listens."""
 
     host: str
+    """A name or an address; `localhost` is the loopback of both families."""
     port: int
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The addresses to try, in this order."""
+        return ("127.0.0.1", "::1") if self.host == "localhost" else (self.host,)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -88,7 +100,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_whole",
         "deadline",
         "fresh",
-        "idle_since",
+        "idle_until",
         "patience",
     )
 
@@ -105,7 +117,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._paused = False
         self._gathered: list[bytes] = []
         self.fresh = True
-        self.idle_since = 0.0
+        self.idle_until = 0.0
         self.patience: float | None = None  # seconds of silence allowed; None: any
         self.deadline = 0.0
 
@@ -113,15 +125,26 @@ class UpstreamConnection(asyncio.Protocol):
         """Remember the transport; bound what one read may bring, for clients that stop reading."""
         self._transport = cast("asyncio.Transport", transport)
         opened = transport.get_extra_info("socket")
-        if opened is not None and self._pool.near:
+        if opened is None:
+            return
+        if self._pool.near:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        else:
+            probe(opened)
 
     def send(self, request: bytes, receiver: Receiver, patience: float | None) -> None:
         """Send one request; `patience` bounds the server's silence in seconds."""
         assert self._transport is not None
         self._receiver = receiver
         self.patience = patience
-        self.deadline = monotonic() + patience if patience is not None else 0.0
+        if patience is None:
+            self._pool.streams.add(self)
+            self.deadline = 0.0
+        else:
+            now = monotonic()
+            self.deadline = now + patience
+            if self._pool.asked == 0.0:
+                self._pool.asked = now
         self._bodyless = request.startswith(b"HEAD ")
         self._transport.write(request)
 
@@ -154,6 +177,22 @@ class UpstreamConnection(asyncio.Protocol):
         """Close an idle connection."""
         if self._transport is not None:
             self._transport.close()
+
+    def look(self, now: float) -> None:
+        """Give the request up if the server has been silent for too long."""
+        if self.deadline == 0.0 or self._receiver is None or self.patience is None:
+            return
+        if self.deadline < now + self.patience and self._receiver.excuses():
+            self.deadline = now + self.patience
+        elif self.deadline < now:
+            self.fail(UpstreamError("timeout", f"The server did not answer within {self.patience:g} s."))
+
+    def at_work(self, now: float) -> bool:
+        """Whether the server is at work on a call here, and may still be silent."""
+        if self._receiver is None or self.patience is None:
+            return False
+        since = max(self._pool.asked, self._pool.heard)
+        return now - since < self.patience or self._receiver.excuses()
 
     @property
     def usable(self) -> bool:
@@ -195,7 +234,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _touch(self) -> None:
         if self.patience is not None:
-            self.deadline = monotonic() + self.patience
+            now = monotonic()
+            self._pool.hear(now)
+            self.deadline = now + self.patience
 
     def _take_head(self, data: bytes) -> None:
         while True:
@@ -213,12 +254,12 @@ class UpstreamConnection(asyncio.Protocol):
         receiver = self._receiver
         assert receiver is not None
         if self._bodyless:
-            self._free(head.keep_alive and len(data) == end)
+            self._free(head, keep=len(data) == end)
             receiver.on_answer(head, b"")
             return
         if head.length is not None:
             if len(data) == end + head.length:
-                self._free(head.keep_alive)
+                self._free(head)
                 receiver.on_answer(head, data[end:])
                 return
             self._reader = LengthBody(head.length)
@@ -253,27 +294,34 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.on_piece(piece)
         if done and self._receiver is not None:
             head, whole, body = self._head, self._whole, b"".join(self._gathered)
-            self._free(head.keep_alive)
+            self._free(head)
             if whole:
                 receiver.on_answer(head, body)
             else:
                 receiver.on_end()
 
-    def _free(self, keep: bool) -> None:
+    def _free(self, head: ResponseHead, *, keep: bool = True) -> None:
         """Back to the pool before the receiver is told, so that its next request finds it."""
         self._receiver = None
         self._head = self._reader = None
         self._gathered = []
         self.deadline = 0.0
         self.fresh = False
+        pool, now = self._pool, monotonic()
+        pool.hear(now)
+        if head.status < 500:
+            pool.served = now
+        if self.patience is None:
+            pool.streams.discard(self)
         if self._transport is None:
             return
-        if keep:
-            if self._paused:
-                self._paused = False
-                self._transport.resume_reading()
-            self.idle_since = monotonic()
-            self._pool.give_back(self)
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        idle = min(pool.idle_timeout, head.keep_for)
+        if keep and idle > 0.0:
+            self.idle_until = now + idle
+            pool.give_back(self)
         else:
             self.close()
 
@@ -281,17 +329,20 @@ class UpstreamConnection(asyncio.Protocol):
 class Waiting:
     """A request that waits for a connection; `cancel` takes it out of the line."""
 
-    __slots__ = ("connection", "deadline", "patience", "receiver", "request")
+    __slots__ = ("_line", "connection", "deadline", "patience", "receiver", "request")
 
-    def __init__(self, request: bytes, receiver: Receiver, patience: float | None) -> None:
+    def __init__(self, request: bytes, receiver: Receiver, patience: float | None, line: Line) -> None:
         self.request = request
         self.receiver: Receiver | None = receiver
         self.patience = patience
-        self.deadline = monotonic() + patience if patience is not None else math.inf
+        self.deadline = monotonic() + patience if patience is not None else 0.0
         self.connection: UpstreamConnection | None = None
+        self._line = line
+        line[self] = None
 
     def cancel(self) -> None:
         """Give the request up, wherever it is."""
+        self._line.pop(self, None)
         self.receiver = None
         if self.connection is not None:
             self.connection.cancel()
@@ -300,6 +351,23 @@ class Waiting:
         """Stop or resume reading the answer."""
         if self.connection is not None:
             self.connection.pause(paused)
+
+    def serve(self, connection: UpstreamConnection) -> None:
+        """Send it, now that there is a connection."""
+        assert self.receiver is not None
+        request, self.request = self.request, b""
+        self.connection = connection
+        connection.send(request, self.receiver, self.patience)
+
+    def fail(self, error: UpstreamError) -> None:
+        """There will be no connection; it has left the line."""
+        receiver, self.receiver = self.receiver, None
+        if receiver is not None:
+            receiver.on_failure(error)
+
+
+Line = OrderedDict[Waiting, None]
+"""Who waits, the first first."""
 
 
 class Pool:
@@ -312,12 +380,22 @@ class Pool:
         """Connections opened so far."""
         self.max_idle: int | None = None
         self.near = tls is None
+        self.asked = 0.0
+        """Since when the server is asked something without having said anything; 0: it is not."""
+        self.heard = -math.inf
+        """When it last said anything."""
+        self.served = -math.inf
+        """When it last answered a request, be it with a refusal, and not with an error of its own."""
+        self.streams: set[UpstreamConnection] = set()
+        """The connections of open streams, which are none of the calls'."""
         self._tls = tls
+        self._hosts = list(address.hosts)
         self.adopt(Upstream())
         self._heads: Heads[ResponseHead] = Heads(ResponseHead)
         self._idle: deque[UpstreamConnection] = deque()
         self._all: set[UpstreamConnection] = set()
-        self._line: deque[Waiting] = deque()
+        self._line: Line = OrderedDict()
+        self._streams_line: Line = OrderedDict()
         self._opening: set[asyncio.Task[None]] = set()
 
     def adopt(self, settings: Upstream) -> None:
@@ -329,14 +407,18 @@ class Pool:
     def request(
         self, request: bytes, receiver: Receiver, patience: float | None
     ) -> UpstreamConnection | Waiting:
-        """Send a request on an idle connection, or line up for one."""
+        """Send a request on an idle connection, or line up for one.
+
+        `patience`: the seconds the server may be silent. None: any, and it opens a stream, which
+        is given a connection of its own beyond the calls' `max_connections`.
+        """
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
                 connection.send(request, receiver, patience)
                 return connection
-        waiting = Waiting(request, receiver, patience)
-        self._line.append(waiting)
+        line = self._line if patience is not None else self._streams_line
+        waiting = Waiting(request, receiver, patience, line)
         self._open_for_line()
         return waiting
 
@@ -344,7 +426,8 @@ class Pool:
         """Take an idle connection back; the line is served first."""
         if self._serve(connection):
             return
-        if self.max_idle is not None and len(self._idle) >= self.max_idle:
+        kept = len(self._idle)
+        if (self.max_idle is not None and kept >= self.max_idle) or self._calls > self.max_connections:
             connection.close()
         else:
             self._idle.append(connection)
@@ -352,22 +435,32 @@ class Pool:
     def forget(self, connection: UpstreamConnection) -> None:
         """A connection is lost."""
         self._all.discard(connection)
+        self.streams.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
         self._open_for_line()
 
+    def hear(self, now: float) -> None:
+        """The server has said something."""
+        self.heard = now
+        self.asked = 0.0
+
+    def at_work(self, now: float) -> bool:
+        """Whether the server is at work on a call, and not silent for longer than it may be."""
+        return any(connection.at_work(now) for connection in self._all)
+
     def sweep(self, now: float) -> None:
         """Fail what waited too long, close what was idle too long; about twice a second."""
-        for connection in [c for c in self._all if 0.0 < c.deadline < now]:
-            words = f"The server did not answer within {connection.patience:g} s."
-            connection.fail(UpstreamError("timeout", words))
-        while self._line and self._line[0].deadline < now:
-            waiting = self._line.popleft()
-            if waiting.receiver is not None:
-                words = f"No connection to the server became free within {waiting.patience:g} s."
-                waiting.receiver.on_failure(UpstreamError("busy", words))
-        while self._idle and now - self._idle[0].idle_since > self.idle_timeout:
-            self._idle.popleft().close()
+        for connection in list(self._all):
+            connection.look(now)
+        for waiting in [w for w in self._line if w.deadline < now]:
+            self._line.pop(waiting, None)
+            words = f"No connection to the server became free within {waiting.patience:g} s."
+            waiting.fail(UpstreamError("busy", words))
+        over = [connection for connection in self._idle if connection.idle_until < now]
+        for connection in over:
+            self._idle.remove(connection)
+            connection.close()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -379,46 +472,66 @@ class Pool:
         for connection in list(self._all):
             connection.cancel()
 
+    @property
+    def _calls(self) -> int:
+        return len(self._all) - len(self.streams)
+
     def _serve(self, connection: UpstreamConnection) -> bool:
-        while self._line:
-            waiting = self._line.popleft()
-            if waiting.receiver is not None:
-                waiting.connection = connection
-                connection.send(waiting.request, waiting.receiver, waiting.patience)
-                return True
-        return False
+        line = self._line if self._calls <= self.max_connections and self._line else self._streams_line
+        if not line:
+            return False
+        waiting, _ = line.popitem(last=False)
+        waiting.serve(connection)
+        return True
 
     def _open_for_line(self) -> None:
-        wanted = min(len(self._line), self.max_connections - len(self._all)) - len(self._opening)
-        for _ in range(wanted):
+        calls = max(0, min(len(self._line), self.max_connections - self._calls))
+        for _ in range(calls + len(self._streams_line) - len(self._opening)):
             task = asyncio.get_running_loop().create_task(self._open())
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
 
     async def _open(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.connect_timeout):
-                _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(self, self._heads),
-                    self.address.host,
-                    self.address.port,
-                    ssl=self._tls,
-                )
+                connection = await self._connect()
         except (OSError, TimeoutError) as error:
-            slow = f"within {self.connect_timeout:g} s"
-            words = f"The server does not accept connections on {self.address} ({slow})."
+            refused = not isinstance(error, TimeoutError)
+            how = f"not within {self.connect_timeout:g} s"
+            if refused:
+                how = os.strerror(error.errno).lower() if error.errno else str(error)
+            words = f"The server does not accept connections on {self.address} ({how})."
             if isinstance(error, ssl.SSLError):
                 words = f"TLS with {self.address} failed: {error.reason or error}."
-            self._fail_line(UpstreamError("connect", words))
+            self._fail_line(UpstreamError("connect", words, refused=refused))
             return
         self.opened += 1
         self._all.add(connection)
         self.give_back(connection)
 
+    async def _connect(self) -> UpstreamConnection:
+        """Connect to the first of the hosts that accepts; OSError."""
+        *others, last = self._hosts
+        for host in others:
+            try:
+                return await self._connect_to(host)
+            except ssl.SSLError:
+                raise  # it is there, and not to be trusted
+            except OSError:
+                continue
+        return await self._connect_to(last)
+
+    async def _connect_to(self, host: str) -> UpstreamConnection:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: UpstreamConnection(self, self._heads), host, self.address.port,
+            ssl=self._tls, server_hostname=self.address.host if self._tls is not None else None,
+        )  # fmt: skip
+        self._hosts = sorted(self._hosts, key=lambda other: other != host)  # the first one next time
+        return connection
+
     def _fail_line(self, error: UpstreamError) -> None:
-        # One failed connection speaks for the address: nobody in the line would fare better.
-        line, self._line = self._line, deque()
-        for waiting in line:
-            if waiting.receiver is not None:
-                waiting.receiver.on_failure(error)
+        # One failed connection speaks for the address: nobody in the lines would fare better.
+        for line in (self._line, self._streams_line):
+            for waiting in list(line):
+                line.pop(waiting, None)
+                waiting.fail(error)

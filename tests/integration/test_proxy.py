@@ -531,6 +531,7 @@ async def test_the_configuration_in_force_is_shown_to_whoever_holds_the_token(
 ) -> None:
     config = {
         "upstream": {"timeout": "7s"},
+        "concurrency": {},
         "clients": {"apiKeys": [{"tier": "pro", "secretRef": {"name": "s"}}]},
     }
     sidecar = await start(scripted.port, config, admin_token="t0ken")

@@ -50,8 +50,14 @@ def _cause(context: Context, template: dict[str, Any]) -> dict[str, Any]:
         "secret": template["metadata"]["annotations"][GIVEN],
         "keys": sidecar.key_secrets(context),
         "cache": spec.cache.max_bytes if spec.cache else 0,
-        "timeout": spec.upstream.timeout if spec.database else "",
+        "timeout": _waiting(context) if spec.database else "",
     }
+
+
+def _waiting(context: Context) -> str:
+    """How long queries wait for a connection; a default is noted as it first was, and rolls nothing."""
+    upstream = context.spec.upstream
+    return upstream.timeout if "timeout" in upstream.model_fields_set else "30s"
 
 
 def _template(context: Context) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def container(context: Context) -> dict[str, Any]:
             f"--config={CONFIG}/{FILE}",
             f"--listen=*:{spec.sidecar.port}",
             f"--admin-listen=*:{spec.sidecar.admin_port}",
-            f"--upstream=http://127.0.0.1:{spec.port}",
+            f"--upstream=http://localhost:{spec.port}",
             f"--name={context.server.key}",
             f"--keys={KEYS}",
         ],

@@ -70,7 +70,7 @@ class SidecarConfig(Model):
         json_schema_extra=BY_NAME,
         description="Doors for the server's own calls.",
     )
-    concurrency: Concurrency = Concurrency()
+    concurrency: Concurrency | None = None
     responses: Responses = Responses()
     monitoring: Monitoring = Monitoring()
 

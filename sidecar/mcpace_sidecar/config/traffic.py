@@ -13,12 +13,19 @@ from mcpace_sidecar.quantity import Duration, Size
 class Upstream(Model):
     """The pool of kept connections to the server."""
 
-    max_connections: int = Field(default=100, ge=1, le=10_000)
-    idle_timeout: Duration = "30s"
+    max_connections: int = Field(
+        default=1024, ge=1, le=10_000, description="Connections for calls; open streams are counted apart."
+    )
+    idle_timeout: Duration = Field(
+        default="4s",
+        description="How long a connection is kept idle: less than the server keeps it, which is 5 s of"
+        " uvicorn and Node.js; a `Keep-Alive: timeout` of the server's shortens it.",
+    )
     connect_timeout: Duration = "5s"
     timeout: Duration = Field(
-        default="30s",
-        description="The longest silence of the server while a call waits; open streams may be silent.",
+        default="5m",
+        description="The longest silence of the server while a call waits for it; open streams may be"
+        " silent, and so may calls while the server waits for an answer of the client's.",
     )
 
 
@@ -35,7 +42,10 @@ class Door(Model):
     port: int = Field(ge=1, le=65535, description="The door's port on the loopback.")
     max_connections: int = Field(default=100, ge=1, le=10_000)
     keep_alive: int = Field(default=20, ge=0, le=10_000, description="Idle connections that are kept.")
-    idle_timeout: Duration = "30s"
+    idle_timeout: Duration = Field(
+        default="30s",
+        description="How long a connection is kept idle; `Keep-Alive: timeout` of an answer shortens it.",
+    )
     connect_timeout: Duration = "5s"
     timeout: Duration = Field(default="30s", description="The longest silence of the other side.")
 
@@ -48,7 +58,7 @@ class CircuitBreaker(Model):
 
 
 class Concurrency(Model):
-    """How many calls the server works on at once."""
+    """How many calls the server works on at once; without this block, as many as come."""
 
     max_in_flight: int = Field(default=64, ge=1, le=10_000)
     max_queued: int = Field(default=256, ge=0, le=100_000, description="Calls that wait for a free slot.")

@@ -7,6 +7,7 @@ Source: RFC 9112 (message syntax), RFC 9110 section 7.6.1 (hop-by-hop fields).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
@@ -43,6 +44,8 @@ _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [\t\x20-\x7e\x
 _LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
 _TRACES: Final = (b"\r\ntraceparent: ", b"\r\nTraceparent: ")
 _TRACE_LINE: Final = len(b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n")
+
+_KEPT: Final = re.compile(rb"(?:^|[,;\s])timeout=([0-9]{1,9})(?![0-9])", re.IGNORECASE)
 
 Fields = list[tuple[bytes, bytes]]
 """Header fields in order: lower-case name, value."""
@@ -141,7 +144,17 @@ class RequestHead:
 class ResponseHead:
     """One response head. `onward` is what goes to the client, before the framing fields."""
 
-    __slots__ = ("chunked", "content_type", "fields", "keep_alive", "length", "onward", "plain", "status")
+    __slots__ = (
+        "chunked",
+        "content_type",
+        "fields",
+        "keep_alive",
+        "keep_for",
+        "length",
+        "onward",
+        "plain",
+        "status",
+    )
 
     def __init__(self, raw: bytes) -> None:
         line = _STATUS_LINE.match(raw)
@@ -156,6 +169,8 @@ class ResponseHead:
             self.length, self.chunked = 0, False
         if self.length is None and not self.chunked:
             self.keep_alive = False  # the body ends with the connection
+        self.keep_for: float = _keep_for(fields) if self.keep_alive else 0.0
+        """Seconds for which the connection may be kept idle, as far as this head says."""
         self.content_type: bytes = (self.get(b"content-type") or b"").partition(b";")[0].strip().lower()
         self.plain: bool = self.get(b"content-encoding") is None
         """Whether the body is readable as it is."""
@@ -327,6 +342,16 @@ def _keep_alive(fields: Fields, version: bytes) -> bool:
         for option in value.split(b",")
     }
     return b"close" not in options if version == b"HTTP/1.1" else b"keep-alive" in options
+
+
+def _keep_for(fields: Fields) -> float:
+    """What `Keep-Alive: timeout=` promises, less a second for what is on its way (RFC 2068, 19.7.1.1)."""
+    for name, value in fields:
+        if name == b"keep-alive":
+            promised = _KEPT.search(value)
+            if promised is not None:
+                return max(0.0, int(promised[1]) - 1.0)
+    return math.inf
 
 
 def _end_to_end(fields: Fields, lines: list[bytes]) -> Fields:

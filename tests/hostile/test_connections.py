@@ -1,0 +1,87 @@
+"""Kept connections: none is used that the server may just be closing."""
+
+import asyncio
+
+import pytest
+from tests.conftest import Heard, Scripted, Start, json_answer, until
+
+from mcpace_sidecar.http.head import ResponseHead
+
+RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [
+        (b"", float("inf")),
+        (b"Keep-Alive: timeout=5\r\n", 4.0),
+        (b"keep-alive: max=100, timeout=72\r\n", 71.0),
+        (b"Keep-Alive: TIMEOUT=1\r\n", 0.0),
+        (b"Keep-Alive: timeout=0\r\n", 0.0),
+        (b"Keep-Alive: timeout=soon\r\n", float("inf")),
+        (b"Connection: close\r\nKeep-Alive: timeout=5\r\n", 0.0),
+    ],
+)
+def test_what_a_server_promises_is_kept_to_less_a_second(line: bytes, seconds: float) -> None:
+    head = ResponseHead(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + line + b"\r\n")
+    assert head.keep_for == seconds
+
+
+async def test_a_connection_that_the_server_closes_at_once_takes_no_second_call(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = lambda _: json_answer(RESULT, extra=b"Keep-Alive: timeout=1\r\n")
+    sidecar = await start(scripted.port)
+    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    for _ in range(3):
+        before = scripted.connections
+        await sidecar.call("t")
+        assert scripted.connections == before + 1
+
+
+async def test_open_streams_take_no_connection_from_calls(scripted: Scripted, start: Start) -> None:
+    opened = asyncio.Event()
+
+    async def answer(heard: Heard):
+        if heard.line.startswith(b"GET"):
+            opened.set()
+            await asyncio.Event().wait()
+        yield json_answer(RESULT)
+
+    scripted.answer = answer
+    sidecar = await start(scripted.port, {"upstream": {"maxConnections": 2}})
+    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    streams = []
+    for _ in range(101):
+        _reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+        writer.write(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+        streams.append(writer)
+    await until(
+        lambda: len(sidecar.sidecar.plane.pool.streams) == 101, "every stream to have its connection"
+    )
+    answers = await asyncio.gather(*(sidecar.call("t") for _ in range(20)))
+    assert {status for status, _, _ in answers} == {200}
+    sidecar.sidecar.handshake.doubt()
+    assert (await sidecar.admin_get("/readyz"))[0] == 200
+    assert (await sidecar.admin_get("/serverz"))[0] == 200
+    for writer in streams:
+        writer.transport.abort()
+    await until(lambda: not sidecar.sidecar.plane.pool.streams, "the streams' connections to be closed")
+
+
+async def test_a_call_that_finds_no_connection_is_given_up_beside_a_stream(
+    scripted: Scripted, start: Start
+) -> None:
+    async def hang(_: Heard):
+        await asyncio.Event().wait()
+        yield b""
+
+    sidecar = await start(scripted.port, {"upstream": {"maxConnections": 1, "timeout": "500ms"}})
+    await until(lambda: scripted.heard, "a handshake")
+    scripted.answer = hang
+    _reader, stream = await asyncio.open_connection("127.0.0.1", sidecar.data)
+    stream.write(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+    await until(lambda: sidecar.sidecar.plane.pool.streams, "the stream")
+    answers = await asyncio.gather(*(sidecar.call("t") for _ in range(4)))
+    assert {body["error"]["code"] for _, _, body in answers} <= {50300, 50400}
+    stream.transport.abort()
