@@ -51,6 +51,10 @@ class Bulkhead:
         self.queue.append(call)
         return False
 
+    def withdraw(self, call: object) -> None:
+        """It has left the line: its place is free."""
+        self.queue = deque(queued for queued in self.queue if queued is not call)
+
     def leave(self) -> None:
         """Give a slot back; the first in the line takes it."""
         self.in_flight -= 1
@@ -67,8 +71,10 @@ class Bulkhead:
 
     def sweep(self, now: float) -> None:
         """Turn away those who have waited too long; about twice a second."""
-        while self.queue and (self.queue[0].ended or self.queue[0].deadline < now):
-            call = self.queue.popleft()
+        late = [call for call in self.queue if call.deadline < now]
+        if late:
+            self.queue = deque(call for call in self.queue if call.deadline >= now)
+        for call in late:
             if not call.ended:
                 call.overdue()
 

@@ -1,14 +1,11 @@
-"""What is known of a call on its way, and how it ends: every answer that is not the server's own words.
-
-Each call ends once, by `_record` if it was judged and by `_end` in any case.
-"""
+"""What is known of a call on its way, and how it ends: once, by `settle`, whatever became of it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mcpace_sidecar import compression, messages, replies
 from mcpace_sidecar.cache.entry import Place
@@ -31,6 +28,12 @@ if TYPE_CHECKING:
     from mcpace_sidecar.fanout import Fanout
 
 
+NOBODY: Final = 0
+TOOL: Final = 1
+SERVER: Final = 2
+"""Whom a failure is held against, as the circuit breakers count it."""
+
+
 class Call:
     """One message, as far as it has come. `Exchange` leads it on; here it is answered and ended."""
 
@@ -41,6 +44,8 @@ class Call:
     """Whether the result is wanted, to be kept or shaped."""
     limit_lines = b""
     ended = False
+    begun = False
+    """Whether a streamed answer has begun."""
     deadline = 0.0
     judged = False
     """Whether limits, slots and breakers count it."""
@@ -58,7 +63,15 @@ class Call:
     _parent = b""
     """The `traceparent` it came with, where its own span has taken that one's place."""
     _admitted = False
+    _tried = False
+    """Whether the circuit breakers let it through, and may wait for what it says of the server."""
+    _blame = NOBODY
+    """Whom its failure is held against."""
+    _queued = False
     _seated = False
+    _asked = False
+    """Whether the server has been asked, and may have done what it was asked."""
+    _purging = False
     _retried = False
     _shape: Callable[[bytes], bytes | None] | None = None
     _parked: asyncio.Task[None] | None = None
@@ -83,45 +96,149 @@ class Call:
         self.started = monotonic()
         self._ticket: Ticket | None = None
 
-    def _answer(self, head: bytes, body: bytes, *, compressible: bool = True) -> None:
+    # -- how it ends
+
+    def settle(
+        self, status: Status, head: bytes = b"", body: bytes | None = b"", *,
+        compressible: bool = True, sent: int = 0,
+    ) -> None:  # fmt: skip
+        """End the call. Every way leads here, whatever became of it, and only the first counts.
+
+        What it has made old goes first, so that its caller does not meet it again. Then it is
+        answered, judged and recorded, and whatever it held is free.
+
+        `head`, `body`: its answer; None for a body that there cannot be. Without a head, what was
+        begun is finished, and `sent` says how many bytes that was.
+        """
+        treatment = self._treatment
+        if treatment is not None and treatment.invalidates and self._asked and not self._purging:
+            self._purging = True
+            self.plane.results.purge(
+                treatment.invalidates,
+                lambda: self._end(status, head, body, compressible, sent),
+            )
+        else:
+            self._end(status, head, body, compressible, sent)
+
+    def _end(self, status: Status, head: bytes, body: bytes | None, compressible: bool, sent: int) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        if not head:
+            if self.begun:
+                self.downstream.finish()
+        elif body is None:
+            self.downstream.answer_empty(head)
+        else:
+            sent = len(body)
+            self._answer(head, body, compressible)
+        if self.judged:
+            self._judge(status)
+            if self.is_tool_call and not self._refreshing:
+                self._record(status, sent)
+        self._free(status)
+
+    def _answer(self, head: bytes, body: bytes, compressible: bool) -> None:
         if len(body) > self._settings.compress_over and self.notes.coding and compressible:
-            small = compression.compress(self.notes.coding, body)
+            small = compression.compress(self.notes.coding, body) if self.pair is None else None
             if small is not None:
                 head += b"Content-Encoding: %b\r\nVary: Accept-Encoding\r\n" % self.notes.coding
                 body = small
         self.downstream.answer(head, body)
 
-    def _answer_result(self, result: bytes) -> int:
-        """Answer with a kept result; return the answer's bytes."""
+    def _judge(self, status: Status) -> None:
+        """Tell the circuit breakers what this call says of the server."""
+        breakers = self.plane.breakers
+        if self._blame:
+            breakers.judged(self.label, failed=True, server=self._blame == SERVER)
+        elif breakers.known:
+            if self._asked and status in ("success", "error"):
+                breakers.judged(self.label, failed=False, server=False)
+            elif self._tried:
+                breakers.forgotten(self.label)
+
+    def _record(self, status: Status, sent: int) -> None:
+        client = self.client
+        call = CallEnded(
+            self.label,
+            status,
+            monotonic() - self.started,
+            self._cache_use,
+            len(self.body),
+            sent,
+            client.name if client is not None else "",
+            client.tier if client is not None else None,
+            self._parent if self.span else self.trace[13:-2] or self.notes.trace,
+            self.span,
+        )
+        self.plane.on_call(call)
+
+    def _free(self, status: Status) -> None:
+        """Let go of all it holds: what it waits for, who waits for it, and its slot."""
+        plane = self.plane
+        plane.in_flight.discard(self)
+        self._shape = None  # which knows the exchange: no cycle stays
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            ticket.cancel()
+        parked, self._parked = self._parked, None
+        if parked is not None:
+            parked.cancel()
+        fanout, self.fanout = self.fanout, None
+        if fanout is not None:
+            fanout.cancel()
+        if self._pair_stream is not None:
+            self._pair_stream.closed()
+        if self.pair is not None:
+            self.pair.forget(self)
+        if self._queued:
+            self._queued = False
+            plane.bulkhead.withdraw(self)
+        lookup, self._lookup = self._lookup, None
+        if lookup is not None:
+            lookup.end(status)
+        if self._seated:
+            self._seated = False
+            plane.bulkhead.leave()
+
+    # -- answers that are not the server's own words
+
+    def begin(self, head: bytes, length: int | None) -> None:
+        """Begin a streamed answer."""
+        self.begun = True
+        self.downstream.start(head, length)
+
+    def _cut(self) -> None:
+        """Break off the answer that has begun: it cannot be completed."""
+        self.begun = False
+        self.downstream.abort()
+
+    def _give(self, status: Status, result: bytes) -> None:
+        """Answer with a kept result."""
         if self._shape is not None:
             result = self._shape(result) or result
-        body = messages.result_body(self.message_id, result)
-        self._answer(replies.OK_JSON + self.limit_lines if self.limit_lines else replies.OK_JSON, body)
-        return len(body)
+        head = replies.OK_JSON + self.limit_lines if self.limit_lines else replies.OK_JSON
+        self.settle(status, head, messages.result_body(self.message_id, result))
 
-    def _stands_in(self, status: int) -> bool:
-        """What an HTTP error of the server's changes: a kept result may be answered instead of it."""
+    def _stand_in(self, status: Status) -> bool:
+        """Answer with a result that is not fresh any more, where its tool's rule allows that."""
+        if self._lookup is None or self._lookup.fallback is None:
+            return False
+        self._cache_use = "stale"
+        self._give(status, self._lookup.fallback.result)
+        return True
+
+    def _heed(self, status: int) -> bool:
+        """What an HTTP error of the server's changes; True: a kept result was answered instead of it."""
         plane, client = self.plane, self.client
         if status in (401, 403) and client is not None:
             private = self.notes.private(client)
             if private is not None:
                 plane.results.purge((private.credential,))
         elif status >= 500 and self.judged:
-            plane.breakers.judged(self.label, failed=True, server=False)
-            if self._answer_fallback():
-                self._record("failed")
-                if self._ticket is not None:
-                    self._ticket.cancel()
-                return True
+            self._blame = TOOL
+            return self._stand_in("failed")
         return False
-
-    def _answer_fallback(self) -> bool:
-        """Answer with a result that is not fresh any more, where its tool's rule allows that."""
-        if self._lookup is None or self._lookup.fallback is None:
-            return False
-        self._cache_use = "stale"
-        self._answer_result(self._lookup.fallback.result)
-        return True
 
     def _refuse(self, verdict: Verdict) -> None:
         limits = self._settings.limits
@@ -133,68 +250,20 @@ class Call:
         form = self._settings.reply
         if form == "toolError" and self.message.method != "tools/call":
             form = "jsonrpc"  # only a tool's result can say so itself
-        self._answer(*replies.limited(self.message_id, verdict, tier, form, self.limit_lines))
-        self._record("limited")
+        head, body = replies.limited(self.message_id, verdict, tier, form, self.limit_lines)
+        self.settle("limited", head, body)
 
     def _shed(self, reason: str, words: str, seconds: float) -> None:
         self.plane.metrics.count("mcpace_shed_calls", reason)
-        if not self._answer_fallback():
-            self._answer(*replies.shed(self.message_id, words, seconds))
-        self._record("shed")
+        if not self._stand_in("shed"):
+            head, body = replies.shed(self.message_id, words, seconds)
+            self.settle("shed", head, body)
 
     def _reject(self, status: int, reason: str, words: str) -> None:
         self.plane.metrics.count("mcpace_bad_requests", reason)
         more = b"Allow: POST, GET, DELETE, OPTIONS\r\n" if status == 405 else b""
-        self._answer(*replies.rejected(status, words, more))
-        self._end()
-
-    def answer_local(self, status: Status, body: bytes) -> None:
-        """Answer a tool that is the sidecar's own."""
-        self._answer(replies.OK_JSON, body)
-        self._record(status, len(body))
-
-    def _record(self, status: Status, sent: int = 0) -> None:
-        """Every call ends here, once."""
-        if self.judged:
-            plane, label = self.plane, self.label
-            if plane.breakers.known and status in ("success", "error") and self._cache_use in ("", "miss"):
-                plane.breakers.judged(label, failed=False, server=False)
-            if self.is_tool_call and not self._refreshing:
-                client = self.client
-                call = CallEnded(
-                    label,
-                    status,
-                    monotonic() - self.started,
-                    self._cache_use,
-                    len(self.body),
-                    sent,
-                    client.name if client is not None else "",
-                    client.tier if client is not None else None,
-                    self._parent if self.span else self.trace[13:-2] or self.notes.trace,
-                    self.span,
-                )
-                plane.on_call(call)
-        self._end(cancelled=status == "cancelled")
-
-    def close(self) -> None:
-        """It was answered elsewhere: by its parts."""
-        self._end()
-
-    def _end(self, *, cancelled: bool = False) -> None:
-        self.ended = True
-        self._ticket = self._shape = self.fanout = None  # which know the exchange: no cycle stays
-        if self._pair_stream is not None:
-            self._pair_stream.closed()
-        if self.pair is not None:
-            self.pair.forget(self)
-        plane = self.plane
-        plane.in_flight.discard(self)
-        lookup, self._lookup = self._lookup, None
-        if lookup is not None:
-            lookup.end(cancelled=cancelled)
-        if self._seated:
-            self._seated = False
-            plane.bulkhead.leave()
+        head, body = replies.rejected(status, words, more)
+        self.settle("error", head, body)
 
     @property
     def patience(self) -> float:

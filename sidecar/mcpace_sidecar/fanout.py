@@ -159,7 +159,7 @@ class Fanout:
         """Something for the client before the end."""
         if not self.streaming:
             self.streaming = True
-            self._exchange.downstream.start(status_line(200) + replies.EVENTS, None)
+            self._exchange.begin(status_line(200) + replies.EVENTS, None)
         self._exchange.downstream.send(event)
 
     def part_ended(self) -> None:
@@ -191,12 +191,11 @@ def batch(exchange: Exchange, bodies: Sequence[bytes]) -> Fanout:
         if fanout.streaming:
             for response in responses:
                 exchange.downstream.send(stream.event_of(response))
-            exchange.downstream.finish()
+            exchange.settle("success")
         elif responses:
-            exchange.downstream.answer(replies.OK_JSON, b"[" + b",".join(responses) + b"]")
+            exchange.settle("success", replies.OK_JSON, b"[" + b",".join(responses) + b"]")
         else:
-            exchange.downstream.answer(status_line(202), b"")
-        exchange.close()
+            exchange.settle("success", status_line(202))
 
     fanout = Fanout(exchange, compose)
     exchange.fanout = fanout
@@ -305,10 +304,9 @@ def _answer_parallel(exchange: Exchange, fanout: Fanout, calls: Sequence[_Call])
     )
     if fanout.streaming:
         exchange.downstream.send(stream.event_of(body))
-        exchange.downstream.finish()
-        exchange.close()
+        exchange.settle("success", sent=len(body))
     else:
-        exchange.answer_local("success", body)
+        exchange.settle("success", replies.OK_JSON, body)
 
 
 def _read(response: bytes) -> tuple[msgspec.Raw | None, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from mcpace_sidecar.cache import policy
 from mcpace_sidecar.cache.entry import Entry, Miss, Place
-from mcpace_sidecar.events import CacheUse
+from mcpace_sidecar.events import CacheUse, Status
 
 if TYPE_CHECKING:
     from mcpace_sidecar.proxy import Exchange
@@ -27,6 +27,8 @@ class Lookup:
     """A result that may stand in for a server that fails."""
     _marks: Sequence[tuple[bytes, ...]] = ()
     _leading = False
+    _kept: Place | None = None
+    """Where its own result was kept."""
     _alone = False
     _pause = _FIRST_LOOK
 
@@ -72,21 +74,29 @@ class Lookup:
         place = self._places[index]
         if shareable or place.private:
             self._plane.results.keep(place, self._marks[index], result, ttl, self._rule.stale)
+            self._kept = place
 
-    def end(self, *, cancelled: bool) -> None:
-        """The exchange has ended: those who wait for it are told its result, or to look again."""
+    def end(self, status: Status) -> None:
+        """The exchange has ended: those who wait for it are told its result, or to look again.
+
+        Where the server did not answer, a result that may stand in for it stands in for all of them.
+        """
         self.ended = True
         if not self._leading:
             return
+        self._leading = False
         results, flights = self._plane.results, self._plane.flights
-        if cancelled:
+        if status == "cancelled":
             results.release(self._places)
             flights.abandon(self._places[-1].key)
-        else:
-            entries = (results.near(place.key) for place in self._places)
-            entry = next((e for e in entries if e is not None), None)
-            flights.land(self._places[-1].key, entry)
-            results.release(self._places)
+            return
+        entry = None
+        if self._kept is not None:
+            entry = results.near(self._kept.key)
+        elif status in ("failed", "shed"):
+            entry = self.fallback
+        flights.land(self._places[-1].key, entry)
+        results.release(self._places)
 
     def _use(self, entry: Entry, where: CacheUse) -> bool:
         """Answer with a kept result, if it is fresh or may be answered while a new one is fetched."""

@@ -8,7 +8,7 @@
             -> enter        is there room: circuit breaker, slots
             -> forward      ask the server
             -> take         keep the result, cut it into pages
-            -> record       answer, and say how it went
+            -> settle       answer, say how it went, and let go of all that was held
 
 One message is one `Exchange`. Each stage answers, goes straight on to the next, or parks
 until Redis, another call, a slot or the server has spoken. The common call parks only for
@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, Final
 from mcpace_sidecar import fanout, messages, replies, shape
 from mcpace_sidecar.cache import policy
 from mcpace_sidecar.cache.entry import Entry
-from mcpace_sidecar.call import Call
+from mcpace_sidecar.call import SERVER, TOOL, Call
 from mcpace_sidecar.errors import UpstreamError
-from mcpace_sidecar.events import CacheUse
+from mcpace_sidecar.events import CacheUse, Status
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.server import Downstream, length_line, status_line
 from mcpace_sidecar.identity import Caller
@@ -56,20 +56,14 @@ class Exchange(Call):
         if self.notes.refusal is not None:
             self._reject(*self.notes.refusal)
         elif self.notes.own is not None:
-            self._answer_own(*self.notes.own)
+            head, body = self.notes.own
+            self.settle("success", head, body or None)
         elif self.notes.route == "open":
             self.forward()
         elif self.notes.route == "pair" and not self._find_pair():
             self._reject(404, "path", "No stream of this sidecar's has this endpoint: open one first.")
         else:
             self.identify()
-
-    def _answer_own(self, head: bytes, body: bytes) -> None:
-        if body:
-            self._answer(head, body)
-        else:
-            self.downstream.answer_empty(head)
-        self._end()
 
     def _find_pair(self) -> bool:
         self.pair = self.plane.pairs.get(self.head.target)
@@ -98,8 +92,8 @@ class Exchange(Call):
             self.plane.metrics.count("mcpace_unauthorized_requests")
             resource = self.notes.resource(self.head) if caller.status == 401 else None
             more = resource.challenge() if resource is not None else b""
-            self._answer(*replies.unauthorized(caller.words, caller.status, more))
-            self._end()
+            head, body = replies.unauthorized(caller.words, caller.status, more)
+            self.settle("error", head, body)
         elif self.notes.route in ("mcp", "pair") and self.head.method == b"POST":
             self.classify()
         else:
@@ -126,10 +120,10 @@ class Exchange(Call):
         except MessageError as error:
             reason = "json" if error.code == messages.PARSE_ERROR else "message"
             self.plane.metrics.count("mcpace_bad_requests", reason)
+            self.judged = False  # it is nobody's call
             message_id = self.message_id if self.message is not None else error.message_id
             body = messages.error_body(message_id, error.code, str(error))
-            self._answer(status_line(400) + replies.JSON, body)
-            self._end()
+            self.settle("error", status_line(400) + replies.JSON, body)
             return
         if self.plane.offers:
             if message.method == "tools/call" and self._is_ours(message):
@@ -149,9 +143,9 @@ class Exchange(Call):
 
         def answer(result: bytes | None, words: str) -> None:
             if result is not None:
-                self.answer_local("success", messages.result_body(self.message_id, result))
-            elif not self.ended:
-                self.answer_local("error", replies.tool_error(self.message_id, words))
+                self.settle("success", replies.OK_JSON, messages.result_body(self.message_id, result))
+            else:
+                self.settle("error", replies.OK_JSON, replies.tool_error(self.message_id, words))
 
         if message.target == PARALLEL and plane.offers_parallel:
             if words := fanout.parallel(self):
@@ -240,10 +234,10 @@ class Exchange(Call):
     def found(self, entry: Entry | None, where: CacheUse) -> None:
         """A kept result answers the call; to a refresh it says that another has fetched it."""
         if entry is None or self._refreshing:
-            self._end()
+            self.settle("success")
             return
         self._cache_use = where
-        self._record("success", self._answer_result(entry.result))
+        self._give("success", entry.result)
 
     def missed(self) -> None:
         """No kept result does."""
@@ -258,27 +252,31 @@ class Exchange(Call):
             self.forward()
             return
         plane = self.plane
-        wait = plane.breakers.wait(self.label) if plane.breakers.known else 0.0
-        if wait:
-            self._shed("breaker", "The server keeps failing and is left alone for a while.", wait)
-            return
+        if plane.breakers.known:
+            wait = plane.breakers.wait(self.label)
+            if wait:
+                self._shed("breaker", "The server keeps failing and is left alone for a while.", wait)
+                return
+            self._tried = True
         self.deadline = self.started + self._settings.patience
         seated = plane.bulkhead.enter(self)
         if seated:
             self._seated = True
             self.forward()
         elif seated is None:
-            plane.breakers.forgotten(self.label)
             self._shed("queue", "The server is busy and the queue is full.", 1.0)
+        else:
+            self._queued = True
 
     def seated(self, left: float) -> None:
         """A slot has come free."""
+        self._queued = False
         self._seated = True
         self.forward(left)
 
     def overdue(self) -> None:
         """No slot came free in time."""
-        self.plane.breakers.forgotten(self.label)
+        self._queued = False
         self._shed("overdue", "The server is busy: no slot came free in time.", 1.0)
 
     def forward(self, left: float | None = None) -> None:
@@ -286,10 +284,10 @@ class Exchange(Call):
         body, message = self.body, self.message
         has_body = body or self.head.length or self.head.method == b"POST"
         framing = length_line(len(body)) if has_body else b"\r\n"
-        endless = self.head.method == b"GET" or (message is not None and message.method in _ENDLESS)
-        patience = None if endless else left or self._settings.patience
+        patience = None if self._lasts else left or self._settings.patience
         if self.pair is not None and message is not None and message.id:
             self.pair.expect(self)
+        self._asked = True
         self._ticket = self.plane.pool.request(
             self.notes.onward + self.trace + framing + body, self, patience
         )
@@ -298,6 +296,7 @@ class Exchange(Call):
 
     def on_answer(self, head: ResponseHead, body: bytes) -> None:
         """The whole answer."""
+        self._ticket = None  # the connection is another's now
         if self.ended:
             return
         ok = head.status == 200
@@ -308,7 +307,7 @@ class Exchange(Call):
         if self.notes.session:
             self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
         if not ok:
-            if self._stands_in(head.status):
+            if self._heed(head.status):
                 return
         elif not head.plain:
             pass  # compressed by the server: what it says is not read
@@ -321,29 +320,21 @@ class Exchange(Call):
                 body = shape.replaced(body, shaped, events=events)
         elif self.judged:
             ok = messages.succeeded(body)
-        treatment = self._treatment
-        if treatment is not None and treatment.invalidates:
-            # The others' old results go before the caller learns that there are new ones.
-            self.plane.results.purge(treatment.invalidates, lambda: self._deliver(head, body, ok))
-        else:
-            self._deliver(head, body, ok)
-
-    def _deliver(self, head: ResponseHead, body: bytes, ok: bool) -> None:
-        if self.ended:
-            return
         lines = head.onward + self.limit_lines if self.limit_lines else head.onward
+        status: Status = "failed" if head.status >= 500 else "success" if ok else "error"
         if body or head.status not in (204, 304):
-            self._answer(lines, body, compressible=head.plain and head.content_type != EVENT_STREAM)
+            readable = head.plain and head.content_type != EVENT_STREAM
+            self.settle(status, lines, body, compressible=readable)
         else:
-            self.downstream.answer_empty(lines)
-        failed = head.status >= 500
-        self._record("failed" if failed else "success" if ok else "error", len(body))
+            self.settle(status, lines, None)
 
     def on_head(self, head: ResponseHead) -> None:
         """A streamed answer begins."""
+        if self.ended:
+            return
         if self.notes.session:
             self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
-        if head.status != 200 and self._stands_in(head.status):
+        if head.status != 200 and self._heed(head.status):
             return
         pair = self._settings.pair and self.head.method == b"GET" and head.content_type == EVENT_STREAM
         if pair:
@@ -353,6 +344,8 @@ class Exchange(Call):
 
     def on_piece(self, piece: bytes) -> None:
         """Its next bytes."""
+        if self.ended:
+            return
         if self._streamed is not None:
             self._streamed.piece(piece)
         elif self._pair_stream is not None:
@@ -360,41 +353,23 @@ class Exchange(Call):
 
     def on_end(self) -> None:
         """A streamed answer is whole."""
+        self._ticket = None
+        if self.ended:
+            return
         if self._streamed is not None:
             self._streamed.end()
         elif self._pair_stream is not None:
-            self.streamed(ok=True)
+            self.settle("success")
 
-    def streamed(self, *, ok: bool) -> None:
-        """A streamed answer has been passed on."""
-        sent = self._streamed.sent if self._streamed is not None else 0
-
-        def finish() -> None:
-            if not self.ended:
-                self.downstream.finish()
-                self._record("success" if ok else "error", sent)
-
-        treatment = self._treatment
-        if treatment is not None and treatment.invalidates:
-            self.plane.results.purge(treatment.invalidates, finish)
-        else:
-            finish()
-
-    def answered(self, body: bytes) -> bytes:
-        """The response came on the stream of 2024-11-05: keep it, count it, return what to say there."""
+    def answered(self, event: bytes, body: bytes) -> None:
+        """The response came as an event on the stream of 2024-11-05."""
         outcome = messages.read_answer(body)
         shaped = self.take(outcome) if self.reads else None
-        if self._treatment is not None and self._treatment.invalidates:
-            self.plane.results.purge(self._treatment.invalidates)
         if shaped is not None:
             body = messages.result_body(self.message_id, shaped)
-        own = isinstance(self.downstream, Posted)
         if isinstance(self.downstream, Posted):
-            self.downstream.accept()
-        else:
-            self.downstream.answer(replies.OK_JSON, body)  # of a call within another
-        self._record("success" if outcome.ok else "error", len(body))
-        return body if own else b""
+            self.downstream.event = event
+        self.settle("success" if outcome.ok else "error", replies.OK_JSON, body)
 
     def on_failure(self, error: UpstreamError) -> None:
         """No answer, or a part of one."""
@@ -404,26 +379,24 @@ class Exchange(Call):
             self._retried = True
             self.forward()
             return
-        plane, treatment = self.plane, self._treatment
+        plane = self.plane
         plane.metrics.count("mcpace_upstream_errors", error.reason)
         if error.reason == "connect":
             plane.on_upstream_down()
-        if treatment is not None and treatment.invalidates:
-            plane.results.purge(treatment.invalidates)  # it may have been done
+        late = error.reason == "timeout"
         if self.judged:
-            plane.breakers.judged(self.label, failed=True, server=error.reason != "timeout")
-            if error.reason == "timeout" and not self.notes.modern:
+            self._blame = TOOL if late else SERVER
+            if late and not self.notes.modern:
                 plane.tell_cancelled(self)
         status = {"timeout": 504, "busy": 503}.get(error.reason, 502)
         survivable = self.message is not None and self.message.method not in _UNSURVIVABLE
         head, body = replies.failed(self.message_id, status, str(error), survivable=survivable)
-        told = self._streamed is not None and self._streamed.fail(body)
-        if self._pair_stream is not None:
-            told = True
-            self.downstream.abort()
-        if not told and not self._answer_fallback():
-            self._answer(head, body)
-        self._record("failed")
+        if self.begun:
+            if self._streamed is None or not self._streamed.fail(body):
+                self._cut()
+            self.settle("failed")
+        elif not self._stand_in("failed"):
+            self.settle("failed", head, body)
 
     def excuses(self) -> bool:
         """Whether the server is silent because it waits for the client."""
@@ -451,21 +424,17 @@ class Exchange(Call):
 
     def client_gone(self) -> None:
         """Nobody waits: give the call up, which tells the server of the modern era to stop."""
-        if self.ended:
-            return
-        if self.fanout is not None:
-            self.fanout.cancel()
-        if self._ticket is not None:
-            self._ticket.cancel()
-        if self._parked is not None:
-            self._parked.cancel()
-        if self.judged:
-            self.plane.breakers.forgotten(self.label)
-        outcome = self._streamed.outcome if self._streamed is not None else None
-        if outcome is None:
-            self._record("cancelled")
+        streamed = self._streamed
+        if streamed is None or streamed.outcome is None:
+            self.settle("cancelled")
         else:  # it has its response, and did not wait for the end of the stream
-            self._record("success" if outcome.ok else "error")
+            self.settle("success" if streamed.outcome.ok else "error", sent=streamed.sent)
+
+    def stranded(self) -> None:
+        """The stream of 2024-11-05 that would have brought its answer has ended."""
+        words = "The event stream that its answer belongs to has ended."
+        head, body = replies.failed(self.message_id, 502, words, survivable=False)
+        self.settle("cancelled", head, body)
 
     def client_paused(self, paused: bool) -> None:
         """Read from the server only as fast as the client reads from us."""
@@ -477,14 +446,11 @@ class Exchange(Call):
     @property
     def endless(self) -> bool:
         """Whether it would never end by itself: an open event stream."""
-        return self._pair_stream is not None or (self._streamed is not None and not self.judged)
+        return self.begun and self._lasts
 
     def close_stream(self) -> None:
         """End an open event stream in order, because the sidecar ends."""
-        if self._ticket is not None:
-            self._ticket.cancel()
-        self.downstream.finish()
-        self._end()
+        self.settle("success")
 
     # -- those that come of it
 
@@ -508,6 +474,12 @@ class Exchange(Call):
         self.reads = True
         self._find_places(self.message, self._treatment.cache)
         self.look_up()
+
+    @property
+    def _lasts(self) -> bool:
+        """Whether what answers it may stay open for as long as its client wants."""
+        message = self.message
+        return self.head.method == b"GET" or (message is not None and message.method in _ENDLESS)
 
     def _repeatable(self) -> bool:
         if self.message is None:

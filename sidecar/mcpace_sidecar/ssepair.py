@@ -34,7 +34,7 @@ class PairStream:
         self._exchange = exchange
         self._events = stream.Events()
         self._awaited: dict[bytes, Exchange] = {}
-        exchange.downstream.start(head.onward, head.length)
+        exchange.begin(head.onward, head.length)
 
     def expect(self, exchange: Exchange) -> None:
         """A request is being posted, whose response will come here: perhaps before the POST's own."""
@@ -46,9 +46,9 @@ class PairStream:
         if self._awaited.get(exchange.message_id) is exchange:
             del self._awaited[exchange.message_id]
 
-    def say(self, body: bytes) -> None:
-        """Give the client a response of ours."""
-        self._exchange.downstream.send(stream.event_of(body))
+    def say(self, event: bytes) -> None:
+        """Give the client the response of a call."""
+        self._exchange.downstream.send(event)
 
     def sweep(self, now: float) -> None:
         """Give up what has been awaited too long; about twice a second."""
@@ -73,7 +73,7 @@ class PairStream:
                 del pairs[target]
         awaited, self._awaited = self._awaited, {}
         for exchange in awaited.values():
-            exchange.client_gone()
+            exchange.stranded()
 
     def _read(self, event: bytes) -> bytes:
         data = stream.data_of(event)
@@ -89,8 +89,8 @@ class PairStream:
         if data and messages.kind(data) == "response":
             exchange = self._awaited.pop(messages.id_of(data), None)
             if exchange is not None and not exchange.ended:
-                said = exchange.answered(data)
-                return stream.with_data(event, said) if said else b""
+                exchange.answered(event, data)
+                return b""
         return event
 
 
@@ -121,6 +121,8 @@ class Posted:
 
     def __init__(self, pair: PairStream, connection: Downstream) -> None:
         self.peer = connection.peer
+        self.event = b""
+        """The event with which the server answered, if it did."""
         self._pair = pair
         self._connection = connection
         self._accepted = False
@@ -135,7 +137,8 @@ class Posted:
         """A whole answer: a response goes to the stream, anything else to the POST."""
         if self._accepted or (head.startswith(b"HTTP/1.1 200") and messages.kind(body) == "response"):
             self.accept()
-            self._pair.say(body)
+            event = self.event
+            self._pair.say(stream.with_data(event, body) if event else stream.event_of(body))
         else:
             self._connection.answer(head, body)
 

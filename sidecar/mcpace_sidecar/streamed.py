@@ -41,7 +41,7 @@ class Streamed:
         self._suspect = False
         self._tail = b""
         if self._held is None:
-            self._downstream.start(head.onward + exchange.limit_lines, head.length)
+            exchange.begin(head.onward + exchange.limit_lines, head.length)
 
     def piece(self, piece: bytes) -> None:
         """Take the next bytes."""
@@ -50,7 +50,7 @@ class Streamed:
             self._held.append(piece)
             if self.sent > MAX_RESULT:
                 held, self._held = self._held, None
-                self._downstream.start(self.head.onward + self._exchange.limit_lines, self.head.length)
+                self._exchange.begin(self.head.onward + self._exchange.limit_lines, self.head.length)
                 self._look_at(b"".join(held))
                 self._downstream.send(b"".join(held))
         elif self._events is not None:
@@ -87,17 +87,14 @@ class Streamed:
         elif self._suspect or (self.is_events and self._reads):
             # A stream of ours to judge that ended without a response is no success.
             ok = False
-        self._exchange.streamed(ok=ok)
+        failed = self.head.status >= 500
+        self._exchange.settle("failed" if failed else "success" if ok else "error", sent=self.sent)
 
     def fail(self, words: bytes) -> bool:
         """Say in the stream that it ends here; False if there is no way to say so."""
-        if self._held is not None:
+        if self._events is None or self.head.length is not None or self.outcome is not None:
             return False
-        if self._events is not None and self.head.length is None and self.outcome is None:
-            self._downstream.send(stream.event_of(words))
-            self._downstream.finish()
-        else:
-            self._downstream.abort()
+        self._downstream.send(stream.event_of(words))
         return True
 
     def _read(self, event: bytes) -> bytes:

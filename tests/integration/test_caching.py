@@ -28,6 +28,7 @@ class Counting:
 
     def __init__(self, scripted: Scripted) -> None:
         self.calls = 0
+        self.failing = False
         self.go = asyncio.Event()
         self.go.set()
         scripted.answer = self.answer
@@ -39,7 +40,7 @@ class Counting:
         self.calls += 1
         number = self.calls
         await self.go.wait()
-        yield result_of(n=number)
+        yield result_of(n=number, isError=True) if self.failing else result_of(n=number)
 
 
 def age(sidecar: Running) -> None:
@@ -331,3 +332,61 @@ async def test_a_list_that_the_server_says_has_changed_is_asked_for_anew(
         return (await sidecar.post(LIST))[2]["result"]["n"] == 2
 
     await until(anew, "the changed list")
+
+
+FORGIVING = {
+    "cache": {
+        "tools": [
+            {"name": "t", "ttl": "1m", "scope": "shared", "staleIfError": "1h"},
+            {"name": "w", "invalidates": ["t"]},
+        ]
+    }
+}
+
+
+async def test_those_who_joined_a_call_that_failed_in_the_tool_are_not_given_an_old_result(
+    scripted: Scripted, start: Start
+) -> None:
+    server = Counting(scripted)
+    sidecar = await start(scripted.port, FORGIVING)
+    assert await number(sidecar) == 1
+    age(sidecar)
+    server.go.clear()
+    calls = [asyncio.ensure_future(sidecar.call("t")) for _ in range(4)]
+    await until(lambda: server.calls == 2, "one to lead")
+    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 4, "all calls to be in flight")
+
+    server.failing = True
+    server.go.set()
+    bodies = [(await call)[2]["result"] for call in calls]
+    assert [body.get("isError") for body in bodies] == [True] * 4, bodies
+
+
+async def test_those_who_joined_a_call_that_the_server_did_not_answer_are_given_an_old_result(
+    scripted: Scripted, start: Start
+) -> None:
+    server = Counting(scripted)
+    sidecar = await start(scripted.port, FORGIVING)
+    assert await number(sidecar) == 1
+    age(sidecar)
+    server.go.clear()
+    calls = [asyncio.ensure_future(number(sidecar)) for _ in range(4)]
+    await until(lambda: server.calls == 2, "one to lead")
+    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 4, "all calls to be in flight")
+    await scripted.stop()
+    assert [await call for call in calls] == [1] * 4
+
+
+async def test_a_writing_call_makes_results_old_though_its_client_does_not_wait_for_it(
+    scripted: Scripted, start: Start
+) -> None:
+    server = Counting(scripted)
+    sidecar = await start(scripted.port, FORGIVING)
+    assert await number(sidecar) == 1
+    server.go.clear()
+    _, writer = await sidecar.begin("w")
+    await until(lambda: server.calls == 2, "the writing call to reach the server")
+    writer.transport.abort()
+    await until(lambda: not sidecar.sidecar.plane.in_flight, "the exchange to end")
+    server.go.set()
+    assert await number(sidecar) == 3

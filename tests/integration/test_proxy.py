@@ -489,6 +489,26 @@ async def test_ending_finishes_the_calls_in_flight_and_closes_open_streams(
     await sidecar.waiting
 
 
+async def test_ending_lets_a_list_that_arrives_in_pieces_arrive(scripted: Scripted, start: Start) -> None:
+    release = asyncio.Event()
+
+    async def slowly(_: Heard):
+        yield SSE + chunk(b": wait\n\n")
+        await release.wait()
+        yield chunk(b"data: " + RESULT + b"\n\n") + b"0\r\n\r\n"
+
+    sidecar = await start(scripted.port)
+    await until(lambda: scripted.heard, "a handshake")
+    scripted.answer = slowly
+    listing = asyncio.ensure_future(sidecar.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}))
+    await until(lambda: any(e.begun for e in sidecar.sidecar.plane.in_flight), "the answer to begin")
+    sidecar.sidecar.end()
+    await until(lambda: sidecar.sidecar.plane.draining, "the sidecar to drain")
+    release.set()
+    assert RESULT in (await listing)[2]
+    await sidecar.waiting
+
+
 async def _connect(sidecar: Running) -> bool:
     _, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
     writer.close()

@@ -1,0 +1,134 @@
+"""Clients of the 2024-11-05 pair who leave, and who say odd things, beside others who do not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.conftest import DEADLINE, Heard, Running, Scripted, Start, json_answer, until
+
+SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Pairs:
+    """A server of the pair: each GET opens a stream, each POST is accepted, what is answered a test says."""
+
+    def __init__(self, scripted: Scripted) -> None:
+        self.streams: list[asyncio.Queue[bytes]] = []
+        self.accepting = asyncio.Event()
+        self.accepting.set()
+        scripted.answer = self._answer
+
+    async def _answer(self, heard: Heard) -> AsyncIterator[bytes]:
+        if heard.line.startswith(b"GET"):
+            said: asyncio.Queue[bytes] = asyncio.Queue()
+            self.streams.append(said)
+            yield SSE + chunk(b"event: endpoint\ndata: /messages?s=%d\n\n" % len(self.streams))
+            while True:
+                yield chunk(b"event: message\ndata: " + await said.get() + b"\n\n")
+        await self.accepting.wait()
+        yield json_answer(b"Accepted", b"202 Accepted")
+
+    def say(self, stream: int, data: bytes) -> None:
+        self.streams[stream - 1].put_nowait(data)
+
+
+class Client:
+    """One client of the pair, through the sidecar."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sidecar: Running
+    ) -> None:
+        self.reader = reader
+        self.writer = writer
+        self._sidecar = sidecar
+        self.target = b""
+
+    @classmethod
+    async def open(cls, sidecar: Running) -> "Client":
+        reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+        writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client = cls(reader, writer, sidecar)
+        line = await client.hear(b"\n\n")
+        client.target = line.rpartition(b"data: ")[2].strip()
+        return client
+
+    async def hear(self, end: bytes) -> bytes:
+        async with asyncio.timeout(DEADLINE):
+            return await self.reader.readuntil(end)
+
+    async def post(self, body: bytes) -> bytes:
+        head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" % self.target
+        return await self._sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    async def call(self, message_id: bytes) -> bytes:
+        return await self.post(
+            b'{"jsonrpc":"2.0","id":%b,"method":"tools/call","params":{"name":"t"}}' % message_id
+        )
+
+    def leave(self) -> None:
+        self.writer.transport.abort()
+
+
+@pytest.fixture
+async def pairs(scripted: Scripted) -> Pairs:
+    return Pairs(scripted)
+
+
+SLOTS: dict[str, Any] = {"transport": "sse", "concurrency": {"maxInFlight": 8}}
+
+
+async def test_a_client_that_leaves_its_stream_does_not_take_the_connection_of_anothers_call(
+    scripted: Scripted, pairs: Pairs, start: Start
+) -> None:
+    sidecar = await start(scripted.port, SLOTS)
+    plane = sidecar.sidecar.plane
+    leaving, staying = await Client.open(sidecar), await Client.open(sidecar)
+    assert b"202 Accepted" in await leaving.call(b"1")
+    pairs.accepting.clear()
+    posting = asyncio.ensure_future(staying.call(b"2"))  # on the connection that the first has left
+    await until(lambda: b'"id":2' in scripted.heard[-1].body, "the second call to reach the server")
+    leaving.leave()
+    await until(lambda: plane.bulkhead.in_flight == 1, "the first call to be given up")
+    pairs.accepting.set()
+    assert b"202 Accepted" in await posting
+    pairs.say(int(staying.target[-1:]), b'{"jsonrpc":"2.0","id":2,"result":{"content":[]}}')
+    await staying.hear(b'"id":2,"result"')
+    await until(lambda: plane.bulkhead.in_flight == 0, "both slots to be free")
+    staying.leave()
+
+
+async def test_a_post_whose_stream_ends_before_it_is_accepted_is_answered(
+    scripted: Scripted, pairs: Pairs, start: Start
+) -> None:
+    sidecar = await start(scripted.port, SLOTS)
+    client = await Client.open(sidecar)
+    pairs.accepting.clear()
+    posting = asyncio.ensure_future(client.call(b"1"))
+    await until(lambda: b"tools/call" in scripted.heard[-1].body, "the call to reach the server")
+    client.leave()
+    assert b"event stream that its answer belongs to has ended" in await posting
+    await until(lambda: not sidecar.sidecar.plane.in_flight, "everything to end")
+    assert sidecar.sidecar.plane.bulkhead.in_flight == 0
+
+
+async def test_a_kept_result_too_long_to_go_uncompressed_still_comes_on_the_stream(
+    scripted: Scripted, pairs: Pairs, start: Start
+) -> None:
+    kept = {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
+    sidecar = await start(scripted.port, SLOTS | kept)
+    client = await Client.open(sidecar)
+    await client.post(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
+    client.target += b" HTTP/1.1\r\nAccept-Encoding: gzip\r\nX-Rest:"
+    await client.call(b"1")
+    text = b"x" * 10_000
+    number = int(client.target.partition(b"s=")[2][:1])
+    pairs.say(number, b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%b"}]}}' % text)
+    await client.hear(text)
+    assert b"202 Accepted" in await client.call(b"2")
+    assert b'"id":2' in await client.hear(text)
+    client.leave()
