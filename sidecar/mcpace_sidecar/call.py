@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from mcpace_sidecar import compression, messages, replies
+from mcpace_sidecar.cache import policy
 from mcpace_sidecar.cache.entry import Place
 from mcpace_sidecar.events import CacheUse, CallEnded, Status
 from mcpace_sidecar.http.head import RequestHead
@@ -269,6 +270,13 @@ class Call:
     def patience(self) -> float:
         """Seconds that the server's answer may take to come."""
         return self._settings.patience
+
+    @property
+    def variant(self) -> bytes:
+        """What tells apart the answers even of those who share them."""
+        if self.pair is None:
+            return self.notes.variant
+        return policy.variant(self.notes.version, self.pair.opened)  # POSTs have targets of their own
 
     @property
     def is_tool_call(self) -> bool:

@@ -33,12 +33,16 @@ _REMEMBERED: Final = 10_000
 class Client:
     """One caller. `name` tells callers apart and holds no secret; `tier` is None if unknown."""
 
-    __slots__ = ("anonymous", "name", "tier")
+    __slots__ = ("anonymous", "name", "subject", "tier")
 
-    def __init__(self, name: str, tier: str | None = None, *, anonymous: bool = True) -> None:
+    def __init__(
+        self, name: str, tier: str | None = None, *, anonymous: bool = True, subject: str = ""
+    ) -> None:
         self.name = name
         self.tier = tier
         self.anonymous = anonymous
+        self.subject = subject
+        """Of a verified token its issuer and subject: several may use one client."""
 
     def __repr__(self) -> str:
         return f"<Client {self.name}>"

@@ -66,15 +66,17 @@ class MessageError(McpaceError):
 class Message:
     """One JSON-RPC message, decoded as far as the proxy judges it."""
 
-    __slots__ = ("_body", "_call", "id", "method", "target")
+    __slots__ = ("_body", "_call", "id", "method", "more", "target")
 
     def __init__(
         self, body: bytes, method: str | None, message_id: bytes | None, target: str | None,
-        call: CallParams | None = None,
+        call: CallParams | None = None, *, more: bool = False,
     ) -> None:  # fmt: skip
         """`call`: the params, where they are known to hold nothing else."""
         self._body = body
         self._call = call
+        self.more = more
+        """Whether it holds members that JSON-RPC does not know."""
         self.method = method
         """None for a posted response."""
         self.id = message_id
@@ -194,7 +196,7 @@ def _classify_any(body: bytes) -> Message:
         if target is None:
             words = f"{method} needs params.{name}, a string."
             raise MessageError(-32602, words, raw_id or b"null")
-    return Message(body, method, raw_id or None, target)
+    return Message(body, method, raw_id or None, target, more=not judged[0][1].keys() <= _NAMES)
 
 
 def is_batch(body: bytes) -> bool:

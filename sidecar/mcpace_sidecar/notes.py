@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from mcpace_sidecar import compression, cors, resource
-from mcpace_sidecar.cache.policy import Private
+from mcpace_sidecar.cache.policy import Private, variant
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.identity import API_KEY, AUTHORIZATION, Caller, Client, bearer_of
 from mcpace_sidecar.messages import MODERN
@@ -27,11 +27,12 @@ class Notes:
     """What one request head says under one configuration: kept with the head, so worked out once."""
 
     __slots__ = (
-        "_apart",
         "_credential",
         "_loopback",
         "_private",
+        "_target",
         "_upstream",
+        "_varies",
         "caller",
         "coding",
         "grant",
@@ -47,6 +48,7 @@ class Notes:
         "token",
         "trace",
         "trusted",
+        "variant",
         "version",
     )
 
@@ -97,10 +99,13 @@ class Notes:
             str(upstream).encode(),
             b"".join(line for name, line in head.onward if name not in hidden),
         )
-        # Of a token that is verified here, its client stands for it: tokens are renewed, clients stay.
-        names = (b"cookie",) if self.token else (AUTHORIZATION, b"cookie")
+        # A token that is verified here and goes no further is told by its subject: tokens are renewed.
+        verified = self.token and not settings.forward_credential
+        names = (API_KEY, b"cookie") if verified else (AUTHORIZATION, API_KEY, b"cookie")
         self._credential = _values(head, names)
-        self._apart = (self.session, *_values(head, settings.keys.vary_on))
+        self._varies = _values(head, settings.keys.vary_on)
+        self._target = head.target
+        self.variant: bytes = variant(self.version, head.target)
         self._private: tuple[Client, Private | None] | None = None
 
     def _own(self, head: RequestHead) -> tuple[bytes, bytes] | None:
@@ -137,8 +142,9 @@ class Notes:
         """What tells this user's results from all others'; None: nothing does."""
         known = self._private
         if known is None or known[0] is not client:
-            nobody = client.anonymous and not self._credential and len(self._apart) == 1
-            mark = None if nobody else Private(client.name, self._credential, self._apart)
+            nobody = client.anonymous and not self._credential and not self._varies
+            apart = (self.session, self._target, *self._varies)
+            mark = None if nobody else Private(client, self._credential, apart)
             known = self._private = (client, mark)
         return known[1]
 

@@ -181,7 +181,7 @@ class Exchange(Call):
         private = self.notes.private(self.client)
         if private is None and not rule.shared:
             self._bypass(rule, "anonymous")
-        self._places = self._settings.keys.places(rule, self.notes.version, message, private)
+        self._places = self._settings.keys.places(rule, self.variant, message, private)
 
     def _bypass(self, rule: policy.Rule, reason: str) -> None:
         """Count a call of a cached tool that is not looked up."""
@@ -466,6 +466,7 @@ class Exchange(Call):
         """Fetch a new result for the one that another call was answered: nothing is counted."""
         self._refreshing = self._admitted = True
         self.client = stale.client
+        self.pair = stale.pair  # whose stream brings the answer
         self.message = messages.classify(self.body)
         self._treatment = self._settings.treatments.of(self.message)
         self.judged = self.message.target is not None

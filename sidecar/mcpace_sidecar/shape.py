@@ -95,7 +95,7 @@ def _shelf(exchange: Exchange, handle: str) -> Place:
     assert client is not None
     private = exchange.notes.private(client)
     who = private.who if private is not None else client.name.encode()
-    return Place(digest((b"page", handle.encode(), who)), ())
+    return Place(digest((b"page", handle.encode(), exchange.variant, who)), ())
 
 
 class _Wanted(msgspec.Struct):

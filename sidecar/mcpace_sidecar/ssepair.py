@@ -31,6 +31,8 @@ class PairStream:
     def __init__(self, exchange: Exchange, head: ResponseHead) -> None:
         self.target = b""
         """Where messages of this stream are posted; empty until the server has said so."""
+        self.opened = exchange.head.target
+        """Where the stream was opened, with its query."""
         self._exchange = exchange
         self._events = stream.Events()
         self._awaited: dict[bytes, Exchange] = {}

@@ -52,7 +52,7 @@ class Tokens:
             return False
         try:
             claims = jwt.decode(token, options={"verify_signature": False})
-        except (jwt.InvalidTokenError, UnicodeDecodeError, ValueError):
+        except (jwt.InvalidTokenError, ValueError, RecursionError):
             return False
         return bool(claims.get("iss") == self.config.issuer)
 
@@ -92,25 +92,31 @@ class Tokens:
                 leeway=LEEWAY,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except jwt.InvalidTokenError as error:
+            until = float(claims["exp"]) + LEEWAY
+        except (jwt.InvalidTokenError, ArithmeticError, ValueError, TypeError, RecursionError) as error:
             return Caller(None, words=f"The token is not valid: {error}.")
         name = claims.get(config.client_claim)
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not name.isprintable() or not name:
             return Caller(
                 None, words=f"The token does not name its client: {config.client_claim} is missing."
             )
         tier = claims.get(config.tier_claim) if config.tier_claim is not None else None
-        client = Client(f"jwt:{name}", tier if isinstance(tier, str) else None, anonymous=False)
-        return Caller(client, AUTHORIZATION, until=float(claims["exp"]) + LEEWAY)
+        client = Client(
+            f"jwt:{name}",
+            tier if isinstance(tier, str) else None,
+            anonymous=False,
+            subject=json.dumps([config.issuer, claims.get("sub")]),
+        )
+        return Caller(client, AUTHORIZATION, until=until)
 
     def _key(self, token: bytes) -> jwt.PyJWK | None:
         try:
             kid = jwt.get_unverified_header(token).get("kid")
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, ValueError, RecursionError):
             return None
         if kid is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
-        return self._keys.get(kid)
+        return self._keys.get(kid) if isinstance(kid, str) else None
 
     async def _fetch(self, now: float) -> None:
         """Fetch the keys, once for all who ask meanwhile and not too often."""

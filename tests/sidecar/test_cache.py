@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from mcpace_sidecar.cache.entry import Place
 from mcpace_sidecar.cache.policy import Keys, Private, Rule, canonical, life
+from mcpace_sidecar.identity import Client
 from mcpace_sidecar.messages import MessageError, classify
 from mcpace_sidecar.store.memory import MemoryResults
 
@@ -62,9 +63,9 @@ def test_tool_version_and_client_each_make_another_key() -> None:
         key_of(call({})),
         key_of(call({}, name="u")),
         key_of(call({}), version=b"2025-11-25"),
-        key_of(call({}), private=Private("anna", (), ())),
-        key_of(call({}), private=Private("bert", (), ())),
-        key_of(call({}), private=Private("an", (b"na",), ())),
+        key_of(call({}), private=Private(Client("anna"), (), ())),
+        key_of(call({}), private=Private(Client("bert"), (), ())),
+        key_of(call({}), private=Private(Client("an"), (b"na",), ())),
     }
     assert len(keys) == 6
 

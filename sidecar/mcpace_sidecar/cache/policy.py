@@ -2,8 +2,8 @@
 
 Caching tools is opt-in, tool by tool; what the modern era calls cacheable says so itself, by
 `ttlMs` and `cacheScope`. The key holds everything that an answer may depend on: protocol
-version, method, canonical params without volatile `_meta`, and, unless the result may be
-shared, the client, its credentials and its session.
+version, the request's target with its query, method, canonical params without volatile `_meta`,
+and, unless the result may be shared, the client, its credentials and its session.
 Source: MCP 2026-07-28, server/utilities/caching.
 """
 
@@ -18,6 +18,7 @@ import msgspec
 
 from mcpace_sidecar.cache.entry import ALL, Place, client_tag, credential_tag
 from mcpace_sidecar.config.cache import Cache, CachedTool, Lists
+from mcpace_sidecar.identity import Client
 from mcpace_sidecar.jsonrpc import CacheHints
 from mcpace_sidecar.messages import Message, refuse_duplicates
 from mcpace_sidecar.quantity import seconds
@@ -106,11 +107,12 @@ class Private:
 
     __slots__ = ("credential", "tags", "who")
 
-    def __init__(self, client: str, credential: tuple[bytes, ...], apart: tuple[bytes, ...]) -> None:
-        """`apart`: session and further headers, which tell users of one credential apart."""
-        self.who = digest((client.encode(), b"%d" % len(credential), *credential, *apart))
-        self.credential = credential_tag(digest(credential or (client.encode(),)))
-        self.tags = (client_tag(client), self.credential)
+    def __init__(self, client: Client, credential: tuple[bytes, ...], apart: tuple[bytes, ...]) -> None:
+        """`apart`: session, target and further headers, which tell users of one credential apart."""
+        identity = (client.name.encode(), client.subject.encode(), (client.tier or "").encode())
+        self.who = digest((*identity, b"%d" % len(credential), *credential, *apart))
+        self.credential = credential_tag(digest(credential or identity))
+        self.tags = (client_tag(client.name), self.credential)
 
 
 class Keys:
@@ -122,27 +124,29 @@ class Keys:
         self._places: dict[tuple[bytes, str, str | None, bytes, bytes], tuple[Place, ...]] = {}
 
     def places(
-        self, rule: Rule, version: bytes, message: Message, private: Private | None
+        self, rule: Rule, variant: bytes, message: Message, private: Private | None
     ) -> tuple[Place, ...]:
         """Where the result of a call may be kept, in the order to look; empty: nowhere.
 
-        Without `private` only what may be shared is kept. MessageError if a name stands twice
-        in an object.
+        `variant`: see there. Without `private` only what may be shared is kept. MessageError if a
+        name stands twice in an object.
         """
         assert message.method is not None
         spelling = message.spelling
-        spelled = (version, message.method, message.target, spelling, private.who if private else b"")
+        spelled = (variant, message.method, message.target, spelling, private.who if private else b"")
         known = self._places.get(spelled)
         if known is None:
-            known = self._find(rule, version, message, private)
+            known = self._find(rule, variant, message, private)
             if len(spelling) <= _LONG:
                 make_room(self._places, _REMEMBERED)
                 self._places[spelled] = known
         return known
 
     def _find(
-        self, rule: Rule, version: bytes, message: Message, private: Private | None
+        self, rule: Rule, variant: bytes, message: Message, private: Private | None
     ) -> tuple[Place, ...]:
+        if message.more:
+            return ()
         written = message.params
         params = canonical(written) if written else b"{}"
         if params is None:
@@ -151,10 +155,10 @@ class Keys:
         topic = tool_tag(message.target or "") if method == "tools/call" else list_tag(method)
         places = []
         if rule.shared or rule.hinted:
-            places.append(Place(_key(version, method, params, b""), (ALL, topic)))
+            places.append(Place(_key(variant, method, params, b""), (ALL, topic)))
         if private is not None and (rule.hinted or not rule.shared):
             tags = (ALL, topic, *private.tags)
-            places.append(Place(_key(version, method, params, private.who), tags))
+            places.append(Place(_key(variant, method, params, private.who), tags))
         return tuple(places)
 
 
@@ -171,7 +175,7 @@ def list_tag(method: str) -> bytes:
 # Numbers keep their spelling: two that differ only beyond a double's precision are two keys.
 _decode: Final = msgspec.json.Decoder(dict[str, Any], float_hook=lambda text: msgspec.Raw(text.encode()))
 _encode: Final = msgspec.json.Encoder(order="sorted")
-_MINUS_ZERO: Final = re.compile(rb"-0(?![0-9.eE])")
+_MINUS_ZERO: Final = re.compile(rb"[:\[,]\s*+-0(?![0-9.eE])")
 
 
 def canonical(params: bytes) -> bytes | None:
@@ -210,5 +214,10 @@ def digest(parts: tuple[bytes, ...]) -> bytes:
     return sum_.digest()
 
 
-def _key(version: bytes, method: str, params: bytes, who: bytes) -> bytes:
-    return digest((version, method.encode(), params, who))
+def variant(version: bytes, target: bytes) -> bytes:
+    """What tells apart all answers, shared ones too: protocol version, and the target with its query."""
+    return digest((version, target))
+
+
+def _key(variant: bytes, method: str, params: bytes, who: bytes) -> bytes:
+    return digest((variant, method.encode(), params, who))

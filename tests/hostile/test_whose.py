@@ -1,0 +1,401 @@
+"""An answer belongs to whoever could have fetched it: requests that differ in what may decide, never share one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+import pytest
+from tests.conftest import Heard, Running, Scripted, Start, json_answer, until
+from tests.integration.test_callers import AUDIENCE, ISSUER, RSA_KEY, Issuer
+
+DECIDING = (
+    b"mcp-protocol-version",
+    b"mcp-session-id",
+    b"authorization",
+    b"cookie",
+    b"x-api-key",
+    b"x-user",
+    b"x-gateway-client",
+    b"x-gateway-plan",
+)
+"""The headers that the server of these tests answers by."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request, as far as its answer may depend on it."""
+
+    target: str = "/mcp?tenant=a"
+    headers: dict[str, str] = field(
+        default_factory=lambda: {"MCP-Protocol-Version": "2025-03-26", "Authorization": "Bearer one"}
+    )
+    arguments: Any = field(default_factory=lambda: {"city": "Oslo"})
+    meta: Any = None
+
+    def given(self, **headers: str) -> Request:
+        return replace(self, headers=self.headers | {n.replace("_", "-"): v for n, v in headers.items()})
+
+    def message(self, method: str = "tools/call", tool: str = "t", arguments: Any = None) -> Any:
+        wanted = self.arguments if arguments is None else arguments
+        params = {"name": tool, "arguments": wanted} if method == "tools/call" else dict(self.arguments)
+        if self.meta is not None:
+            params["_meta"] = self.meta
+        return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+
+
+async def post(sidecar: Running, request: Request, message: Any) -> Any:
+    body = msgspec.json.encode(message)
+    lines = {"Host": "localhost", "Content-Type": "application/json"} | request.headers
+    head = f"POST {request.target} HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in lines.items() if v)
+    raw = await sidecar.raw(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    top, _, answer = raw.partition(b"\r\n\r\n")
+    return msgspec.json.decode(answer) if answer[:1] in (b"{", b"[") else top
+
+
+class Echo:
+    """Answers with what it saw: of the request's line, headers and params, what may decide an answer."""
+
+    def __init__(self, scripted: Scripted) -> None:
+        self.calls = 0
+        self.go = asyncio.Event()
+        self.go.set()
+        self.status = b"200 OK"
+        scripted.answer = self.answer
+
+    async def answer(self, heard: Heard) -> Any:
+        message = heard.message if heard.body else {}
+        method = message.get("method")
+        if method not in ("tools/call", "prompts/list"):
+            error = {"code": -32601, "message": "no"}
+            yield json_answer(
+                msgspec.json.encode({"jsonrpc": "2.0", "id": message.get("id"), "error": error})
+            )
+            return
+        self.calls += 1
+        await self.go.wait()
+        params = message["params"]
+        meta = params.get("_meta") or {}
+        seen = {
+            "target": heard.line.split()[1].decode(),
+            "headers": {n.decode(): heard.headers[n].decode() for n in DECIDING if n in heard.headers},
+            "arguments": params.get("arguments", {k: v for k, v in params.items() if k != "_meta"}),
+            "capabilities": meta.get("io.modelcontextprotocol/clientCapabilities"),
+        }
+        result = {"seen": seen, "rows": [seen] * 8, "ttlMs": 60_000, "cacheScope": "private"}
+        if method == "tools/call":
+            result = {"content": [], "structuredContent": result}
+        body = msgspec.json.encode({"jsonrpc": "2.0", "id": message["id"], "result": result})
+        yield json_answer(body, self.status)
+
+
+def seen(answer: Any) -> Any:
+    """What the server saw of the request that this is the answer to."""
+    result = answer["result"]
+    result = result.get("structuredContent", result)
+    return result["seen"] if "seen" in result else result["rest"]["seen"]
+
+
+CONFIG: dict[str, Any] = {
+    "cache": {
+        "varyOn": ["X-User"],
+        "tools": [
+            {"name": "t", "ttl": "1m"},
+            {"name": "tolerant", "ttl": "1m", "staleIfError": "1m"},
+            {"name": "quick", "ttl": "1m", "staleWhileRevalidate": "1m"},
+            {"name": "shared", "ttl": "1m", "scope": "shared"},
+        ],
+    },
+    "concurrency": {"parallelTool": True},
+    "responses": {"page": {"tools": [{"name": "long", "items": 2}]}},
+}
+GATEWAY = {"clients": {"trustedProxies": ["127.0.0.1/32"], "trustedHeaders": {
+    "client": "X-Gateway-Client", "tier": "X-Gateway-Plan"}}}  # fmt: skip
+BASE = Request()
+CAPABLE = {"io.modelcontextprotocol/clientCapabilities": {"sampling": {}}}
+
+PAIRS: dict[str, tuple[dict[str, Any], Request, Request]] = {
+    "query": ({}, BASE, replace(BASE, target="/mcp?tenant=b")),
+    "no query": ({}, BASE, replace(BASE, target="/mcp")),
+    "version": ({}, BASE, BASE.given(MCP_Protocol_Version="2025-06-18")),
+    "session": ({}, BASE.given(Mcp_Session_Id="s1"), BASE.given(Mcp_Session_Id="s2")),
+    "authorization": ({}, BASE, BASE.given(Authorization="Bearer two")),
+    "no authorization": ({}, BASE.given(X_User="u"), BASE.given(X_User="u", Authorization="")),
+    "cookie": ({}, BASE.given(Cookie="sid=1"), BASE.given(Cookie="sid=2")),
+    # "X-API-Key of the server's": ({}, BASE.given(X_API_Key="k1"), BASE.given(X_API_Key="k2")),
+    "varyOn": ({}, BASE.given(X_User="anna"), BASE.given(X_User="bert")),
+    "gateway's client": (GATEWAY, BASE.given(X_Gateway_Client="a"), BASE.given(X_Gateway_Client="b")),
+    "gateway's tier": (
+        GATEWAY,
+        BASE.given(X_Gateway_Client="a", X_Gateway_Plan="free"),
+        BASE.given(X_Gateway_Client="a", X_Gateway_Plan="pro"),
+    ),
+    "arguments": ({}, BASE, replace(BASE, arguments={"city": "Bergen"})),
+    "capabilities": ({}, BASE, replace(BASE, meta=CAPABLE)),
+}
+SHARED = ("query", "no query", "version", "arguments", "capabilities")
+"""What tells answers apart even where the manifest says that they are everybody's."""
+
+
+def expected(request: Request) -> Any:
+    lines = {name.lower().encode(): value for name, value in request.headers.items()}
+    return {
+        "target": request.target,
+        "headers": {n.decode(): lines[n] for n in DECIDING if lines.get(n)},
+        "arguments": request.arguments,
+        "capabilities": (request.meta or {}).get("io.modelcontextprotocol/clientCapabilities"),
+    }
+
+
+def age(sidecar: Running) -> None:
+    """Let what is kept be fresh no more."""
+    for entry in sidecar.sidecar.memory._entries.values():
+        entry.fresh_until = time.monotonic() - 0.001
+
+
+async def running(scripted: Scripted, start: Start, more: dict[str, Any], *requests: Request) -> Any:
+    """A server, a sidecar before it, and the sessions of these requests known as alive."""
+    echo = Echo(scripted)
+    sidecar = await start(scripted.port, CONFIG | more)
+    for request in requests:
+        session = request.headers.get("Mcp-Session-Id")
+        if session:
+            await post(sidecar, request, request.message(tool="unknown"))
+    echo.calls = 0
+    return echo, sidecar
+
+
+@pytest.fixture(params=PAIRS)
+def pair(request: pytest.FixtureRequest) -> Any:
+    return PAIRS[request.param]
+
+
+@pytest.mark.parametrize("tool", ["t", "quick", "tolerant"])
+async def test_what_is_kept_for_one_is_never_given_to_another(
+    scripted: Scripted, start: Start, pair: Any, tool: str
+) -> None:
+    more, one, other = pair
+    echo, sidecar = await running(scripted, start, more, one, other)
+    for request in (one, other, one, other, other, one):
+        assert seen(await post(sidecar, request, request.message(tool=tool))) == expected(request)
+    assert echo.calls <= 4, "whoever has a credential is answered from the cache"
+
+
+async def test_calls_in_flight_are_joined_by_none_that_another_could_not_have_made(
+    scripted: Scripted, start: Start, pair: Any
+) -> None:
+    more, one, other = pair
+    echo, sidecar = await running(scripted, start, more, one, other)
+    echo.go.clear()
+    calls = [
+        asyncio.ensure_future(post(sidecar, request, request.message())) for request in (one, other, one)
+    ]
+    await until(lambda: echo.calls == 2, "both requests to reach the server")
+    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 3, "the third to have joined its like")
+    echo.go.set()
+    answers = await asyncio.gather(*calls)
+    assert [seen(a) for a in answers] == [expected(one), expected(other), expected(one)]
+
+
+@pytest.mark.parametrize("tool", ["tolerant", "quick"])
+async def test_what_is_stale_stands_in_for_nobody_elses_call(
+    scripted: Scripted, start: Start, pair: Any, tool: str
+) -> None:
+    more, one, other = pair
+    echo, sidecar = await running(scripted, start, more, one, other)
+    await post(sidecar, one, one.message(tool=tool))
+    age(sidecar)
+    echo.status = b"500 Internal Server Error"
+    answer = await post(sidecar, other, other.message(tool=tool))
+    assert seen(answer) == expected(other), "the server's own answer, though it is a 500"
+    echo.status = b"200 OK"
+    assert seen(await post(sidecar, one, one.message(tool=tool))) == expected(one)
+
+
+async def test_a_refresh_is_made_as_its_caller_would_have(
+    scripted: Scripted, start: Start, pair: Any
+) -> None:
+    more, one, other = pair
+    echo, sidecar = await running(scripted, start, more, one, other)
+    for request in (one, other):
+        await post(sidecar, request, request.message(tool="quick"))
+    age(sidecar)
+    before = echo.calls
+    for request in (one, other):
+        await post(sidecar, request, request.message(tool="quick"))
+    await until(lambda: echo.calls >= before + 2, "both to be fetched anew")
+    await until(lambda: not sidecar.sidecar.plane.flights, "the new results to be kept")
+    for request in (one, other):
+        assert seen(await post(sidecar, request, request.message(tool="quick"))) == expected(request)
+
+
+async def test_a_list_that_is_private_is_given_to_nobody_else(
+    scripted: Scripted, start: Start, pair: Any
+) -> None:
+    more, one, other = pair
+    _, sidecar = await running(scripted, start, more, one, other)
+    for request in (one, other, one, other, one, other):
+        answer = await post(sidecar, request, request.message("prompts/list"))
+        assert seen(answer) == expected(request)
+
+
+@pytest.mark.parametrize("name", [n for n in PAIRS if n not in ("version", "arguments", "capabilities")])
+async def test_parts_of_a_batch_share_nothing_with_another_caller(
+    scripted: Scripted, start: Start, name: str
+) -> None:
+    more, one, other = PAIRS[name]
+    _, sidecar = await running(scripted, start, more, one, other)
+    for request in (one, other, one, other):
+        messages = [request.message(), request.message() | {"id": 2}]
+        answers = await post(sidecar, request, messages)
+        assert [seen(a) for a in answers] == [expected(request)] * 2
+
+
+async def test_calls_within_parallel_share_nothing_with_another_caller(
+    scripted: Scripted, start: Start, pair: Any
+) -> None:
+    more, one, other = pair
+    _, sidecar = await running(scripted, start, more, one, other)
+    for request in (one, other, one, other):
+        arguments = {"calls": [{"tool": "t", "arguments": request.arguments}] * 2}
+        answer = await post(sidecar, request, request.message(tool="parallel", arguments=arguments))
+        results = answer["result"]["structuredContent"]["results"]
+        assert [seen({"result": r}) for r in results] == [expected(request)] * 2
+        direct = await post(sidecar, request, request.message())
+        assert seen(direct) == expected(request)
+
+
+@pytest.mark.parametrize("name", [n for n in PAIRS if n not in ("arguments", "capabilities")])
+async def test_the_pages_of_one_are_opened_by_nobody_else(
+    scripted: Scripted, start: Start, name: str
+) -> None:
+    more, one, other = PAIRS[name]
+    _, sidecar = await running(scripted, start, more, one, other)
+    first = await post(sidecar, one, one.message(tool="long"))
+    handle = msgspec.json.decode(first["result"]["content"][0]["text"])["handle"]
+    wanted = {"handle": handle, "page": 2}
+    answer = await post(sidecar, other, other.message(tool="next_page", arguments=wanted))
+    assert answer["result"]["isError"]
+    answer = await post(sidecar, one, one.message(tool="next_page", arguments=wanted))
+    page = msgspec.json.decode(answer["result"]["content"][0]["text"])
+    assert page["data"] == [expected(one)] * 2
+
+
+@pytest.mark.parametrize("name", SHARED)
+async def test_even_what_is_shared_is_told_apart_by_target_version_and_body(
+    scripted: Scripted, start: Start, name: str
+) -> None:
+    more, one, other = PAIRS[name]
+    echo, sidecar = await running(scripted, start, more, one, other)
+    for request in (one, other, one, other):
+        assert seen(await post(sidecar, request, request.message(tool="shared"))) == expected(request)
+    assert echo.calls == 2
+
+
+async def test_members_beside_those_of_json_rpc_are_kept_for_nobody(
+    scripted: Scripted, start: Start
+) -> None:
+    echo, sidecar = await running(scripted, start, {})
+    for extra in ({}, {"tenant": "a"}, {"tenant": "b"}, {"tenant": "a"}):
+        await post(sidecar, BASE, BASE.message(tool="shared") | extra)
+    assert echo.calls == 4
+
+
+@pytest.mark.parametrize("tool", ["t", "shared"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"X_Request_Id": "{}"},
+        {"Traceparent": "00-4bf92f3577b34da6a3ce929d0e0e473{}-00f067aa0ba902b7-01"},
+        {"Tracestate": "a={}"},
+        {"User_Agent": "client/{}"},
+        {"Accept": "application/json, text/event-stream;q=0.{}"},
+        {"X_Request_Id": "{}", "X_Correlation_Id": "{}", "User_Agent": "{}"},
+    ],
+    ids=["request id", "trace", "trace state", "user agent", "accept", "all of them"],
+)
+async def test_what_decides_nothing_makes_no_difference(
+    scripted: Scripted, start: Start, tool: str, more: dict[str, str]
+) -> None:
+    echo, sidecar = await running(scripted, start, {})
+    for number in range(4):
+        request = BASE.given(**{name: value.format(number) for name, value in more.items()})
+        request = replace(request, meta={"progressToken": number, "traceparent": f"00-{number}"})
+        assert seen(await post(sidecar, request, request.message(tool=tool))) == expected(request)
+    assert echo.calls == 1
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    issuer = Issuer()
+    issuer.keys = {"one": RSA_KEY}
+    yield issuer
+    issuer.server.shutdown()
+    issuer.server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("more", "one", "other", "shares"),
+    [
+        ({"clientClaim": "azp"}, {"sub": "anna"}, {"sub": "bert"}, False),
+        ({}, {"sub": "anna", "azp": "x"}, {"sub": "anna", "azp": "y"}, True),
+        ({"clientClaim": "azp"}, {"azp": "app"}, {"azp": "other"}, False),
+        ({"tierClaim": "plan"}, {"plan": "free"}, {"plan": "pro"}, False),
+        ({}, {"iat": 1}, {"iat": 2}, True),
+        ({"forward": True}, {"scope": "read write"}, {"scope": "read"}, False),
+    ],
+    ids=["subject", "another claim", "client", "tier", "renewed", "forwarded and of less scope"],
+)
+@pytest.mark.parametrize("paged", [False, True])
+async def test_a_verified_token_is_its_issuer_subject_and_client_and_itself_where_it_is_forwarded(
+    scripted: Scripted,
+    start: Start,
+    issuer: Issuer,
+    more: Any,
+    one: Any,
+    other: Any,
+    shares: bool,
+    paged: bool,
+) -> None:
+    more = dict(more)
+    clients = {
+        "forwardCredential": more.pop("forward", False),
+        "jwt": {"issuer": ISSUER, "audience": AUDIENCE, "jwksURL": issuer.url} | more,
+    }
+    echo, sidecar = await running(scripted, start, {"clients": clients})
+    requests = [
+        BASE.given(Authorization=f"Bearer {issuer.token(**({'azp': 'app'} | claims))}")
+        for claims in (one, other)
+    ]
+    if paged:
+        first = await post(sidecar, requests[0], BASE.message(tool="long"))
+        handle = msgspec.json.decode(first["result"]["content"][0]["text"])["handle"]
+        wanted = {"handle": handle, "page": 2}
+        answer = await post(sidecar, requests[1], BASE.message(tool="next_page", arguments=wanted))
+        assert bool(answer["result"].get("isError")) != shares
+        return
+    for request in (*requests, *requests):
+        await post(sidecar, request, request.message())
+    assert echo.calls == (1 if shares else 2)
+
+
+@pytest.mark.parametrize("status", [b"401 Unauthorized", b"403 Forbidden"])
+async def test_a_credential_that_is_refused_loses_its_own_results_alone(
+    scripted: Scripted, start: Start, status: bytes
+) -> None:
+    echo, sidecar = await running(scripted, start, {})
+    others = [BASE.given(Authorization="Bearer two"), BASE.given(Cookie="sid=1")]
+    for request in (BASE, *others):
+        await post(sidecar, request, request.message())
+    echo.status = status
+    await post(sidecar, BASE, BASE.message(tool="unknown"))
+    before = echo.calls
+    for request in others:
+        assert seen(await post(sidecar, request, request.message())) == expected(request)
+    assert echo.calls == before
+    await post(sidecar, BASE, BASE.message())
+    assert echo.calls == before + 1
