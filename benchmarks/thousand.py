@@ -35,6 +35,7 @@ from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.cluster import Cluster
 from mcpace_operator.drift import stamped
+from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.models import API_VERSION, KIND, parse_spec
 from mcpace_operator.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
@@ -131,7 +132,7 @@ def resource(number: int, spec: dict[str, Any] | None = None) -> dict[str, Any]:
 
 def everything(servers: int) -> Iterable[dict[str, Any]]:
     """The same servers with all their children, as the operator would make them."""
-    settings = OperatorSettings(master_key=KEY.encode())
+    settings = OperatorSettings(master_key=MasterKey(KEY.encode()))
     for number in range(servers):
         server = Server(
             Key("default", f"server-{number}"), f"00000000-0000-0000-0000-{number:012}", 1, SPEC, {}

@@ -124,6 +124,18 @@ class SecretKey(Values):
     key: str = Field(min_length=1)
 
 
+class SecretName(Values):
+    """A Secret."""
+
+    name: str
+
+
+class MasterKey(Values):
+    """What every password is derived from."""
+
+    existing_secret: SecretName
+
+
 class Persistence(Values):
     """A volume."""
 
@@ -175,6 +187,7 @@ class Chart(Values):
     common_labels: Labels
     image_pull_secrets: list[Free]
     watch_namespaces: list[Namespace]
+    master_key: MasterKey
     crds: Crds
     rbac: Rbac
     service_account: ServiceAccount

@@ -80,10 +80,14 @@ async def serving(
 class RedisServer:
     """A real Redis that a test may stop and start again, empty."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, config: Path | None = None, password: str | None = None
+    ) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
+        self._config = [config] if config is not None else []
+        self._password = password
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -92,13 +96,13 @@ class RedisServer:
         assert program, "redis-server is missing: run `make test`, or install Debian's package redis-server"
         self._process = subprocess.Popen(
             [
-                program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder,
+                program, *self._config, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder,
                 *self._arguments,
             ],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.monotonic() + DEADLINE
-        with redis.Redis.from_url(self.url) as client:
+        with self.client(**({"password": self._password} if self._password else {})) as client:
             while True:
                 try:
                     client.ping()

@@ -79,6 +79,20 @@ def pgbouncer(out: Path, max_connections: int, **options: str) -> None:
 
 
 @mcpace.command()
+@click.option("--store", type=click.Choice(["cache", "limits"]), required=True)
+@click.option(
+    "--key", type=click.Path(path_type=Path, file_okay=False), required=True,
+    help="Folder of the master key's Secret.",
+)  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="A file.")
+def login(store: str, key: Path, out: Path) -> None:
+    """Write who may log in to an embedded Redis, hashed, for its configuration to include."""
+    from mcpace_operator.masterkey import write_login  # noqa: PLC0415 - because only this command uses it
+
+    write_login(store, key, out)
+
+
+@mcpace.command()
 def operator() -> None:
     """Run the control plane: watch McpServers and keep their children as they should be."""
     from mcpace_operator.__main__ import run as operate  # noqa: PLC0415 - because only this command uses it

@@ -97,6 +97,11 @@ is answered with HTTP 200, because clients of the handshake era lose their sessi
 | `MCPACE_SERVER_CGROUP` | sidecar | the folder of the server's cgroup, whose use is shown in the metrics |
 | `OTEL_EXPORTER_OTLP_HEADERS` and its kin | sidecar, run | OpenTelemetry's, with `monitoring.traces` |
 | `MCPACE_MASTER_KEY` | operator | every server's passwords are derived from it; also as `…_FILE` |
+| `MCPACE_MASTER_KEY_PREVIOUS` | operator | the key before, while both are accepted; also as `…_FILE` |
+| `MCPACE_MASTER_KEY_LEGACY`, `MCPACE_REDIS_PASSWORD_LEGACY` | operator | the key, and the password \
+of the embedded Redis, as an older chart drew them |
+| `MCPACE_MASTER_KEY_SECRET` | operator | `NAMESPACE/NAME` of the Secret to make where no key is given |
+| `MCPACE_EMBEDDED_STORES` | operator | which of `limits,cache` are the release's own |
 | `MCPACE_SIDECAR_IMAGE`, `MCPACE_SIDECAR_PULL_POLICY` | operator | the image put beside every server |
 | `MCPACE_HEALTH_PORT` | operator | where `/healthz`, `/readyz` and `/metrics` answer; 8080 |
 | `MCPACE_LEASE_NAMESPACE`, `MCPACE_IDENTITY` | operator | where several elect one, and this one's name |

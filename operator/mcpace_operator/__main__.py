@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import uvloop
@@ -20,6 +21,7 @@ from mcpace_operator.queue import Queue
 from mcpace_operator.reading import Reading
 from mcpace_operator.reconcile import Reconciler
 from mcpace_operator.redis import Stores
+from mcpace_operator.release import make_key
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.watching import Watching
 from mcpace_sidecar.errors import ConfigError, McpaceError
@@ -47,6 +49,12 @@ async def operate(settings: OperatorSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     cluster = await Cluster.connect()
+    if settings.key_secret is not None:
+        try:
+            settings = replace(settings, master_key=await make_key(cluster, *settings.key_secret))
+        except McpaceError:
+            await cluster.close()
+            raise
     operator = Operator(settings, cluster)
     leadership = Leadership(cluster, *settings.election) if settings.election else None
     health = Health(settings.health_port, operator.problems)

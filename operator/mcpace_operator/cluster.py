@@ -97,6 +97,10 @@ class Cluster:
         metadata = {**body["metadata"], "resourceVersion": "1"}
         return await self.apply({**body, "metadata": metadata})
 
+    async def post(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Make an object that nobody applies later; ApiError 409 where one of that name exists."""
+        return await self._request("POST", _path(body["kind"], body["metadata"]["namespace"]), {}, body)
+
     async def apply(
         self,
         body: Mapping[str, Any],

@@ -184,7 +184,7 @@ class Pods:
             addresses = _addresses([pod for pod in pods if is_ready(pod)])
             ready = watch.ready = _Ready(deployment, addresses, out_of_memory(pods), now + LISTED)
         heard = Heard()
-        token = self._settings.derive("admin", watch.context.server.uid)
+        token = self._settings.master_key.derive("admin", watch.context.server.uid)
         await self._ask(watch, ready.addresses, "/stats", Report, heard.add, token)
         if heard.count < max(len(ready.addresses), 1):
             watch.ready = None  # who is silent may be there no more

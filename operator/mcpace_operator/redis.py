@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from mcpace_operator.children.meta import Credentials
 from mcpace_operator.conditions import StoreState
+from mcpace_operator.masterkey import login
 from mcpace_operator.server import Server
 from mcpace_operator.settings import OperatorSettings
 from mcpace_sidecar.errors import StoreError
@@ -28,6 +29,12 @@ log = logging.getLogger(__name__)
 
 CHECK_INTERVAL: Final = 2.0
 TIMEOUT: Final = 2.0
+_ASKING: Final[dict[str, Any]] = {
+    "socket_timeout": TIMEOUT,
+    "socket_connect_timeout": TIMEOUT,
+    "retry": Retry(NoBackoff(), 0),
+    "decode_responses": True,
+}
 
 COMMANDS: Final = (
     "-@all",
@@ -56,51 +63,73 @@ def with_user(url: str, user: str, password: str) -> str:
 class Store:
     """One Redis, seen by the operator."""
 
-    def __init__(self, name: str, url: str, authority: str | None) -> None:
+    def __init__(self, name: str, url: str, authority: str | None, passwords: Sequence[str] = ()) -> None:
+        """`passwords`: what may log in to an embedded Redis, whose URL holds none; the best first."""
         self.name = name
         self.url = url
         self.up = False
+        self.refused = False
+        """Whether it answers, and takes no credential of ours."""
         self.users: set[str] = set()
         """Users made since this Redis last started."""
         self.shared = False
         """Whether users cannot be made, so that servers share the given credential."""
+        self._passwords = passwords
         self._run_id = ""
-        self._address = RedisAddress(url, authority)
-        self._client = self._address.client(
-            socket_timeout=TIMEOUT,
-            socket_connect_timeout=TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
-        )
+        urls = [with_user(url, "default", password) for password in passwords] or [url]
+        self._addresses = [RedisAddress(each, authority) for each in urls]
+        self._clients = [address.client(**_ASKING) for address in self._addresses]
+        self._client = self._clients[0]
 
     async def check(self) -> bool:
         """Ask whether it answers; return whether anything changed since the last time."""
-        before = (self.up, self._run_id)
+        before = (self.up, self.refused, self._run_id)
         try:
-            self._run_id = (await within(2 * TIMEOUT, self._client.info("server")))["run_id"]
-            self.up = True
+            await self._log_in()
+            self.up, self.refused = True, False
         except NoPermissionError:
-            self.up = True  # it answers; an external Redis need not tell more
+            self.up, self.refused = True, False  # it answers; an external Redis need not tell more
         except (RedisError, OSError, TimeoutError) as error:
-            if self.up:
-                log.warning("Redis (%s) does not answer: %s", self.name, error)
-            self.up = False
-        if before[1] != self._run_id:
+            refused = isinstance(error, AuthenticationError)
+            if self.up or (refused and not self.refused):
+                words = "does not take our credential" if refused else "does not answer"
+                log.warning("Redis (%s) %s: %s", self.name, words, error)
+            self.up, self.refused = False, refused
+        if before[2] != self._run_id:
             self.users.clear()
-        changed = before != (self.up, self._run_id)
+        changed = before != (self.up, self.refused, self._run_id)
         if changed and self.up:
             log.info("Redis (%s) answers", self.name)
         return changed
 
-    async def url_for(self, server: Server, password: str) -> str:
+    async def _log_in(self) -> None:
+        """Ask which run of it this is, by whichever password it takes; raises as `within`."""
+        for client in self._clients:
+            try:
+                run_id = (await within(2 * TIMEOUT, client.info("server")))["run_id"]
+            except AuthenticationError:
+                if client is self._clients[-1]:
+                    raise
+                continue
+            self._client = client
+            break
+        if self._passwords and run_id != self._run_id:
+            # It was started with the key as it was then: from now on it takes what is accepted now.
+            rules = ("resetpass", *login(list(self._passwords)))
+            await within(2 * TIMEOUT, self._client.execute_command("ACL", "SETUSER", "default", *rules))
+            self._client = self._clients[0]
+        self._run_id = run_id
+
+    async def url_for(self, server: Server, passwords: Sequence[str]) -> str:
         """Make the server's user unless it is there, and return its URL; StoreError.
 
-        While Redis is down the URL is the same, and the user is made when it is back.
+        It may log in with any of the passwords, and is told the first. While Redis is down the URL is
+        the same, and the user is made when it is back.
         """
         user = username(server)
         if self.up and not self.shared and user not in self.users:
             prefix = f"mcpace:{{{server.key}}}:"
-            rules = ["reset", "on", f">{password}", f"~{prefix}*", f"&{prefix}*", *COMMANDS]
+            rules = ["reset", "on", *login(list(passwords)), f"~{prefix}*", f"&{prefix}*", *COMMANDS]
             try:
                 await within(2 * TIMEOUT, self._client.execute_command("ACL", "SETUSER", user, *rules))
             except (NoPermissionError, ResponseError) as error:
@@ -110,7 +139,7 @@ class Store:
                 raise StoreError(f"Redis ({self.name}): {error}") from None
             else:
                 self.users.add(user)
-        return self.url if self.shared else with_user(self.url, user, password)
+        return self.url if self.shared else with_user(self.url, user, passwords[0])
 
     async def drop(self, user: str) -> None:
         """Remove a user; the server is gone."""
@@ -123,8 +152,9 @@ class Store:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
-        await self._address.close()
+        for client, address in zip(self._clients, self._addresses, strict=True):
+            await client.aclose()
+            await address.close()
 
 
 class Stores:
@@ -132,16 +162,15 @@ class Stores:
 
     def __init__(self, settings: OperatorSettings) -> None:
         self._settings = settings
-        limits, cache, authority = settings.limits_url, settings.cache_url, settings.redis_authority
-        self.limits = Store("limits", limits, authority) if limits else None
-        self.cache = Store("cache", cache, authority) if cache else None
+        self.limits = self._store("limits", settings.limits_url)
+        self.cache = self._store("cache", settings.cache_url)
 
     async def credentials(self, server: Server) -> Credentials:
         """The server's own URLs; StoreError if its user could not be made."""
-        password = self._settings.derive("redis", server.uid)
+        passwords = self._settings.master_key.accepted("redis", server.uid)
         return Credentials(
-            limits_url=await self.limits.url_for(server, password) if self.limits else None,
-            cache_url=await self.cache.url_for(server, password) if self.cache else None,
+            limits_url=await self.limits.url_for(server, passwords) if self.limits else None,
+            cache_url=await self.cache.url_for(server, passwords) if self.cache else None,
         )
 
     def state(self, store: Store | None) -> StoreState:
@@ -169,6 +198,13 @@ class Stores:
         """Close every connection."""
         for store in self._all():
             await store.close()
+
+    def _store(self, name: str, url: str | None) -> Store | None:
+        settings = self._settings
+        if url is None:
+            return None
+        passwords = settings.master_key.administering(name) if name in settings.embedded else ()
+        return Store(name, url, settings.redis_authority, passwords)
 
     def _all(self) -> list[Store]:
         return [store for store in (self.limits, self.cache) if store is not None]

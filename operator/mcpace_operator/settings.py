@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mcpace_operator.masterkey import WORDS, MasterKey
 from mcpace_sidecar import __version__
 from mcpace_sidecar.environment import secret
 from mcpace_sidecar.errors import ConfigError
@@ -28,7 +27,11 @@ class OperatorSettings:
     cache_url: str | None = field(default=None, repr=False)
     redis_authority: str | None = None
     """Certificates in PEM by which a Redis over TLS is verified; None is the system's."""
-    master_key: bytes = field(default=b"", repr=False)
+    embedded: frozenset[str] = frozenset()
+    """Which of the stores, `limits` and `cache`, are the release's own; their URLs hold no password."""
+    master_key: MasterKey = field(default=MasterKey(), repr=False)
+    key_secret: tuple[str, str] | None = None
+    """The namespace and name of the master key's Secret, to be made where there is no key."""
     health_port: int = 8080
     callers: tuple[Mapping[str, Any], ...] = ()
     """Peers that may call every server with a NetworkPolicy that names none; empty is everybody."""
@@ -44,11 +47,11 @@ class OperatorSettings:
     @classmethod
     def from_environment(cls) -> OperatorSettings:
         """Read MCPACE_*; ConfigError names what is missing."""
-        key = secret("MCPACE_MASTER_KEY")
-        if key is None:
+        key, key_secret = MasterKey.from_environment(), _key_secret()
+        if key is None and key_secret is None:
             raise ConfigError(
-                "MCPACE_MASTER_KEY (or MCPACE_MASTER_KEY_FILE) is missing: a random text of 32 characters"
-                " or more, from which each server's passwords are derived; the chart makes one"
+                f"MCPACE_MASTER_KEY (or MCPACE_MASTER_KEY_FILE) is missing: {WORDS}, from which each"
+                " server's passwords are derived. MCPACE_MASTER_KEY_SECRET=NAMESPACE/NAME has one made"
             )
         return cls(
             sidecar_image=os.environ.get("MCPACE_SIDECAR_IMAGE", f"mcpace/sidecar:{__version__}"),
@@ -56,7 +59,9 @@ class OperatorSettings:
             limits_url=secret("MCPACE_LIMITS_URL"),
             cache_url=secret("MCPACE_CACHE_URL"),
             redis_authority=secret("MCPACE_REDIS_CA"),
-            master_key=key.encode(),
+            embedded=frozenset(filter(None, os.environ.get("MCPACE_EMBEDDED_STORES", "").split(","))),
+            master_key=key or MasterKey(),
+            key_secret=key_secret if key is None else None,
             health_port=int(os.environ.get("MCPACE_HEALTH_PORT", "8080")),
             callers=tuple(_json("MCPACE_CALLERS", [])),
             watchers=tuple(_json("MCPACE_WATCHERS", [])),
@@ -65,12 +70,13 @@ class OperatorSettings:
             namespaces=tuple(filter(None, os.environ.get("MCPACE_NAMESPACES", "").split(","))),
         )
 
-    def derive(self, purpose: str, uid: str) -> str:
-        """A server's own secret for one purpose: the same at every start, known to nobody else.
 
-        Derived (HMAC-SHA-256, RFC 2104), not stored, so that the operator never reads a Secret.
-        """
-        return hmac.new(self.master_key, f"{purpose}/{uid}".encode(), hashlib.sha256).hexdigest()
+def _key_secret() -> tuple[str, str] | None:
+    text = os.environ.get("MCPACE_MASTER_KEY_SECRET", "")
+    namespace, _, name = text.partition("/")
+    if text and not (namespace and name):
+        raise ConfigError(f"MCPACE_MASTER_KEY_SECRET is {text!r}: write NAMESPACE/NAME of a Secret")
+    return (namespace, name) if text else None
 
 
 def _election() -> tuple[str, str] | None:

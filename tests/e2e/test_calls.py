@@ -11,6 +11,8 @@ from tests.cluster.kubectl import manifest
 from tests.e2e.conftest import SYSTEM, Cluster, readme, until
 from tests.wrong import WRONG
 
+from mcpace_operator.masterkey import MasterKey
+
 IMAGE = "mcpace/example-weather:0.1.0"
 OSLO = {"city": "Oslo"}
 
@@ -214,7 +216,8 @@ def test_a_server_of_the_same_name_elsewhere_shares_nothing(cluster: Cluster, we
     user, _, secret = password.removeprefix("redis://").rpartition("@")[0].partition(":")
     script = f'redis-cli --no-auth-warning --user "{user.replace("%3A", ":").replace("%2F", "/")}" --pass "{secret}"'
     inside = ("exec", "-n", SYSTEM, "mcpace-redis-cache-0", "--", "sh", "-c")
-    admin = "redis-cli --no-auth-warning -a $(sed -n 's/^requirepass //p' /etc/redis/redis.conf) KEYS '*'"
+    key = MasterKey(base64.b64decode(cluster.get("secret/mcpace", SYSTEM)["data"]["current"]))
+    admin = f"redis-cli --no-auth-warning -a {key.derive('redis-admin', 'cache')} KEYS '*'"
     keys = cluster.ok(*inside, admin).split()
     theirs = [key for key in keys if key.startswith("mcpace:{default/weather}:")]
     assert theirs

@@ -65,16 +65,16 @@ def test_helm_test_makes_a_real_call(cluster: Cluster):
 
 def test_an_upgrade_of_the_chart_restarts_no_server(cluster: Cluster, weather: str):
     before = {p["metadata"]["uid"] for p in cluster.pods("weather")}
-    master = cluster.get("secret/mcpace", SYSTEM)["data"]["masterKey"]
+    master = cluster.get("secret/mcpace", SYSTEM)["data"]
     chart = str(ROOT / "charts/mcpace")
     cluster.helm("upgrade", "mcpace", "-n", SYSTEM, chart, *cluster.values(), NARROW, "--set=operator.resources.requests.cpu=60m",
                  "--wait", "--timeout=120s")  # fmt: skip
-    assert cluster.get("secret/mcpace", SYSTEM)["data"]["masterKey"] == master
+    assert cluster.get("secret/mcpace", SYSTEM)["data"] == master
     cluster.ready("weather")
     assert {p["metadata"]["uid"] for p in cluster.pods("weather")} == before
 
 
-def test_deleting_the_server_and_the_release_leaves_nothing_but_the_kept_crd(
+def test_deleting_the_server_and_the_release_leaves_nothing_but_the_kept_crd_and_key(
     cluster: Cluster, weather: str
 ):
     cluster.ok("delete", "mcpserver", "weather")
@@ -85,10 +85,11 @@ def test_deleting_the_server_and_the_release_leaves_nothing_but_the_kept_crd(
 
     def gone() -> bool:
         left = cluster.ok("get", kinds, "-n", SYSTEM, "-o", "name").split()
-        return not [name for name in left if "mcpace" in name]
+        return [name for name in left if "mcpace" in name] == ["secret/mcpace"]
 
-    until(gone, "everything of the release to go")
+    until(gone, "everything of the release to go, but the key")
     assert "mcpace" not in cluster.ok("get", "clusterroles,clusterrolebindings", "-o", "name")
     assert "mcpservers.mcpace.dev" in cluster.ok("get", "crds", "-o", "name")
     cluster.ok("delete", "crd", "mcpservers.mcpace.dev")
+    cluster.ok("delete", "secret", "mcpace", "-n", SYSTEM)
     cluster.run("delete", "secret", "weather-pro")

@@ -27,6 +27,7 @@ def first(cluster: Cluster) -> Iterator[str]:
         pytest.skip("the first version's images are not here")
     cluster.helm("uninstall", "mcpace", "-n", SYSTEM, "--ignore-not-found", *WAIT)
     cluster.run("delete", "crd", "mcpservers.mcpace.dev")
+    cluster.run("delete", "secret", "mcpace", "-n", SYSTEM)  # the first version draws its own
     chart = str(source / "charts/mcpace")
     cluster.helm(
         "install", "mcpace", "-n", SYSTEM, "--create-namespace", chart, *cluster.values(), *OLD, *WAIT
@@ -114,6 +115,7 @@ def judged(cluster: Cluster, tool: str = "forecast") -> int:
 
 def test_a_new_operator_takes_over_old_pods_as_they_are(cluster: Cluster, first: str):
     before = pods(cluster)
+    key = cluster.get("secret/mcpace", SYSTEM)["data"]["masterKey"]
     with called(cluster):
         upgraded(cluster, THIS)
         until(lambda: "Progressing" in cluster.conditions("steady"), "the new operator's words")
@@ -121,6 +123,7 @@ def test_a_new_operator_takes_over_old_pods_as_they_are(cluster: Cluster, first:
         cluster.ready("steady")
     assert pods(cluster) == before
     assert sidecars(cluster) == {images.FIRST_SIDECAR}
+    assert cluster.get("secret/mcpace", SYSTEM)["data"]["masterKey"] == key
 
 
 def test_old_sidecars_do_what_a_new_operator_tells_them(cluster: Cluster, first: str):

@@ -26,6 +26,8 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 def api(plane: ControlPlane) -> Kubectl:
     api = Kubectl(plane.kubeconfig, plane.folder / "cache")
     api.ok("apply", "-f", str(ROOT / "crds/mcpservers.yaml"))
+    # Refused as long as the CRD has no conditions at all.
+    api.ok("wait", "--for=jsonpath={.status.conditions}", "crd/mcpservers.mcpace.dev", "--timeout=30s")
     api.ok("wait", "--for=condition=Established", "crd/mcpservers.mcpace.dev", "--timeout=30s")
     return api
 

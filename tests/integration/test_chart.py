@@ -13,6 +13,8 @@ from tests.schemas import refusals
 CHART = str(ROOT / "charts/mcpace")
 INSTALLED = [[], *([f"--values={file}"] for file in sorted((ROOT / "charts/mcpace/ci").iterdir()))]
 NAMES = [arguments[0].rpartition("/")[2] if arguments else "default" for arguments in INSTALLED]
+IN_A_CLUSTER = "--api-versions=v1/Pod"
+"""What Helm knows of any cluster, and not when it only prints."""
 MONITORED = "--api-versions=monitoring.coreos.com/v1"
 
 
@@ -21,7 +23,7 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def render(*arguments: str) -> dict[tuple[str, str], dict]:
-    done = helm("template", "mcpace", CHART, "-n", "sys", *arguments)
+    done = helm("template", "mcpace", CHART, "-n", "sys", IN_A_CLUSTER, *arguments)
     assert done.returncode == 0, done.stderr
     documents = [d for d in yaml.safe_load_all(done.stdout) if d]
     return {(d["kind"], d["metadata"]["name"]): d for d in documents}
@@ -45,23 +47,18 @@ def test_what_is_rendered_changes_on_purpose_alone(arguments, snapshot: Snapshot
     for name, document in objects.items():
         if name[0] == "CustomResourceDefinition":
             document["spec"] = "crds/mcpservers.yaml"
-        if name[0] == "Secret":  # made at random
-            password = document["stringData"].pop("redisPassword")
-            document["stringData"] = {
-                key: value.replace(password, "PASSWORD")
-                for key, value in document["stringData"].items()
-                if key != "masterKey"
-            }
     assert yaml.safe_dump_all(objects.values(), sort_keys=True) == snapshot
 
 
 def test_by_default_there_are_two_stores_of_different_character():
     objects = render()
-    config = objects["Secret", "mcpace"]["stringData"]
-    assert "maxmemory-policy allkeys-lru" in config["cache.conf"]
-    assert "appendonly no" in config["cache.conf"]
-    assert "maxmemory-policy noeviction" in config["limits.conf"]
-    assert "appendonly yes" in config["limits.conf"]
+    cache, limits = (
+        objects["ConfigMap", f"mcpace-redis-{store}"]["data"]["redis.conf"] for store in ("cache", "limits")
+    )
+    assert "maxmemory-policy allkeys-lru" in cache
+    assert "appendonly no" in cache
+    assert "maxmemory-policy noeviction" in limits
+    assert "appendonly yes" in limits
     assert "volumeClaimTemplates" in objects["StatefulSet", "mcpace-redis-limits"]["spec"]
     assert "volumeClaimTemplates" not in objects["StatefulSet", "mcpace-redis-cache"]["spec"]
 
@@ -73,7 +70,8 @@ def test_stores_of_ones_own_replace_the_embedded_ones():
     assert not [name for kind, name in objects if kind == "StatefulSet"]
     sources = {n: e.get("valueFrom", {}).get("secretKeyRef") for n, e in environment(objects).items()}
     assert sources["MCPACE_LIMITS_URL"] == {"name": "mine", "key": "url"}
-    assert sources["MCPACE_MASTER_KEY"]["name"] == "mcpace"
+    assert sources["MCPACE_MASTER_KEY"] == {"name": "mcpace", "key": "current", "optional": True}
+    assert environment(objects)["MCPACE_EMBEDDED_STORES"]["value"] == ""
 
 
 def test_an_authority_of_ones_own_reaches_the_operator():
@@ -198,12 +196,48 @@ def test_policies_and_budgets_are_there_when_asked_for():
     assert not [kind for kind, _ in render() if kind in ("NetworkPolicy", "PodDisruptionBudget")]
 
 
-def test_no_password_stands_in_a_command_line_or_a_configmap():
-    objects = render()
-    password = objects["Secret", "mcpace"]["stringData"]["redisPassword"]
-    for (kind, name), document in objects.items():
-        if kind != "Secret":
-            assert password not in yaml.safe_dump(document), (kind, name)
+@pytest.mark.parametrize("arguments", INSTALLED, ids=NAMES)
+def test_rendered_twice_it_is_the_same_bytes_and_holds_no_secret(arguments):
+    once, again = (helm("template", "mcpace", CHART, *arguments).stdout for _ in range(2))
+    assert once
+    assert once == again
+    assert "\nkind: Secret\n" not in once
+
+
+def test_a_key_of_ones_own_is_used_and_none_is_made():
+    objects = render("--set=masterKey.existingSecret.name=mine")
+    given = environment(objects)
+    assert given["MCPACE_MASTER_KEY"]["valueFrom"]["secretKeyRef"] == {
+        "name": "mine", "key": "current", "optional": False,
+    }  # fmt: skip
+    assert "MCPACE_MASTER_KEY_SECRET" not in given
+    assert "secrets" not in verbs(objects["Role", "mcpace-lease"]["rules"])
+    for store in ("cache", "limits"):
+        volumes = objects["StatefulSet", f"mcpace-redis-{store}"]["spec"]["template"]["spec"]["volumes"]
+        assert {"name": "key", "secret": {"secretName": "mine"}} in volumes
+    assert verbs(render()["Role", "mcpace-lease"]["rules"])["secrets"] == {"create"}
+
+
+@pytest.mark.parametrize("arguments", INSTALLED, ids=NAMES)
+def test_everything_says_its_namespace_and_names_that_are_numbers_are_texts(arguments):
+    done = helm("template", "456", CHART, "-n", "123", IN_A_CLUSTER, MONITORED, *arguments)
+    assert done.returncode == 0, done.stderr
+    for document in filter(None, yaml.safe_load_all(done.stdout)):
+        kind, metadata = document["kind"], document["metadata"]
+        clusterwide = kind.startswith("Cluster") or kind == "CustomResourceDefinition"
+        assert ("namespace" in metadata) != clusterwide, (kind, metadata["name"])
+        texts = [metadata["name"], metadata.get("namespace", ""), *metadata["labels"].values()]
+        assert all(isinstance(text, str) for text in texts), (kind, texts)
+        assert not refusals(document)
+
+
+def test_what_is_printed_for_kubectl_holds_no_hook_that_would_stay():
+    assert "helm.sh/hook" not in helm("template", "mcpace", CHART).stdout
+
+
+def test_an_operator_that_cannot_start_takes_no_working_one_with_it():
+    strategy = render()["Deployment", "mcpace"]["spec"]["strategy"]
+    assert strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
 
 
 @pytest.mark.parametrize(

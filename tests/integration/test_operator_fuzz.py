@@ -25,6 +25,7 @@ from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.cluster import RESOURCES, ApiError
 from mcpace_operator.conditions import StoreState
 from mcpace_operator.drift import stamped
+from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.models import API_VERSION, KIND, parse_spec
 from mcpace_operator.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
@@ -32,7 +33,7 @@ from mcpace_operator.status import Told, status
 from mcpace_sidecar.errors import ConfigError
 
 EXAMPLES = 10_000
-SETTINGS = OperatorSettings(master_key=b"k" * 32)
+SETTINGS = OperatorSettings(master_key=MasterKey(b"k" * 32))
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 # What people write where anything is taken: as in a pod, right and wrong.

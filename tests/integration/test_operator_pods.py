@@ -16,12 +16,13 @@ from mcpace_operator import pods as rounds
 from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.cluster import Cluster
 from mcpace_operator.health import REQUESTS
+from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.models import parse_spec
 from mcpace_operator.pods import Pods
 from mcpace_operator.server import Server
 from mcpace_operator.settings import OperatorSettings
 
-SETTINGS = OperatorSettings(master_key=b"k" * 32)
+SETTINGS = OperatorSettings(master_key=MasterKey(b"k" * 32))
 DEPLOYMENT: dict[str, Any] = {
     "generation": 1, "observedGeneration": 1, "wanted": 1,
     "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1, "readyReplicas": 1,

@@ -11,6 +11,7 @@ import redis
 import trustme
 from tests.conftest import DEADLINE, RedisServer, Scripted, Start, free_port, json_answer, until
 
+from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.redis import Store, Stores
 from mcpace_operator.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
@@ -136,7 +137,7 @@ async def test_a_master_that_became_a_replica_is_left(
 async def test_the_operator_makes_its_users_again_on_the_new_master(sentinels: Sentinels) -> None:
     await sentinels.ready()
     server = Server(Key("default", "weather"), "uid", 1, {}, {})
-    stores = Stores(OperatorSettings(limits_url=sentinels.url, master_key=b"k" * 32))
+    stores = Stores(OperatorSettings(limits_url=sentinels.url, master_key=MasterKey(b"k" * 32)))
     assert stores.limits is not None
     await stores.check()
     url = (await stores.credentials(server)).limits_url or ""
@@ -217,7 +218,7 @@ def test_the_ports_to_reach_are_the_sentinels_and_the_usual_one() -> None:
 
 async def test_what_is_told_to_end_ends_also_in_the_midst_of_a_question(redis_server: RedisServer) -> None:
     """redis-py makes a lost connection of a cancellation, and whoever asks again would go on for ever."""
-    stores = Stores(OperatorSettings(limits_url=redis_server.url, master_key=b"k" * 32))
+    stores = Stores(OperatorSettings(limits_url=redis_server.url, master_key=MasterKey(b"k" * 32)))
     assert stores.limits is not None
     await stores.check()
     for number in range(40):

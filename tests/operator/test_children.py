@@ -9,12 +9,13 @@ from tests.schemas import refusals
 
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
+from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.models import parse_spec
 from mcpace_operator.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
 from mcpace_sidecar.config import SidecarConfig, parse
 
-SETTINGS = OperatorSettings(master_key=b"k" * 32)
+SETTINGS = OperatorSettings(master_key=MasterKey(b"k" * 32))
 
 
 def context(status=None, settings=SETTINGS, kinds=(), **spec):
@@ -104,7 +105,7 @@ def test_passwords_stand_in_the_secret_alone():
 
 
 def test_an_authority_for_redis_reaches_the_sidecar():
-    with_authority = OperatorSettings(master_key=b"k" * 32, redis_authority="PEM")
+    with_authority = OperatorSettings(master_key=MasterKey(b"k" * 32), redis_authority="PEM")
     kinds = {child["kind"]: child for child in children(context(settings=with_authority))}
     assert base64.b64decode(kinds["Secret"]["data"]["redis-ca"]) == b"PEM"
     (sidecar,) = kinds["Deployment"]["spec"]["template"]["spec"]["initContainers"]
@@ -113,7 +114,7 @@ def test_an_authority_for_redis_reaches_the_sidecar():
 
 
 def test_each_server_has_its_own_passwords():
-    assert len({SETTINGS.derive(p, u) for p in ("redis", "admin") for u in ("a", "b")}) == 4
+    assert len({SETTINGS.master_key.derive(p, u) for p in ("redis", "admin") for u in ("a", "b")}) == 4
 
 
 def test_key_secrets_are_mounted_in_the_sidecar_alone_and_may_be_missing():

@@ -7,13 +7,13 @@
 {{- end -}}
 
 {{- define "mcpace.serviceAccount" -}}
-{{- .Values.serviceAccount.name | default (include "mcpace.name" .) -}}
+{{- .Values.serviceAccount.name | default (include "mcpace.name" .) | quote -}}
 {{- end -}}
 
 {{- define "mcpace.labels" -}}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 app.kubernetes.io/name: mcpace
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with .Values.commonLabels }}
@@ -23,7 +23,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* What selects a component's pods; takes {root, component}. */}}
 {{- define "mcpace.selector" -}}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
@@ -60,13 +60,9 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{/* The Secret and key that hold a store's URL: the user's, or ours. Takes {root, store, own}. */}}
-{{- define "mcpace.storeUrl" -}}
-{{- if .store.existingSecret.name -}}
-{name: {{ .store.existingSecret.name | quote }}, key: {{ .store.existingSecret.key | quote }}}
-{{- else -}}
-{name: {{ include "mcpace.name" .root }}, key: {{ .own }}}
-{{- end -}}
+{{/* The Secret that holds the master key: the user's, or the one that the operator makes. */}}
+{{- define "mcpace.keySecret" -}}
+{{ .Values.masterKey.existingSecret.name | default (include "mcpace.name" .) | quote }}
 {{- end -}}
 
 {{/* Peers that may reach the servers' admin ports. */}}

@@ -10,7 +10,7 @@ from mcpace_operator.children.meta import Context
 
 def build(context: Context) -> dict[str, Any]:
     """The Secret; only the sidecar's container gets it."""
-    values = {"admin-token": context.settings.derive("admin", context.server.uid)}
+    values = {"admin-token": context.settings.master_key.derive("admin", context.server.uid)}
     if context.credentials.limits_url is not None:
         values["limits-url"] = context.credentials.limits_url
     if context.credentials.cache_url is not None:
