@@ -115,10 +115,14 @@ class Cluster:
         query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         return await self._request("PATCH", path, query, body, _APPLY)
 
-    async def look(self, kind: str, namespace: str, name: str) -> Mapping[str, Any]:
-        """The metadata of an object that we may only patch: an apply of nothing, as a dry run."""
+    async def look(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """The metadata of an object that we may only patch: an apply of nothing, as a dry run.
+
+        None where there is no such object.
+        """
         body = _named(kind, namespace, name)
-        return dict((await self.apply(body, manager=f"{MANAGER}-look", dry_run=True))["metadata"])
+        metadata = (await self.apply(body, manager=f"{MANAGER}-look", dry_run=True))["metadata"]
+        return dict(metadata) if metadata.get("resourceVersion") else None
 
     async def scale(self, namespace: str, name: str, replicas: int) -> dict[str, Any]:
         """Write a Deployment's replicas, and nothing else, under a name of its own; return it.

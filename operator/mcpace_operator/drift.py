@@ -11,7 +11,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Final, NamedTuple
+
+from mcpace_operator.models import KIND
+from mcpace_operator.server import SERVER_LABEL, Server
 
 HASH: Final = "mcpace.dev/hash"
 CAUSE: Final = "mcpace.dev/cause"
@@ -31,22 +35,49 @@ class ChildId(NamedTuple):
         return f"{self.kind} {self.name}"
 
 
+class Whose(Enum):
+    """Whose an object is that bears a child's name."""
+
+    OURS = "ours"
+    ORPHAN = "orphan"
+    """Nobody's, with our labels: so `kubectl delete --cascade=orphan` leaves it. To be adopted."""
+    FORMER = "former"
+    """An earlier server's of this name, until the garbage collector has taken it or let it go."""
+    FOREIGN = "foreign"
+    """Somebody else's, and not to be touched."""
+
+
 @dataclass(slots=True)
 class Child:
     """What is remembered of a child."""
 
     uid: str
     owner_uid: str | None
+    """Of what controls it, where anything does."""
     version: int
     """Its resourceVersion; comparable within one kind (KEP-5504)."""
     hash: str
     owned: str
     """The hash of the fields we own."""
     cause: str = ""
+    server: str = ""
+    """The server that its label names."""
+    owner: str | None = None
+    """What controls it: kind and name. "" where something owns it that does not; None for nobody."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """A Deployment's generation, replicas and who says them, the hash of its pods' Secret, its status."""
     body: Mapping[str, Any] | None = None
     """The whole, until it was found to be in sync."""
+
+    def whose(self, server: Server) -> Whose:
+        """Whose it is, seen from a server that wants a child of its name."""
+        if self.owner_uid == server.uid:
+            return Whose.OURS
+        if self.server != server.key.name:
+            return Whose.FOREIGN
+        if self.owner is None:
+            return Whose.ORPHAN
+        return Whose.FORMER if self.owner == f"{KIND} {server.key.name}" else Whose.FOREIGN
 
 
 def fingerprint(desired: Mapping[str, Any]) -> str:
@@ -64,7 +95,8 @@ def stamped(desired: Mapping[str, Any]) -> dict[str, Any]:
 def remember(body: Mapping[str, Any]) -> Child:
     """What a live body says."""
     metadata = body["metadata"]
-    owners = [o for o in metadata.get("ownerReferences") or [] if o.get("controller")]
+    references = metadata.get("ownerReferences") or []
+    owners = [o for o in references if o.get("controller")]
     annotations = metadata.get("annotations") or {}
     return Child(
         uid=metadata["uid"],
@@ -73,6 +105,8 @@ def remember(body: Mapping[str, Any]) -> Child:
         hash=annotations.get(HASH, ""),
         owned=_owned(metadata),
         cause=annotations.get(CAUSE, ""),
+        server=(metadata.get("labels") or {}).get(SERVER_LABEL, ""),
+        owner=f"{owners[0].get('kind')} {owners[0].get('name')}" if owners else "" if references else None,
         facts=_facts(body),
         body=body,
     )

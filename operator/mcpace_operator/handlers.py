@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 import kopf
 
-from mcpace_operator.children.meta import MANAGED_BY
 from mcpace_operator.cluster import OPTIONAL, RESOURCES
 from mcpace_operator.models import GROUP, KIND, PLURAL, VERSION
+from mcpace_operator.server import MANAGED_BY
 
 WATCHED: Final = tuple(
     kind

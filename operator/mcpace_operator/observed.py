@@ -6,10 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from mcpace_operator.children.meta import SERVER_LABEL
 from mcpace_operator.drift import Child, ChildId, remember
 from mcpace_operator.models import KIND
-from mcpace_operator.server import Key, Server
+from mcpace_operator.server import SERVER_LABEL, Key, Server
 
 
 class Observed:
@@ -74,9 +73,11 @@ class Observed:
         """A child is gone."""
         self.children[key].pop(child_id, None)
         self.left.pop((key, child_id), None)
+        if not self.children[key] and key not in self.servers:
+            del self.children[key]
 
     def forget(self, key: Key) -> None:
-        """The server is gone; the garbage collector takes its children."""
+        """The server is gone. Its children are known until they are too: they may be left behind."""
         self.servers.pop(key, None)
-        for child_id in self.children.pop(key, {}):
-            self.left.pop((key, child_id), None)
+        if not self.children.get(key):
+            self.children.pop(key, None)

@@ -18,13 +18,13 @@ from typing import Any, Final, TypeVar
 
 from mcpace_operator.asking import Sidecars
 from mcpace_operator.checklist import Live
-from mcpace_operator.children.meta import SERVER_LABEL, Context
+from mcpace_operator.children.meta import Context
 from mcpace_operator.cluster import ApiError, Cluster
 from mcpace_operator.conditions import Trouble, is_complete
 from mcpace_operator.diagnosis import diagnose, is_ready, out_of_memory
 from mcpace_operator.performance import Sum
 from mcpace_operator.report import Readiness, Report
-from mcpace_operator.server import Key
+from mcpace_operator.server import SERVER_LABEL, Key
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status import ServerFacts, Told
 from mcpace_operator.usage import Usage

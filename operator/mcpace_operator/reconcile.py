@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from mcpace_operator.children import children
-from mcpace_operator.children.meta import SERVER_LABEL, Context, Credentials
+from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.cluster import OPTIONAL, ApiError, Cluster
 from mcpace_operator.conditions import Trouble, available
-from mcpace_operator.drift import CAUSE, Child, ChildId, covers, fingerprint, in_sync, remember, stamped
+from mcpace_operator.drift import (
+    CAUSE,
+    Child,
+    ChildId,
+    Whose,
+    covers,
+    fingerprint,
+    in_sync,
+    remember,
+    stamped,
+)
 from mcpace_operator.events import Events, News, news
 from mcpace_operator.models import API_VERSION, KIND, parse_spec
 from mcpace_operator.observed import Observed
 from mcpace_operator.pods import Pods
 from mcpace_operator.redis import Stores
 from mcpace_operator.repairs import Repairs, changed_by
-from mcpace_operator.server import Key, Server
+from mcpace_operator.server import SERVER_LABEL, Key, Server
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status import Told, invalid, status
 from mcpace_sidecar.errors import ConfigError, McpaceError, StoreError
@@ -39,6 +49,8 @@ class Action(Enum):
     KEEP = "keep"
     CREATE = "create"
     APPLY = "apply"
+    WAIT = "wait"
+    """An earlier server's, which the garbage collector is about to take."""
     LEAVE = "leave"
     """It belongs to somebody else, and must not be touched."""
 
@@ -56,7 +68,7 @@ def decide(
     desired: list[dict[str, Any]],
     live: Mapping[ChildId, Child],
     left: Mapping[ChildId, str],
-    uid: str,
+    server: Server,
     *,
     manifest_known: bool = False,
 ) -> list[Step]:
@@ -67,8 +79,8 @@ def decide(
         child = live.get(child_id)
         if child is None:
             action = Action.CREATE
-        elif child.owner_uid != uid:
-            action = Action.LEAVE
+        elif (whose := child.whose(server)) is not Whose.OURS:
+            action = _OTHERWISE[whose]
         else:
             same = in_sync(child, body, left.get(child_id), manifest_known=manifest_known)
             action = Action.KEEP if same else Action.APPLY
@@ -76,14 +88,26 @@ def decide(
     return steps
 
 
-def unwanted(desired: list[dict[str, Any]], live: Mapping[ChildId, Child], uid: str) -> list[ChildId]:
+_OTHERWISE: Final = {
+    Whose.ORPHAN: Action.APPLY,
+    Whose.FORMER: Action.WAIT,
+    Whose.FOREIGN: Action.LEAVE,
+}
+"""What is done about a child that is not ours, by whose it is."""
+
+
+def unwanted(desired: list[dict[str, Any]], live: Mapping[ChildId, Child], server: Server) -> list[ChildId]:
     """Children of ours that this manifest and this version want no more. Pure.
 
-    An old Deployment stays until the one that replaces it answers.
+    Orphans that we made are among them: an autoscaler of a former server would go on scaling. An old
+    Deployment stays until the one that replaces it answers.
     """
     wanted = {ChildId(body["kind"], body["metadata"]["name"]) for body in desired}
     gone = [
-        child_id for child_id, child in live.items() if child.owner_uid == uid and child_id not in wanted
+        child_id
+        for child_id, child in live.items()
+        if child_id not in wanted
+        and ((whose := child.whose(server)) is Whose.OURS or (whose is Whose.ORPHAN and child.hash))
     ]
     replaced = all(
         available(live[child_id].facts) if child_id in live else False
@@ -165,7 +189,7 @@ class Reconciler:
 
     async def _apply(self, context: Context) -> Trouble | None:
         """Bring the children to where they should be; return what a person must mend."""
-        key, uid = context.server.key, context.server.uid
+        key, server = context.server.key, context.server
         live = self._observed.children[key]
         left = {
             child_id: self._observed.left[key, child_id]
@@ -174,13 +198,17 @@ class Reconciler:
         }
         desired = children(context)
         late: McpaceError | None = None
-        known = context.server.status.get("observedGeneration") == context.server.generation
-        for step in decide(desired, live, left, uid, manifest_known=known):
+        known = server.status.get("observedGeneration") == server.generation
+        taken: list[ChildId] = []
+        for step in decide(desired, live, left, server, manifest_known=known):
+            if taken:  # nothing more is made; what else is in the way is said together with it
+                taken += [step.child_id] if await self._is_taken(context, step) else []
+                continue
             try:
                 if step.child_id.kind == "Secret":
-                    trouble = await self._apply_secret(context, step)
+                    ours = await self._apply_secret(context, step)
                 else:
-                    trouble = await self._apply_child(context, step)
+                    ours = await self._apply_child(context, step)
             except LateError as error:
                 late = error
             except ApiError as error:
@@ -189,25 +217,40 @@ class Reconciler:
                 log.warning("%s: %s: %s", key, step.child_id, error)
                 late = error  # a server does not fail for want of what only looks at it
             else:
-                if trouble is not None:
-                    return trouble
-        for child_id in unwanted(desired, self._observed.children[key], uid):
+                if not ours:
+                    taken.append(step.child_id)
+        if taken:
+            return conflict(taken)
+        for child_id in unwanted(desired, self._observed.children[key], server):
             await self._remove(key, child_id)
         await self._scale(context)
         if late is not None:
             raise LateError(str(late))
         return None
 
-    async def _apply_child(self, context: Context, step: Step) -> Trouble | None:
+    async def _is_taken(self, context: Context, step: Step) -> bool:
+        """Whether somebody else's object bears a child's name."""
+        kind, name = step.child_id
+        if step.action is not Action.CREATE:
+            return step.action is Action.LEAVE
+        if kind == "Secret":
+            return await self._secret(context, step) is Whose.FOREIGN
+        found = self._cluster.items(kind, namespace=context.server.key.namespace, name=name)
+        return any([remember(body).whose(context.server) is Whose.FOREIGN async for body in found])
+
+    async def _apply_child(self, context: Context, step: Step) -> bool:
+        """Bring one to where it should be; False where it is somebody else's."""
         key, child_id = context.server.key, step.child_id
         if step.action is Action.KEEP:
             child = self._observed.children[key][child_id]
             if child.body is not None:
                 await self._adopt(context, child, step)
                 self._observed.satisfied(key, child_id)
-            return None
+            return True
         if step.action is Action.LEAVE:
-            return conflict(child_id)
+            return False
+        if step.action is Action.WAIT:
+            raise LateError(_collected(child_id))
         live = self._observed.children[key].get(child_id)
         by = changed_by(live.body) if live is not None else ""
         if self._repairs.is_one(key, child_id, step.desired):
@@ -215,7 +258,7 @@ class Reconciler:
         if step.action is Action.CREATE:
             body = await self._create(context, step)
             if body is None:
-                return conflict(child_id)
+                return False
         else:
             body = await self._overwrite(context, step)
         log.info("%s: applied %s", key, child_id)
@@ -223,7 +266,7 @@ class Reconciler:
         self._observed.applied(key, body, child_id.kind)
         if child_id.kind == "ConfigMap" and self._deployment(key):
             await self._hasten(key, fingerprint(step.desired))
-        return None
+        return True
 
     async def _create(self, context: Context, step: Step) -> dict[str, Any] | None:
         """Make it, or apply over one of ours that was not seen yet; None where it is somebody else's.
@@ -238,8 +281,11 @@ class Reconciler:
                 raise
         async for body in self._cluster.items(kind, namespace=key.namespace, name=name):
             child = remember(body)
-            if child.owner_uid != context.server.uid:
+            whose = child.whose(context.server)
+            if whose is Whose.FOREIGN:
                 return None
+            if whose is Whose.FORMER:
+                raise LateError(_collected(step.child_id))
             self._observed.children[key][step.child_id] = child
             return await self._overwrite(context, step)
         raise ApiError(409, f"{step.child_id} is just being deleted")
@@ -278,23 +324,35 @@ class Reconciler:
         key = context.server.key
         await self._cluster.annotate("Deployment", key.namespace, key.name, {CAUSE: annotations[CAUSE]})
 
-    async def _apply_secret(self, context: Context, step: Step) -> Trouble | None:
-        """Secrets are never read: what was written is noted on the pods that got it."""
+    async def _apply_secret(self, context: Context, step: Step) -> bool:
+        """Secrets are never read: what was written is noted on the pods that got it.
+
+        False where it is somebody else's.
+        """
         key, wanted = context.server.key, fingerprint(step.desired)
         if wanted in (self._secrets.get(key), self._deployment(key).get("secret")):
-            return None
+            return True
         try:
             await self._cluster.create(stamped(step.desired))
         except ApiError as error:
             if error.status != 409:
                 raise
-            metadata = await self._cluster.look("Secret", key.namespace, step.child_id.name)
-            if not any(o.get("uid") == context.server.uid for o in metadata.get("ownerReferences") or []):
-                return conflict(step.child_id)
+            whose = await self._secret(context, step)
+            if whose is Whose.FOREIGN:
+                return False
+            if whose is Whose.FORMER:
+                raise LateError(_collected(step.child_id)) from None
             await self._cluster.apply(stamped(step.desired))
         log.info("%s: applied %s", key, step.child_id)
         self._secrets[key] = wanted
-        return None
+        return True
+
+    async def _secret(self, context: Context, step: Step) -> Whose:
+        """Whose the Secret of that name is; ours where there is none."""
+        metadata = await self._cluster.look("Secret", context.server.key.namespace, step.child_id.name)
+        if metadata is None:
+            return Whose.OURS
+        return remember({"metadata": metadata}).whose(context.server)
 
     async def _remove(self, key: Key, child_id: ChildId) -> None:
         """Delete a child that is wanted no more."""
@@ -360,9 +418,17 @@ class Reconciler:
             await self._stores.drop(server)
 
 
-def conflict(child_id: ChildId) -> Trouble:
-    """What is said of a child's name that is taken."""
-    return Trouble("ChildConflict", f"{child_id} exists and is not this server's: rename one of the two.")
+def conflict(taken: Sequence[ChildId]) -> Trouble:
+    """What is said of children's names that are taken."""
+    if len(taken) == 1:
+        words = f"{taken[0]} exists and is not this server's: rename one of the two."
+    else:
+        words = f"{', '.join(map(str, taken))} exist and are not this server's: rename them, or the server."
+    return Trouble("ChildConflict", words)
+
+
+def _collected(child_id: ChildId) -> str:
+    return f"{child_id} was an earlier server's of this name, and is just being collected"
 
 
 def _names(document: Mapping[str, Any]) -> dict[str, Any]:

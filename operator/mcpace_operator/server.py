@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "mcpace"}
+"""The label of every child."""
+SERVER_LABEL: Final = "mcpace.dev/server"
+"""The label that names a child's server."""
 
 
 class Key(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mcpace_operator.checklist import Finding, Live, Result, cached_tools, judge
 from mcpace_operator.children import service
-from mcpace_operator.children.meta import SERVER_LABEL, Context
+from mcpace_operator.children.meta import Context
 from mcpace_operator.conditions import (
     SCHEMA,
     Condition,
@@ -25,7 +25,7 @@ from mcpace_operator.conditions import (
 from mcpace_operator.drift import ChildId
 from mcpace_operator.performance import PERCENTILES, moved
 from mcpace_operator.report import Identity
-from mcpace_operator.server import Server
+from mcpace_operator.server import SERVER_LABEL, Server
 
 STATUS_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",

@@ -9,8 +9,8 @@ from typing import Final
 
 from kubernetes.utils.quantity import parse_quantity
 
-from mcpace_operator.children.meta import SERVER_LABEL
 from mcpace_operator.cluster import ApiError, Cluster
+from mcpace_operator.server import SERVER_LABEL
 from mcpace_operator.settings import OperatorSettings
 
 log = logging.getLogger(__name__)

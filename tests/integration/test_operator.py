@@ -296,6 +296,26 @@ async def test_a_secret_of_somebody_elses_is_not_touched(api: Kubectl, operator:
     api.ok("delete", "secret", "guarded-mcpace")
 
 
+async def test_everything_that_is_in_a_servers_way_is_named_at_once(api: Kubectl, operator: Operator):
+    api.ok("create", "secret", "generic", "blocked-mcpace", "--from-literal=x=theirs")
+    api.ok("create", "configmap", "blocked", "--from-literal=x=theirs")
+    api.ok("create", "service", "clusterip", "blocked-metrics", "--tcp=1")
+    try:
+        api.apply("blocked", **SPEC)
+        await until(
+            lambda: api.conditions("blocked").get("Ready") == ("False", "ChildConflict"), "the conflict"
+        )
+        (ready,) = [c for c in api.get("mcpserver/blocked")["status"]["conditions"] if c["type"] == "Ready"]
+        assert ready["message"] == (
+            "Secret blocked-mcpace, ConfigMap blocked, Service blocked-metrics exist and are not this server's:"
+            " rename them, or the server."
+        )
+        assert api.get("deployment/blocked") is None
+    finally:
+        for what in ("secret/blocked-mcpace", "configmap/blocked", "service/blocked-metrics"):
+            api.ok("delete", what)
+
+
 async def test_the_log_holds_no_secret(api: Kubectl, operator: Operator):
     api.apply("weather", **SPEC)
     secret = await until(lambda: api.get("secret/weather-mcpace"), "the secret")

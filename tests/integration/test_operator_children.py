@@ -149,6 +149,44 @@ async def test_a_child_of_an_older_version_is_adopted_or_removed(api: Kubectl, o
     api.ok("delete", "service", "theirs")
 
 
+async def test_what_a_server_left_behind_is_adopted_by_its_successor(api: Kubectl, operator: Operator):
+    await made(api, replicas=2, autoscaling=None, networkPolicy={})
+    await operator.settled(api)
+    before = {what: uid for what, uid in uids(api).items() if what != "McpServer/weather"}
+    pods = {pod["metadata"]["uid"] for pod in api.items("pods", "-l", "mcpace.dev/server=weather")}
+    api.ok("delete", "mcpserver", "weather", "--cascade=orphan")
+    await until(
+        lambda: not api.get("deployment/weather")["metadata"].get("ownerReferences"),
+        "the children to be orphans",
+    )
+    api.apply("weather", **SPEC | {"replicas": 2})
+    owner = api.get("mcpserver/weather")["metadata"]["uid"]
+
+    def adopted() -> bool:
+        kinds = (
+            "deployment/weather",
+            "service/weather",
+            "service/weather-metrics",
+            "secret/weather-mcpace",
+        )
+        found = [api.get(kind)["metadata"].get("ownerReferences") or [{}] for kind in kinds]
+        return all(references[0].get("uid") == owner for references in found)
+
+    await until(adopted, "the children to be adopted")
+    await until(lambda: api.get("networkpolicy/weather") is None, "the policy that is wanted no more to go")
+    await operator.settled(api)
+    assert api.conditions()["Ready"][1] != "ChildConflict"
+    after = uids(api)
+    assert {what: after.get(what) for what in before} == before | {"NetworkPolicy/weather": None}
+    assert pods, "the Deployment had pods"
+
+
+def uids(api: Kubectl) -> dict[str, str]:
+    kinds = "mcpservers,secrets,deployments,services,configmaps,serviceaccounts,networkpolicies"
+    own = [item for item in api.items(kinds) if item["metadata"]["name"].startswith("weather")]
+    return {f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["uid"] for item in own}
+
+
 async def test_replicas_that_an_older_version_applied_do_not_dip(
     api: Kubectl, operator: Operator, replicas_log
 ):

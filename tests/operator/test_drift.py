@@ -6,10 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpace_operator.drift import CAUSE, HASH, ChildId, covers, fingerprint, in_sync, remember, stamped
+from mcpace_operator.drift import (
+    CAUSE,
+    HASH,
+    ChildId,
+    Whose,
+    covers,
+    fingerprint,
+    in_sync,
+    remember,
+    stamped,
+)
 from mcpace_operator.observed import Observed
 from mcpace_operator.reconcile import Action, decide, unwanted
-from mcpace_operator.server import Key
+from mcpace_operator.server import Key, Server
 
 DESIRED = {
     "apiVersion": "v1",
@@ -18,6 +28,8 @@ DESIRED = {
     "spec": {"selector": {"a": "b"}, "ports": [{"name": "mcp", "port": 80}, {"name": "x", "port": 81}]},
 }
 
+SERVER = Server(Key("ns", "weather"), "u1", 1, {}, {})
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -25,13 +37,13 @@ VALUES = st.recursive(
 )
 
 
-def live(desired=DESIRED, version="5", owned="f:spec", uid="u1"):
+def live(desired=DESIRED, version="5", owned="f:spec", uid="u1", **owner):
     """What the API server makes of a desired child: defaults, a version, who owns what."""
     body = copy.deepcopy(stamped(desired))
     body["metadata"] |= {
         "uid": "own",
         "resourceVersion": version,
-        "ownerReferences": [{"controller": True, "uid": uid}],
+        "ownerReferences": [{"controller": True, "uid": uid, **owner}] if uid else [],
         "managedFields": [{"manager": "mcpace", "operation": "Apply", "fieldsV1": {owned: {}}}],
     }
     body["spec"]["clusterIP"] = "10.0.0.1"
@@ -79,12 +91,48 @@ def test_a_new_desire_is_never_in_sync_with_the_old_one():
 
 def test_missing_children_are_made_ours_are_mended_and_others_are_left_alone():
     child_id = ChildId("Service", "weather")
-    (missing,) = decide([DESIRED], {}, {}, "u1")
-    (same,) = decide([DESIRED], {child_id: remember(live())}, {}, "u1")
-    (changed,) = decide([DESIRED | {"spec": {}}], {child_id: remember(live())}, {}, "u1")
-    (foreign,) = decide([DESIRED], {child_id: remember(live(uid="u2"))}, {}, "u1")
+    (missing,) = decide([DESIRED], {}, {}, SERVER)
+    (same,) = decide([DESIRED], {child_id: remember(live())}, {}, SERVER)
+    (changed,) = decide([DESIRED | {"spec": {}}], {child_id: remember(live())}, {}, SERVER)
+    (foreign,) = decide([DESIRED], {child_id: remember(live(uid="u2"))}, {}, SERVER)
     actions = [step.action for step in (missing, same, changed, foreign)]
     assert actions == [Action.CREATE, Action.KEEP, Action.APPLY, Action.LEAVE]
+
+
+FORMER = {"kind": "McpServer", "name": "weather"}
+
+
+@pytest.mark.parametrize(
+    ("body", "action"),
+    [
+        (live(uid=None), Action.APPLY),
+        (live(uid="u0", **FORMER), Action.WAIT),
+        (live(uid="u0", kind="McpServer", name="weather-two"), Action.LEAVE),
+        (live(uid="u0", kind="Application", name="weather"), Action.LEAVE),
+    ],
+)
+def test_orphans_are_adopted_what_is_being_collected_is_awaited_and_others_are_left(body, action):
+    (step,) = decide([DESIRED], {ChildId("Service", "weather"): remember(body)}, {}, SERVER)
+    assert step.action is action
+
+
+def test_an_orphan_of_another_servers_name_or_with_some_owner_is_somebody_elses():
+    other = Server(Key("ns", "rain"), "u9", 1, {}, {})
+    assert remember(live(uid=None)).whose(other) is Whose.FOREIGN
+    owned = live(uid=None)
+    owned["metadata"]["ownerReferences"] = [{"uid": "u7", "kind": "Bundle", "name": "weather"}]
+    assert remember(owned).whose(SERVER) is Whose.FOREIGN
+    bare = live(uid=None)
+    bare["metadata"]["labels"] = {}
+    assert remember(bare).whose(SERVER) is Whose.FOREIGN
+
+
+def test_an_orphan_that_we_made_goes_where_it_is_wanted_no_more_and_others_stay():
+    scaler = ChildId("HorizontalPodAutoscaler", "weather")
+    made, strange = live(uid=None), live(uid=None)
+    del strange["metadata"]["annotations"]
+    assert unwanted([DESIRED], {scaler: remember(made)}, SERVER) == [scaler]
+    assert unwanted([DESIRED], {scaler: remember(strange)}, SERVER) == []
 
 
 def deployment(version="1", cause="c", **status):
@@ -126,16 +174,16 @@ def test_a_deployment_too_old_to_note_its_cause_stays_if_its_operator_knew_the_m
 def test_what_is_wanted_no_more_goes_but_never_what_others_own():
     service, autoscaler = ChildId("Service", "weather"), ChildId("HorizontalPodAutoscaler", "weather")
     mine, theirs = remember(live()), remember(live(uid="u2"))
-    assert unwanted([DESIRED], {service: mine, autoscaler: mine}, "u1") == [autoscaler]
-    assert unwanted([DESIRED], {service: mine, autoscaler: theirs}, "u1") == []
+    assert unwanted([DESIRED], {service: mine, autoscaler: mine}, SERVER) == [autoscaler]
+    assert unwanted([DESIRED], {service: mine, autoscaler: theirs}, SERVER) == []
 
 
 def test_an_old_deployment_goes_once_the_one_that_replaces_it_answers():
     desired, starting = deployment()
     _, answering = deployment(availableReplicas=1)
     new, old = ChildId("Deployment", "weather"), ChildId("Deployment", "weather-of-old")
-    assert unwanted([desired], {new: starting, old: answering}, "u1") == []
-    assert unwanted([desired], {new: answering, old: answering}, "u1") == [old]
+    assert unwanted([desired], {new: starting, old: answering}, SERVER) == []
+    assert unwanted([desired], {new: answering, old: answering}, SERVER) == [old]
 
 
 def test_events_older_than_our_own_apply_are_dropped():

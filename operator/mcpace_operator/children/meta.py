@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from mcpace_operator.models import API_VERSION, KIND, McpServerSpec
-from mcpace_operator.server import Server
+from mcpace_operator.server import MANAGED_BY, SERVER_LABEL, Server
 from mcpace_operator.settings import OperatorSettings
-
-MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "mcpace"}
-SERVER_LABEL: Final = "mcpace.dev/server"
 
 
 @dataclass(frozen=True, slots=True)
