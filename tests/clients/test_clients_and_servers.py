@@ -108,6 +108,21 @@ async def test_every_official_client_lists_calls_hits_and_runs_in_parallel(
     assert (hits > 0) != vetoed
 
 
+@pytest.mark.parametrize("real", SERVERS, indirect=True)
+async def test_a_bare_manifest_changes_no_answer(real: tuple[int, str], start: Start) -> None:
+    port, name = real
+    _, call, _ = SERVERS[name]
+    sidecar = await start(port, {})
+    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    unknown = {"tool": "no-such-tool", "arguments": {}}
+    calls = [call, unknown, {"tool": call["tool"], "arguments": {"no-such-argument": 1}}]
+    for client in CLIENTS:
+        direct, through = [
+            await scenario(client, f"http://127.0.0.1:{to}/mcp", calls) for to in (port, sidecar.data)
+        ]
+        assert through == direct, client
+
+
 REFUSED = {
     "jsonrpc": lambda r: r.get("code") == 42900 and r["data"]["retryAfterMs"] > 0,
     "toolError": lambda r: r.get("isError") is True and "Rate limit exceeded" in r["text"],
