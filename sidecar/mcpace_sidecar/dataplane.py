@@ -14,6 +14,7 @@ from mcpace_sidecar.events import CallEnded, Listener
 from mcpace_sidecar.flight import Flights
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.http.server import ClientConnection, Nobody, length_line
+from mcpace_sidecar.limits.bucket import Charges
 from mcpace_sidecar.messages import Message
 from mcpace_sidecar.metrics import Metrics
 from mcpace_sidecar.notes import Notes
@@ -23,6 +24,7 @@ from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.ssepair import PairStream
 from mcpace_sidecar.stats import Stats
 from mcpace_sidecar.store import LimitStore, ResultStore
+from mcpace_sidecar.store.memory import MemoryLimits
 from mcpace_sidecar.treatment import NEXT_PAGE, PARALLEL
 from mcpace_sidecar.upstream import Pool
 
@@ -53,6 +55,8 @@ class DataPlane:
         self.bulkhead = Bulkhead(settings.config.concurrency, monotonic)
         self.breakers = Breakers(monotonic)
         self.sessions = Sessions()
+        self.refunds = MemoryLimits()
+        """What was given back lately: whoever makes sessions up is limited all the same."""
         self.pairs: dict[bytes, PairStream] = {}
         """The open streams of 2024-11-05, by where their messages are posted."""
         self.hinting: set[str] = set()
@@ -114,6 +118,11 @@ class DataPlane:
         if message.method == "tools/call":
             return self.catalog.label(message.target or "")
         return message.method or ""
+
+    def give_back(self, charges: Charges) -> None:
+        """Give back what a call took that was none; to one client no oftener than it may call."""
+        if self.refunds.take(charges).allowed:
+            self.limits.give(charges)
 
     def learn_hint(self, message: Message, ttl: float) -> None:
         """Remember whether results of a method say that they may be kept, in seconds."""

@@ -285,6 +285,7 @@ class Sidecar:
             if now - last_minute > 60:
                 last_minute = now
                 self._local_limits.sweep()
+                self.plane.refunds.sweep()
                 self.memory.sweep()
                 if self._redis_limits is not None:
                     self._redis_limits.local.sweep()

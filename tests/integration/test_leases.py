@@ -109,6 +109,25 @@ async def test_what_was_leased_and_not_used_is_given_back(redis_server: RedisSer
     await limits.link.close()
 
 
+async def test_a_call_that_was_none_is_given_back_to_its_lease_or_to_redis(
+    redis_server: RedisServer,
+) -> None:
+    limits = await replica(redis_server)
+    for capacity in (10, 1_000_000):  # too small to lease from, and large
+        charges = Charges(
+            [Charge(f"minute:{capacity}", "minute", capacity), Charge(f"day:{capacity}", "day", 50)]
+        )
+        for _ in range(200):
+            verdict = await taken(limits, charges)
+            assert verdict.allowed, "200 calls of which none is charged"
+            limits.give(charges)
+        assert (await taken(limits, charges)).left[1] == 49
+    small = Charges([Charge("minute:10", "minute", 10), Charge("day:10", "day", 50)])
+    limits.give(small)  # of an account that has been quiet since
+    assert (await taken(limits, small)).left[1] == 49
+    await limits.link.close()
+
+
 async def test_leases_cost_a_fraction_of_the_trips(redis_server: RedisServer) -> None:
     charges = [Charge("m", "minute", 1_000_000)]
     leased, exact = await replica(redis_server), await replica(redis_server, leasing=False)

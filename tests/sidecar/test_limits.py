@@ -71,6 +71,19 @@ def test_all_charges_of_a_call_are_taken_or_none() -> None:
     assert sum(limits.take(Charges([wide])).allowed for _ in range(20)) == 9
 
 
+def test_what_a_call_took_is_given_back_and_never_more_than_a_bucket_holds() -> None:
+    clock = Clock()
+    limits = MemoryLimits(clock)
+    charges = Charges([Charge("minute:x", "minute", 2, 2), Charge("day:x", "day", 3)])
+    assert limits.take(charges).allowed
+    limits.give(charges)
+    verdict = limits.take(charges)
+    assert (verdict.allowed, verdict.left) == (True, [0.0, 2.0])
+    for _ in range(3):
+        limits.give(charges)
+    assert limits.take(charges).left == [0.0, 2.0]
+
+
 def test_a_refusal_names_the_limit_that_takes_longest() -> None:
     clock = Clock(10 * DAY + 3600)
     limits = MemoryLimits(clock)

@@ -63,6 +63,13 @@ class Lease:
             return True
         return False
 
+    def use_again(self, now: float) -> bool:
+        """Take back a call that was not made after all, if it can still be made in time."""
+        if now < self.ends:
+            self.calls += 1
+            return True
+        return False
+
     @property
     def low(self) -> bool:
         """Whether it is time to ask for more: half is used."""

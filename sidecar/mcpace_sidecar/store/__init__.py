@@ -23,6 +23,9 @@ class LimitStore(Protocol):
     def take(self, charges: Charges, done: Callable[[Verdict], None]) -> Verdict | None:
         """Take all charges or none: the verdict, or None, and `done` is told it later."""
 
+    def give(self, charges: Charges) -> None:
+        """Give back what one call took, as nearly as can be: it has turned out to be none."""
+
     def __len__(self) -> int:
         """How many buckets and quotas are held in memory."""
 

@@ -66,6 +66,8 @@ class RedisLimits:
         self._leasing = leasing
         self._when_down = when_down
         self._accounts: dict[Charges, _Account] = {}
+        self._midnight = 0
+        """The end of the UTC day, as Redis has last said it, in its seconds."""
         link.on_up = self._accounts.clear  # a Redis that was gone may have forgotten everything
         self._self = f"{os.uname().nodename}-{uuid.uuid4().hex[:8]}".encode()
 
@@ -101,6 +103,19 @@ class RedisLimits:
             self.link.defer(lambda: self._ask_for_waiting(account))
         return None
 
+    def give(self, charges: Charges) -> None:
+        """Give back what one call took: to the lease if there is one, else to Redis."""
+        if not self.link.up:
+            self.local.give(charges)
+            return
+        account = self._accounts.get(charges)
+        if account is None:  # it has been quiet since
+            account = _Account(charges, self.link.prefix)
+        if account.lease.use_again(monotonic()):
+            account.lease.left = _after(account.lease.left, charges, -1)
+        else:
+            self._return(account, 1, self._midnight)
+
     def _ask_for_waiting(self, account: _Account) -> None:
         """Ask once for all the calls of this tick, and for those to come where they may be leased."""
         lease = account.lease
@@ -127,6 +142,7 @@ class RedisLimits:
             left = [thousandths / 1000 for thousandths in answer[5:]]
             now, at = monotonic(), time()
             spare = max(0, granted - len(waiting))
+            self._midnight = midnight
             if spare:
                 if lease.ends <= now:
                     self._give_back(account)
@@ -172,8 +188,11 @@ class RedisLimits:
     def _give_back(self, account: _Account) -> None:
         unused = account.lease.shrink()
         if unused and self.link.up:
-            arguments = [b"%d" % unused, *account.arguments, b"%d" % account.midnight]
-            self.link.run(lambda _: None, GIVE, account.keys, *arguments)
+            self._return(account, unused, account.midnight)
+
+    def _return(self, account: _Account, calls: int, midnight: int) -> None:
+        arguments = [b"%d" % calls, *account.arguments, b"%d" % midnight]
+        self.link.run(lambda _: None, GIVE, account.keys, *arguments)
 
     def __len__(self) -> int:
         return len(self._accounts) + len(self.local)

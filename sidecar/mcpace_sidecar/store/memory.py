@@ -52,6 +52,13 @@ class MemoryLimits:
             left.append(level.left)
         return Verdict(True, left, now)
 
+    def give(self, charges: Charges) -> None:
+        """Give back what one call took; a bucket holds no more than it can."""
+        for charge in charges.items:
+            level = self._levels.get(charge.key)
+            if level is not None:
+                level.left = min(float(level.capacity), level.left + charge.amount)
+
     def _find(self, charges: Charges, now: float) -> list[Level]:
         levels = []
         for charge in charges.items:
