@@ -17,10 +17,14 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+from hypothesis import settings
 
 from mcpace_sidecar.config import SidecarConfig, parse
 from mcpace_sidecar.sidecar import Options, Sidecar
 from mcpace_sidecar.upstream import Address
+
+settings.register_profile("mcpace", parent=settings(), deadline=None)  # a busy machine fails no test
+settings.load_profile("mcpace")
 
 ROOT = Path(__file__).parents[1]
 DEADLINE = 15.0
