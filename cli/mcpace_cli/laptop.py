@@ -15,7 +15,7 @@ import uvloop
 from rich.console import Console
 from rich.logging import RichHandler
 
-from mcpace_operator.models import read_manifest
+from mcpace_cli.manifest import read
 from mcpace_sidecar import usage
 from mcpace_sidecar.config import SidecarConfig, parse
 from mcpace_sidecar.entrypoint import address
@@ -38,12 +38,13 @@ def run(
         format="%(message)s",
         handlers=[RichHandler(console=err, show_path=False)],
     )
-    name, spec = read_manifest(manifest)
+    written = read(manifest)
+    name, spec = written.name, written.spec
     if spec.clients.api_keys and keys is None:
         err.print("[yellow]clients.apiKeys: no --keys DIR given, so every caller is anonymous[/]")
 
     def load() -> tuple[SidecarConfig, tuple[str, ...]]:
-        return parse(SidecarConfig, read_manifest(manifest)[1].sidecar_config())
+        return parse(SidecarConfig, read(manifest).spec.sidecar_config())
 
     options = Options(
         load=load,

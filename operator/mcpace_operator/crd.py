@@ -14,12 +14,18 @@ from typing import Any, Final
 
 import yaml
 
-from mcpace_operator.models import GROUP, KIND, PLURAL, VERSION, McpServerSpec
+from mcpace_operator.models import (
+    GROUP,
+    KIND,
+    LONGEST_NAME,
+    NAME_PATTERN,
+    NAME_WORDS,
+    PLURAL,
+    VERSION,
+    McpServerSpec,
+)
 from mcpace_operator.status import STATUS_SCHEMA
 
-NAME_WORDS: Final = (
-    "metadata.name must be at most 52 lower-case letters, digits and '-', and begin with a letter"
-)
 _DROPPED: Final = ("title", "default")
 _LIST_LIMIT: Final = 512
 
@@ -54,8 +60,8 @@ def definition() -> dict[str, Any]:
         },
         "x-kubernetes-validations": [
             {
-                "rule": "self.metadata.name.size() <= 52"
-                " && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                "rule": f"self.metadata.name.size() <= {LONGEST_NAME}"
+                f" && self.metadata.name.matches('{NAME_PATTERN}')",
                 "message": NAME_WORDS,
             }
         ],

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from mcpace_operator.spec.database import PORT as DATABASE_PORT
 from mcpace_operator.spec.database import Database
@@ -13,14 +12,20 @@ from mcpace_operator.spec.monitoring import ServerMonitoring
 from mcpace_operator.spec.network import NetworkPolicy
 from mcpace_operator.spec.pod import PodPart, PodTemplate, Resources
 from mcpace_operator.spec.scaling import Autoscaling, DisruptionBudget
-from mcpace_sidecar.config import SIDECAR_RULES, Model, SidecarConfig, explain, read_yaml, rule
-from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.config import SIDECAR_RULES, Model, SidecarConfig, parse_strictly, rule
+from mcpace_sidecar.config.base import MisplacedError, Text
 
 GROUP: Final = "mcpace.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 KIND: Final = "McpServer"
 PLURAL: Final = "mcpservers"
+
+LONGEST_NAME: Final = 52
+NAME_PATTERN: Final = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+NAME_WORDS: Final = (
+    "metadata.name must be at most 52 lower-case letters, digits and '-', and begin with a letter"
+)
 
 PORT_WORDS = "port, sidecar.port and sidecar.adminPort must differ"
 DATABASE_PORT_WORDS = f"with `database`, port {DATABASE_PORT} is PgBouncer's: choose another"
@@ -76,10 +81,10 @@ class McpServerSpec(SidecarConfig):
     )
 
     image: str = Field(min_length=1, max_length=512, description="The server's container image.")
-    image_pull_policy: str | None = Field(default=None, pattern="^(Always|IfNotPresent|Never)$")
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     image_pull_secrets: tuple[PodPart, ...] = Field(default=(), max_length=16)
-    command: tuple[str, ...] = Field(default=(), max_length=64)
-    args: tuple[str, ...] = Field(default=(), max_length=256)
+    command: tuple[Text, ...] = Field(default=(), max_length=64)
+    args: tuple[Text, ...] = Field(default=(), max_length=256)
     env: tuple[PodPart, ...] = Field(default=(), max_length=256)
     env_from: tuple[PodPart, ...] = Field(default=(), max_length=32)
     resources: Resources | None = None
@@ -108,15 +113,15 @@ class McpServerSpec(SidecarConfig):
     def _possible(self) -> Self:
         ports = {self.port, self.sidecar.port, self.sidecar.admin_port}
         if len(ports) < 3:
-            raise ValueError(PORT_WORDS)
+            raise MisplacedError(("port",), PORT_WORDS)
         if self.database is not None and DATABASE_PORT in ports:
-            raise ValueError(DATABASE_PORT_WORDS)
+            raise MisplacedError(("port",), DATABASE_PORT_WORDS)
         if self.autoscaling is not None:
             if self.replicas is not None:
-                raise ValueError(REPLICAS_WORDS)
+                raise MisplacedError(("replicas",), REPLICAS_WORDS)
             requests = (self.resources and self.resources.requests) or {}
             if self.autoscaling.target_memory_utilization is not None and "memory" not in requests:
-                raise ValueError(MEMORY_WORDS)
+                raise MisplacedError(("autoscaling", "targetMemoryUtilization"), MEMORY_WORDS)
         return self
 
     def sidecar_config(self) -> dict[str, Any]:
@@ -135,25 +140,4 @@ class McpServerSpec(SidecarConfig):
 
 def parse_spec(spec: Any) -> McpServerSpec:
     """Validate a spec; ConfigError says what to write instead, a line a problem."""
-    try:
-        return McpServerSpec.model_validate(spec)
-    except ValidationError as error:
-        raise ConfigError(explain(error)) from None
-
-
-def read_manifest(path: Path) -> tuple[str, McpServerSpec]:
-    """Read an `McpServer` manifest; return `namespace/name` and its spec. ConfigError."""
-    document = read_yaml(path)
-    if not isinstance(document, dict) or document.get("kind") != KIND:
-        raise ConfigError(f"{path} is no {KIND} manifest; its kind must be {KIND}")
-    if document.get("apiVersion") != API_VERSION:
-        raise ConfigError(f"{path}: the apiVersion must be {API_VERSION}")
-    metadata = document.get("metadata") or {}
-    if not isinstance(metadata, dict) or not metadata.get("name"):
-        raise ConfigError(f"{path}: metadata.name is missing")
-    try:
-        spec = parse_spec(document.get("spec") or {})
-    except ConfigError as error:
-        lines = "\n".join(f"  spec.{line}" for line in str(error).splitlines())
-        raise ConfigError(f"{path} cannot be used:\n{lines}") from None
-    return f"{metadata.get('namespace', 'default')}/{metadata['name']}", spec
+    return parse_strictly(McpServerSpec, spec)

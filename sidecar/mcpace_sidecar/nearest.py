@@ -28,7 +28,7 @@ class Names:
         if same is not None or not closely or len(word) > _COMPARED:
             return same
         short = list(islice((name for name in self._known if len(name) <= _COMPARED), _COMPARED))
-        close = difflib.get_close_matches(word, short, 1, 0.7)
+        close = difflib.get_close_matches(word, short, 1)
         return close[0] if close else None
 
     def meant(self, word: str, *, closely: bool = True) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, WithJsonSchema
+from pydantic import BeforeValidator, WithJsonSchema
 
 DURATION_PATTERN = r"^([0-9]{1,9}(ms|s|m|h|d))$"
 DURATION_WORDS = "write a duration such as 500ms, 30s, 5m, 1h or 1d"
@@ -32,19 +32,23 @@ def size(quantity: int | str) -> int:
     return int(match[1]) * _BYTES[match[2] or ""]
 
 
-def _checked_duration(value: str) -> str:
+def _checked_duration(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError(DURATION_WORDS)  # noqa: TRY004 - because pydantic turns only this into words
     seconds(value)
     return value
 
 
 def _checked_size(value: Any) -> Any:
+    if type(value) not in (int, str):
+        raise ValueError(SIZE_WORDS)
     size(value)
     return value
 
 
 Duration = Annotated[
     str,
-    AfterValidator(_checked_duration),
+    BeforeValidator(_checked_duration),
     WithJsonSchema(
         {
             "type": "string",
@@ -59,7 +63,7 @@ Duration = Annotated[
 
 Size = Annotated[
     int | str,
-    AfterValidator(_checked_size),
+    BeforeValidator(_checked_size),
     WithJsonSchema(
         {
             "x-kubernetes-int-or-string": True,

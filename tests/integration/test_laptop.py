@@ -71,7 +71,7 @@ def test_a_server_that_ends_by_itself_ends_run_with_its_words(tmp_path: Path):
     [
         ("kind: Pod", "its kind must be McpServer"),
         ("kind: McpServer\napiVersion: v1", "the apiVersion must be mcpace.dev/v1alpha1"),
-        ("kind: McpServer\napiVersion: mcpace.dev/v1alpha1", "metadata.name is missing"),
+        ("kind: McpServer\napiVersion: mcpace.dev/v1alpha1", "metadata.name: is required, and missing"),
         ("{", "is not YAML"),
     ],
 )

@@ -163,6 +163,12 @@ def test_a_manifest_is_refused_in_words_or_makes_children_that_are_taken(plane: 
         )
         if code >= 400:
             assert "spec" in words, words
+            try:
+                parse_spec(spec)
+            except ConfigError:
+                pass
+            else:
+                raise AssertionError(f"refused by a cluster, taken by a laptop: {spec}: {words}")
             seen["refused"] += 1
             return
         try:

@@ -13,7 +13,7 @@ from mcpace_sidecar.settings import Settings
     [
         (
             {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": -1}]}},
-            "greater than or equal to 1",
+            r"rateLimits.tiers\[0\].requestsPerMinute: write 1 or more",
         ),
         (
             {
@@ -31,7 +31,38 @@ from mcpace_sidecar.settings import Settings
             {"clients": {"apiKeys": [{"tier": "gold", "secretRef": {"name": "s"}}]}},
             "the tier of apiKeys must be",
         ),
-        ({"path": "mcp"}, "path"),
+        ({"path": "mcp"}, "path: write a path that begins with '/', such as /mcp"),
+        ({"path": 5}, 'path: write text, in quotes: "5"'),
+        ({"maxRequestBytes": True}, "write a size in bytes such as"),
+        ({"rateLimits": {"countCacheHits": "yes"}}, "countCacheHits: write true or false, without quotes"),
+        (
+            {"rateLimits": {"reply": "http_429"}},
+            "write jsonrpc, http429 or toolError; did you mean http429",
+        ),
+        ({"cache": []}, "cache: write fields below it, not a list"),
+        ({"cache": {"tools": {}}}, "cache.tools: write a list: lines below it that begin with '-'"),
+        ({"passPaths": ["/x"] * 33}, "passPaths: write at most 32 of them"),
+        ({"rateLimits": {"tiers": []}}, "rateLimits.tiers: must not be empty"),
+        (
+            {"clients": {"trustedProxies": ["10.0.0.0/8", "1:2:3:4:5:6:7:8:9"]}},
+            r"clients.trustedProxies\[1\]: .*; write a network, such as 10.1.0.0/16, or one address",
+        ),
+        (
+            {"rateLimits": {"tools": [{"name": "t"}, {"name": "u", "cost": 20}]}},
+            r"rateLimits.tools\[1\].cost: .*; write at most 10, which tier free has",
+        ),
+        (
+            {"clients": {"apiKeys": [{"tier": "Pro!", "secretRef": {"name": "s"}}]}},
+            r"^clients.apiKeys\[0\].tier: write lower-case letters, digits and '-', such as team-a$",
+        ),
+        (
+            {"clients": {"apiKeys": [{"tier": "pr0", "secretRef": {"name": "s"}}]}},
+            r"^clients.apiKeys\[0\].tier: .*: free, pro, enterprise; did you mean pro\?$",
+        ),
+        (
+            {"rateLimits": {"tiers": [{"name": "a", "requestsPerMinute": 0}]}},
+            r"^rateLimits.tiers\[0\].requestsPerMinute: write 1 or more$",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_refused_in_words(document, words) -> None:

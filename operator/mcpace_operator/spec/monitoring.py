@@ -7,10 +7,13 @@ from typing import Annotated
 from pydantic import Field
 
 from mcpace_sidecar.config import Model
+from mcpace_sidecar.config.base import spelled
 from mcpace_sidecar.config.traffic import Monitoring
 from mcpace_sidecar.quantity import Duration
 
-Percent = Annotated[str, Field(pattern=r"^(100|[1-9]?[0-9](\.[0-9]{1,2})?)%$", max_length=6)]
+Percent = Annotated[
+    str, spelled(r"^(100|[1-9]?[0-9](\.[0-9]{1,2})?)%$", "write a part such as 5% or 0.5%", max_length=6)
+]
 """A part of a hundred, such as 5% or 0.5%."""
 
 

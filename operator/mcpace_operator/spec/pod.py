@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from mcpace_sidecar.config import Model
+from mcpace_sidecar.config.base import Text
 
 _PRESERVED: Final = {"x-kubernetes-preserve-unknown-fields": True}
 PodPart = Annotated[dict[str, Any], WithJsonSchema({"type": "object", **_PRESERVED})]
 """An object as in a pod; the API server judges it when the child is applied."""
 
+_LONGEST: Final = 32
 _QUANTITY: Final = r"^[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i?|e[0-9]+)?$"
 
 
-def _amount(value: int | str) -> int | str:
-    if isinstance(value, int) and value < 0:
-        raise ValueError("must not be negative")
+QUANTITY_WORDS: Final = 'write an amount such as 2, "0.5", 100m or 64Mi'
+
+
+def _amount(value: Any) -> Any:
+    text = value if isinstance(value, str) else str(value) if type(value) is int else ""
+    if len(text) > _LONGEST or re.fullmatch(_QUANTITY, text) is None:
+        raise ValueError(QUANTITY_WORDS)
     return value
 
 
 Quantity = Annotated[
-    Annotated[int, Field(strict=True)] | Annotated[str, Field(pattern=_QUANTITY, max_length=32)],
-    AfterValidator(_amount),
+    int | str,
+    BeforeValidator(_amount),
     WithJsonSchema(
-        {"x-kubernetes-int-or-string": True, "pattern": _QUANTITY, "maxLength": 32, "minimum": 0}
+        {"x-kubernetes-int-or-string": True, "pattern": _QUANTITY, "maxLength": _LONGEST, "minimum": 0}
     ),
 ]
 """An amount as Kubernetes writes it: 2, "0.5", 100m, 64Mi."""
@@ -43,8 +50,8 @@ class Resources(Model):
 class PodMetadata(Model):
     """Labels and annotations of the pods."""
 
-    labels: dict[str, str] = Field(default={}, max_length=64)
-    annotations: dict[str, str] = Field(default={}, max_length=64)
+    labels: dict[str, Text] = Field(default={}, max_length=64)
+    annotations: dict[str, Text] = Field(default={}, max_length=64)
 
 
 class PodTemplate(Model):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Self
+import re
+from typing import Annotated, Any, Final, Self
 
-from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from mcpace_operator.spec.pod import PodPart
 from mcpace_sidecar.config import Model, rule
+from mcpace_sidecar.config.base import MisplacedError
 
 CPU_TARGET: Final = 70
 """Percent of the CPU request that is aimed at where no target is given."""
@@ -16,9 +18,19 @@ ORDER_WORDS = "autoscaling.maxReplicas must not be below autoscaling.minReplicas
 BUDGET_WORDS = "podDisruptionBudget takes maxUnavailable or minAvailable, not both"
 
 _PERCENT: Final = r"^(100|[1-9]?[0-9])%$"
+PART_WORDS: Final = "write a number of pods up to 1000, or a part of them such as 50%"
+
+
+def _part(value: Any) -> Any:
+    number = type(value) is int and 0 <= value <= 1000
+    if not number and not (isinstance(value, str) and re.fullmatch(_PERCENT, value)):
+        raise ValueError(PART_WORDS)
+    return value
+
+
 IntOrPercent = Annotated[
-    Annotated[int, Field(strict=True, ge=0, le=1000)]
-    | Annotated[str, Field(pattern=_PERCENT, max_length=4)],
+    int | str,
+    BeforeValidator(_part),
     WithJsonSchema(
         {
             "x-kubernetes-int-or-string": True,
@@ -64,7 +76,7 @@ class Autoscaling(Model):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min_replicas > self.max_replicas:
-            raise ValueError(ORDER_WORDS)
+            raise MisplacedError(("maxReplicas",), ORDER_WORDS)
         return self
 
     @property
@@ -95,5 +107,5 @@ class DisruptionBudget(Model):
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         if self.max_unavailable is not None and self.min_available is not None:
-            raise ValueError(BUDGET_WORDS)
+            raise MisplacedError(("minAvailable",), BUDGET_WORDS)
         return self

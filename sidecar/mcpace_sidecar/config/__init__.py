@@ -13,15 +13,26 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from mcpace_sidecar.config.base import BY_NAME, Model, UrlPath, rule, unique
+from mcpace_sidecar.config.base import BY_NAME, MisplacedError, Model, UrlPath, rule, unique
 from mcpace_sidecar.config.cache import Cache
 from mcpace_sidecar.config.clients import Clients, PublicUrl
-from mcpace_sidecar.config.document import explain, parse, read_yaml
+from mcpace_sidecar.config.document import parse, parse_strictly, read_documents, read_yaml
 from mcpace_sidecar.config.rate_limits import DEFAULT_TIERS, RateLimits
 from mcpace_sidecar.config.traffic import Concurrency, Door, Monitoring, Responses, Upstream
+from mcpace_sidecar.nearest import Names
 from mcpace_sidecar.quantity import Size
 
-__all__ = ["SIDECAR_RULES", "Model", "SidecarConfig", "explain", "load", "parse", "read_yaml", "rule"]
+__all__ = [
+    "SIDECAR_RULES",
+    "Model",
+    "SidecarConfig",
+    "load",
+    "parse",
+    "parse_strictly",
+    "read_documents",
+    "read_yaml",
+    "rule",
+]
 
 API_KEY_TIER_WORDS = "the tier of apiKeys must be the name of one of the rateLimits tiers"
 
@@ -77,10 +88,12 @@ class SidecarConfig(Model):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = self.rate_limits.tier_names if self.rate_limits else DEFAULT_TIERS
-        if any(keys.tier not in names for keys in self.clients.api_keys):
-            raise ValueError(API_KEY_TIER_WORDS)
+        for number, keys in enumerate(self.clients.api_keys):
+            if keys.tier not in names:
+                words = f"{API_KEY_TIER_WORDS}: {', '.join(names)}{Names(names).meant(keys.tier)}"
+                raise MisplacedError(("clients", "apiKeys", number, "tier"), words)
         unique("egress", (door.name for door in self.egress))
-        unique("egress ports", (str(door.port) for door in self.egress))
+        unique("egress", (door.port for door in self.egress), key="port")
         return self
 
     @property

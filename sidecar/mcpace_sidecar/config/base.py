@@ -8,16 +8,65 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
-Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+PATTERNS: Final[dict[str, str]] = {}
+"""Every pattern of the schema -> what to write instead of a text that does not match it."""
+
+
+def spelled(pattern: str, words: str, **more: Any) -> Any:
+    """A field whose text must match a pattern; `words` say what to write. `more` is Field's."""
+    PATTERNS[pattern] = words
+    return Field(pattern=pattern, **more)
+
+
+Text = Annotated[str, Field(max_length=4096)]
+"""Any text; as long as the CRD lets one be that says nothing else."""
+
+
+class MisplacedError(ValueError):
+    """What is wrong with a part inside the one that is validated. `path` leads there."""
+
+    def __init__(self, path: tuple[int | str, ...], words: str) -> None:
+        super().__init__(words)
+        self.path = path
+
+
+Name = Annotated[
+    str,
+    spelled(
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "write lower-case letters, digits and '-', such as team-a",
+        min_length=1,
+        max_length=63,
+    ),
+]
 """A name of ours (a tier, a door): a DNS label."""
 
 McpName = Annotated[str, Field(min_length=1, max_length=128)]
 """A tool's or prompt's name, as the server lists it."""
 
-UrlPath = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^/[A-Za-z0-9._~/-]*$")]
+UrlPath = Annotated[
+    str,
+    spelled(
+        r"^/[A-Za-z0-9._~/-]*$",
+        "write a path that begins with '/', such as /mcp: letters, digits and . _ ~ / -",
+        min_length=1,
+        max_length=256,
+    ),
+]
 """An absolute path, without query, fragment or escapes."""
 
-HeaderName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+URL_WORDS: Final = "write an http or https URL without a query, such as https://api.example.com"
+URL_PATTERN: Final = r"^https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?$"
+
+HeaderName = Annotated[
+    str,
+    spelled(
+        r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
+        "write a header's name, such as X-User",
+        min_length=1,
+        max_length=64,
+    ),
+]
 HeaderValue = Annotated[str, Field(min_length=1, max_length=256)]
 
 BY_NAME: Final[dict[str, Any]] = {
@@ -41,13 +90,19 @@ class Model(BaseModel):
 class SecretRef(Model):
     """A Secret in the server's namespace."""
 
-    name: str = Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    name: str = spelled(
+        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        "write a Secret's name: lower-case letters, digits, '-' and '.'",
+        min_length=1,
+        max_length=253,
+    )
 
 
-def unique(what: str, names: Iterable[str]) -> None:
-    """Raise ValueError where a name stands twice."""
-    seen: set[str] = set()
-    for name in names:
+def unique(where: str, names: Iterable[str | int], key: str = "name") -> None:
+    """Raise MisplacedError where a name, or another key, stands twice in the list at `where`."""
+    seen: set[str | int] = set()
+    for number, name in enumerate(names):
         if name in seen:
-            raise ValueError(f"{what}: the name '{name}' stands twice; write each name once")
+            words = f"the {key} '{name}' stands twice; write each {key} once"
+            raise MisplacedError((where, number, key), words)
         seen.add(name)

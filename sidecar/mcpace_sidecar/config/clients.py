@@ -7,18 +7,37 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from mcpace_sidecar.config.base import HeaderName, HeaderValue, Model, Name, SecretRef, rule
+from mcpace_sidecar.config.base import (
+    URL_PATTERN,
+    URL_WORDS,
+    HeaderName,
+    HeaderValue,
+    MisplacedError,
+    Model,
+    Name,
+    SecretRef,
+    rule,
+    spelled,
+)
 
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
 ]
 """Signatures with a public key only: a shared secret has no place in a manifest (RFC 8725)."""
 
-HttpUrl = Annotated[str, Field(min_length=8, max_length=512, pattern=r"^https?://[^\s]+$")]
+HttpUrl = Annotated[
+    str,
+    spelled(
+        r"^https?://[^\s]+$",
+        "write a URL, such as https://id.example/keys",
+        min_length=8,
+        max_length=512,
+    ),
+]
 
 PublicUrl = Annotated[
     str,
-    Field(min_length=8, max_length=512, pattern=r"^https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?$"),
+    spelled(URL_PATTERN, URL_WORDS, min_length=8, max_length=512),
 ]
 """The address of an endpoint as the world knows it: no credential, query, fragment or escapes."""
 
@@ -26,7 +45,8 @@ PublicUrl = Annotated[
 _BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rf"{_BYTE}(\.{_BYTE}){{3}}(/(3[0-2]|[12]?[0-9]))?"
 _IPV6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?"
-Network = Annotated[str, Field(min_length=2, max_length=64, pattern=rf"^({_IPV4}|{_IPV6})$")]
+NETWORK_WORDS = "write a network, such as 10.1.0.0/16, or one address"
+Network = Annotated[str, spelled(rf"^({_IPV4}|{_IPV6})$", NETWORK_WORDS, min_length=2, max_length=64)]
 """A network such as 10.1.0.0/16, or one address; 10.1.2.3/16 means the same network."""
 
 
@@ -102,11 +122,11 @@ class Clients(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for network in self.trusted_proxies:
+        for number, network in enumerate(self.trusted_proxies):
             try:
                 ipaddress.ip_network(network, strict=False)
             except ValueError as error:
-                raise ValueError(f"trustedProxies: {error}; write for example 10.1.0.0/16") from None
+                raise MisplacedError(("trustedProxies", number), f"{error}; {NETWORK_WORDS}") from None
         if self.trusted_headers is not None and not self.trusted_proxies:
-            raise ValueError(TRUSTED_WORDS)
+            raise MisplacedError(("trustedHeaders",), TRUSTED_WORDS)
         return self

@@ -1,8 +1,9 @@
-"""Reading a configuration: from YAML to models, with words for the person who wrote it."""
+"""Reading a configuration: from YAML to models, as a cluster reads it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from mcpace_sidecar.config.base import Model
+from mcpace_sidecar.config.words import Location, dotted, explain, models_of, names_of
 from mcpace_sidecar.errors import ConfigError
 
 M = TypeVar("M", bound=Model)
@@ -24,41 +26,118 @@ def parse(cls: type[M], document: Any) -> tuple[M, tuple[str, ...]]:
     ignored: list[str] = []
     while True:
         try:
-            return cls.model_validate(document), tuple(ignored)
+            return _validated(cls, document), tuple(ignored)
         except ValidationError as error:
             unknown = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
             if not unknown:
-                raise ConfigError(explain(error)) from None
+                raise ConfigError(explain(error, cls, document)) from None
             for location in unknown:
                 document = _without(document, location)
                 ignored.append(dotted(location))
 
 
-def read_yaml(path: Path) -> Any:
-    """Return the one document of a YAML file; ConfigError if it cannot be read."""
+def parse_strictly(cls: type[M], document: Any) -> M:
+    """Validate a document; unknown fields are refused. Raises ConfigError with one line a problem."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _validated(cls, document)
+    except ValidationError as error:
+        raise ConfigError(explain(error, cls, document)) from None
+
+
+def _validated(cls: type[M], document: Any) -> M:
+    """A document as a model: types as they are written, fields by their camelCase names.
+
+    Raises ValidationError, or ConfigError where a field is null. By way of JSON, as an API server
+    reads it: there a list is what a tuple is made from, while a text is no number.
+    """
+    told, nulls = _told(cls, document)
+    if nulls:
+        raise ConfigError("\n".join(f"{dotted(place)}: write a value, or leave it out" for place in nulls))
+    return cls.model_validate_json(json.dumps(told), strict=True, by_alias=True, by_name=False)
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the one document of a YAML file, None where it is empty; ConfigError."""
+    documents = read_documents(path)
+    if len(documents) > 1:
+        raise ConfigError(f"{path} holds {len(documents)} documents; write one")
+    return documents[0] if documents else None
+
+
+def read_documents(path: Path) -> list[Any]:
+    """Return the documents of a YAML file that say something; ConfigError if it cannot be read.
+
+    Read as kubectl reads it: a key written twice is refused, and a date is text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        # The loader is a SafeLoader.
+        documents = list(yaml.load_all(text, _Loader))
+        return [document for document in documents if document is not None]
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
+        words = "" if isinstance(error, _TwiceError) else " is not YAML"
+        raise ConfigError(f"{place}{words}: {error.problem}") from error
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
+    except (RecursionError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: nested too deeply, or numbers too long") from error
 
 
-def explain(error: ValidationError) -> str:
-    """A validation error in words for the person who wrote the manifest, a line a problem."""
-    lines = []
-    for problem in error.errors():
-        words = str(problem["msg"]).removeprefix("Value error, ")
-        lines.append(f"{dotted(problem['loc'])}: {words}" if problem["loc"] else words)
-    return "\n".join(lines)
+class _TwiceError(yaml.MarkedYAMLError):
+    """A key that stands twice in one mapping."""
 
 
-def dotted(location: Iterable[int | str]) -> str:
-    """`("tiers", 0, "name")` as people write it: `tiers[0].name`."""
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text.removeprefix(".")
+class _Loader(yaml.SafeLoader):
+    """YAML as the API server understands it."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - because the base class has it so
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    problem = f"the key '{key.value}' stands twice in one place; write it once"
+                    raise _TwiceError(problem=problem, problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _told(cls: type[Model], document: Any, path: Location = ()) -> tuple[Any, list[Location]]:
+    """The document without the fields that are null, and where those were.
+
+    An API server refuses null where a field of ours is, and keeps it in what is written as in a pod.
+    """
+    if not isinstance(document, dict):
+        return document, []
+    models = models_of(cls)
+    known = names_of(cls)
+    told: dict[Any, Any] = {}
+    nulls: list[Location] = []
+    for name, value in document.items():
+        here = (*path, name)
+        inner = models.get(name)
+        if value is None and name in known:
+            nulls.append(here)
+        elif inner is not None and isinstance(value, list):
+            items = [_told(inner, item, (*here, number)) for number, item in enumerate(value)]
+            told[name] = [item for item, _ in items]
+            nulls += [place for _, places in items for place in places]
+        elif inner is not None:
+            told[name], places = _told(inner, value, here)
+            nulls += places
+        else:
+            told[name] = value
+    return told, nulls
 
 
 def _without(document: Any, location: tuple[int | str, ...]) -> Any:

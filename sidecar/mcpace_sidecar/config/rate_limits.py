@@ -6,7 +6,8 @@ from typing import Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from mcpace_sidecar.config.base import BY_NAME, McpName, Model, Name, rule, unique
+from mcpace_sidecar.config.base import BY_NAME, McpName, MisplacedError, Model, Name, rule, unique
+from mcpace_sidecar.nearest import Names
 
 DEFAULT_TIERS: Final = ("free", "pro", "enterprise")
 
@@ -118,10 +119,17 @@ class RateLimits(Model):
         unique("prompts", (prompt.name for prompt in self.prompts))
         unique("resources", (resource.name for resource in self.resources))
         if self.default_tier is not None and self.default_tier not in self.tier_names:
-            raise ValueError(DEFAULT_TIER_WORDS)
-        smallest = min(tier.requests_per_minute for tier in self.tiers)
-        if any(priced.cost > smallest for priced in (*self.tools, *self.prompts, *self.resources)):
-            raise ValueError(COST_WORDS)
+            tiers = ", ".join(self.tier_names)
+            meant = Names(self.tier_names).meant(self.default_tier)
+            raise MisplacedError(("defaultTier",), f"{DEFAULT_TIER_WORDS}: {tiers}{meant}")
+        smallest = min(self.tiers, key=lambda tier: tier.requests_per_minute)
+        costs = [("tools", number, tool.cost) for number, tool in enumerate(self.tools)]
+        costs += [("prompts", number, prompt.cost) for number, prompt in enumerate(self.prompts)]
+        costs += [("resources", number, one.cost) for number, one in enumerate(self.resources)]
+        for kind, number, cost in costs:
+            if cost > smallest.requests_per_minute:
+                most = f"{smallest.requests_per_minute}, which tier {smallest.name} has"
+                raise MisplacedError((kind, number, "cost"), f"{COST_WORDS}; write at most {most}")
         return self
 
     @property

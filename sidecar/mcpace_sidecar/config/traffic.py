@@ -6,7 +6,17 @@ from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from mcpace_sidecar.config.base import BY_NAME, McpName, Model, Name, rule, unique
+from mcpace_sidecar.config.base import (
+    BY_NAME,
+    URL_PATTERN,
+    URL_WORDS,
+    McpName,
+    Model,
+    Name,
+    rule,
+    spelled,
+    unique,
+)
 from mcpace_sidecar.quantity import Duration, Size
 
 
@@ -33,10 +43,11 @@ class Door(Model):
     """One outgoing door: plain HTTP on the pod's loopback, pooled TLS to the outside."""
 
     name: Name
-    url: str = Field(
+    url: str = spelled(
+        URL_PATTERN,
+        URL_WORDS,
         min_length=8,
         max_length=512,
-        pattern=r"^https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?$",
         description="Where the door leads; a path is put before that of each call.",
     )
     port: int = Field(ge=1, le=65535, description="The door's port on the loopback.")
@@ -71,10 +82,11 @@ class Concurrency(Model):
 class Traces(Model):
     """OpenTelemetry spans of tool calls, sent by OTLP over HTTP."""
 
-    endpoint: str = Field(
+    endpoint: str = spelled(
+        URL_PATTERN,
+        URL_WORDS,
         min_length=1,
         max_length=256,
-        pattern=r"^https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?$",
         description="The collector, without /v1/traces; for example http://otel-collector:4318.",
     )
     sample_ratio: float = Field(

@@ -1,0 +1,209 @@
+"""What is wrong in a manifest is said in our words, whatever it is: tried for every field of the schema."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.wrong import WRONG
+
+from mcpace_cli.manifest import Resource, read
+from mcpace_operator.crd import structural
+from mcpace_operator.models import API_VERSION, KIND
+from mcpace_sidecar.config import parse_strictly
+from mcpace_sidecar.config.base import PATTERNS
+from mcpace_sidecar.config.words import dotted
+from mcpace_sidecar.errors import ConfigError
+
+SCHEMA = structural(Resource.model_json_schema(by_alias=True))
+LIBRARYS = (
+    "Input should", "Extra input", "Field required", "String should", "valid tuple", "valid dictionary",
+    "instance of", "constrained", "function-", "validation", "cannot be used (", "of the form", "Value error",
+    "should have at",
+)  # fmt: skip
+
+
+def fields(
+    schema: dict[str, Any], path: tuple[Any, ...] = ()
+) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Every place of the schema, a list's items at 0."""
+    for name, field in schema.get("properties", {}).items():
+        yield (*path, name), field
+        yield from fields(field, (*path, name))
+        if isinstance(field.get("items"), dict):
+            yield (*path, name, 0), field["items"]
+            yield from fields(field["items"], (*path, name, 0))
+
+
+def violations(field: dict[str, Any]) -> Iterator[Any]:
+    """Values that a field must not have."""
+    kind = "int-or-string" if field.get("x-kubernetes-int-or-string") else field.get("type")
+    if kind is None:
+        return
+    yield from {
+        "string": [8000, True, 0.5, [], {}],
+        "integer": ["8000", "many", 1.5, True, [], {}],
+        "int-or-string": [True, 0.5, [], {}, "§", -1],
+        "number": ["0.5", True, [], {}],
+        "boolean": ["yes", 1, [], {}],
+        "array": ["x", 5, {}],
+        "object": ["x", 5, []],
+    }[kind]
+    if "maxLength" in field and "enum" not in field:
+        yield "x" * (field["maxLength"] + 1)
+    if field.get("minLength", 0) > 0:
+        yield ""
+    if "enum" in field:
+        yield "§"
+    if "pattern" in field and kind == "string":
+        yield "§" * max(field.get("minLength", 1), 1)
+    if "maximum" in field:
+        yield field["maximum"] + 1
+    if "minimum" in field:
+        yield field["minimum"] - 1
+    if "maxItems" in field and kind == "array":
+        yield [None] * (field["maxItems"] + 1)
+    if "minItems" in field:
+        yield []
+
+
+def document(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    for part in reversed(path):
+        value = [value] if part == 0 else {part: value}
+    base: dict[str, Any] = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": "x"},
+        "spec": {"image": "x"},
+    }
+    return merged(base, value)
+
+
+def merged(base: Any, over: Any) -> Any:
+    if isinstance(base, dict) and isinstance(over, dict):
+        return base | {key: merged(base.get(key), value) for key, value in over.items()}
+    return over
+
+
+@pytest.mark.parametrize(("path", "field"), [pytest.param(p, f, id=dotted(p)) for p, f in fields(SCHEMA)])
+def test_every_violation_of_a_field_is_said_in_our_words_at_its_place(path, field):
+    for value in violations(field):
+        with pytest.raises(ConfigError) as refused:
+            parse_strictly(Resource, document(path, value))
+        lines = str(refused.value).splitlines()
+        assert any(line.startswith(dotted(path)) for line in lines), (value, lines)
+        assert not [line for line in lines for words in LIBRARYS if words in line], (value, lines)
+
+
+def test_every_pattern_of_the_schema_has_words():
+    patterns = {
+        field["pattern"]
+        for _, field in fields(SCHEMA)
+        if "pattern" in field and field.get("type") == "string"
+    }
+    assert patterns <= set(PATTERNS)
+    assert all(words.startswith(("write ", "metadata.name must")) for words in PATTERNS.values())
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"), [pytest.param(spec, words, id=name) for name, spec, words in WRONG]
+)
+def test_what_the_api_server_refuses_is_refused_here(spec, words):
+    written = {"image": "x"} | spec
+    manifest = document(("spec",), {})
+    manifest["spec"] = {name: value for name, value in written.items() if value is not None}
+    with pytest.raises(ConfigError) as refused:
+        parse_strictly(Resource, manifest)
+    assert not [w for w in LIBRARYS if w in str(refused.value)], refused.value
+    assert all(line.startswith("spec.") for line in str(refused.value).splitlines())
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"rate_limits": {}}, "spec.rate_limits: there is no such field; did you mean rateLimits?"),
+        ({"ratelimit": {}}, "spec.ratelimit: there is no such field; did you mean rateLimits?"),
+        ({"apiKeys": []}, "spec.apiKeys: there is no such field; did you mean spec.clients.apiKeys?"),
+        ({"clients": {"jwt": {"jwksUrl": "https://x"}}}, "spec.clients.jwt.jwksUrl: there is no such field; did you mean jwksURL?"),
+        ({"zebra": 1}, "spec.zebra: there is no such field"),
+        ({"port": "8000"}, "spec.port: write a whole number, without quotes: 8000"),
+        ({"command": "python server.py"}, "spec.command: write a list: lines below it that begin with '-'"),
+        ({"cache": {"tools": [{"name": "t", "ttl": 60}]}}, "spec.cache.tools[0].ttl: write a duration such as"),
+        ({"resources": {"requests": {"memory": "lots"}}}, "spec.resources.requests.memory: write an amount such as"),
+        ({"replicas": 2, "autoscaling": {"maxReplicas": 3}}, "spec.replicas: write replicas or autoscaling, not both"),
+        ({"podTemplate": {"metadata": {"labels": {"a.b/c": 1}}}}, 'spec.podTemplate.metadata.labels["a.b/c"]: write text, in quotes: "1"'),
+    ],
+)  # fmt: skip
+def test_the_words_say_what_was_meant(tmp_path: Path, spec, words):
+    path = tmp_path / "m.yaml"
+    path.write_text(yaml.safe_dump(document(("spec",), spec)))
+    with pytest.raises(ConfigError) as refused:
+        read(path)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"name": "My_Server"}, "metadata.name: metadata.name must be at most 52 lower-case letters"),
+        ({"name": "x" * 53}, "metadata.name: write at most 52 characters"),
+        ({"name": "1st"}, "metadata.name"),
+        ({"name": 5}, 'metadata.name: write text, in quotes: "5"'),
+        ({"name": "x", "namespace": "My"}, "metadata.namespace"),
+        ({"name": "x", "label": {}}, "metadata.label: there is no such field; did you mean labels?"),
+        (
+            {"name": "x", "labels": {"version": 1.4}},
+            'metadata.labels.version: write text, in quotes: "1.4"',
+        ),
+    ],
+)
+def test_the_name_and_labels_are_those_a_cluster_takes(tmp_path: Path, metadata, words):
+    path = tmp_path / "m.yaml"
+    path.write_text(yaml.safe_dump(document((), {"metadata": metadata}) | {"metadata": metadata}))
+    with pytest.raises(ConfigError) as refused:
+        read(path)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "spec:\n  image: x\n  cache: {}\n  image: y\n",
+            "line 7: the key 'image' stands twice in one place",
+        ),
+        ("spec: {image: x, image: y}\n", "the key 'image' stands twice"),
+        ("spec:\n\timage: x\n", "line 5 is not YAML: found character '\\t'"),
+        ("spec: [\n", "is not YAML"),
+        ("spec: " + "[" * 5000 + "]" * 5000 + "\n", "nested too deeply"),
+        ("spec: {port: " + "9" * 5000 + "}\n", "numbers too long"),
+    ],
+)
+def test_what_kubectl_does_not_read_is_not_read_here(tmp_path: Path, text, words):
+    path = tmp_path / "m.yaml"
+    path.write_text(f"apiVersion: {API_VERSION}\nkind: {KIND}\nmetadata: {{name: x}}\n" + text)
+    with pytest.raises(ConfigError) as refused:
+        read(path)
+    assert words in str(refused.value)
+
+
+def test_a_field_without_a_value_is_refused_as_a_cluster_does(tmp_path: Path):
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        f"apiVersion: {API_VERSION}\nkind: {KIND}\nmetadata: {{name: x}}\n"
+        "spec:\n  image: x\n  cache:\n  rateLimits:\n    tools: [{name: t, cost: }]\n"
+    )
+    with pytest.raises(ConfigError) as refused:
+        read(path)
+    assert "spec.cache: write a value, or leave it out" in str(refused.value)
+    assert "spec.rateLimits.tools[0].cost: write a value, or leave it out" in str(refused.value)
+
+
+def test_a_date_is_text(tmp_path: Path):
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        f"apiVersion: {API_VERSION}\nkind: {KIND}\nmetadata: {{name: x, annotations: {{built: 2026-01-01}}}}\n"
+        "spec:\n  image: x\n  podTemplate: {spec: {since: 2026-01-01, none: null}}\n"
+    )
+    assert read(path).spec.pod_template.spec == {"since": "2026-01-01", "none": None}
