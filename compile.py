@@ -28,6 +28,7 @@ MODULES: Final = (
     "histogram",
     "http/framing",
     "http/head",
+    "http/known",
     "http/server",
     "limits/bucket",
     "limits/lease",

@@ -77,7 +77,7 @@ def stages() -> dict[str, tuple[float, float]]:
     from mcpace_sidecar import messages
     from mcpace_sidecar.config import load
     from mcpace_sidecar.events import CallEnded
-    from mcpace_sidecar.http.head import RequestHeads
+    from mcpace_sidecar.http.known import RequestHeads
     from mcpace_sidecar.notes import Notes
     from mcpace_sidecar.sidecar import Options, Sidecar
     from mcpace_sidecar.upstream import Address
@@ -94,15 +94,15 @@ def stages() -> dict[str, tuple[float, float]]:
             upstream=Address("127.0.0.1", 1),
         )
         plane = Sidecar(options).plane
-    settings, heads = plane.settings, RequestHeads()
+    settings, heads = plane.settings, RequestHeads(plane.settings.names)
     body = BODY % b"cached"
     raw = HEAD % (b"cached", len(body))
     request, end = raw + body, len(raw)
-    head, _ = heads.read(raw)
-    notes = Notes(settings, plane.pool.address, head, loopback=True, trusted=False)
+    head, *_ = heads.read(raw)
+    notes = Notes(settings, plane.pool.address, head, loopback=True, believed=False)
     message = messages.classify(body)
     treatment = settings.treatments.of(message)
-    client = settings.identities.by_connection(head, "127.0.0.1").client
+    client = settings.identities.via("127.0.0.1", ()).caller.client
     limits = settings.limits
     assert limits is not None
     assert client is not None

@@ -28,7 +28,8 @@ from mcpace_sidecar.egress import Doors
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.findings import Findings
 from mcpace_sidecar.handshake import Handshake
-from mcpace_sidecar.http.head import RequestHead
+from mcpace_sidecar.http.head import Names, RequestHead
+from mcpace_sidecar.http.known import RequestHeads
 from mcpace_sidecar.http.server import ClientConnection, status_line
 from mcpace_sidecar.metrics import Metrics
 from mcpace_sidecar.stats import WINDOW, Stats
@@ -58,6 +59,7 @@ class Admin:
         self, plane: DataPlane, handshake: Handshake, metrics: Metrics, stats: Stats, memory: MemoryResults,
         doors: Doors, findings: Findings, token: str | None, *, loopback: bool,
     ) -> None:  # fmt: skip
+        self.heads = RequestHeads(Names({b"authorization"}))
         self._plane = plane
         self._handshake = handshake
         self._metrics = metrics

@@ -13,7 +13,7 @@ from mcpace_sidecar.cache.entry import Place
 from mcpace_sidecar.events import CacheUse, CallEnded, Status
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.http.server import Downstream
-from mcpace_sidecar.identity import Client
+from mcpace_sidecar.identity import Client, Via
 from mcpace_sidecar.limits.bucket import Charges, Verdict
 from mcpace_sidecar.lookup import Lookup
 from mcpace_sidecar.messages import Message
@@ -40,6 +40,8 @@ class Call:
 
     # Defaults of the class, not set for each instance: most of them stay so.
     client: Client | None = None
+    via: Via | None = None
+    """By which way it came; a part of another call has none of its own."""
     message: Message | None = None
     reads = False
     """Whether the result is wanted, to be kept or shaped."""
@@ -84,9 +86,12 @@ class Call:
 
     def __init__(
         self, plane: DataPlane, downstream: Downstream, head: RequestHead, notes: Notes, body: bytes,
-        trace: bytes = b"",
+        trace: bytes = b"", lines: bytes = b"",
     ) -> None:  # fmt: skip
-        """`trace`: the line of the request's `traceparent`, where its head is held without it."""
+        """`trace`: the line of the request's `traceparent`, where its head is held without it.
+
+        `lines`: the header lines that its head is held without, and those of the way here.
+        """
         self.plane = plane
         self._settings: Settings = notes.settings
         self.downstream = downstream
@@ -94,6 +99,7 @@ class Call:
         self.notes = notes
         self.body = body
         self.trace = trace
+        self.lines = lines
         self.started = monotonic()
         self._ticket: Ticket | None = None
 
@@ -265,8 +271,7 @@ class Call:
 
     def _reject(self, status: int, reason: str, words: str) -> None:
         self.plane.metrics.count("mcpace_bad_requests", reason)
-        more = b"Allow: POST, GET, DELETE, OPTIONS\r\n" if status == 405 else b""
-        head, body = replies.rejected(status, words, more)
+        head, body = replies.rejected(status, words)
         self.settle("error", head, body)
 
     @property

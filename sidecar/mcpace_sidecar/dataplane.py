@@ -13,7 +13,9 @@ from mcpace_sidecar.errors import ProtocolError, UpstreamError
 from mcpace_sidecar.events import CallEnded, Listener
 from mcpace_sidecar.flight import Flights
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
+from mcpace_sidecar.http.known import RequestHeads
 from mcpace_sidecar.http.server import ClientConnection, Nobody, length_line
+from mcpace_sidecar.identity import Via
 from mcpace_sidecar.limits.bucket import Charges
 from mcpace_sidecar.messages import Message
 from mcpace_sidecar.metrics import Metrics
@@ -39,6 +41,7 @@ class DataPlane:
         stats: Stats, catalog: Catalog, *, loopback: bool,
     ) -> None:  # fmt: skip
         self.settings = settings
+        self.heads = RequestHeads(settings.names)
         self.pool = pool
         self.limits = limits
         self.results = results
@@ -66,6 +69,7 @@ class DataPlane:
     def adopt(self, settings: Settings) -> None:
         """Use these settings from the next call on."""
         self.settings = settings
+        self.heads.adopt(settings.names)
         self.max_request_bytes = settings.max_request_bytes
         self.pool.adopt(settings.config.upstream)
         concurrency = settings.config.concurrency
@@ -80,13 +84,20 @@ class DataPlane:
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Exchange | None:
         """Answer a request, or return the exchange that will."""
         settings = self.settings
+        apart = connection.apart if settings.all_apart else _together(settings, connection.apart, head)
+        via: Via | None = connection.via
+        if via is None or via.identities is not settings.identities or via.apart != apart:
+            via = connection.via = settings.identities.via(connection.peer, apart)
         notes: Notes | None = head.base.notes
-        trusted = bool(settings.identities.networks) and settings.identities.trusts(connection.peer)
-        if notes is None or notes.settings is not settings or notes.trusted != trusted:
-            notes = Notes(settings, self.pool.address, head.base, loopback=self.loopback, trusted=trusted)
+        if notes is None or notes.settings is not settings or notes.believed != via.believed:
+            notes = Notes(
+                settings, self.pool.address, head.base, loopback=self.loopback, believed=via.believed
+            )
             head.base.notes = notes
         connection.rewriter = notes.grant
-        exchange = Exchange(self, connection, head, notes, body, connection.trace)
+        lines = via.lines + connection.lines if connection.lines else via.lines
+        exchange = Exchange(self, connection, head, notes, body, connection.trace, lines)
+        exchange.via = via
         self.in_flight.add(exchange)
         exchange.route()
         return None if exchange.ended else exchange
@@ -138,7 +149,8 @@ class DataPlane:
 
     def refresh(self, stale: Exchange) -> None:
         """Fetch a new result for one that was answered stale; nobody waits for it."""
-        Exchange(self, Nobody(), stale.head, stale.notes, stale.body, stale.trace).refresh(stale)
+        again = Exchange(self, Nobody(), stale.head, stale.notes, stale.body, stale.trace, stale.lines)
+        again.refresh(stale)
 
     def tell_cancelled(self, exchange: Exchange) -> None:
         """Tell a server of the handshake era that nobody waits (MCP 2025-11-25, basic/utilities)."""
@@ -146,7 +158,7 @@ class DataPlane:
             b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%b,"reason":"timeout"}}'
             % exchange.message_id
         )
-        request = exchange.notes.onward + length_line(len(body)) + body
+        request = exchange.notes.onward + exchange.lines + length_line(len(body)) + body
         self.pool.request(request, _Unheard(), _CANCEL_PATIENCE)
 
     def tools_in_flight(self) -> Counter[str]:
@@ -159,6 +171,19 @@ class DataPlane:
         self.bulkhead.sweep(now)
         for pair in list(self.pairs.values()):
             pair.sweep(now)
+
+
+def _together(settings: Settings, apart: tuple[bytes, ...], head: RequestHead) -> tuple[bytes, ...]:
+    """All that identities want to know apart, some of which `varyOn` keeps in the head."""
+    given = dict(zip(settings.names.apart, apart, strict=False))
+    names = settings.identities.apart
+    values = tuple(
+        given.get(name, b"")
+        if name in settings.names.apart
+        else b"\n".join(filter(None, head.values(name)))
+        for name in names
+    )
+    return values if any(values) else ()
 
 
 class _Unheard:

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from mcpace_sidecar.config.traffic import Door
 from mcpace_sidecar.errors import ProtocolError, UpstreamError
-from mcpace_sidecar.http.head import RequestHead, RequestHeads, ResponseHead
+from mcpace_sidecar.http.head import RequestHead, ResponseHead
+from mcpace_sidecar.http.known import RequestHeads
 from mcpace_sidecar.http.server import ClientConnection, length_line, status_line
 from mcpace_sidecar.quantity import seconds
 from mcpace_sidecar.upstream import Address, Pool, Ticket
@@ -54,7 +55,7 @@ class OpenDoor:
         self.pool.connect_timeout = seconds(door.connect_timeout)
         self.host = url.netloc.encode()
         self.prefix = url.path.rstrip("/").encode()
-        self._heads = RequestHeads()
+        self.heads = RequestHeads()
         self._server: asyncio.Server | None = None
 
     async def listen(self) -> None:
@@ -64,7 +65,7 @@ class OpenDoor:
         )
 
     def _accept(self) -> ClientConnection:
-        connection = ClientConnection(self, self._heads, self.connections.discard)
+        connection = ClientConnection(self, self.heads, self.connections.discard)
         self.connections.add(connection)
         return connection
 
@@ -111,7 +112,7 @@ class Passage:
     def forward(self) -> None:
         """Ask the other side."""
         head, body = self._head, self._body
-        lines = b"".join(line for _, line in head.onward) + self._connection.trace
+        lines = b"".join(line for _, line in head.onward) + self._connection.lines + self._connection.trace
         framing = length_line(len(body)) if body or head.method == b"POST" else b"\r\n"
         target = self._door.prefix + head.target
         request = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (head.method, target, self._door.host, lines)

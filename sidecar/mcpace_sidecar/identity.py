@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 
 from mcpace_sidecar.config.clients import Clients
 from mcpace_sidecar.errors import ConfigError
-from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.remembered import make_room
 
 if TYPE_CHECKING:
@@ -25,9 +24,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-API_KEY: Final = b"x-api-key"
 AUTHORIZATION: Final = b"authorization"
 _REMEMBERED: Final = 10_000
+_LONG: Final = 512
+"""Bytes of forwarding headers beyond which what they say is not remembered."""
+_MAX_HOPS: Final = 32
+"""How many hops before us are looked at."""
+_FORWARDED: Final = (b"X-Forwarded-For", b"Forwarded", b"X-Real-IP")
+
+Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Client:
@@ -51,22 +56,44 @@ class Client:
 class Caller:
     """What a request's credentials say."""
 
-    __slots__ = ("client", "header", "status", "until", "words")
+    __slots__ = ("client", "status", "until", "words")
 
     def __init__(
-        self, client: Client | None, header: bytes | None = None, *,
-        words: str = "", until: float = math.inf, status: int = 401,
-    ) -> None:  # fmt: skip
+        self, client: Client | None, *, words: str = "", until: float = math.inf, status: int = 401
+    ) -> None:
         self.client = client
         """None: refuse."""
-        self.header = header
-        """The header that held a credential of ours."""
         self.words = words
         """Why it is refused, for a person."""
         self.until = until
         """When this stops to be so, in seconds since the epoch."""
         self.status = status
         """The HTTP status of a refusal."""
+
+
+class Via:
+    """Who calls without a credential of ours, and what the server is told of the way here."""
+
+    __slots__ = ("apart", "believed", "caller", "identities", "lines", "refusal")
+
+    def __init__(
+        self,
+        identities: Identities,
+        apart: tuple[bytes, ...],
+        caller: Caller,
+        lines: bytes,
+        *,
+        believed: bool,
+    ) -> None:
+        self.identities = identities
+        self.apart = apart
+        self.caller = caller
+        """As a gateway in front says, or by address."""
+        self.lines = lines
+        """The header lines of the way here: addresses, and whom a trusted gateway names."""
+        self.believed = believed
+        """Whether what came of forwarding headers may pass."""
+        self.refusal: tuple[int, str, str] | None = None
 
 
 def read_keys(clients: Clients, folder: Path | None) -> tuple[dict[bytes, Client], tuple[str, ...]]:
@@ -114,17 +141,20 @@ class Identities:
         self.tokens = tokens
         self._keys = {digest: (digest, client) for digest, client in keys.items()}
         self._anonymous = clients.anonymous == "allow"
+        self._judges_keys = bool(clients.api_keys)
+        self.key_header = clients.api_key_header.lower().encode()
+        """The header of API keys; the server's own where none are configured."""
+        self._key_words = clients.api_key_header
         self._addresses: dict[str, Caller] = {}
         self.networks = [ipaddress.ip_network(network, strict=False) for network in clients.trusted_proxies]
         self._trusted: dict[str, bool] = {}
         self._gateway: dict[tuple[bytes, bytes], Caller] = {}
+        self._vias: dict[tuple[str, tuple[bytes, ...]], Via] = {}
         headers = clients.trusted_headers
-        self._client_header = headers.client.lower().encode() if headers is not None else None
-        self._tier_header = headers.tier.lower().encode() if headers is not None and headers.tier else None
-        self.trusted_headers: frozenset[bytes] = frozenset(
-            name for name in (self._client_header, self._tier_header) if name is not None
-        )
-        """The headers that only a trusted proxy may send."""
+        trusted = [headers.client, *([headers.tier] if headers.tier else [])] if headers is not None else []
+        self._spelled = (*_FORWARDED, *(name.encode() for name in trusted))
+        self.apart: tuple[bytes, ...] = tuple(name.lower() for name in self._spelled)
+        """The headers that say of the way here, and of the client at its other end."""
 
     def trusts(self, peer: str) -> bool:
         """Whether an address is one of the gateways in front."""
@@ -133,38 +163,75 @@ class Identities:
         known = self._trusted.get(peer)
         if known is None:
             make_room(self._trusted, _REMEMBERED)
-            known = self._trusted[peer] = self._is_trusted(peer)
+            known = self._trusted[peer] = self._is_trusted(address_of(peer))
         return known
 
     def by_credential(self, api_key: bytes | None, authorization: bytes | None) -> Caller | None:
-        """Who the two headers' values say is calling; None: they say nothing, or `is_token`."""
-        if api_key is not None:
+        """Who the two headers' values say is calling; None: they say nothing."""
+        if api_key is not None and self._judges_keys:
             client = self._by_key(api_key)
             if client is None:
-                return Caller(None, words="The X-API-Key is not known; leave it out or send a valid one.")
-            return Caller(client, API_KEY)
+                words = f"The {self._key_words} is not known; leave it out or send a valid one."
+                return Caller(None, words=words)
+            return Caller(client)
         bearer = bearer_of(authorization)
-        if bearer:
-            client = self._by_key(bearer)
-            if client is not None:
-                return Caller(client, AUTHORIZATION)
-        return None
+        client = self._by_key(bearer) if bearer else None
+        return Caller(client) if client is not None else None
 
-    def by_connection(self, head: RequestHead, peer: str) -> Caller:
-        """Who calls without a credential of ours: as a trusted gateway says, or by address."""
-        if self.trusts(peer):
-            name = head.get(self._client_header) if self._client_header is not None else None
-            if name:
-                tier = head.get(self._tier_header) if self._tier_header is not None else None
-                return self._named(name, tier or b"")
-            peer = self._forwarded(head, peer)
+    def ours(self, api_key: bytes | None, authorization: bytes | None) -> frozenset[bytes]:
+        """The headers that hold a credential of ours, whether or not it was needed."""
+        found = set()
+        if api_key is not None and self._judges_keys and self._by_key(api_key) is not None:
+            found.add(self.key_header)
+        bearer = bearer_of(authorization)
+        if bearer and (self._by_key(bearer) is not None or self.is_token(bearer)):
+            found.add(AUTHORIZATION)
+        return frozenset(found)
+
+    def is_token(self, bearer: bytes) -> bool:
+        """Whether a bearer is a token of our issuer's."""
+        return self.tokens is not None and self.tokens.ours(bearer)
+
+    def via(self, peer: str, apart: tuple[bytes, ...]) -> Via:
+        """What the way here says: the peer's address, and the values of `apart`, or () of none."""
+        known = self._vias.get((peer, apart))
+        if known is None:
+            known = self._look_at(peer, apart)
+            if sum(map(len, apart)) <= _LONG:
+                make_room(self._vias, _REMEMBERED)
+                self._vias[peer, apart] = known
+        return known
+
+    def _look_at(self, peer: str, apart: tuple[bytes, ...]) -> Via:
+        trusted = self.trusts(peer)
+        believed = trusted or not self.networks
+        address = address_of(peer)
+        nearest = str(address) if address is not None else peer
+        values = dict(zip(self.apart, apart, strict=False))
+        came = [hop for hop in _hops(values.get(b"x-forwarded-for", b"")) if hop]
+        hops = [hop.decode("latin-1") for hop in came] if not self.networks else []
+        if trusted:
+            nearest, hops = self._chain(came, nearest)
+        told = [*hops, str(address) if address is not None else peer or "unknown"]
+        lines = b"X-Forwarded-For: %b\r\n" % ", ".join(told).encode("latin-1")
+        for spelled, name in zip(self._spelled[1:], self.apart[1:], strict=True):
+            if believed and values.get(name):
+                lines += b"%b: %b\r\n" % (spelled, values[name].replace(b"\n", b", "))
+        names = [values.get(name, b"") for name in self.apart[len(_FORWARDED) :]] if trusted else []
+        caller = self._named(names[0], b"".join(names[1:])) if names and names[0] else None
+        via = Via(self, apart, caller or self._by_address(nearest), lines, believed=believed)
+        if any(b"\n" in name for name in names):
+            via.refusal = (400, "header", "The gateway's headers name the client more than once.")
+        return via
+
+    def _by_address(self, address: str) -> Caller:
         if not self._anonymous:
-            words = "A credential is required: an API key as X-API-Key, or Authorization: Bearer."
-            return Caller(None, words=words)
-        caller = self._addresses.get(peer)
+            key = f"an API key as {self._key_words}, or " if self._judges_keys else ""
+            return Caller(None, words=f"A credential is required: {key}Authorization: Bearer.")
+        caller = self._addresses.get(address)
         if caller is None:
             make_room(self._addresses, _REMEMBERED)
-            caller = self._addresses[peer] = Caller(Client(f"addr:{network(peer)}"))
+            caller = self._addresses[address] = Caller(Client(f"addr:{network(address)}"))
         return caller
 
     def _named(self, name: bytes, tier: bytes) -> Caller:
@@ -176,27 +243,24 @@ class Identities:
             caller = self._gateway[name, tier] = Caller(client)
         return caller
 
-    def _forwarded(self, head: RequestHead, peer: str) -> str:
-        """The nearest address that is no gateway of ours; what stands before it anybody may write."""
-        hops = b",".join(head.values(b"x-forwarded-for")).split(b",")
-        for hop in reversed(hops):
-            address = hop.strip().decode("latin-1")
-            if not address:
-                break
-            if address.count(":") == 1:
-                address = address.partition(":")[0]  # IPv4 with a port
-            peer = address.strip("[]")
-            if not self._is_trusted(peer):
-                break
-        return peer
+    def _chain(self, hops: list[bytes], peer: str) -> tuple[str, list[str]]:
+        """Return the nearest address that is no gateway of ours, and the way from there to here.
 
-    def _is_trusted(self, peer: str) -> bool:
-        try:
-            address = ipaddress.ip_address(peer.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        return any((mapped or address) in network for network in self.networks)
+        What stands before it anybody may write, so it goes no further.
+        """
+        nearest, way = peer, []
+        for hop in reversed(hops[-_MAX_HOPS:]):
+            address = address_of(hop.decode("latin-1"))
+            if address is None:
+                break
+            nearest = str(address)
+            way.append(nearest)
+            if not self._is_trusted(address):
+                break
+        return nearest, way[::-1]
+
+    def _is_trusted(self, address: Ip | None) -> bool:
+        return address is not None and any(address in network for network in self.networks)
 
     def _by_key(self, key: bytes) -> Client | None:
         digest = hashlib.sha256(key).digest()
@@ -213,14 +277,42 @@ def bearer_of(authorization: bytes | None) -> bytes:
     return b""
 
 
+def address_of(hop: str) -> Ip | None:
+    """The address that one hop is, however it is written; None: it is none.
+
+    `192.0.2.1`, `192.0.2.1:40001`, `2001:db8::1`, `[2001:db8::1]:40001`, in quotes or not, with a
+    zone or not; an IPv4 address mapped into IPv6 is the IPv4 address (RFC 7239, section 6).
+    """
+    text = hop.strip(" \t").strip('"')
+    port = ""
+    if text.startswith("["):
+        text, bracket, port = text[1:].partition("]")
+        if not bracket:
+            return None
+    elif text.count(":") == 1:
+        text, _, port = text.partition(":")
+        port = f":{port}"
+    if len(text) > _LONGEST or (port and not (port[0] == ":" and port[1:].isdecimal() and port.isascii())):
+        return None
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+_LONGEST: Final = 64
+"""The longest an address is written, its zone included."""
+
+
 def network(address: str) -> str:
     """The address that stands for one client: IPv4 whole, IPv6 by its /64."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
+    ip = address_of(address)
+    if ip is None:
         return address or "unknown"
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return str(ip.ipv4_mapped)
-        return str(ipaddress.ip_network((ip, 64), strict=False))
-    return str(ip)
+    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else str(ip)
+
+
+def _hops(value: bytes) -> list[bytes]:
+    return [hop.strip(b" \t") for hop in value.replace(b"\n", b",").split(b",")]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import urlsplit
 
 from mcpace_sidecar import compression, cors, resource
 from mcpace_sidecar.cache.policy import Private, variant
 from mcpace_sidecar.http.head import RequestHead
-from mcpace_sidecar.identity import API_KEY, AUTHORIZATION, Caller, Client, bearer_of
+from mcpace_sidecar.identity import AUTHORIZATION, Caller, Client, bearer_of
 from mcpace_sidecar.messages import MODERN
 from mcpace_sidecar.replies import OK_JSON
 from mcpace_sidecar.resource import Resource
@@ -19,6 +20,11 @@ _LOOPBACK: Final = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 _MIRRORS: Final = re.compile(
     rb"^(?:(mcp-name)|mcp-param-[^:\r\n]*):[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE
 )
+_JSON_TYPE: Final = re.compile(
+    rb'application/json(?:[ \t]*;[ \t]*charset=(?:utf-8|"utf-8"))?[ \t]*;?', re.IGNORECASE
+)
+_ONCE: Final = (AUTHORIZATION, b"content-type", b"mcp-protocol-version", b"mcp-session-id", b"origin")
+_FORWARDED: Final = b"x-forwarded-"
 _BATCHED: Final = (b"", b"2025-03-26")
 _METHODS: Final = frozenset({b"POST", b"GET", b"DELETE", b"OPTIONS"})
 
@@ -33,11 +39,12 @@ class Notes:
         "_target",
         "_upstream",
         "_varies",
+        "believed",
         "caller",
         "coding",
         "grant",
-        "is_json",
         "may_batch",
+        "mirrors",
         "modern",
         "onward",
         "own",
@@ -47,17 +54,16 @@ class Notes:
         "settings",
         "token",
         "trace",
-        "trusted",
         "variant",
         "version",
     )
 
     def __init__(
-        self, settings: Settings, upstream: Address, head: RequestHead, *, loopback: bool, trusted: bool
+        self, settings: Settings, upstream: Address, head: RequestHead, *, loopback: bool, believed: bool
     ) -> None:
-        """`trusted`: a gateway of ours sent it, so it may say who is calling."""
+        """`believed`: what it says of the way here may pass."""
         self.settings = settings
-        self.trusted = trusted
+        self.believed = believed
         self._upstream, self._loopback = upstream, loopback
         self.route: str = _route(settings, head)
         self.refusal: tuple[int, str, str] | None = _refusal(settings, head, self.route, loopback=loopback)
@@ -66,44 +72,47 @@ class Notes:
         """What answers bear for a page of another origin."""
         self.own: tuple[bytes, bytes] | None = self._own(head)
         """The sidecar's own answer, whoever asks: head and body."""
-        content_type = (head.get(b"content-type") or b"").partition(b";")[0].strip().lower()
-        self.is_json: bool = content_type == b"application/json"
         self.version: bytes = head.get(b"mcp-protocol-version") or b""
         self.modern: bool = self.version >= MODERN
         self.may_batch: bool = self.version in _BATCHED and self.route != "pair"
         self.session: bytes = b"" if self.modern else head.get(b"mcp-session-id") or b""
         if self.route == "pair":
             self.session = head.target
+        self.mirrors = True
+        """Whether the headers mirror the body that this is of."""
         self.trace: bytes = (head.get(b"traceparent") or b"")[:64]
         self.coding: bytes = compression.choose(head.get(b"accept-encoding"))
         identities = settings.identities
         authorization = head.get(AUTHORIZATION)
-        self.caller: Caller | None = identities.by_credential(head.get(API_KEY), authorization)
+        api_key = head.get(identities.key_header)
+        self.caller: Caller | None = identities.by_credential(api_key, authorization)
         """Who is calling, where the head alone tells."""
         self.token: bytes = b""
         """A token of our issuer, still to be judged."""
-        if self.caller is None and identities.tokens is not None:
-            bearer = bearer_of(authorization)
-            if bearer and identities.tokens.ours(bearer):
-                self.token = bearer
-        hidden: set[bytes] = set() if trusted else set(identities.trusted_headers)
-        if self.caller is not None and self.caller.header and not settings.forward_credential:
-            hidden.add(self.caller.header)
-        elif self.token and not settings.forward_credential:
-            hidden.add(AUTHORIZATION)
+        bearer = bearer_of(authorization)
+        if self.caller is None and bearer and identities.is_token(bearer):
+            self.token = bearer
+        hidden = set(identities.apart)
+        if not settings.forward_credential:
+            hidden |= identities.ours(api_key, authorization)
         if self.route in ("mcp", "pair"):
             hidden.add(b"accept-encoding")  # answers are read here, and compressed here
         self.onward: bytes = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (
             head.method,
             head.target,
             str(upstream).encode(),
-            b"".join(line for name, line in head.onward if name not in hidden),
+            b"".join(
+                line
+                for name, line in head.onward
+                if name not in hidden and (believed or not name.startswith(_FORWARDED))
+            )
+            + _told(settings, head, believed=believed),
         )
         # A token that is verified here and goes no further is told by its subject: tokens are renewed.
         verified = self.token and not settings.forward_credential
-        names = (API_KEY, b"cookie") if verified else (AUTHORIZATION, API_KEY, b"cookie")
-        self._credential = _values(head, names)
-        self._varies = _values(head, settings.keys.vary_on)
+        names = {identities.key_header, b"x-api-key", b"cookie", *(() if verified else (AUTHORIZATION,))}
+        self._credential = _values(head, tuple(sorted(names)))
+        self._varies = _values(head, settings.vary_on)
         self._target = head.target
         self.variant: bytes = variant(self.version, head.target)
         self._private: tuple[Client, Private | None] | None = None
@@ -120,11 +129,16 @@ class Notes:
 
     def resource(self, head: RequestHead) -> Resource | None:
         """What tokens for this server are for, where they are verified here. `head`: what this is of."""
-        return resource.of(self.settings, head, trusted=self.trusted, loopback=self._loopback)
+        return resource.of(
+            self.settings,
+            head,
+            trusted=self.believed and bool(self.settings.identities.networks),
+            loopback=self._loopback,
+        )
 
     def uncompressed(self, head: RequestHead) -> Notes:
         """The same, of a message whose answer goes into another's. `head`: what they are of."""
-        notes = Notes(self.settings, self._upstream, head, loopback=self._loopback, trusted=self.trusted)
+        notes = Notes(self.settings, self._upstream, head, loopback=self._loopback, believed=self.believed)
         notes.coding = b""
         return notes
 
@@ -134,6 +148,7 @@ class Notes:
         `name` is the value of `Mcp-Name`, `params` the lines of the arguments that are mirrored.
         """
         notes = self.uncompressed(head)
+        notes.mirrors = False
         notes.onward = _MIRRORS.sub(lambda m: m[1] + b": " + name + b"\r\n" if m[1] else b"", self.onward)
         notes.onward += params if self.modern else b""
         return notes
@@ -147,6 +162,41 @@ class Notes:
             mark = None if nobody else Private(client, self._credential, apart)
             known = self._private = (client, mark)
         return known[1]
+
+
+def without_mirrors(lines: bytes) -> bytes:
+    """These header lines, without those that mirror the arguments of a call."""
+    return _MIRRORS.sub(b"", lines) if lines else lines
+
+
+def _misread(settings: Settings, head: RequestHead) -> tuple[int, str, str] | None:
+    """A header that decides and stands there twice: of two readers each may take another."""
+    once = {name for name in (*_ONCE, settings.identities.key_header) if len(head.values(name)) > 1}
+    if once:
+        return 400, "header", f"The header {min(once).decode()} stands there more than once."
+    return None
+
+
+def _unreadable(head: RequestHead) -> tuple[int, str, str] | None:
+    """A body that the server could read otherwise than it is read here (RFC 9110, section 8)."""
+    if any(coding.lower() not in (b"", b"identity") for coding in head.values(b"content-encoding")):
+        return 415, "content_encoding", "Send the body as it is: a Content-Encoding is not accepted."
+    if _JSON_TYPE.fullmatch(head.get(b"content-type") or b"") is None:
+        words = "Send Content-Type: application/json, in UTF-8 and without another charset."
+        return 415, "content_type", words
+    return None
+
+
+def _told(settings: Settings, head: RequestHead, *, believed: bool) -> bytes:
+    """What the server is told of the scheme and host that the client knows, where nobody has told it."""
+    public = urlsplit(settings.config.public_url or "")
+    host, scheme = public.netloc.encode() or head.get(b"host"), public.scheme.encode() or b"http"
+    lines = b""
+    if host and not (believed and head.get(b"x-forwarded-host") is not None):
+        lines += b"X-Forwarded-Host: %b\r\n" % host
+    if not (believed and head.get(b"x-forwarded-proto") is not None):
+        lines += b"X-Forwarded-Proto: %b\r\n" % scheme
+    return lines
 
 
 def _values(head: RequestHead, names: tuple[bytes, ...]) -> tuple[bytes, ...]:
@@ -175,7 +225,10 @@ def _refusal(
         return 405, "method", f"{head.method.decode()} is not passed on."
     if not _may_call(settings, head, loopback=loopback):
         return 403, "origin", "This Host or Origin may not call."
-    return None
+    if route == "open":
+        return None
+    posted = head.method == b"POST" and route != "passed"
+    return _misread(settings, head) or (_unreadable(head) if posted else None)
 
 
 def _may_call(settings: Settings, head: RequestHead, *, loopback: bool) -> bool:

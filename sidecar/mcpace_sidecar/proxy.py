@@ -33,7 +33,7 @@ from mcpace_sidecar.identity import Caller
 from mcpace_sidecar.limits.bucket import Verdict
 from mcpace_sidecar.lookup import Lookup
 from mcpace_sidecar.messages import Message, MessageError, Outcome
-from mcpace_sidecar.notes import Notes
+from mcpace_sidecar.notes import Notes, without_mirrors
 from mcpace_sidecar.ssepair import PairStream, Posted
 from mcpace_sidecar.streamed import EVENT_STREAM, Streamed
 from mcpace_sidecar.treatment import PARALLEL
@@ -53,8 +53,9 @@ class Exchange(Call):
 
     def route(self) -> None:
         """Which path, which method, from where."""
-        if self.notes.refusal is not None:
-            self._reject(*self.notes.refusal)
+        refusal = self.notes.refusal or (self.via.refusal if self.via is not None else None)
+        if refusal is not None:
+            self._reject(*refusal)
         elif self.notes.own is not None:
             head, body = self.notes.own
             self.settle("success", head, body or None)
@@ -83,7 +84,8 @@ class Exchange(Call):
                     self._park(identities.tokens.judge(notes.token), self._identified)
                     return
             else:
-                caller = identities.by_connection(self.head, self.downstream.peer)
+                assert self.via is not None
+                caller = self.via.caller
         self._identified(caller)
 
     def _identified(self, caller: Caller) -> None:
@@ -101,9 +103,6 @@ class Exchange(Call):
 
     def classify(self) -> None:
         """What the message is, and what is done about such a message."""
-        if not self.notes.is_json:
-            self._reject(415, "content_type", "Send Content-Type: application/json.")
-            return
         try:
             if self.notes.may_batch and messages.is_batch(self.body):
                 fanout.batch(self, messages.split(self.body))
@@ -289,7 +288,7 @@ class Exchange(Call):
             self.pair.expect(self)
         self._asked = True
         self._ticket = self.plane.pool.request(
-            self.notes.onward + self.trace + framing + body, self, patience
+            self.notes.onward + self.lines + self.trace + framing + body, self, patience
         )
 
     # -- what the server says (upstream.Receiver)
@@ -456,7 +455,8 @@ class Exchange(Call):
 
     def child(self, downstream: Downstream, notes: Notes, body: bytes) -> Exchange:
         """An exchange of the same client's, whose answer goes elsewhere; it is still to be started."""
-        exchange = Exchange(self.plane, downstream, self.head, notes, body, self.trace)
+        lines = self.lines if notes.mirrors else without_mirrors(self.lines)
+        exchange = Exchange(self.plane, downstream, self.head, notes, body, self.trace, lines)
         exchange.client = self.client
         exchange.pair = self.pair
         self.plane.in_flight.add(exchange)

@@ -27,8 +27,16 @@ Reply = tuple[bytes, bytes]
 """(status line and header lines, body)."""
 
 
+_INSTEAD: Final = {
+    405: b"Allow: POST, GET, DELETE, OPTIONS\r\n",
+    415: b"Accept: application/json\r\nAccept-Encoding: identity\r\n",
+}
+"""What would be accepted, by the status of a refusal (RFC 9110, section 15.5)."""
+
+
 def rejected(status: int, words: str, more: bytes = b"") -> Reply:
     """What is no acceptable request at all."""
+    more += _INSTEAD.get(status, b"")
     return status_line(status) + more + JSON, messages.error_body(b"null", status * 100, words)
 
 

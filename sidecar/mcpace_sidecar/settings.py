@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mcpace_sidecar.cache.policy import Keys
 from mcpace_sidecar.config import SidecarConfig
 from mcpace_sidecar.config.cache import Cache
 from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.http.head import Names
 from mcpace_sidecar.identity import Identities, read_keys
 from mcpace_sidecar.limits.plan import LimitPlan
 from mcpace_sidecar.quantity import seconds, size
@@ -17,6 +18,26 @@ from mcpace_sidecar.treatment import Treatments
 if TYPE_CHECKING:
     from mcpace_sidecar.spans import Spans
     from mcpace_sidecar.tokens import Tokens
+
+
+_READ: Final = frozenset(
+    {
+        b"accept-encoding",
+        b"access-control-request-headers",
+        b"access-control-request-method",
+        b"authorization",
+        b"content-encoding",
+        b"content-type",
+        b"cookie",
+        b"mcp-method",
+        b"mcp-name",
+        b"mcp-protocol-version",
+        b"mcp-session-id",
+        b"origin",
+        b"x-api-key",
+    }
+)
+"""Headers that decide something under any configuration."""
 
 
 class Settings:
@@ -54,6 +75,12 @@ class Settings:
         self.treatments = Treatments(config)
         self.keys = Keys(config.cache)
         cache = config.cache or Cache()
+        self.vary_on = self.keys.vary_on
+        apart = tuple(name for name in self.identities.apart if name not in self.vary_on)
+        read = {self.identities.key_header, *self.vary_on}
+        self.names = Names(_READ | read, apart, (b"x-forwarded-",))
+        """The request headers that decide something under this configuration."""
+        self.all_apart = apart == self.identities.apart
         self.cache_bytes = size(cache.max_bytes)
         self.cache_entries = cache.max_entries
         self.patience = seconds(config.upstream.timeout)

@@ -22,7 +22,6 @@ from mcpace_sidecar.egress import Doors
 from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.findings import REASONS, Findings
 from mcpace_sidecar.handshake import Handshake
-from mcpace_sidecar.http.head import RequestHeads
 from mcpace_sidecar.http.server import Application, ClientConnection
 from mcpace_sidecar.metrics import Metrics
 from mcpace_sidecar.settings import Settings
@@ -236,10 +235,9 @@ class Sidecar:
 
     async def _listen(self, app: Application, address: Address) -> None:
         connections = self._connections if app is self.plane else self._admin_connections
-        heads = RequestHeads()
 
         def accept() -> ClientConnection:
-            connection = ClientConnection(app, heads, connections.discard)
+            connection = ClientConnection(app, app.heads, connections.discard)
             connections.add(connection)
             return connection
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 import jwt
 
 from mcpace_sidecar.config.clients import Jwt
-from mcpace_sidecar.identity import AUTHORIZATION, Caller, Client
+from mcpace_sidecar.identity import Caller, Client
 from mcpace_sidecar.remembered import make_room
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class Tokens:
             anonymous=False,
             subject=json.dumps([config.issuer, claims.get("sub")]),
         )
-        return Caller(client, AUTHORIZATION, until=until)
+        return Caller(client, until=until)
 
     def _key(self, token: bytes) -> jwt.PyJWK | None:
         try:

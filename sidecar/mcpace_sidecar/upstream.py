@@ -104,7 +104,7 @@ class UpstreamConnection(asyncio.Protocol):
         "patience",
     )
 
-    def __init__(self, pool: Pool, heads: Heads[ResponseHead]) -> None:
+    def __init__(self, pool: Pool, heads: Heads) -> None:
         self._pool = pool
         self._heads = heads
         self._transport: asyncio.Transport | None = None
@@ -391,7 +391,7 @@ class Pool:
         self._tls = tls
         self._hosts = list(address.hosts)
         self.adopt(Upstream())
-        self._heads: Heads[ResponseHead] = Heads(ResponseHead)
+        self._heads: Heads = Heads()
         self._idle: deque[UpstreamConnection] = deque()
         self._all: set[UpstreamConnection] = set()
         self._line: Line = OrderedDict()

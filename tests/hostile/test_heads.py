@@ -9,7 +9,8 @@ from tests.conftest import Scripted, Start
 
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.http.framing import ChunkedBody
-from mcpace_sidecar.http.head import MAX_LINES, RequestHead, RequestHeads, ResponseHead
+from mcpace_sidecar.http.head import MAX_LINES, RequestHead, ResponseHead
+from mcpace_sidecar.http.known import RequestHeads
 
 REQUEST, RESPONSE = b"GET / HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.1 200 OK\r\n"
 

@@ -100,11 +100,16 @@ class Clients(Model):
     )
 
     api_keys: tuple[ApiKeys, ...] = Field(default=(), max_length=32)
+    api_key_header: HeaderName = Field(
+        default="X-API-Key",
+        description="The header that holds an API key; without `apiKeys` it is the server's own.",
+    )
     jwt: Jwt | None = None
     trusted_proxies: tuple[Network, ...] = Field(
         default=(),
         max_length=64,
-        description="Networks whose trustedHeaders and X-Forwarded-For are believed.",
+        description="Networks whose trustedHeaders and forwarding headers (X-Forwarded-*, Forwarded,"
+        " X-Real-IP) are believed; from all others they are replaced.",
     )
     trusted_headers: TrustedHeaders | None = None
     anonymous: Literal["allow", "deny"] = Field(

@@ -1,16 +1,16 @@
-"""Request and response heads: parsed by llhttp, strictly, once for each sequence of bytes.
+"""Request and response heads: parsed line by line and by llhttp, strictly, once for each sequence of bytes.
 
-Clients repeat their heads to the letter, so a parsed head is remembered by its exact
-bytes. Remembered heads hold credentials: the memory is bounded and never printed.
-Source: RFC 9112 (message syntax), RFC 9110 section 7.6.1 (hop-by-hop fields).
+A server repeats its heads to the letter, so a parsed head is remembered by its exact bytes;
+`known.py` remembers requests. Remembered heads hold credentials: the memory is bounded and
+never printed. Source: RFC 9112 (message syntax), RFC 9110 section 7.6.1 (hop-by-hop fields).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 import httptools
 
@@ -35,15 +35,17 @@ HOP_BY_HOP: Final = frozenset(
 )
 
 # What llhttp is lenient about: bare CR or LF, folded lines, control bytes, odd names.
-_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VISIBLE: Final = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A field's name."""
+VISIBLE: Final = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+"""The bytes of which a field's value is made."""
+_HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=:%\[\]-]*")
 _REQUEST_LINE: Final = re.compile(rb"[A-Z]{1,20} [\x21-\x7e]+ HTTP/1\.[01]\r\n")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 
-# As clients write them; whoever writes them otherwise has his heads parsed each time.
-_LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
-_TRACES: Final = (b"\r\ntraceparent: ", b"\r\nTraceparent: ")
-_TRACE_LINE: Final = len(b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n")
+LONGEST_KNOWN: Final = 4096
+"""The longest head that is remembered, in bytes."""
+_MANY: Final = 1024
 
 _KEPT: Final = re.compile(rb"(?:^|[,;\s])timeout=([0-9]{1,9})(?![0-9])", re.IGNORECASE)
 
@@ -51,28 +53,79 @@ Fields = list[tuple[bytes, bytes]]
 """Header fields in order: lower-case name, value."""
 
 
+_FRAMING: Final = HOP_BY_HOP | {b"content-length", b"host", b"expect"}
+_PLAIN: Final = b"abcdefghijklmnopqrstuvwxyz0123456789-"
+_FOLD: Final = bytes(c if c in _PLAIN else ord("-") for c in range(256))
+
+
+class Names:
+    """The fields that an application reads; no other decides anything here.
+
+    `read` are its names, lower-case; `prefix` is what further ones begin with. `apart` are read
+    too, but differ from client to client: they are handed over beside the head.
+    """
+
+    __slots__ = ("_alike", "_prefixes", "_read", "apart")
+
+    def __init__(
+        self, read: Iterable[bytes] = (), apart: tuple[bytes, ...] = (), prefixes: tuple[bytes, ...] = ()
+    ) -> None:
+        self.apart = apart
+        self._read = _FRAMING | {b"traceparent", *read}
+        self._prefixes = prefixes
+        self._alike = {name.translate(_FOLD): name for name in (*self._read, *apart)}
+
+    def reads(self, name: bytes) -> bool:
+        """Whether a field decides something here, and is held in the head."""
+        return name in self._read or name.startswith(self._prefixes)
+
+    def taken_for(self, name: bytes) -> bytes | None:
+        """The field that others may take this one for: to CGI and WSGI, `X_A` and `X-A` are one name."""
+        if not name.translate(None, _PLAIN) or name in self._read or name in self.apart:
+            return None
+        folded = name.translate(_FOLD)
+        return self._alike.get(folded) or (folded if folded.startswith(self._prefixes) else None)
+
+    def same(self, other: Names) -> bool:
+        """Whether both are of the same fields."""
+        mine, theirs = (self._read, self.apart, self._prefixes), (other._read, other.apart, other._prefixes)
+        return mine == theirs
+
+
+NOTHING: Final = Names()
+"""Of an application that only passes on."""
+
+
 class RequestHead:
     """One request head. `notes` belongs to the layer above: what it learned from these bytes."""
 
     __slots__ = (
         "_base",
+        "apart",
         "chunked",
         "expects",
         "fields",
         "keep_alive",
         "length",
         "method",
+        "names",
         "notes",
         "onward",
+        "options",
         "path",
         "sized",
         "target",
+        "traced",
         "version",
     )
 
-    def __init__(self, raw: bytes, base: RequestHead | None = None, length: int = 0) -> None:
+    def __init__(
+        self, raw: bytes, names: Names = NOTHING, base: RequestHead | None = None, length: int = 0
+    ) -> None:
         """`base`: the same head without the line that gives this length, parsed before."""
         self._base = base
+        self.names = names
+        self.notes: Any = None
         if base is not None:
             self._vary(base, length)
             return
@@ -86,12 +139,13 @@ class RequestHead:
         self.version: bytes = version
         self.path: bytes = target.partition(b"?")[0]
         self.fields: Fields = fields
-        self.notes: Any = None
         if method == b"CONNECT" or not target.startswith(b"/"):
             raise ProtocolError(400, "target", "The request target must be a path.")
-        hosts = self.values(b"host")
+        hosts = [value for name, value in fields if name == b"host"]
         if len(hosts) > 1 or (not hosts and version == b"HTTP/1.1"):
             raise ProtocolError(400, "host", "Exactly one Host header is required.")
+        if hosts and _HOST.fullmatch(hosts[0]) is None:
+            raise ProtocolError(400, "host", "The Host header is no host.")
         self.length, self.chunked = _framing(fields)
         if self.chunked and version == b"HTTP/1.0":
             raise ProtocolError(400, "framing", "HTTP/1.0 has no Transfer-Encoding.")
@@ -100,26 +154,33 @@ class RequestHead:
         if self.length is None and not self.chunked:
             self.length = 0
         self.keep_alive: bool = _keep_alive(fields, version)
-        self.expects: bool = b"100-continue" in [v.lower() for v in self.values(b"expect")]
+        self.expects: bool = (b"expect", b"100-continue") in [(n, v.lower()) for n, v in fields]
+        self.options: frozenset[bytes] = _options(fields) - _OF_THE_CONNECTION
+        """The fields that are for the next hop alone, as this head says."""
+        _refuse_misread(fields, self.options, names)
+        self.traced: bool = any(name == b"traceparent" for name, _ in fields)
+        self.apart: tuple[bytes, ...] = _apart(fields, names.apart)
+        """The values of the fields that are handed over apart, where the head was parsed with them."""
         self.onward: tuple[tuple[bytes, bytes], ...] = tuple(
             (name, text)
             for name, text in _end_to_end(fields, lines)
-            if name not in (b"host", b"content-length", b"expect")
+            if name not in (b"host", b"content-length", b"expect") and name not in names.apart
         )
 
     def _vary(self, base: RequestHead, length: int) -> None:
         if base.chunked or base.sized:
             raise ProtocolError(400, "framing", "The message is ambiguous about its length.")
-        self.method, self.target, self.version, self.path = (
-            base.method,
-            base.target,
-            base.version,
-            base.path,
-        )
-        self.fields, self.onward, self.notes = base.fields, base.onward, None
+        self.method, self.target = base.method, base.target
+        self.version, self.path = base.version, base.path
+        self.fields, self.onward, self.apart = base.fields, base.onward, base.apart
         self.chunked, self.keep_alive, self.expects = base.chunked, base.keep_alive, base.expects
+        self.options, self.traced = base.options, base.traced
         self.length = length
         self.sized = True
+
+    def with_length(self, length: int) -> RequestHead:
+        """The same head with a Content-Length; ProtocolError where it has framing of its own."""
+        return RequestHead(b"", self.names, self, length)
 
     @property
     def base(self) -> RequestHead:
@@ -127,15 +188,24 @@ class RequestHead:
         return self if self._base is None else self._base
 
     def get(self, name: bytes) -> bytes | None:
-        """The value of the first field of that (lower-case) name."""
+        """The value of the first field of that (lower-case) name.
+
+        LookupError if it is none that `names` reads: such a field's lines may be held elsewhere.
+        """
+        self._require(name)
         for field, value in self.fields:
             if field == name:
                 return value
         return None
 
     def values(self, name: bytes) -> list[bytes]:
-        """The values of all fields of that (lower-case) name."""
+        """The values of all fields of that (lower-case) name; LookupError as of `get`."""
+        self._require(name)
         return [value for field, value in self.fields if field == name]
+
+    def _require(self, name: bytes) -> None:
+        if not self.names.reads(name):
+            raise LookupError(f"{name.decode()} is not among the names that are read")
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method.decode()} {self.path.decode()}>"
@@ -188,95 +258,26 @@ class ResponseHead:
         return None
 
 
-Head = TypeVar("Head", RequestHead, ResponseHead)
+class Heads:
+    """Response heads by their exact bytes, the oldest forgotten first."""
 
+    __slots__ = ("_known",)
 
-class Heads(Generic[Head]):
-    """Heads by their exact bytes, the oldest forgotten first."""
+    def __init__(self) -> None:
+        self._known: dict[bytes, ResponseHead] = {}
 
-    __slots__ = ("_known", "_limit", "_parse")
-
-    def __init__(self, parse: Callable[[bytes], Head], limit: int = 2048) -> None:
-        self._parse: Callable[[bytes], Head] = parse
-        self._limit = limit
-        self._known: dict[bytes, Head] = {}
-
-    def read(self, raw: bytes) -> Head:
+    def read(self, raw: bytes) -> ResponseHead:
         """Return the parsed head of `raw`, which ends with the empty line; ProtocolError."""
         head = self._known.get(raw)
         if head is None:
-            head = self._parse(raw)
-            self.remember(raw, head)
+            head = ResponseHead(raw)
+            if len(raw) <= LONGEST_KNOWN:
+                make_room(self._known, _MANY)
+                self._known[raw] = head
         return head
-
-    def known(self, raw: bytes) -> Head | None:
-        """Return the head of these bytes, if it is remembered."""
-        return self._known.get(raw)
-
-    def remember(self, raw: bytes, head: Head) -> None:
-        """Remember a head, unless it is very long."""
-        if len(raw) <= 4096:
-            make_room(self._known, self._limit)
-            self._known[raw] = head
 
     def __len__(self) -> int:
         return len(self._known)
-
-
-class RequestHeads:
-    """Request heads, remembered without the lines that differ from request to request.
-
-    The length of its body and a trace's `traceparent` make most heads unique; without them they
-    repeat. What is taken out is matched whole and strictly, and at most once each: anything else
-    is left where it is, and judged with the rest.
-    """
-
-    __slots__ = ("_heads",)
-
-    def __init__(self) -> None:
-        self._heads: Heads[RequestHead] = Heads(RequestHead)
-
-    def read(self, raw: bytes) -> tuple[RequestHead, bytes]:
-        """Return the parsed head of `raw`, which ends with the empty line, and the line of its trace.
-
-        ProtocolError for what is no head.
-        """
-        head = self._heads.known(raw)
-        if head is not None:
-            return head, b""
-        raw, trace = _part(raw)
-        if trace:
-            head = self._heads.known(raw)
-        return head or self._read_sized(raw), trace
-
-    def _read_sized(self, raw: bytes) -> RequestHead:
-        for name in _LENGTHS:
-            start = raw.find(name) + 2
-            if start > 1:
-                end = raw.find(b"\r\n", start) + 2
-                digits = raw[start + len(name) - 2 : end - 2]
-                # A line of its own, no line folded into it.
-                if digits.isdigit() and len(digits) < 16 and raw[end : end + 1] not in (b" ", b"\t"):
-                    head = RequestHead(raw, self._heads.read(raw[:start] + raw[end:]), int(digits))
-                    self._heads.remember(raw, head)
-                    return head
-        return self._heads.read(raw)
-
-    def __len__(self) -> int:
-        return len(self._heads)
-
-
-def _part(raw: bytes) -> tuple[bytes, bytes]:
-    """Return a head without its `traceparent`, and that line (W3C Trace Context, section 3.2)."""
-    for name in _TRACES:
-        start = raw.find(name) + 2
-        if start > 1:
-            end = start + _TRACE_LINE
-            line = raw[start:end]
-            digits = line[len(name) - 2 : -2].translate(None, b"0123456789abcdef")
-            if digits == b"---" and line.endswith(b"\r\n") and raw[end : end + 1] not in (b" ", b"\t"):
-                return raw[:start] + raw[end:], line
-    return raw, b""
 
 
 class _Collector:
@@ -300,9 +301,9 @@ def _parse(raw: bytes, start: int, parser: Callable[[Any], Any]) -> tuple[Fields
         name, colon, value = line.partition(b":")
         if (
             not colon
-            or _NAME.fullmatch(name) is None
+            or NAME.fullmatch(name) is None
             or not line.endswith(b"\r\n")
-            or value[:-2].translate(None, _VISIBLE)
+            or value[:-2].translate(None, VISIBLE)
         ):
             raise ProtocolError(400, "head", "A header line is malformed.")
     collector = _Collector()
@@ -334,13 +335,18 @@ def _framing(fields: Fields) -> tuple[int | None, bool]:
     return None, False
 
 
+def _options(fields: Fields) -> frozenset[bytes]:
+    """What the Connection fields name; most heads have none."""
+    values = [value for name, value in fields if name == b"connection"]
+    return frozenset(o.strip(b" \t").lower() for o in b",".join(values).split(b",")) if values else _NONE
+
+
+_NONE: Final[frozenset[bytes]] = frozenset()
+_OF_THE_CONNECTION: Final = HOP_BY_HOP | {b"", b"close"}
+
+
 def _keep_alive(fields: Fields, version: bytes) -> bool:
-    options = {
-        option.strip().lower()
-        for name, value in fields
-        if name == b"connection"
-        for option in value.split(b",")
-    }
+    options = _options(fields)
     return b"close" not in options if version == b"HTTP/1.1" else b"keep-alive" in options
 
 
@@ -356,10 +362,26 @@ def _keep_for(fields: Fields) -> float:
 
 def _end_to_end(fields: Fields, lines: list[bytes]) -> Fields:
     """The fields a proxy passes on, each with its line as it was sent."""
-    dropped = HOP_BY_HOP | {
-        option.strip().lower()
-        for name, value in fields
-        if name == b"connection"
-        for option in value.split(b",")
-    }
+    dropped = HOP_BY_HOP | _options(fields)
     return [(f[0], line) for f, line in zip(fields, lines, strict=True) if f[0] not in dropped]
+
+
+def _refuse_misread(fields: Fields, options: frozenset[bytes], names: Names) -> None:
+    """Refuse fields that others may take for one that decides here, and options that would remove one."""
+    for option in options:
+        if names.reads(option) or option in names.apart:
+            words = f"Connection: {option.decode('latin-1')} names a header that is not of this connection."
+            raise ProtocolError(400, "header", words)
+    for name, _ in fields:
+        other = names.taken_for(name)
+        if other is not None:
+            words = f"{name.decode()} may be taken for {other.decode()}: write that, or leave it out."
+            raise ProtocolError(400, "header", words)
+
+
+def _apart(fields: Fields, names: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The values of these fields, those of one name joined by a line's end; nothing if there are none."""
+    if not names:
+        return ()
+    values = tuple(b"\n".join(v for field, v in fields if field == name and v) for name in names)
+    return values if any(values) else ()

@@ -11,11 +11,12 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 from time import monotonic
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody
-from mcpace_sidecar.http.head import MAX_HEAD, RequestHead, RequestHeads
+from mcpace_sidecar.http.head import MAX_HEAD, RequestHead
+from mcpace_sidecar.http.known import RequestHeads
 
 HEAD_TIMEOUT: Final = 30.0
 """Seconds a client may take from a request's first byte to its last."""
@@ -117,6 +118,7 @@ class Nobody:
 class Application(Protocol):
     """Who answers requests."""
 
+    heads: RequestHeads
     max_request_bytes: int
     draining: bool
 
@@ -142,15 +144,19 @@ class ClientConnection(asyncio.Protocol):
         "_on_close",
         "_raw",
         "_read",
+        "_read_apart",
         "_reader",
         "_reading",
         "_since",
         "_transport",
         "_turn",
+        "apart",
         "heads",
+        "lines",
         "peer",
         "rewriter",
         "trace",
+        "via",
     )
 
     def __init__(
@@ -180,9 +186,14 @@ class ClientConnection(asyncio.Protocol):
         """Of the request being answered; the application sets it at each."""
         self._raw = b""
         self._read: RequestHead | None = None
-        """The last head and its bytes: a client repeats itself."""
-        self.trace = b""
-        """The line of the request's `traceparent`, which its head is held without."""
+        """The last head's bytes, and itself if nothing of it varies: a client repeats itself."""
+        self._read_apart: tuple[bytes, ...] = ()
+        self.trace = self.lines = b""
+        """The line of the request's `traceparent`, and those that vary: its head is held without them."""
+        self.apart: tuple[bytes, ...] = ()
+        """The values that its head is held without, by the places of `Names.apart`; () of none."""
+        self.via: Any = None
+        """What the layer above has learned of this connection's client."""
 
     # -- asyncio's side
 
@@ -228,8 +239,9 @@ class ClientConnection(asyncio.Protocol):
     # -- gathering a request
 
     def _take_head(self, data: bytes) -> None:
-        if self._read is not None and data.startswith(self._raw):
-            self.trace = b""
+        if self._read is not None and data.startswith(self._raw) and self._read.names is self.heads.names:
+            self.trace = self.lines = b""
+            self.apart = self._read_apart
             self._take_request(self._read, data, len(self._raw))
             return
         end = data.find(b"\r\n\r\n") + 4
@@ -246,12 +258,13 @@ class ClientConnection(asyncio.Protocol):
         try:
             if end > MAX_HEAD:
                 raise ProtocolError(431, "head_size", "The head is too large.")
-            head, self.trace = self.heads.read(raw)
+            head, self.trace, self.lines, self.apart = self.heads.read(raw)
         except ProtocolError as error:
             self._refuse(error)
             return
-        if not self.trace:
-            self._raw, self._read = raw, head
+        self._raw = raw
+        self._read = head if not self.trace and not self.lines else None
+        self._read_apart = self.apart
         self._take_request(head, data, end)
 
     def _take_request(self, head: RequestHead, data: bytes, end: int) -> None:
@@ -290,6 +303,12 @@ class ClientConnection(asyncio.Protocol):
 
     def _hand_over(self, body: bytes) -> None:
         assert self._head is not None
+        if self._head.names is not self.heads.names:  # other settings came while the body did
+            try:
+                self._head, self.trace, self.lines, self.apart = self.heads.read(self._raw)
+            except ProtocolError as error:
+                self._refuse(error)
+                return
         turn = self._app.on_request(self, self._head, body)
         if turn is not None and self._head is not None and self._transport is not None:
             self._turn = turn
