@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
-from mcpace_operator.drift import MANAGER
+from mcpace_operator.additions import MANAGER
 from mcpace_operator.health import REQUESTS
 from mcpace_operator.models import API_VERSION, KIND, PLURAL
 from mcpace_sidecar.errors import McpaceError
@@ -26,6 +26,7 @@ LEASE: Final = "mcpace-operator"
 LEASE_TIMEOUT: Final = 3.0
 _PAGE: Final = 250
 _APPLY: Final = "application/apply-patch+yaml"
+_STRATEGIC: Final = "application/strategic-merge-patch+json"
 _MERGE: Final = "application/merge-patch+json"
 
 RESOURCES: Final = {
@@ -162,6 +163,13 @@ class Cluster:
         body = {"metadata": {"annotations": annotations}}
         query = {"fieldManager": MANAGER}
         await self._request("PATCH", _path(kind, namespace, name), query, body, _MERGE)
+
+    async def take_away(
+        self, kind: str, namespace: str, name: str, patch: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Remove what others added, by a strategic merge patch; return the object."""
+        query = {"fieldManager": MANAGER}
+        return await self._request("PATCH", _path(kind, namespace, name), query, patch, _STRATEGIC)
 
     async def tell(self, namespace: str, event: Mapping[str, Any]) -> None:
         """Write an Event."""

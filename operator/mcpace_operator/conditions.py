@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from mcpace_operator.additions import Addition
 from mcpace_operator.checklist import Finding, Result
 from mcpace_operator.children.meta import Context
 from mcpace_operator.drift import ChildId
@@ -35,6 +36,8 @@ REASONS: Final = {
     "RedisDown": "The shared store does not answer.",
     "NoRedis": "The operator was given no URL of a shared store: each replica is on its own.",
     "ConnectionsBounded": "PgBouncer bounds the database's connections; the message says by how many.",
+    "PausedByHand": "Somebody has paused the Deployment, so it does not go on.",
+    "ChildAltered": "Somebody has added to a child what the manifest does not have; it is left there.",
     "ChildContested": "Somebody else keeps changing a child; it is put back once a minute.",
     "EveryItemPassed": "Every item of the performance checklist passed.",
     "ItemsFailed": "Items of the performance checklist failed; status.checklist says what to write.",
@@ -81,6 +84,8 @@ class StoreState:
     up: bool | None
 
 
+_MOST: Final = 5
+"""Additions of one child that are named."""
 _WITHOUT: Final = {
     "local": "each replica's share, kept in its memory",
     "open": "not enforced",
@@ -114,14 +119,17 @@ def conditions(
     cache: StoreState,
     trouble: Trouble | None,
     contested: Mapping[ChildId, str],
+    altered: Mapping[ChildId, Sequence[Addition]],
     findings: Mapping[str, Finding] | None,
 ) -> list[Condition]:
     """All that is to be said.
 
     `trouble` is what a person must mend, `contested` what somebody else keeps changing and who
-    that is, `findings` the checklist's, once it was judged.
+    that is, `altered` what others added to, `findings` the checklist's, once it was judged.
     """
     spec, wanted = context.spec, wanted_replicas(context, deployment)
+    if trouble is None and deployment.get("paused") and not is_complete(context, deployment):
+        trouble = _paused(context)
     found = [
         _ready(context, deployment, trouble),
         _available(deployment, wanted),
@@ -137,6 +145,8 @@ def conditions(
         found.append(_database(spec.database.max_connections, wanted, most))
     if contested:
         found.append(_contested(contested))
+    elif altered:
+        found.append(_altered(altered))
     if findings is not None:
         found.append(_checklist(findings))
     return found
@@ -147,6 +157,19 @@ def _contested(contested: Mapping[ChildId, str]) -> Condition:
     words = f"Somebody else keeps changing {', '.join(each)}. End that, or write it in the McpServer:"
     words += " podTemplate takes most of what a pod can be."
     return Condition("ChildrenInSync", holds=False, reason="ChildContested", message=words)
+
+
+def _altered(altered: Mapping[ChildId, Sequence[Addition]]) -> Condition:
+    each = [f"{child_id} has {', '.join(map(str, added[:_MOST]))}" for child_id, added in altered.items()]
+    words = f"{'; '.join(each)}: the manifest does not have that. Write it there (podTemplate takes most of"
+    words += " what a pod can be), or take it away."
+    return Condition("ChildrenInSync", holds=False, reason="ChildAltered", message=words)
+
+
+def _paused(context: Context) -> Trouble:
+    """What is said while a Deployment that is not complete is paused."""
+    words = f"Paused by hand: kubectl rollout resume deployment/{context.name}"
+    return Trouble("PausedByHand", words)
 
 
 def _ready(context: Context, deployment: Mapping[str, Any], trouble: Trouble | None) -> Condition:

@@ -1,8 +1,8 @@
 """Whether a child is as it should be, told without asking the API server. Pure.
 
 A child is in sync when it carries the hash of what is desired, and nobody has changed what
-we applied since: either the fields that we own (our entry in its managedFields) are those
-that we left, or everything desired is there to be seen.
+we applied since: the fields that we own (our entry in its managedFields) are those that we left,
+or, where that is not known, everything desired is there to be seen, and ours.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
+from mcpace_operator.additions import MANAGER, Addition, additions
 from mcpace_operator.models import KIND
 from mcpace_operator.server import SERVER_LABEL, Server
 
@@ -22,7 +23,9 @@ CAUSE: Final = "mcpace.dev/cause"
 """Annotation of a Deployment: the hash of what in the manifest its pods are made from."""
 GIVEN: Final = "mcpace.dev/secret"
 """Annotation of a pod: the hash of the Secret that it was given, which is never read."""
-MANAGER: Final = "mcpace"
+
+
+_HEAD: Final = ("apiVersion", "kind", "metadata")
 
 
 class ChildId(NamedTuple):
@@ -64,6 +67,7 @@ class Child:
     """The server that its label names."""
     owner: str | None = None
     """What controls it: kind and name. "" where something owns it that does not; None for nobody."""
+    added: tuple[Addition, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     """A Deployment's generation, replicas and who says them, the hash of its pods' Secret, its status."""
     body: Mapping[str, Any] | None = None
@@ -107,6 +111,7 @@ def remember(body: Mapping[str, Any]) -> Child:
         cause=annotations.get(CAUSE, ""),
         server=(metadata.get("labels") or {}).get(SERVER_LABEL, ""),
         owner=f"{owners[0].get('kind')} {owners[0].get('name')}" if owners else "" if references else None,
+        added=additions(body.get("kind", ""), body),
         facts=_facts(body),
         body=body,
     )
@@ -133,6 +138,7 @@ def _facts(body: Mapping[str, Any]) -> Mapping[str, Any]:
         **(body.get("status") or {}),
         "generation": body["metadata"].get("generation", 0),
         "wanted": spec.get("replicas", 1),
+        "paused": bool(spec.get("paused")),
         "secret": annotations.get(GIVEN, ""),
         "ownsReplicas": "f:replicas" in _fields(body["metadata"]).get("f:spec", {}),
     }
@@ -151,9 +157,20 @@ def in_sync(
         cause = (desired["metadata"].get("annotations") or {}).get(CAUSE)
         same = cause is not None and (child.cause or (cause if manifest_known else "")) == cause
         return same and bool(child.hash) and left in (None, child.owned)
-    if left is not None and child.owned == left:
-        return True
-    return child.body is not None and covers(desired, child.body)
+    if left is not None:
+        return child.owned == left
+    body = child.body
+    return body is not None and covers(desired, body) and _owns(desired, _fields(body["metadata"]))
+
+
+def _owns(desired: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    """Whether the fields that we own are still all that is desired: a map can be another's as a whole."""
+    return all(
+        f"f:{name}" in fields
+        and (not isinstance(value, Mapping) or not (own := fields[f"f:{name}"]) or _owns(value, own))
+        for name, value in desired.items()
+        if name not in _HEAD and value not in ({}, [])
+    )
 
 
 def covers(desired: Any, live: Any) -> bool:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final
 
+from mcpace_operator.additions import Addition, without
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.cluster import OPTIONAL, ApiError, Cluster
@@ -182,6 +183,7 @@ class Reconciler:
                 trouble,
                 datetime.now(UTC),
                 self._repairs.contested(key, time.monotonic()),
+                self._altered(key),
             ),
         )
         if failure is not None:
@@ -246,6 +248,7 @@ class Reconciler:
             if child.body is not None:
                 await self._adopt(context, child, step)
                 self._observed.satisfied(key, child_id)
+            await self._take_away(context, step)
             return True
         if step.action is Action.LEAVE:
             return False
@@ -266,7 +269,28 @@ class Reconciler:
         self._observed.applied(key, body, child_id.kind)
         if child_id.kind == "ConfigMap" and self._deployment(key):
             await self._hasten(key, fingerprint(step.desired))
+        await self._take_away(context, step)
         return True
+
+    async def _take_away(self, context: Context, step: Step) -> None:
+        """Remove what others added, where it can undo what the sidecar is for."""
+        key, child_id = context.server.key, step.child_id
+        undoing = [each for each in self._observed.children[key][child_id].added if each.undoes]
+        if not undoing:
+            return
+        now = time.monotonic()
+        if self._repairs.must_wait(key, child_id, now):
+            raise LateError(f"somebody else keeps changing {child_id}")
+        for addition in undoing:
+            body = await self._cluster.take_away(
+                child_id.kind, key.namespace, child_id.name, without(addition)
+            )
+            self._observed.see(child_id.kind, body, deleted=False)
+        self._repairs.note(key, child_id, step.desired, undoing[0].by, now)
+        added = ", ".join(map(str, undoing))
+        note = f"{added} was taken away from {child_id}: it can lead calls past the sidecar, or into it"
+        log.info("%s: %s", key, note)
+        await self._events.tell(context.server, News("PutBack", note, bad=False), str(child_id))
 
     async def _create(self, context: Context, step: Step) -> dict[str, Any] | None:
         """Make it, or apply over one of ours that was not seen yet; None where it is somebody else's.
@@ -382,6 +406,11 @@ class Reconciler:
                 await self._cluster.annotate("Pod", key.namespace, name, {"mcpace.dev/config": mark})
         except ApiError as error:
             log.warning("%s: a pod was not told of its new configuration, so it is late: %s", key, error)
+
+    def _altered(self, key: Key) -> dict[ChildId, Sequence[Addition]]:
+        """The children that others added to."""
+        children = self._observed.children[key].items()
+        return {child_id: child.added for child_id, child in children if child.added}
 
     def _deployment(self, key: Key) -> Mapping[str, Any]:
         child = self._observed.children[key].get(ChildId("Deployment", key.name))

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mcpace_operator.drift import MANAGER, ChildId, fingerprint
+from mcpace_operator.additions import MANAGER
+from mcpace_operator.drift import ChildId, fingerprint
 from mcpace_operator.server import Key
 
 MOST: Final = 5

@@ -8,6 +8,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
+from mcpace_operator.additions import Addition
 from mcpace_operator.checklist import Finding, Live, Result, cached_tools, judge
 from mcpace_operator.children import service
 from mcpace_operator.children.meta import Context
@@ -149,11 +150,13 @@ def status(
     trouble: Trouble | None,
     now: datetime,
     contested: Mapping[ChildId, str] = MappingProxyType({}),
+    altered: Mapping[ChildId, Sequence[Addition]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The status of a server.
 
     `deployment` is its generation, replicas and status, empty if there is none yet; `trouble`
-    what stopped the last reconcile; `contested` what somebody else keeps changing.
+    what stopped the last reconcile; `contested` what somebody else keeps changing, `altered` what
+    others added to.
     """
     server = context.server
     wanted = wanted_replicas(context, deployment)
@@ -178,7 +181,7 @@ def status(
     for name in KEPT:  # what was known before this operator started
         if name not in document and name in server.status:
             document[name] = server.status[name]
-    found = conditions(context, deployment, limits, cache, trouble, contested, findings)
+    found = conditions(context, deployment, limits, cache, trouble, contested, altered, findings)
     document["conditions"] = stamped(server, found, now)
     if told.live is None and "ChecklistPassed" in by_type(server.status):
         document["conditions"].append(by_type(server.status)["ChecklistPassed"])

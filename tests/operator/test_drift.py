@@ -82,6 +82,13 @@ def test_owning_what_we_left_is_enough_once_that_is_known():
     assert not in_sync(child, DESIRED, left=None)
 
 
+def test_a_map_that_became_anothers_as_a_whole_is_seen_also_after_a_restart():
+    body = live()
+    body["metadata"]["managedFields"][0]["fieldsV1"] = {"f:spec": {"f:ports": {}}}
+    body["spec"]["selector"]["also"] = "this"
+    assert not in_sync(remember(body), DESIRED, left=None)
+
+
 def test_a_new_desire_is_never_in_sync_with_the_old_one():
     changed = copy.deepcopy(DESIRED)
     changed["spec"]["selector"]["a"] = "c"
