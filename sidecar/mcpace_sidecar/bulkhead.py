@@ -32,7 +32,9 @@ class Bulkhead:
 
     def __init__(self, settings: Concurrency | None, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self.in_flight = 0
+        self.seats: set[Queued] = set()
+        """Who holds a slot."""
+        self._seating = False
         self.queue: deque[Queued] = deque()
         self.adopt(settings)
 
@@ -43,8 +45,8 @@ class Bulkhead:
 
     def enter(self, call: Queued) -> bool | None:
         """True: a slot is yours. False: you are in the line. None: the line is full."""
-        if self.in_flight < self.max_in_flight:
-            self.in_flight += 1
+        if len(self.seats) < self.max_in_flight:
+            self.seats.add(call)
             return True
         if len(self.queue) >= self.max_queued:
             return None
@@ -55,19 +57,38 @@ class Bulkhead:
         """It has left the line: its place is free."""
         self.queue = deque(queued for queued in self.queue if queued is not call)
 
-    def leave(self) -> None:
+    def leave(self, call: object) -> None:
         """Give a slot back; the first in the line takes it."""
-        self.in_flight -= 1
+        self.seats.discard(call)
+        if not self.queue or self._seating:
+            return  # whoever is seating others goes on
+        self._seating = True
+        try:
+            self._seat()
+        finally:
+            self._seating = False
+
+    def _seat(self) -> None:
         now = self._clock()
-        while self.queue and self.in_flight < self.max_in_flight:
+        while self.queue and len(self.seats) < self.max_in_flight:
             call = self.queue.popleft()
             if call.ended:
                 continue
             if call.deadline < now:
                 call.overdue()
             else:
-                self.in_flight += 1
+                self.seats.add(call)
                 call.seated(call.deadline - now)
+
+    @property
+    def in_flight(self) -> int:
+        """How many slots are taken."""
+        return len(self.seats)
+
+    @property
+    def full(self) -> bool:
+        """Whether every slot is taken and the line is full."""
+        return len(self.seats) >= self.max_in_flight and len(self.queue) >= self.max_queued
 
     def sweep(self, now: float) -> None:
         """Turn away those who have waited too long; about twice a second."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from mcpace_sidecar import compression, messages, replies
+from mcpace_sidecar import compression, messages, replies, stream
 from mcpace_sidecar.cache import policy
 from mcpace_sidecar.cache.entry import Place
 from mcpace_sidecar.events import CacheUse, CallEnded, Status
+from mcpace_sidecar.faults import Stage
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.http.server import Downstream
 from mcpace_sidecar.identity import Client, Via
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from mcpace_sidecar.fanout import Fanout
 
 
+_UNSURVIVABLE: Final = frozenset({None, "initialize", "server/discover"})
+"""What is answered with an HTTP error when the server fails, so that no client takes it for a verdict."""
+_HELD: Final = 10
+"""More than a call may hold."""
 NOBODY: Final = 0
 TOOL: Final = 1
 SERVER: Final = 2
@@ -75,6 +81,9 @@ class Call:
     _asked = False
     """Whether the server has been asked, and may have done what it was asked."""
     _purging = False
+    _answered = False
+    _idle = 0.0
+    """Since when nothing is known that would lead it on."""
     _retried = False
     _shape: Callable[[bytes], bytes | None] | None = None
     _parked: asyncio.Task[None] | None = None
@@ -122,10 +131,18 @@ class Call:
             self._purging = True
             self.plane.results.purge(
                 treatment.invalidates,
-                lambda: self._end(status, head, body, compressible, sent),
+                lambda: self._end_purged(status, head, body, compressible, sent),
             )
         else:
             self._end(status, head, body, compressible, sent)
+
+    def _end_purged(
+        self, status: Status, head: bytes, body: bytes | None, compressible: bool, sent: int
+    ) -> None:
+        try:
+            self._end(status, head, body, compressible, sent)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("purge", error)
 
     def _end(self, status: Status, head: bytes, body: bytes | None, compressible: bool, sent: int) -> None:
         if self.ended:
@@ -139,6 +156,7 @@ class Call:
         else:
             sent = len(body)
             self._answer(head, body, compressible)
+        self._answered = True
         if self.judged:
             self._judge(status)
             if self.is_tool_call and not self._refreshing:
@@ -185,6 +203,7 @@ class Call:
         plane = self.plane
         plane.in_flight.discard(self)
         self._shape = None  # which knows the exchange: no cycle stays
+        plane.refreshing.discard(self)
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
             ticket.cancel()
@@ -194,8 +213,9 @@ class Call:
         fanout, self.fanout = self.fanout, None
         if fanout is not None:
             fanout.cancel()
-        if self._pair_stream is not None:
-            self._pair_stream.closed()
+        pair_stream, self._pair_stream = self._pair_stream, None
+        if pair_stream is not None:
+            pair_stream.closed()
         if self.pair is not None:
             self.pair.forget(self)
         if self._queued:
@@ -206,7 +226,39 @@ class Call:
             lookup.end(status)
         if self._seated:
             self._seated = False
-            plane.bulkhead.leave()
+            plane.bulkhead.leave(self)
+
+    def broke(self, stage: Stage, error: Exception) -> None:
+        """Where a call is led on, whatever raises ends here: this call is answered, no other is harmed."""
+        faults = self.plane.faults
+        faults.tell(stage, error)
+        try:
+            self._end_broken()
+        except Exception as again:  # noqa: BLE001 - because of the same
+            faults.tell("settle", again)
+            self.ended = True
+            with contextlib.suppress(Exception):
+                self.downstream.abort()
+        for _ in range(_HELD):  # whatever raises on being let go of is not held any more
+            try:
+                self._free("failed")
+            except Exception as again:  # noqa: BLE001 - because of the same
+                faults.tell("settle", again)
+            else:
+                break
+
+    def _end_broken(self) -> None:
+        if self._answered:
+            return
+        self.ended = False  # if it had ended, then without an answer
+        self._blame = NOBODY
+        head, body = replies.broken(self.message_id, survivable=self.survivable)
+        if not self.begun:
+            self.settle("failed", head, body)
+            return
+        if not self._say(body):
+            self._cut()
+        self.settle("failed")
 
     # -- answers that are not the server's own words
 
@@ -214,6 +266,15 @@ class Call:
         """Begin a streamed answer."""
         self.begun = True
         self.downstream.start(head, length)
+
+    def _say(self, body: bytes) -> bool:
+        """Say an error in the stream that has begun; False if there is no way to."""
+        if self._streamed is not None:
+            return self._streamed.fail(body)
+        if self.fanout is None:
+            return False
+        self.downstream.send(stream.event_of(body))
+        return True
 
     def _cut(self) -> None:
         """Break off the answer that has begun: it cannot be completed."""
@@ -285,6 +346,11 @@ class Call:
         if self.pair is None:
             return self.notes.variant
         return policy.variant(self.notes.version, self.pair.opened)  # POSTs have targets of their own
+
+    @property
+    def survivable(self) -> bool:
+        """Whether an error in place of the result ends only this call, and nobody's session."""
+        return self.message is not None and self.message.method not in _UNSURVIVABLE
 
     @property
     def is_tool_call(self) -> bool:

@@ -9,8 +9,9 @@ from time import monotonic
 from mcpace_sidecar import accesslog, messages, replies
 from mcpace_sidecar.bulkhead import Breakers, Bulkhead
 from mcpace_sidecar.catalog import Catalog
-from mcpace_sidecar.errors import ProtocolError, UpstreamError
+from mcpace_sidecar.errors import LostError, ProtocolError, UpstreamError
 from mcpace_sidecar.events import CallEnded, Listener
+from mcpace_sidecar.faults import Faults
 from mcpace_sidecar.flight import Flights
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.http.known import RequestHeads
@@ -53,7 +54,10 @@ class DataPlane:
         self.loopback = loopback
         self.draining = False
         self.on_upstream_down: Callable[[], None] = lambda: None
+        self.faults = Faults(metrics)
         self.in_flight: set[Exchange] = set()
+        self.refreshing: set[Exchange] = set()
+        """Those that fetch a result anew, for nobody who waits."""
         self.flights = Flights()
         self.bulkhead = Bulkhead(settings.config.concurrency, monotonic)
         self.breakers = Breakers(monotonic)
@@ -99,7 +103,7 @@ class DataPlane:
         exchange = Exchange(self, connection, head, notes, body, connection.trace, lines)
         exchange.via = via
         self.in_flight.add(exchange)
-        exchange.route()
+        exchange.start()
         return None if exchange.ended else exchange
 
     def on_call(self, call: CallEnded) -> None:
@@ -107,7 +111,10 @@ class DataPlane:
         self.metrics.on_call(call)
         self.stats.on_call(call)
         for listener in self.listeners:
-            listener(call)
+            try:
+                listener(call)
+            except Exception as error:  # noqa: BLE001 - because the call has ended well
+                self.faults.tell("record", error)
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
         """Count what is no HTTP, and say so."""
@@ -150,6 +157,7 @@ class DataPlane:
     def refresh(self, stale: Exchange) -> None:
         """Fetch a new result for one that was answered stale; nobody waits for it."""
         again = Exchange(self, Nobody(), stale.head, stale.notes, stale.body, stale.trace, stale.lines)
+        self.refreshing.add(again)
         again.refresh(stale)
 
     def tell_cancelled(self, exchange: Exchange) -> None:
@@ -166,11 +174,18 @@ class DataPlane:
         return Counter(exchange.label for exchange in self.in_flight if exchange.is_tool_call)
 
     def sweep(self, now: float) -> None:
-        """Timeouts of what waits here; about twice a second."""
-        self.pool.sweep(now)
-        self.bulkhead.sweep(now)
-        for pair in list(self.pairs.values()):
-            pair.sweep(now)
+        """Timeouts of what waits here, and what waits for nothing; about twice a second."""
+        for each in (self.pool.sweep, self.bulkhead.sweep, *(pair.sweep for pair in self.pairs.values())):
+            try:
+                each(now)
+            except Exception as error:  # noqa: BLE001 - because the next sweep tries again
+                self.faults.tell("sweep", error)
+        for exchange in [*self.in_flight, *self.refreshing]:
+            if exchange.lost(now):
+                exchange.broke("lost", LostError())
+        for seat in [seat for seat in self.bulkhead.seats if seat.ended]:
+            self.faults.tell("lost", LostError())
+            self.bulkhead.leave(seat)
 
 
 def _together(settings: Settings, apart: tuple[bytes, ...], head: RequestHead) -> tuple[bytes, ...]:

@@ -38,5 +38,9 @@ class UpstreamError(McpaceError):
         self.refused = refused
 
 
+class LostError(McpaceError):
+    """A call that nothing would ever have led on, or a slot that outlived its call."""
+
+
 class StoreError(McpaceError):
     """Redis did not answer in time, or not as it should."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mcpace_sidecar.proxy import Exchange
 
 MAX_PARALLEL: Final = 32
+NO_RESPONSE: Final = 50200
+"""The JSON-RPC code of a request that the server answered with something else."""
 
 PARALLEL_TOOL: Final[dict[str, Any]] = {
     "name": PARALLEL,
@@ -122,13 +124,17 @@ class Part:
         """It is whole."""
         if not self.ended:
             self.ended = True
-            self.exchange = None
+            exchange, self.exchange = self.exchange, None
             if self._pieces:
                 self.response = b"".join(self._pieces)
+            if not self.response and exchange is not None and exchange.message_id != b"null":
+                words = "The server gave no response."
+                self.response = messages.error_body(exchange.message_id, NO_RESPONSE, words)
             self._fanout.part_ended()
 
     def abort(self) -> None:
         """It broke off."""
+        self._pieces = []
         self.finish()
 
 
@@ -153,21 +159,35 @@ class Fanout:
             self.parts.append(part)
         for part in list(self.parts):
             if part.exchange is not None and not exchange.ended:
-                part.exchange.classify()
+                part.exchange.begin_part()
 
     def pass_on(self, event: bytes) -> None:
         """Something for the client before the end."""
-        if not self.streaming:
-            self.streaming = True
-            self._exchange.begin(status_line(200) + replies.EVENTS, None)
-        self._exchange.downstream.send(event)
+        exchange = self._exchange
+        if exchange.ended:
+            return
+        try:
+            if not self.streaming:
+                self.streaming = True
+                exchange.begin(status_line(200) + replies.EVENTS, None)
+            exchange.downstream.send(event)
+        except Exception as error:  # noqa: BLE001 - because the part is well
+            exchange.broke("parts", error)
 
     def part_ended(self) -> None:
         """One part less to wait for."""
         self._left -= 1
         if self._left == 0 and not self._exchange.ended:
-            self._compose(self)
+            try:
+                self._compose(self)
+            except Exception as error:  # noqa: BLE001 - because the part has ended well
+                self._exchange.broke("parts", error)
             self.parts = []
+
+    @property
+    def waits(self) -> bool:
+        """Whether a part has not ended."""
+        return any(part.exchange is not None for part in self.parts)
 
     def cancel(self) -> None:
         """Nobody waits for the parts any more."""

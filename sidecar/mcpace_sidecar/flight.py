@@ -43,6 +43,9 @@ class Flights:
         """The leader has been given up."""
         self._release(key, lambda follower: follower.abandoned())
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._waiting
+
     def _release(self, key: bytes, tell: Callable[[Follower], None]) -> None:
         for follower in self._waiting.pop(key, ()):
             if not follower.ended:

@@ -31,6 +31,8 @@ class Lookup:
     """Where its own result was kept."""
     _alone = False
     _pause = _FIRST_LOOK
+    _following = False
+    _resting: asyncio.TimerHandle | None = None
 
     def __init__(
         self, exchange: Exchange, rule: policy.Rule, places: tuple[Place, ...], *, refreshing: bool
@@ -49,12 +51,20 @@ class Lookup:
             if entry is not None and self._use(entry, "memory"):
                 return
         if self._plane.flights.join(self._places[-1].key, self):
+            self._following = True
             return
         self._leading = True
         self._look_far()
 
     def landed(self, entry: Entry | None) -> None:
         """The identical call that this one waited for has its result, or none for us."""
+        try:
+            self._landed(entry)
+        except Exception as error:  # noqa: BLE001 - because whatever it is, the others land too
+            self._exchange.broke("flight", error)
+
+    def _landed(self, entry: Entry | None) -> None:
+        self._following = False
         if entry is not None or self._refreshing:
             self._exchange.found(entry, "joined")
         else:
@@ -63,7 +73,11 @@ class Lookup:
 
     def abandoned(self) -> None:
         """The identical call was given up by its client: look again, and lead or follow anew."""
-        self.start()
+        self._following = False
+        try:
+            self.start()
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self._exchange.broke("flight", error)
 
     def keep(self, result: bytes, ttl: float, *, shareable: bool) -> None:
         """Keep the server's result for so many seconds, if it may be kept at all."""
@@ -82,21 +96,36 @@ class Lookup:
         Where the server did not answer, a result that may stand in for it stands in for all of them.
         """
         self.ended = True
+        resting, self._resting = self._resting, None
+        if resting is not None:
+            resting.cancel()
         if not self._leading:
             return
         self._leading = False
         results, flights = self._plane.results, self._plane.flights
+        key = self._places[-1].key
         if status == "cancelled":
-            results.release(self._places)
-            flights.abandon(self._places[-1].key)
+            try:
+                results.release(self._places)
+            finally:
+                flights.abandon(key)
             return
         entry = None
-        if self._kept is not None:
-            entry = results.near(self._kept.key)
-        elif status in ("failed", "shed"):
-            entry = self.fallback
-        flights.land(self._places[-1].key, entry)
-        results.release(self._places)
+        try:
+            if self._kept is not None:
+                entry = results.near(self._kept.key)
+            elif status in ("failed", "shed"):
+                entry = self.fallback
+        finally:
+            flights.land(key, entry)
+            results.release(self._places)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a call in flight or a timer will lead it on."""
+        return self._resting is not None or (
+            self._following and self._places[-1].key in self._plane.flights
+        )
 
     def _use(self, entry: Entry, where: CacheUse) -> bool:
         """Answer with a kept result, if it is fresh or may be answered while a new one is fetched."""
@@ -119,7 +148,20 @@ class Lookup:
             life = self._rule.ttl + self._rule.stale
             self._plane.results.far(self._places, life, self._looked_far)
 
+    def _look_again(self) -> None:
+        self._resting = None
+        try:
+            self._look_far()
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self._exchange.broke("look_up", error)
+
     def _looked_far(self, found: Entry | Miss) -> None:
+        try:
+            self._take(found)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self._exchange.broke("look_up", error)
+
+    def _take(self, found: Entry | Miss) -> None:
         if self.ended:
             if isinstance(found, Miss) and found.leading:
                 self._plane.results.release(self._places)
@@ -138,5 +180,5 @@ class Lookup:
             self._exchange.missed()
             return
         # Another replica is asking the server now: its result is worth waiting for.
-        asyncio.get_running_loop().call_later(self._pause, self._look_far)
+        self._resting = asyncio.get_running_loop().call_later(self._pause, self._look_again)
         self._pause = min(self._pause * 2, _LAST_LOOK)

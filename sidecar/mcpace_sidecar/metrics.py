@@ -45,6 +45,10 @@ COUNTERS: Final = {
     "mcpace_limited_calls": ("Calls refused by a limit.", ("tier", "limit")),
     "mcpace_bad_requests": ("Requests that were no acceptable HTTP or MCP.", ("reason",)),
     "mcpace_upstream_errors": ("Answers that the server did not give.", ("reason",)),
+    "mcpace_internal_errors": (
+        "Exceptions that ended a call, by where it was then; each is a defect, to be reported.",
+        ("stage",),
+    ),
     "mcpace_unauthorized_requests": ("Requests refused for their credential.", ()),
     "mcpace_config_reloads": ("Configurations taken (ok) or refused (error).", ("result",)),
 }
@@ -54,6 +58,8 @@ GAUGES: Final = {
     "mcp_active_connections": ("Client connections open now.", ()),
     "mcpace_calls_in_flight": ("Requests being answered now.", ()),
     "mcp_tool_calls_in_flight": ("Tool calls being answered now, by tool.", ("tool",)),
+    "mcpace_slots_taken": ("Slots of `concurrency` that calls hold now.", ()),
+    "mcpace_full": ("Whether every slot is taken and the line is full: calls are turned away.", ()),
     "mcpace_calls_queued": ("Calls that wait for a free slot.", ()),
     "mcpace_circuit_open": (
         "Circuit breakers that are open, by tool; the server's own has none.",

@@ -42,14 +42,30 @@ if TYPE_CHECKING:
     from mcpace_sidecar.spans import Spans
 
 _ENDLESS: Final = frozenset({"subscriptions/listen"})
-_UNSURVIVABLE: Final = frozenset({None, "initialize", "server/discover"})
-"""What is answered with an HTTP error when the server fails, so that no client takes it for a verdict."""
+
+
+LOST_AFTER: Final = 3.0
+"""Seconds after which a call that waits for nothing known is given up."""
 
 
 class Exchange(Call):
     """One message on its way."""
 
     # -- the stages, in order
+
+    def start(self) -> None:
+        """Begin."""
+        try:
+            self.route()
+        except Exception as error:  # noqa: BLE001 - because whatever it is, it is this call's end alone
+            self.broke("request", error)
+
+    def begin_part(self) -> None:
+        """Begin as a part of another exchange, which is identified."""
+        try:
+            self.classify()
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("parts", error)
 
     def route(self) -> None:
         """Which path, which method, from where."""
@@ -196,11 +212,17 @@ class Exchange(Call):
         charges = self._charges = limits.charges(self.client, treatment.price)
         verdict = self.plane.limits.take(charges, self._judged)
         if verdict is not None:
-            self._judged(verdict)
+            self._heed_verdict(verdict)
 
     def _judged(self, verdict: Verdict) -> None:
         if self.ended:
             return
+        try:
+            self._heed_verdict(verdict)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("limits", error)
+
+    def _heed_verdict(self, verdict: Verdict) -> None:
         if verdict.left is not None and self._charges is not None:
             self.limit_lines = self._charges.lines(verdict.left, verdict.at)
         if not verdict.allowed:
@@ -271,12 +293,18 @@ class Exchange(Call):
         """A slot has come free."""
         self._queued = False
         self._seated = True
-        self.forward(left)
+        try:
+            self.forward(left)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("seat", error)
 
     def overdue(self) -> None:
         """No slot came free in time."""
         self._queued = False
-        self._shed("overdue", "The server is busy: no slot came free in time.", 1.0)
+        try:
+            self._shed("overdue", "The server is busy: no slot came free in time.", 1.0)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("overdue", error)
 
     def forward(self, left: float | None = None) -> None:
         """Ask the server. `left`: seconds it may take, where some have passed already."""
@@ -298,6 +326,13 @@ class Exchange(Call):
         self._ticket = None  # the connection is another's now
         if self.ended:
             return
+        try:
+            self.take_answer(head, body)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("answer", error)
+
+    def take_answer(self, head: ResponseHead, body: bytes) -> None:
+        """Read the server's whole answer, and give it."""
         ok = head.status == 200
         if self.pair is not None and head.status == 202 and self.message is not None and self.message.id:
             if isinstance(self.downstream, Posted):
@@ -331,6 +366,12 @@ class Exchange(Call):
         """A streamed answer begins."""
         if self.ended:
             return
+        try:
+            self._take_head(head)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("head", error)
+
+    def _take_head(self, head: ResponseHead) -> None:
         if self.notes.session:
             self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
         if head.status != 200 and self._heed(head.status):
@@ -345,23 +386,35 @@ class Exchange(Call):
         """Its next bytes."""
         if self.ended:
             return
-        if self._streamed is not None:
-            self._streamed.piece(piece)
-        elif self._pair_stream is not None:
-            self._pair_stream.piece(piece)
+        try:
+            if self._streamed is not None:
+                self._streamed.piece(piece)
+            elif self._pair_stream is not None:
+                self._pair_stream.piece(piece)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("piece", error)
 
     def on_end(self) -> None:
         """A streamed answer is whole."""
         self._ticket = None
         if self.ended:
             return
-        if self._streamed is not None:
-            self._streamed.end()
-        elif self._pair_stream is not None:
-            self.settle("success")
+        try:
+            if self._streamed is not None:
+                self._streamed.end()
+            elif self._pair_stream is not None:
+                self.settle("success")
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("end", error)
 
     def answered(self, event: bytes, body: bytes) -> None:
         """The response came as an event on the stream of 2024-11-05."""
+        try:
+            self._take_event(event, body)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("pair", error)
+
+    def _take_event(self, event: bytes, body: bytes) -> None:
         outcome = messages.read_answer(body)
         shaped = self.take(outcome) if self.reads else None
         if shaped is not None:
@@ -374,6 +427,12 @@ class Exchange(Call):
         """No answer, or a part of one."""
         if self.ended:
             return
+        try:
+            self._take_failure(error)
+        except Exception as broken:  # noqa: BLE001 - because of the same
+            self.broke("failure", broken)
+
+    def _take_failure(self, error: UpstreamError) -> None:
         if error.stale and not self._retried and self._repeatable():
             self._retried = True
             self.forward()
@@ -388,10 +447,9 @@ class Exchange(Call):
             if late and not self.notes.modern:
                 plane.tell_cancelled(self)
         status = {"timeout": 504, "busy": 503}.get(error.reason, 502)
-        survivable = self.message is not None and self.message.method not in _UNSURVIVABLE
-        head, body = replies.failed(self.message_id, status, str(error), survivable=survivable)
+        head, body = replies.failed(self.message_id, status, str(error), survivable=self.survivable)
         if self.begun:
-            if self._streamed is None or not self._streamed.fail(body):
+            if not self._say(body):
                 self._cut()
             self.settle("failed")
         elif not self._stand_in("failed"):
@@ -424,23 +482,32 @@ class Exchange(Call):
     def client_gone(self) -> None:
         """Nobody waits: give the call up, which tells the server of the modern era to stop."""
         streamed = self._streamed
-        if streamed is None or streamed.outcome is None:
-            self.settle("cancelled")
-        else:  # it has its response, and did not wait for the end of the stream
-            self.settle("success" if streamed.outcome.ok else "error", sent=streamed.sent)
+        try:
+            if streamed is None or streamed.outcome is None:
+                self.settle("cancelled")
+            else:  # it has its response, and did not wait for the end of the stream
+                self.settle("success" if streamed.outcome.ok else "error", sent=streamed.sent)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("client", error)
 
     def stranded(self) -> None:
         """The stream of 2024-11-05 that would have brought its answer has ended."""
         words = "The event stream that its answer belongs to has ended."
         head, body = replies.failed(self.message_id, 502, words, survivable=False)
-        self.settle("cancelled", head, body)
+        try:
+            self.settle("cancelled", head, body)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("pair", error)
 
     def client_paused(self, paused: bool) -> None:
         """Read from the server only as fast as the client reads from us."""
-        if self._ticket is not None:
-            self._ticket.pause(paused)
-        if self.fanout is not None:
-            self.fanout.pause(paused)
+        try:
+            if self._ticket is not None:
+                self._ticket.pause(paused)
+            if self.fanout is not None:
+                self.fanout.pause(paused)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("client", error)
 
     @property
     def endless(self) -> bool:
@@ -449,7 +516,33 @@ class Exchange(Call):
 
     def close_stream(self) -> None:
         """End an open event stream in order, because the sidecar ends."""
-        self.settle("success")
+        try:
+            self.settle("success")
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("drain", error)
+
+    # -- whether anything will
+
+    def lost(self, now: float) -> bool:
+        """Whether nothing has been known for a while that would lead it on; asked twice a second."""
+        if self.waits:
+            self._idle = 0.0
+        elif self._idle == 0.0:
+            self._idle = now
+        return self._idle > 0.0 and now - self._idle > LOST_AFTER
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is known that will lead it on. What stores are asked comes soon, and is not."""
+        ticket, fanout, lookup, parked = self._ticket, self.fanout, self._lookup, self._parked
+        return (
+            (ticket is not None and ticket.serves(self))
+            or self._queued
+            or (fanout is not None and fanout.waits)
+            or (lookup is not None and lookup.waits)
+            or (self.pair is not None and self.pair.awaits(self))
+            or (parked is not None and not parked.done())
+        )
 
     # -- those that come of it
 
@@ -464,6 +557,12 @@ class Exchange(Call):
 
     def refresh(self, stale: Exchange) -> None:
         """Fetch a new result for the one that another call was answered: nothing is counted."""
+        try:
+            self._refresh(stale)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("refresh", error)
+
+    def _refresh(self, stale: Exchange) -> None:
         self._refreshing = self._admitted = True
         self.client = stale.client
         self.pair = stale.pair  # whose stream brings the answer
@@ -492,9 +591,12 @@ class Exchange(Call):
         """Wait for something that is awaited, then go on; the client may leave meanwhile."""
 
         async def resume() -> None:
-            value = await answer
-            self._parked = None
-            if not self.ended:
-                go_on(value)
+            try:
+                value = await answer
+                self._parked = None
+                if not self.ended:
+                    go_on(value)
+            except Exception as error:  # noqa: BLE001 - because of the same
+                self.broke("token", error)
 
         self._parked = asyncio.get_running_loop().create_task(resume())

@@ -19,6 +19,9 @@ LIMITED: Final = 42900
 """The JSON-RPC code of a refused call: outside the ranges that the specifications reserve.
 The sidecar's other codes are HTTP's, times a hundred, too."""
 
+INTERNAL: Final = -32603
+"""The JSON-RPC code of an error in the sidecar itself."""
+
 JSON: Final = b"Content-Type: application/json\r\n"
 OK_JSON: Final = status_line(200) + JSON
 EVENTS: Final = b"Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
@@ -51,6 +54,12 @@ def failed(message_id: bytes, status: int, words: str, *, survivable: bool) -> R
     """The server did not answer. `survivable`: a JSON-RPC error, which ends only the call."""
     head = status_line(200 if survivable else status) + JSON
     return head, messages.error_body(message_id, status * 100, words)
+
+
+def broken(message_id: bytes, *, survivable: bool) -> Reply:
+    """Something went wrong in the sidecar itself (JSON-RPC 2.0, section 5.1)."""
+    head = status_line(200 if survivable else 500) + JSON
+    return head, messages.error_body(message_id, INTERNAL, "Internal error")
 
 
 def shed(message_id: bytes, words: str, seconds: float) -> Reply:

@@ -130,6 +130,12 @@ def next_page(exchange: Exchange, answer: Callable[[bytes | None, str], None]) -
     plane = exchange.plane
     place = _shelf(exchange, wanted.handle)
 
+    def looked(found: Any) -> None:
+        try:
+            read(found)
+        except Exception as error:  # noqa: BLE001 - because whatever it is, the call ends
+            exchange.broke("pages", error)
+
     def read(found: Any) -> None:
         stored = getattr(found, "result", None)
         if stored is None:
@@ -149,4 +155,4 @@ def next_page(exchange: Exchange, answer: Callable[[bytes | None, str], None]) -
     if near is not None:
         read(near)
     else:
-        plane.results.far((place,), paging.KEPT, read)
+        plane.results.far((place,), paging.KEPT, looked)

@@ -159,6 +159,8 @@ class Sidecar:
             link = Link("cache", RedisAddress(options.cache_url, authority), prefix)
             self._redis_results = self.plane.results = RedisResults(link, self.memory)
             self._links.append(link)
+        for link in self._links:
+            link.on_error = lambda error: self.plane.faults.tell("store", error)
 
     async def start(self) -> None:
         """Listen on both ports, then begin to look after everything; OSError if a port is taken."""
@@ -321,6 +323,8 @@ class Sidecar:
         yield "mcpace_calls_in_flight", {}, len(self.plane.in_flight)
         for tool, count in self.plane.tools_in_flight().items():
             yield "mcp_tool_calls_in_flight", {"tool": tool}, count
+        yield "mcpace_slots_taken", {}, self.plane.bulkhead.in_flight
+        yield "mcpace_full", {}, float(self.plane.bulkhead.full)
         yield "mcpace_calls_queued", {}, len(self.plane.bulkhead.queue)
         for tool in self.plane.breakers.open():
             yield "mcpace_circuit_open", {"tool": tool}, 1.0

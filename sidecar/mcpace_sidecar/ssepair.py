@@ -60,6 +60,10 @@ class PairStream:
                 words = f"The server did not answer within {exchange.patience:g} s."
                 exchange.on_failure(UpstreamError("timeout", words))
 
+    def awaits(self, exchange: Call) -> bool:
+        """Whether this stream may still bring its answer."""
+        return self._awaited.get(exchange.message_id) is exchange
+
     def piece(self, piece: bytes) -> None:
         """Take the next bytes of the stream."""
         for event in self._events.feed(piece):

@@ -73,7 +73,7 @@ class Streamed:
     def end(self) -> None:
         """The answer is whole."""
         if self._held is not None:
-            self._exchange.on_answer(self.head, b"".join(self._held))
+            self._exchange.take_answer(self.head, b"".join(self._held))
             return
         if self._events is not None:
             rest = self._events.rest()

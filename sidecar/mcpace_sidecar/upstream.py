@@ -76,6 +76,9 @@ class Address:
 class Ticket(Protocol):
     """A request on its way."""
 
+    def serves(self, receiver: Receiver) -> bool:
+        """Whether this receiver is still to be answered."""
+
     def cancel(self) -> None:
         """Give it up."""
 
@@ -177,6 +180,10 @@ class UpstreamConnection(asyncio.Protocol):
         """Close an idle connection."""
         if self._transport is not None:
             self._transport.close()
+
+    def serves(self, receiver: Receiver) -> bool:
+        """Whether it is this receiver's answer that comes here."""
+        return self._receiver is receiver
 
     def look(self, now: float) -> None:
         """Give the request up if the server has been silent for too long."""
@@ -351,6 +358,12 @@ class Waiting:
         """Stop or resume reading the answer."""
         if self.connection is not None:
             self.connection.pause(paused)
+
+    def serves(self, receiver: Receiver) -> bool:
+        """Whether this receiver is still to be answered."""
+        if self.connection is not None:
+            return self.connection.serves(receiver)
+        return self.receiver is receiver
 
     def serve(self, connection: UpstreamConnection) -> None:
         """Send it, now that there is a connection."""

@@ -59,6 +59,8 @@ class Link:
         self.up = False
         self.failures = 0
         self.on_up: Callable[[], None] = lambda: None
+        self.on_error: Callable[[Exception], None] = _unheard
+        """Told what those who take an answer raise: it is theirs, and no fault of Redis."""
         self._wire: _Wire | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
@@ -220,12 +222,21 @@ class _Wire(asyncio.Protocol):
             self._link.lost(words)
         error = StoreError(words)
         for done, _ in waiting:
-            done(error)
+            self._tell(done, error)
+
+    def _tell(self, done: Done, answer: Any) -> None:
+        try:
+            done(answer)
+        except Exception as error:  # noqa: BLE001 - because the others who wait are told all the same
+            self._link.on_error(error)
 
     def _flush(self) -> None:
         deferred, self._deferred = self._deferred, []
         for ask in deferred:
-            ask()
+            try:
+                ask()
+            except Exception as error:  # noqa: BLE001 - because of the same
+                self._link.on_error(error)
         self._scheduled = False
         out, self._out = self._out, []
         if self._transport is not None:
@@ -267,9 +278,9 @@ class _Wire(asyncio.Protocol):
                 return
             done, _ = self._waiting.popleft()
             if not isinstance(answer, hiredis.ReplyError):
-                done(answer)
+                self._tell(done, answer)
                 continue
-            done(StoreError(str(answer)))
+            self._tell(done, StoreError(str(answer)))
             if str(answer).startswith("READONLY"):  # the master has become a replica: find the new one
                 self.drop("it is a replica now")
                 return
@@ -282,6 +293,10 @@ class _Wire(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """Go on."""
+
+
+def _unheard(error: Exception) -> None:
+    log.error("Internal error: %s", type(error).__qualname__)
 
 
 def _resolve(future: asyncio.Future[Any], answer: Any) -> None:
