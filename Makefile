@@ -1,8 +1,11 @@
 # Each target installs what it needs; uv itself comes from the package index when it is missing.
-.PHONY: run test test-compiled check bench e2e kind
+.PHONY: help run test test-compiled check fuzz bench soak e2e kind
 UV := $(shell command -v uv || echo .uv/bin/uv)
 SYSTEM_PYTHON := $(shell test -x /usr/bin/python3 && echo --python /usr/bin/python3)
 RUN := $(UV) run --frozen --quiet
+
+help:  ## these targets
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "%-14s %s\n", $$1, $$2}'
 
 run: .venv/installed  ## an example server behind the sidecar, and what that brings, in your terminal
 	@$(RUN) python examples/tour.py
@@ -13,13 +16,9 @@ test: .venv/installed  ## everything but real pods: a real Redis, a real API ser
 	@$(RUN) python -m tests.cluster.binaries kube-apiserver kube-controller-manager kubectl helm promtool kind >/dev/null
 	@$(RUN) pytest tests --ignore=tests/e2e
 
-test-compiled: .venv/installed  ## the sidecar's tests against its compiled form, as the images ship it
-	@$(RUN) python -m tests.cluster.requirements bench
-	@UV_PROJECT_ENVIRONMENT=.venv-compiled $(UV) sync --frozen --quiet --no-install-project $(SYSTEM_PYTHON)
-	@echo "Compiling the data path ..."
-	@MCPACE_COMPILE=1 $(UV) pip install --quiet --python .venv-compiled/bin/python --no-deps --no-cache --reinstall .
-	@.venv-compiled/bin/python -m pytest tests/sidecar tests/integration/test_[b-k]*.py tests/integration/test_le*.py \
-	  tests/integration/test_lo*.py tests/integration/test_[p-w]*.py tests/conformance
+test-compiled: .compiled  ## the same tests, without the operator's, against the compiled form, as the images ship it
+	@$(RUN) python -m tests.packages.install
+	@.venv-compiled/bin/python -m pytest tests --ignore=tests/e2e --ignore=tests/operator -m "not interpreted"
 
 check: .venv/installed  ## style, types, import contracts, generated files
 	@$(RUN) ruff check
@@ -30,23 +29,27 @@ check: .venv/installed  ## style, types, import contracts, generated files
 	@$(RUN) python -m mcpace_cli.reference --check
 	@$(RUN) python charts/values.py --check
 
-# With the system's interpreter, built with profile-guided optimisation as the images' is. BENCH="--rounds 1 --seconds 1"
-# makes it short, BENCH=--write writes docs/performance.md; the soak takes ten minutes all the same, and so do a
-# thousand servers: SERVERS=250 takes three.
+# BENCH="--rounds 1 --seconds 1" makes it short, BENCH=--write writes docs/performance.md; a thousand servers
+# take ten minutes, SERVERS=100 two. BASE=COMMIT measures this commit beside that one, and nothing else.
 SERVERS ?= 1000
-bench: .venv/installed  ## the sidecar beside nginx and Envoy, how its cost grows, ten minutes of all, many servers at once
-	@$(RUN) python -m tests.cluster.requirements bench
-	@UV_PROJECT_ENVIRONMENT=.venv-bench $(UV) sync --frozen --quiet --group bench $(SYSTEM_PYTHON)
-	@UV_PROJECT_ENVIRONMENT=.venv-compiled $(UV) sync --frozen --quiet --no-install-project $(SYSTEM_PYTHON)
+bench: .compiled .venv-bench/installed  ## the sidecar beside nginx and Envoy, how its cost grows, many servers at once
+ifdef BASE
+	@.venv-bench/bin/python benchmarks/against.py --compiled .venv-compiled/bin/python --base $(BASE) $(BENCH)
+else
 	@$(RUN) python -m tests.cluster.binaries kube-apiserver kube-controller-manager kube-scheduler kubectl kwok >/dev/null
-	@echo "Compiling the data path ..."
-	@MCPACE_COMPILE=1 $(UV) pip install --quiet --python .venv-compiled/bin/python --no-deps --no-cache --reinstall .
 	@for each in proxy latency growth anatomy; do \
 	  .venv-bench/bin/python benchmarks/$$each.py --compiled .venv-compiled/bin/python $(BENCH) || exit 1; done
-	@.venv-bench/bin/python benchmarks/soak.py --compiled .venv-compiled/bin/python $(filter --write,$(BENCH))
 	@.venv-bench/bin/python benchmarks/thousand.py --servers $(SERVERS) $(filter --write,$(BENCH))
 	@test "$$(id -u)" != 0 || $(RUN) python -m tests.cluster.requirements e2e
 	@.venv-bench/bin/python benchmarks/firstcall.py $(BENCH)
+endif
+
+# In less than ten minutes each, repetitions are left out.
+soak: SECONDS ?= 600
+soak: .compiled .venv-bench/installed  ## ten minutes of all kinds of call, ten of hostile clients, repetitions in full
+	@.venv-bench/bin/python benchmarks/soak.py --compiled .venv-compiled/bin/python --seconds $(SECONDS) \
+	  $(filter --write,$(BENCH))
+	@test $(SECONDS) -lt 600 || MCPACE_REPEAT=1 $(RUN) pytest tests -m repeated
 
 e2e: .venv/installed  ## real pods on a real Kubernetes in a namespace of its own (root)
 	@$(RUN) python -m tests.cluster.requirements e2e
@@ -58,6 +61,21 @@ kind: .venv/installed  ## the whole way on a local cluster: create, build, load,
 .venv/installed: pyproject.toml uv.lock $(UV)
 	@echo "Installing the Python dependencies ..."
 	@$(UV) sync --frozen --quiet && touch $@
+
+# With the system's interpreter, built with profile-guided optimisation as the images' is.
+.venv-bench/installed: pyproject.toml uv.lock $(UV)
+	@UV_PROJECT_ENVIRONMENT=.venv-bench $(UV) sync --frozen --quiet --group bench $(SYSTEM_PYTHON) && touch $@
+
+SOURCES := $(shell find sidecar operator cli -name '*.py') compile.py pyproject.toml uv.lock
+.PHONY: .compiled
+.compiled: .venv/installed .venv-compiled/built
+	@$(RUN) python -m tests.cluster.requirements bench
+
+.venv-compiled/built: $(SOURCES) $(UV)
+	@UV_PROJECT_ENVIRONMENT=.venv-compiled $(UV) sync --frozen --quiet --no-install-project $(SYSTEM_PYTHON)
+	@echo "Compiling the data path ..."
+	@MCPACE_COMPILE=1 $(UV) pip install --quiet --python .venv-compiled/bin/python --no-deps --no-cache --reinstall .
+	@touch $@
 
 .uv/bin/uv:
 	@echo "Installing uv ..."

@@ -65,7 +65,7 @@ def under_load(rig: Rig, sidecar: Contender, call: str, seconds: float) -> tuple
 
     rig.load(sidecar, call)
     before = times(sidecar.pid)
-    calls = rig.load(sidecar, call, seconds=seconds) * seconds
+    calls = rig.load(sidecar, call, seconds=seconds).rate * seconds
     own, kernel = ((b - a) / calls * 1e6 for a, b in zip(before, times(sidecar.pid), strict=True))
     return own, kernel
 

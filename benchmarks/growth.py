@@ -1,19 +1,18 @@
 """How a call's cost grows: with connections, bodies, clients and tools; and what each holds in memory.
 
 One window of nginx and one of the sidecar for every size, alternating; medians. Compiled, where
-that is given.
+that is given. A ratio marked ~ is of CPU time: a core was not busy.
 """
 
 from __future__ import annotations
 
 import re
 import socket
-import statistics
 import sys
 import time
 from contextlib import ExitStack
 
-from rig import CONFIG, Contender, Rig, arguments, metrics, publish, rss, table
+from rig import CONFIG, Contender, Rig, arguments, median, metrics, publish, ratio, rss, table
 
 TOOLS = 1000
 GROWING = CONFIG + "concurrency: {maxInFlight: 10000, maxQueued: 10000}\n"
@@ -21,7 +20,9 @@ GROWING = CONFIG + "concurrency: {maxInFlight: 10000, maxQueued: 10000}\n"
 SIZES = {
     "connections": {n: ("tool=plain", n) for n in (1, 32, 500, 5000)},
     "bytes of a request": {n: (f"tool=plain size={n}", 16) for n in (200, 10_000, 100_000, 1_048_576)},
-    "bytes of an answer": {n: (f"tool=answer{n}", 16) for n in (200, 10_000, 100_000, 1_048_000)},
+    "bytes of an answer": {
+        n: (f"tool=answer{n}", 16) for n in (200, 10_000, 100_000, 1_000_000, 4_000_000)
+    },
     "clients": {n: (f"tool=plain clients={n}", 32) for n in (1, 10, 1000, 100_000)},
     "tools": {n: (f"tool=t% tools={n}", 32) for n in (1, 10, 100, TOOLS)},
 }
@@ -33,7 +34,9 @@ PATIENCE = 200.0
 def main() -> None:
     """Measure and print."""
     options = arguments(__doc__, rounds=3, seconds=1).parse_args()
-    rows: list[tuple[object, ...]] = [("", "", "nginx, calls/s", "mcpace, calls/s", "ratio")]
+    rows: list[tuple[object, ...]] = [
+        ("", "", "nginx, calls/s", "CPU µs a call", "mcpace, calls/s", "CPU µs a call", "ratio")
+    ]
     with Rig(options.compiled) as rig:
         build = "compiled" if options.compiled else "python"
         nginx, sidecar = rig.nginx(), rig.sidecar(build, GROWING)
@@ -42,13 +45,12 @@ def main() -> None:
                 if connections * 2 > rig.files:
                     print(f"  {connections} connections are more than may be opened here", file=sys.stderr)
                     continue
-                rates = [
-                    [rig.load(who, call, connections, options.seconds) for who in (nginx, sidecar)]
+                pairs = [
+                    [rig.window(who, call, connections, options.seconds) for who in (nginx, sidecar)]
                     for _ in range(options.rounds)
                 ]
-                ours, theirs = (statistics.median(each[part] for each in rates) for part in (1, 0))
-                ratio = statistics.median(each[1] / each[0] for each in rates)
-                rows.append((what, f"{size:,}", f"{theirs:,.0f}", f"{ours:,.0f}", f"{ratio:.2f}"))
+                theirs, ours = (list(windows) for windows in zip(*pairs, strict=True))
+                rows.append((what, f"{size:,}", *median(theirs), *median(ours), ratio(ours, theirs)))
         rig.check(sidecar)
         words = [idle(rig.sidecar(build, GROWING), rig.files), quiet(rig, rig.sidecar(build, GROWING))]
     publish("growth", table(*rows) + "\n\n" + "\n".join(words), write=options.write)

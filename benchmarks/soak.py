@@ -41,7 +41,9 @@ def main() -> None:
             # Windows instead of one run: connections close and are opened anew.
             try:
                 while time.monotonic() < ending:
-                    rates.append(rig.load(sidecar, "mix=1 clients=1000", 64, min(15, options.seconds // 4)))
+                    rates.append(
+                        rig.load(sidecar, "mix=1 clients=1000", 64, min(15, options.seconds // 4)).rate
+                    )
             except (SystemExit, subprocess.CalledProcessError) as error:
                 failures.append(error)
 

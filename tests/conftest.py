@@ -31,6 +31,18 @@ DEADLINE = 15.0
 """Seconds that any one condition of a test may take."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs an API server tests the operator, of which nothing is compiled."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "plane" in item.fixturenames:
+            item.add_marker("interpreted")
+
+
+def repetitions(full: int) -> int:
+    """How often a `repeated` test repeats: a tenth of what it does with MCPACE_REPEAT=1, as in `make soak`."""
+    return max(1, round(full * float(os.environ.get("MCPACE_REPEAT", "0.1"))))
+
+
 async def until(
     condition: Callable[[], Any], what: str, seconds: float = DEADLINE, pause: float = 0.01
 ) -> Any:

@@ -6,6 +6,8 @@ import pytest
 import yaml
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.interpreted
+
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 RUN_BY = {

@@ -10,6 +10,8 @@ from tests.cluster.binaries import program
 from tests.conftest import ROOT
 from tests.schemas import refusals
 
+pytestmark = pytest.mark.interpreted
+
 CHART = str(ROOT / "charts/mcpace")
 INSTALLED = [[], *([f"--values={file}"] for file in sorted((ROOT / "charts/mcpace/ci").iterdir()))]
 NAMES = [arguments[0].rpartition("/")[2] if arguments else "default" for arguments in INSTALLED]

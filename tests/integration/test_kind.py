@@ -10,6 +10,8 @@ import yaml
 from tests.cluster.binaries import program
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.interpreted
+
 
 def walk(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "examples/kind.py")]

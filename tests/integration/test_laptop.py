@@ -14,6 +14,8 @@ from tests.conftest import DEADLINE, ROOT, free_port
 
 from mcpace_sidecar.environment import secret
 
+pytestmark = pytest.mark.interpreted
+
 MCPACE = [sys.executable, "-m", "mcpace_cli"]
 TOUR = yaml.safe_load((ROOT / "examples/tour.yaml").read_text())
 

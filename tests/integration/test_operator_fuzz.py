@@ -1,4 +1,4 @@
-"""Ten thousand generated manifests: each is refused at apply in words, or makes children that the API server takes.
+"""Thousands of generated manifests: each is refused at apply in words, or makes children that the API server takes.
 
 What the API server and the operator say of one must agree: a manifest that is stored can be used.
 """
@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.kubectl import Kubectl
-from tests.conftest import ROOT
+from tests.conftest import ROOT, repetitions
 
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
@@ -32,7 +32,7 @@ from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status import Told, status
 from mcpace_sidecar.errors import ConfigError
 
-EXAMPLES = 10_000
+EXAMPLES = repetitions(10_000)
 SETTINGS = OperatorSettings(master_key=MasterKey(b"k" * 32))
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -147,6 +147,7 @@ class Dry:
         return self._known[text]
 
 
+@pytest.mark.repeated
 @pytest.mark.timeout(1200)
 def test_a_manifest_is_refused_in_words_or_makes_children_that_are_taken(plane: ControlPlane, api: Kubectl):
     dry, seen = Dry(plane), Counter()
