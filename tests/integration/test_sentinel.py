@@ -71,11 +71,16 @@ class Sentinels:
 
     async def fail_over(self) -> None:
         """Kill the master; return when the replica is it."""
+
+        def promoted() -> bool:
+            try:
+                with self.replica.client() as client:
+                    return bool(client.info("replication")["role"] == "master")
+            except redis.ConnectionError:  # a Sentinel ends the connections of whom it promotes
+                return False
+
         self.master.stop()
-        with self.replica.client() as client:
-            await until(
-                lambda: client.info("replication")["role"] == "master", "the replica to be promoted"
-            )
+        await until(promoted, "the replica to be promoted")
 
     def stop(self) -> None:
         if self._process is not None:
