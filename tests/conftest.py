@@ -133,6 +133,13 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    def terminate(self) -> None:
+        """Let it end in order, so that it writes what it keeps."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
     def client(self, **options: Any) -> redis.Redis:
         return redis.Redis.from_url(self.url, **options)
 

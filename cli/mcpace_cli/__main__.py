@@ -84,12 +84,15 @@ def pgbouncer(out: Path, max_connections: int, **options: str) -> None:
     "--key", type=click.Path(path_type=Path, file_okay=False), required=True,
     help="Folder of the master key's Secret.",
 )  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="A file.")
-def login(store: str, key: Path, out: Path) -> None:
-    """Write who may log in to an embedded Redis, hashed, for its configuration to include."""
+@click.option(
+    "--users", type=click.Path(path_type=Path, dir_okay=False), required=True,
+    help="Redis's aclfile; the users in it stay.",
+)  # fmt: skip
+def login(store: str, key: Path, users: Path) -> None:
+    """Write who administers an embedded Redis into its file of users, hashed."""
     from mcpace_operator.masterkey import write_login  # noqa: PLC0415 - because only this command uses it
 
-    write_login(store, key, out)
+    write_login(store, key, users)
 
 
 @mcpace.command()

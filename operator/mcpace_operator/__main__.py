@@ -124,7 +124,8 @@ class Operator:
         async with asyncio.TaskGroup() as group:
             for _ in range(WORKERS):
                 group.create_task(self._queue.work(self._reconciler.reconcile))
-            group.create_task(self._stores.watch(lambda: self._queue.mark_all(self._observed.servers)))
+            servers = self._observed.servers
+            group.create_task(self._stores.watch(servers, lambda: self._queue.mark_all(servers)))
             group.create_task(self._pods.keep())
             group.create_task(self._reading.often())
             group.create_task(self._reading.discover())

@@ -34,6 +34,7 @@ REASONS: Final = {
     "ServerDoesNotAnswer": "The server runs, but answers no MCP where the manifest says.",
     "RedisAnswers": "The shared store answers.",
     "RedisDown": "The shared store does not answer.",
+    "RedisUnusable": "The shared store answers, but cannot be used; the message says why.",
     "NoRedis": "The operator was given no URL of a shared store: each replica is on its own.",
     "ConnectionsBounded": "PgBouncer bounds the database's connections; the message says by how many.",
     "PausedByHand": "Somebody has paused the Deployment, so it does not go on.",
@@ -82,6 +83,8 @@ class StoreState:
     """What is known of one shared store. `up` is None where none is configured."""
 
     up: bool | None
+    unusable: str = ""
+    """Why it cannot be used though it answers, and what to write."""
 
 
 _MOST: Final = 5
@@ -232,6 +235,9 @@ def _store(kind: str, state: StoreState, without: str) -> Condition:
         )
     if state.up:
         return Condition(kind, holds=True, reason="RedisAnswers", message="The shared Redis answers.")
+    if state.unusable:
+        words = f"Redis cannot be used, so {without}: {state.unusable}."
+        return Condition(kind, holds=False, reason="RedisUnusable", message=words)
     return Condition(kind, holds=False, reason="RedisDown", message=f"Redis does not answer: {without}.")
 
 

@@ -84,13 +84,15 @@ def login(passwords: list[str]) -> list[str]:
     return [f"#{hashlib.sha256(password.encode()).hexdigest()}" for password in passwords]
 
 
-def write_login(store: str, folder: Path, out: Path) -> None:
-    """Write the part of an embedded Redis's configuration that says who may log in. ConfigError."""
+def write_login(store: str, folder: Path, users: Path) -> None:
+    """Write into an embedded Redis's file of users who administers it; the others stay. ConfigError."""
     key = MasterKey.from_folder(folder)
     if key is None:
         raise ConfigError(f"the Secret mounted at {folder} holds no `current`: {WORDS}")
-    rules = " ".join(login(key.administering(store)))
-    out.write_text(f"user default reset on ~* &* +@all {rules}\n", encoding="utf-8")
+    lines = users.read_text("utf-8").splitlines() if users.exists() else []
+    lines = [line for line in lines if line and not line.startswith("user default ")]
+    administrator = ["user default on ~* &* +@all", *login(key.administering(store))]
+    users.write_text("\n".join([" ".join(administrator), *lines, ""]), "utf-8")
 
 
 def _derived(key: bytes, purpose: str, whose: str) -> str:

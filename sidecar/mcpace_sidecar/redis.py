@@ -1,9 +1,10 @@
-"""Where a Redis is: at an address, or wherever Sentinels say that its master is at the moment.
+"""Where a Redis is: at an address, wherever Sentinels say that its master is, or all over a cluster.
 
     redis://user:password@host:6379/0                           plain
     rediss://…                                                  over TLS
     redis+sentinel://user:password@one:26379,two:26379/NAME/0   the master NAME that these Sentinels know
-    rediss+sentinel://…                                         over TLS, the Sentinels too
+    redis+cluster://user:password@one:6379,two:6379             a Redis Cluster that these nodes know
+    rediss+sentinel://…, rediss+cluster://…                     over TLS, the Sentinels too
 
 A Sentinel that wants a credential of its own gets it by `?sentinel_username=…&sentinel_password=…`.
 Source: redis.io, "Guidelines for Redis clients with support for Redis Sentinel".
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from functools import cached_property
+from itertools import cycle
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -33,10 +35,14 @@ REDIS_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 SENTINEL_TIMEOUT: Final = 0.3
 """Seconds one Sentinel may take to answer before the next is asked."""
-_SUFFIX: Final = "+sentinel"
+_SENTINEL: Final = "+sentinel"
+_CLUSTER: Final = "+cluster"
 _WRITE: Final = (
-    "write redis://user:password@host:6379/0, or redis+sentinel://user:password@host:26379/NAME/0"
+    "write redis://user:password@host:6379/0, redis+sentinel://user:password@host:26379/NAME/0,"
+    " or redis+cluster://user:password@host:6379"
 )
+Place = tuple[str, int]
+"""Host and port."""
 
 
 class RedisAddress:
@@ -45,8 +51,14 @@ class RedisAddress:
     def __init__(self, url: str, authority: str | None = None) -> None:
         """`authority`: certificates in PEM by which TLS is verified. ConfigError says what to write."""
         try:
-            plain, self._sentinels, self._service = _parted(url)
+            plain, hosts, self._service = _parted(url)
             self._options: dict[str, Any] = dict(parse_url(plain))
+            scheme = urlsplit(url).scheme
+            self.seeds: list[Place] = hosts if scheme.endswith(_CLUSTER) else []
+            """Nodes to ask for the others, of a Redis Cluster."""
+            self._sentinels: list[Place] = hosts if scheme.endswith(_SENTINEL) else []
+            if self.seeds and int(self._options.get("db") or 0):
+                raise ValueError("a Redis Cluster has no database but 0")
         except ValueError as error:
             raise ConfigError(f"the URL of a Redis cannot be used ({error}); {_WRITE}") from None
         self._is_tls = self._options.pop("connection_class", None) is SSLConnection
@@ -62,6 +74,8 @@ class RedisAddress:
         """Ports that whoever asks must reach. A master that Sentinels name is taken to be on 6379."""
         if self._sentinels:
             self.ports = {REDIS_PORT, *(port for _, port in self._sentinels)}
+        if self.seeds:
+            self.ports = {port for _, port in self.seeds}
         names = ("username", "password")
         written = {name: self._options.pop(f"sentinel_{name}", None) for name in names}
         self._sentinel_login = {name: value for name, value in written.items() if value is not None}
@@ -85,8 +99,10 @@ class RedisAddress:
             context.verify_mode = ssl.CERT_NONE
         return context
 
-    async def find(self) -> tuple[str, int]:
-        """Host and port, now; StoreError where no Sentinel knows."""
+    async def find(self) -> Place:
+        """Host and port, now; of a cluster any node's. StoreError where no Sentinel knows."""
+        if self.seeds:
+            return next(self._turn)
         if not self._sentinels:
             return self._place
         try:
@@ -97,7 +113,7 @@ class RedisAddress:
         return str(host), int(port)
 
     def client(self, **options: Any) -> redis.asyncio.Redis:
-        """A client of redis-py, for what is not on a call's way."""
+        """A client of redis-py, for what is not on a call's way; of a cluster, for one `host`, `port`."""
         options = {**self._options, **options}
         if self.path is not None:
             options["unix_socket_path"] = options.pop("path")
@@ -112,6 +128,11 @@ class RedisAddress:
         """Close what was opened to Sentinels."""
         for each in self._sentinel.sentinels if self._sentinels else ():
             await each.aclose()
+
+    @cached_property
+    def _turn(self) -> Iterator[Place]:
+        """The seeds, one after the other: the next one may live where this one does not."""
+        return cycle(self.seeds)
 
     @cached_property
     def _sentinel(self) -> Sentinel:
@@ -143,10 +164,38 @@ def heed_cancellation() -> None:
         raise asyncio.CancelledError
 
 
-def _parted(url: str) -> tuple[str, list[tuple[str, int]], str]:
-    """The URL as if there were no Sentinels; the Sentinels; the master's name."""
+def misplaced(address: RedisAddress, mode: str, role: str) -> str | None:
+    """Why a Redis that answers will not do, in words that say what to write; None where it will.
+
+    `mode` and `role` as HELLO and INFO tell them: standalone, cluster, sentinel; master, replica, slave.
+    """
+    if mode == "cluster" and not address.seeds:
+        return "this is a node of a Redis Cluster: write redis+cluster://user:password@host:6379"
+    if mode == "standalone" and address.seeds:
+        return "this is no node of a Redis Cluster: write redis://user:password@host:6379/0"
+    if mode == "sentinel":
+        return "this is a Sentinel: write redis+sentinel://user:password@host:26379/NAME/0"
+    if role in ("replica", "slave") and not address.seeds:
+        return (
+            "this is a read-only replica: name its master, or the Sentinels that know it"
+            " (redis+sentinel://user:password@host:26379/NAME/0)"
+        )
+    return None
+
+
+def _parted(url: str) -> tuple[str, list[Place], str]:
+    """The URL as if it named one host; the hosts that it names; the master's name."""
     parts = urlsplit(url)
-    if not parts.scheme.endswith(_SUFFIX):
+    if parts.scheme.endswith(_CLUSTER):
+        credential, at, hosts = parts.netloc.rpartition("@")
+        each = [urlsplit(f"//{host}") for host in hosts.split(",")]
+        if not all(node.hostname for node in each):
+            raise ValueError("a node's host is missing")
+        plain = parts._replace(
+            scheme=parts.scheme.removesuffix(_CLUSTER), netloc=f"{credential}{at}localhost"
+        )
+        return urlunsplit(plain), [(n.hostname or "", n.port or REDIS_PORT) for n in each], ""
+    if not parts.scheme.endswith(_SENTINEL):
         return url, [], ""
     credential, at, hosts = parts.netloc.rpartition("@")
     service, _, database = parts.path.strip("/").partition("/")
@@ -156,6 +205,8 @@ def _parted(url: str) -> tuple[str, list[tuple[str, int]], str]:
     if not all(sentinel.hostname for sentinel in each):
         raise ValueError("a Sentinel's host is missing")
     plain = parts._replace(
-        scheme=parts.scheme.removesuffix(_SUFFIX), netloc=f"{credential}{at}localhost", path=f"/{database}"
+        scheme=parts.scheme.removesuffix(_SENTINEL),
+        netloc=f"{credential}{at}localhost",
+        path=f"/{database}",
     )
     return urlunsplit(plain), [(s.hostname or "", s.port or SENTINEL_PORT) for s in each], service

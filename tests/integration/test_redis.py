@@ -10,6 +10,7 @@ from tests.conftest import RedisServer, Running, Scripted, Start, json_answer, u
 
 from mcpace_sidecar.limits.bucket import Charge, Charges, Verdict
 from mcpace_sidecar.redis import RedisAddress
+from mcpace_sidecar.scripts import library
 from mcpace_sidecar.store.limits import RedisLimits
 from mcpace_sidecar.store.wire import Link
 
@@ -206,8 +207,10 @@ async def test_a_limited_redis_user_is_enough(
                 f"~mcpace:{{ns/{name}}}:*",
                 "resetchannels",
                 f"&mcpace:{{ns/{name}}}:*",
-                *COMMANDS,
+                "-@all",
+                *(f"+{command}" for command in COMMANDS["limits"] + COMMANDS["cache"]),
             )
+        client.function_load(library())
     url = redis_server.url.replace("//", "//u-one:one@")
     config = tier(2) | {"cache": {"tools": [{"name": "cached", "ttl": "1m", "scope": "shared"}]}}
     sidecar = await start(echo.port, config, name="ns/one", limits_url=url, cache_url=url)
@@ -228,7 +231,7 @@ async def test_a_limited_redis_user_is_enough(
             other.keys("*")
         with pytest.raises(redis.exceptions.NoPermissionError):
             other.execute_command("SCAN", 0)
-        with pytest.raises(redis.exceptions.ResponseError):
+        with pytest.raises(redis.exceptions.NoPermissionError):
             other.eval("return redis.call('GET', KEYS[1])", 1, keys[0])
 
 

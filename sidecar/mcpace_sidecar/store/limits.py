@@ -6,15 +6,15 @@ import asyncio
 import os
 import uuid
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from time import monotonic, time
 from typing import Any, Final, Literal
 
 from mcpace_sidecar.errors import StoreError
 from mcpace_sidecar.limits.bucket import UNASKED, Charges, Verdict
 from mcpace_sidecar.limits.lease import LIFE, REFUSAL_LIFE, Lease
+from mcpace_sidecar.scripts import GIVE, PRESENT, TAKE
 from mcpace_sidecar.store.memory import MemoryLimits
-from mcpace_sidecar.store.wire import Link, Script
+from mcpace_sidecar.store.wire import Link
 
 PRESENCE_INTERVAL: Final = 5.0
 PRESENCE_LIFE: Final = 15
@@ -24,15 +24,6 @@ _SOON: Final = 1000
 """Microseconds: a refusal that ends sooner is not worth remembering."""
 
 WhenDown = Literal["local", "open", "closed"]
-
-
-def _script(name: str) -> Script:
-    return Script(files("mcpace_sidecar.store").joinpath(name).read_text(encoding="utf-8"))
-
-
-TAKE: Final = _script("take.lua")
-GIVE: Final = _script("give.lua")
-PRESENT: Final = _script("present.lua")
 
 
 class _Account:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import hashlib
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +21,7 @@ import hiredis
 
 from mcpace_sidecar.errors import StoreError
 from mcpace_sidecar.redis import RedisAddress
+from mcpace_sidecar.scripts import Script
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +31,13 @@ CONNECT_TIMEOUT: Final = 0.5
 RECONNECT_INTERVAL: Final = 0.5
 _CHECK_INTERVAL: Final = 0.1
 
+_NO_FUNCTION: Final = re.compile(
+    r"ERR Function not found|ERR unknown command|NOPERM .*fcall", re.IGNORECASE
+)
+"""Not loaded; before Redis 7; not ours to call."""
+
 Done = Callable[[Any], None]
 """Takes an answer, or a StoreError."""
-
-
-class Script:
-    """A Lua script, known by its digest."""
-
-    __slots__ = ("digest", "text")
-
-    def __init__(self, text: str) -> None:
-        self.text = text.encode()
-        self.digest = hashlib.sha1(self.text).hexdigest().encode()  # noqa: S324 - because Redis names scripts so
 
 
 class Link:
@@ -61,6 +57,8 @@ class Link:
         self.on_up: Callable[[], None] = lambda: None
         self.on_error: Callable[[Exception], None] = _unheard
         """Told what those who take an answer raise: it is theirs, and no fault of Redis."""
+        self._functions = True
+        """Whether scripts are called as functions; found out anew by each connection."""
         self._wire: _Wire | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
@@ -86,16 +84,30 @@ class Link:
             self._wire.defer(ask)
 
     def run(self, done: Done, script: Script, keys: list[bytes], *arguments: bytes) -> None:
-        """Run a script on these keys."""
+        """Run a script on these keys: as a function where it was loaded as one."""
         count = b"%d" % len(keys)
 
-        def judged(answer: Any) -> None:
-            if isinstance(answer, StoreError) and answer.args[0].startswith("NOSCRIPT"):
-                self.send(done, b"EVAL", script.text, count, *keys, *arguments)
+        def called(answer: Any) -> None:
+            if isinstance(answer, StoreError) and _NO_FUNCTION.match(str(answer)):
+                self._functions = False
+                self.send(judged, b"EVALSHA", script.digest, count, *keys, *arguments)
             else:
                 done(answer)
 
-        self.send(judged, b"EVALSHA", script.digest, count, *keys, *arguments)
+        def judged(answer: Any) -> None:
+            if isinstance(answer, StoreError):
+                words = str(answer)
+                if words.startswith("NOSCRIPT"):
+                    self.send(judged, b"EVAL", script.text, count, *keys, *arguments)
+                    return
+                # Who may send no script looks for the function again: it may have been loaded by now.
+                self._functions = words.startswith("NOPERM")
+            done(answer)
+
+        if self._functions:
+            self.send(called, b"FCALL", script.function, count, *keys, *arguments)
+        else:
+            self.send(judged, b"EVALSHA", script.digest, count, *keys, *arguments)
 
     async def ask(self, *command: bytes) -> Any:
         """Ask and await the answer; StoreError. For what is not on a call's way."""
@@ -151,6 +163,7 @@ class Link:
             self.failures += 1
             return False
         self._wire = wire
+        self._functions = True
         wire.serving = True
         self.up = True
         log.info("Redis (%s) answers", self.name)
