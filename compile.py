@@ -16,6 +16,7 @@ from typing import Any, Final
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 MODULES: Final = (
+    "audience",
     "bulkhead",
     "cache/entry",
     "cache/policy",
@@ -26,6 +27,7 @@ MODULES: Final = (
     "events",
     "flight",
     "histogram",
+    "http/connections",
     "http/framing",
     "http/head",
     "http/known",
@@ -39,6 +41,7 @@ MODULES: Final = (
     "metrics",
     "notes",
     "proxy",
+    "questions",
     "remembered",
     "replies",
     "resource",

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from mcpace_operator.children.sidecar import MEMORY
 from mcpace_operator.conditions import REASONS
 from mcpace_operator.crd import structural
 from mcpace_operator.health import METRICS
 from mcpace_operator.models import McpServerSpec
+from mcpace_sidecar.budget import BASE, SHARES, Budget
 from mcpace_sidecar.findings import REASONS as FINDINGS
 from mcpace_sidecar.metrics import BUCKETS, COUNTED_ELSEWHERE, COUNTERS, GAUGES
 
@@ -94,6 +96,7 @@ is answered with HTTP 200, because clients of the handshake era lose their sessi
 | `MCPACE_LIMITS_URL`, `MCPACE_CACHE_URL` | sidecar, run, operator | Redis; also as `…_FILE`, a path |
 | `MCPACE_REDIS_CA` | sidecar, run, operator | PEM by which a Redis over TLS is verified; also as `…_FILE` |
 | `MCPACE_ADMIN_TOKEN` | sidecar, run | guards `/stats`, `/config` and `/purge`; also as `…_FILE` |
+| `MCPACE_MEMORY_LIMIT` | sidecar, run | a size such as 256Mi, in place of the container's memory limit |
 | `MCPACE_SERVER_CGROUP` | sidecar | the folder of the server's cgroup, whose use is shown in the metrics |
 | `OTEL_EXPORTER_OTLP_HEADERS` and its kin | sidecar, run | OpenTelemetry's, with `monitoring.traces` |
 | `MCPACE_MASTER_KEY` | operator | every server's passwords are derived from it; also as `…_FILE` |
@@ -141,7 +144,24 @@ def text() -> str:
         f"| {name} | {words} |\n" for name, words in REASONS.items()
     )
     page += FOUND + "".join(f"| {name} | {words} |\n" for name, words in FINDINGS.items())
-    return page + ERRORS
+    return page + _bounds() + ERRORS
+
+
+def _bounds() -> str:
+    """The sidecar's budget of memory, as a table."""
+    usual = Budget(MEMORY, 0, 1 << 20)
+    page = (
+        "\n## Bounds\n\nAll are shares of what the sidecar's memory limit leaves beside"
+        f" {BASE >> 20} MiB for itself and what its\ncache is given; the last column is what that makes of"
+        f" the default limit of {MEMORY >> 20} MiB without a cache.\nEach is a gauge (`mcpace_bound`),"
+        " and each refusal counted (`mcpace_shed_connections_total`).\n\n"
+        "| bound | of | sixteenths | beyond it | usually |\n|---|---|---|---|---|\n"
+    )
+    for name, share in SHARES.items():
+        most = getattr(usual, name)
+        shown = f"{most:,}" if share.unit > 1 else f"{most >> 20} MiB"
+        page += f"| {name} | {share.words} | {share.sixteenths} | {share.beyond} | {shown} |\n"
+    return page
 
 
 def _fields(schema: dict[str, Any], path: str) -> Iterator[str]:

@@ -53,6 +53,7 @@ class Admin:
     """Answers the admin port. `token` guards what is not open; None means loopback only."""
 
     max_request_bytes = 64 * 1024
+    idle_timeout = 120.0
     draining = False
 
     def __init__(

@@ -53,6 +53,8 @@ class Call:
     """Whether the result is wanted, to be kept or shaped."""
     limit_lines = b""
     ended = False
+    listening = False
+    """Whether it is an open event stream, and counted as one."""
     begun = False
     """Whether a streamed answer has begun."""
     deadline = 0.0
@@ -213,6 +215,8 @@ class Call:
         fanout, self.fanout = self.fanout, None
         if fanout is not None:
             fanout.cancel()
+        if self.listening:
+            plane.audience.leave(self)
         pair_stream, self._pair_stream = self._pair_stream, None
         if pair_stream is not None:
             pair_stream.closed()

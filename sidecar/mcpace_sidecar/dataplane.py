@@ -7,6 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from mcpace_sidecar import accesslog, messages, replies
+from mcpace_sidecar.audience import Audience
 from mcpace_sidecar.bulkhead import Breakers, Bulkhead
 from mcpace_sidecar.catalog import Catalog
 from mcpace_sidecar.errors import LostError, ProtocolError, UpstreamError
@@ -22,6 +23,7 @@ from mcpace_sidecar.messages import Message
 from mcpace_sidecar.metrics import Metrics
 from mcpace_sidecar.notes import Notes
 from mcpace_sidecar.proxy import Exchange
+from mcpace_sidecar.questions import Questions
 from mcpace_sidecar.sessions import Sessions
 from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.ssepair import PairStream
@@ -31,6 +33,8 @@ from mcpace_sidecar.store.memory import MemoryLimits
 from mcpace_sidecar.treatment import NEXT_PAGE, PARALLEL
 from mcpace_sidecar.upstream import Pool
 
+MOST_STREAMS = 1024
+"""Open event streams, until the budget is known."""
 _CANCEL_PATIENCE = 5.0
 
 
@@ -64,6 +68,8 @@ class DataPlane:
         self.sessions = Sessions()
         self.refunds = MemoryLimits()
         """What was given back lately: whoever makes sessions up is limited all the same."""
+        self.audience = Audience(MOST_STREAMS)
+        self.questions = Questions()
         self.pairs: dict[bytes, PairStream] = {}
         """The open streams of 2024-11-05, by where their messages are posted."""
         self.hinting: set[str] = set()
@@ -75,6 +81,7 @@ class DataPlane:
         self.settings = settings
         self.heads.adopt(settings.names)
         self.max_request_bytes = settings.max_request_bytes
+        self.idle_timeout = settings.idle_timeout
         self.pool.adopt(settings.config.upstream)
         concurrency = settings.config.concurrency
         self.bulkhead.adopt(concurrency)
@@ -118,7 +125,8 @@ class DataPlane:
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
         """Count what is no HTTP, and say so."""
-        self.metrics.count("mcpace_bad_requests", error.reason)
+        counter = "mcpace_shed_connections" if error.status == 503 else "mcpace_bad_requests"
+        self.metrics.count(counter, error.reason)
         return replies.JSON, messages.error_body(b"null", messages.INVALID_REQUEST, str(error))
 
     @property
@@ -180,9 +188,12 @@ class DataPlane:
                 each(now)
             except Exception as error:  # noqa: BLE001 - because the next sweep tries again
                 self.faults.tell("sweep", error)
+        every = self.settings.heartbeat
         for exchange in [*self.in_flight, *self.refreshing]:
             if exchange.lost(now):
                 exchange.broke("lost", LostError())
+            elif every > 0.0:
+                exchange.beat(now, every)
         for seat in [seat for seat in self.bulkhead.seats if seat.ended]:
             self.faults.tell("lost", LostError())
             self.bulkhead.leave(seat)

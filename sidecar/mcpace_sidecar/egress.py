@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from mcpace_sidecar.config.traffic import Door
 from mcpace_sidecar.errors import ProtocolError, UpstreamError
+from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.http.known import RequestHeads
 from mcpace_sidecar.http.server import ClientConnection, length_line, status_line
@@ -35,15 +36,17 @@ class OpenDoor:
     """One door: the application of its port."""
 
     max_request_bytes = MAX_REQUEST
+    idle_timeout = 120.0
     draining = False
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, connections: Connections) -> None:
+        """`connections` are those of all doors together."""
         self.door = door
         self.answers: dict[str, int] = defaultdict(int)
         """Calls by how they ended: 2xx, 3xx, 4xx, 5xx, or why there was no answer."""
         self.seconds = 0.0
         """Spent waiting for the other side, in all."""
-        self.connections: set[ClientConnection] = set()
+        self.connections = connections
         self.patience = seconds(door.timeout)
         url = urlsplit(door.url)
         tls = ssl.create_default_context() if url.scheme == "https" else None
@@ -65,9 +68,7 @@ class OpenDoor:
         )
 
     def _accept(self) -> ClientConnection:
-        connection = ClientConnection(self, self.heads, self.connections.discard)
-        self.connections.add(connection)
-        return connection
+        return ClientConnection(self, self.heads, self.connections)
 
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Passage:
         """Pass a call on."""
@@ -81,15 +82,13 @@ class OpenDoor:
 
     def sweep(self, now: float) -> None:
         """Timeouts; about twice a second."""
-        for connection in list(self.connections):
-            connection.sweep(now)
         self.pool.sweep(now)
 
     async def close(self) -> None:
         """Close it; calls in flight end with it."""
         if self._server is not None:
             self._server.close()
-        for connection in list(self.connections):
+        for connection in self.connections.of(self):
             connection.abort()
         await self.pool.close()
 
@@ -175,8 +174,9 @@ class Passage:
 class Doors:
     """All doors of a configuration."""
 
-    def __init__(self) -> None:
+    def __init__(self, connections: Connections) -> None:
         self.open: dict[str, OpenDoor] = {}
+        self._connections = connections
 
     async def adopt(self, doors: Sequence[Door]) -> None:
         """Open what is new, close what is gone; a changed door is opened anew."""
@@ -187,7 +187,7 @@ class Doors:
                 await opened.close()
         for name, door in wanted.items():
             if name not in self.open:
-                opened = OpenDoor(door)
+                opened = OpenDoor(door, self._connections)
                 try:
                     await opened.listen()
                 except OSError as error:
@@ -206,6 +206,7 @@ class Doors:
 
     def sweep(self, now: float) -> None:
         """Timeouts; about twice a second."""
+        self._connections.sweep(now)
         for opened in self.open.values():
             opened.sweep(now)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvloop
 
 from mcpace_sidecar import usage
+from mcpace_sidecar.budget import allow_files, memory_limit
 from mcpace_sidecar.config import load
 from mcpace_sidecar.environment import secret
 from mcpace_sidecar.errors import ConfigError
@@ -35,6 +36,8 @@ def run(config: Path, listen: str, admin_listen: str, upstream: str, name: str, 
         cache_url=secret("MCPACE_CACHE_URL"),
         redis_authority=secret("MCPACE_REDIS_CA"),
         admin_token=secret("MCPACE_ADMIN_TOKEN"),
+        memory=memory_limit(),
+        files=allow_files(),
         in_pod="KUBERNETES_SERVICE_HOST" in os.environ,
         server_usage=functools.partial(usage.of_cgroup, Path(cgroup)) if cgroup else usage.unseen,
     )

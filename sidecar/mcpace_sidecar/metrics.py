@@ -49,6 +49,10 @@ COUNTERS: Final = {
         "Exceptions that ended a call, by where it was then; each is a defect, to be reported.",
         ("stage",),
     ),
+    "mcpace_shed_connections": (
+        "What was refused or closed for want of room: connections, bodies, answers, slow, streams.",
+        ("reason",),
+    ),
     "mcpace_unauthorized_requests": ("Requests refused for their credential.", ()),
     "mcpace_config_reloads": ("Configurations taken (ok) or refused (error).", ("result",)),
 }
@@ -56,6 +60,15 @@ COUNTERS: Final = {
 
 GAUGES: Final = {
     "mcp_active_connections": ("Client connections open now.", ()),
+    "mcpace_open_streams": ("Event streams of clients that are open now.", ()),
+    "mcpace_held_bytes": (
+        "Bytes held for clients together: bodies, and answers that they have not read.",
+        ("what",),
+    ),
+    "mcpace_bound": (
+        "How many, or how many bytes, there may be: connections, streams, bodies, answers, egress.",
+        ("what",),
+    ),
     "mcpace_calls_in_flight": ("Requests being answered now.", ()),
     "mcp_tool_calls_in_flight": ("Tool calls being answered now, by tool.", ("tool",)),
     "mcpace_slots_taken": ("Slots of `concurrency` that calls hold now.", ()),

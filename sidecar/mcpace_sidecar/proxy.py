@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from mcpace_sidecar import fanout, messages, replies, shape
@@ -28,7 +29,7 @@ from mcpace_sidecar.call import SERVER, TOOL, Call
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.events import CacheUse, Status
 from mcpace_sidecar.http.head import ResponseHead
-from mcpace_sidecar.http.server import Downstream, length_line, status_line
+from mcpace_sidecar.http.server import ClientConnection, Downstream, length_line, status_line
 from mcpace_sidecar.identity import Caller
 from mcpace_sidecar.limits.bucket import Verdict
 from mcpace_sidecar.lookup import Lookup
@@ -270,6 +271,9 @@ class Exchange(Call):
     def enter(self) -> None:
         """Is there room: circuit breaker, slots."""
         if not self.judged:
+            message = self.message
+            if message is not None and message.method is None and message.id is not None:
+                self.plane.questions.answered(self._whom, message.id)
             self.forward()
             return
         plane = self.plane
@@ -312,12 +316,20 @@ class Exchange(Call):
         has_body = body or self.head.length or self.head.method == b"POST"
         framing = length_line(len(body)) if has_body else b"\r\n"
         patience = None if self._lasts else left or self._settings.patience
+        if patience is None:
+            self._join_audience()
         if self.pair is not None and message is not None and message.id:
             self.pair.expect(self)
         self._asked = True
         self._ticket = self.plane.pool.request(
             self.notes.onward + self.lines + self.trace + framing + body, self, patience
         )
+
+    def _join_audience(self) -> None:
+        self.listening = True
+        for other in self.plane.audience.enter(self, self.client.name if self.client is not None else ""):
+            self.plane.metrics.count("mcpace_shed_connections", "streams")
+            other.close_stream()
 
     # -- what the server says (upstream.Receiver)
 
@@ -386,6 +398,8 @@ class Exchange(Call):
         """Its next bytes."""
         if self.ended:
             return
+        if self.listening:
+            self.plane.audience.heard(self)
         try:
             if self._streamed is not None:
                 self._streamed.piece(piece)
@@ -457,7 +471,20 @@ class Exchange(Call):
 
     def excuses(self) -> bool:
         """Whether the server is silent because it waits for the client."""
-        return False
+        return self.plane.questions.wait(self._whom, monotonic())
+
+    def asked(self, question: bytes) -> None:
+        """The server has asked the client something, and waits for that."""
+        self.plane.questions.asked(self._whom, question, monotonic())
+
+    def beat(self, now: float, every: float) -> None:
+        """Say that an open stream is open, where nothing was said on it for so many seconds."""
+        if not self.begun or not isinstance(self.downstream, ClientConnection) or self.downstream.is_slow:
+            return
+        if self._streamed is not None:
+            self._streamed.beat(now, every)
+        elif self._pair_stream is not None:
+            self._pair_stream.beat(now, every)
 
     def take(self, outcome: Outcome) -> bytes | None:
         """Keep a result where its rule says so; return it in another shape, or None: as it is."""
@@ -512,12 +539,15 @@ class Exchange(Call):
     @property
     def endless(self) -> bool:
         """Whether it would never end by itself: an open event stream."""
-        return self.begun and self._lasts
+        return self.listening
 
     def close_stream(self) -> None:
-        """End an open event stream in order, because the sidecar ends."""
+        """End an open event stream in order, to make room or because the sidecar ends."""
         try:
-            self.settle("success")
+            if self.begun:
+                self.settle("success")
+            else:
+                self.settle("shed", *replies.rejected(503, "The stream has not opened.", replies.SOON))
         except Exception as error:  # noqa: BLE001 - because of the same
             self.broke("drain", error)
 
@@ -578,8 +608,15 @@ class Exchange(Call):
     @property
     def _lasts(self) -> bool:
         """Whether what answers it may stay open for as long as its client wants."""
-        message = self.message
-        return self.head.method == b"GET" or (message is not None and message.method in _ENDLESS)
+        message, route = self.message, self.notes.route
+        if message is not None or self.head.method != b"GET":
+            return message is not None and message.method in _ENDLESS
+        return route == "mcp" or (route == "passed" and EVENT_STREAM in (self.head.get(b"accept") or b""))
+
+    @property
+    def _whom(self) -> bytes:
+        """Whom the server asks when it asks something in the midst of this call."""
+        return self.notes.session or (self.client.name.encode() if self.client is not None else b"")
 
     def _repeatable(self) -> bool:
         if self.message is None:

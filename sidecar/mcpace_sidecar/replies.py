@@ -23,6 +23,7 @@ INTERNAL: Final = -32603
 """The JSON-RPC code of an error in the sidecar itself."""
 
 JSON: Final = b"Content-Type: application/json\r\n"
+SOON: Final = b"Retry-After: 1\r\n"
 OK_JSON: Final = status_line(200) + JSON
 EVENTS: Final = b"Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 
@@ -46,7 +47,7 @@ def rejected(status: int, words: str, more: bytes = b"") -> Reply:
 def unauthorized(words: str, status: int, more: bytes = b"") -> Reply:
     """Nobody we know (RFC 6750, section 3). `more`: further parameters of the challenge."""
     if status != 401:
-        return rejected(status, words, b"Retry-After: 1\r\n")
+        return rejected(status, words, SOON)
     return rejected(status, words, b'WWW-Authenticate: Bearer realm="mcp"%b\r\n' % more)
 
 

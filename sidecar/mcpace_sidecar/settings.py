@@ -38,6 +38,8 @@ _READ: Final = frozenset(
     }
 )
 """Headers that decide something under any configuration."""
+UNASKED: Final = 8 << 20
+"""Bytes of the cache where none is written: of what the server itself says may be kept."""
 
 
 class Settings:
@@ -81,8 +83,10 @@ class Settings:
         self.names = Names(_READ | read, apart, (b"x-forwarded-",))
         """The request headers that decide something under this configuration."""
         self.all_apart = apart == self.identities.apart
-        self.cache_bytes = size(cache.max_bytes)
+        self.cache_bytes = size(cache.max_bytes) if config.cache is not None else UNASKED
         self.cache_entries = cache.max_entries
+        self.heartbeat = seconds(config.responses.heartbeat)
+        self.idle_timeout = seconds(config.clients.idle_timeout)
         self.patience = seconds(config.upstream.timeout)
         self.compress_over = size(config.responses.compress_over)
         self.access_log = config.monitoring.access_log

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import ipaddress
 import logging
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mcpace_sidecar.admin import Admin
+from mcpace_sidecar.budget import SHARES, UNLIMITED, Budget
 from mcpace_sidecar.catalog import Catalog
 from mcpace_sidecar.config import SidecarConfig
 from mcpace_sidecar.dataplane import DataPlane
@@ -22,7 +24,9 @@ from mcpace_sidecar.egress import Doors
 from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.findings import REASONS, Findings
 from mcpace_sidecar.handshake import Handshake
+from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.server import Application, ClientConnection
+from mcpace_sidecar.http.tcp import serve_modestly
 from mcpace_sidecar.metrics import Metrics
 from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.stats import Stats
@@ -45,6 +49,8 @@ LINGER: Final = 0.5
 GRACE: Final = 25.0
 """Seconds that calls in flight get to end."""
 
+ADMIN: Final = (128, 1 << 20, 8 << 20)
+"""The admin port's bounds: connections, bytes of bodies, bytes of answers."""
 COLLECTING: Final = (20_000, 20, 50)
 """When to look for cycles: seldom, for a call makes none, and what is remembered is much to look at."""
 
@@ -75,6 +81,10 @@ class Options:
     redis_authority: str | None = None
     """Certificates in PEM by which a Redis over TLS is verified; None is the system's."""
     admin_token: str | None = field(default=None, repr=False)
+    memory: int = UNLIMITED
+    """Bytes that this process may use."""
+    files: int = 1024
+    """Files and sockets that it may open."""
     server_usage: Usage = unseen
     in_pod: bool = False
     """Whether nothing but this server shares the loopback."""
@@ -99,6 +109,10 @@ class Sidecar:
         self.metrics = Metrics(self._gauges)
         self.catalog = Catalog()
         loopback = _is_loopback(options.listen.host)
+        shed = functools.partial(self.metrics.count, "mcpace_shed_connections")
+        self._connections = Connections(shed)
+        self._admin_connections = Connections(shed, *ADMIN)
+        self._door_connections = Connections(shed)
         pool = Pool(options.upstream)
         self._local_limits = MemoryLimits()
         self._redis_limits: RedisLimits | None = None
@@ -119,17 +133,16 @@ class Sidecar:
             frozenset({options.listen.port, options.admin_listen.port}) if options.in_pod else None,
         )
         self.plane.on_upstream_down = self.handshake.doubt
-        self._doors = Doors()
+        self._doors = Doors(self._door_connections)
         self.findings = Findings(lambda: self.plane.settings, self.catalog, self.metrics.looked_up)
         self._admin = Admin(
             self.plane, self.handshake, self.metrics, self.stats, self.memory, self._doors, self.findings,
             options.admin_token, loopback=_is_loopback(options.admin_listen.host),
         )  # fmt: skip
+        self._divide()
         self._lag = 0.0
         self.server_usage: Usage = options.server_usage
         """What the server uses; whoever starts the server as a child says it later."""
-        self._connections: set[ClientConnection] = set()
-        self._admin_connections: set[ClientConnection] = set()
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._ending = asyncio.Event()
@@ -161,6 +174,14 @@ class Sidecar:
             self._links.append(link)
         for link in self._links:
             link.on_error = lambda error: self.plane.faults.tell("store", error)
+
+    def _divide(self) -> None:
+        """Bound everything by its share of the memory."""
+        options = self._options
+        budget = self.budget = Budget(options.memory, self.plane.settings.cache_bytes, options.files)
+        self._connections.bound(budget.connections, budget.bodies, budget.answers)
+        self._door_connections.bound(budget.connections, budget.egress, budget.egress)
+        self.plane.audience.most = budget.streams
 
     async def start(self) -> None:
         """Listen on both ports, then begin to look after everything; OSError if a port is taken."""
@@ -204,12 +225,12 @@ class Sidecar:
         for server in self._servers[1:]:
             server.close()
         # A request may be on its way to a connection that looks idle: it is answered, and then closed.
-        for connection in self._connections:
+        for connection in self._connections.open:
             connection.close_after_answer()
         lingering = time.monotonic() + LINGER
-        while self._connections and time.monotonic() < lingering:
+        while self._connections.open and time.monotonic() < lingering:
             await asyncio.sleep(0.02)
-        for connection in list(self._connections):
+        for connection in list(self._connections.open):
             connection.close_if_idle()
         deadline = time.monotonic() + GRACE
         while self.plane.in_flight and time.monotonic() < deadline:
@@ -223,7 +244,7 @@ class Sidecar:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for server in self._servers:
             server.close()
-        for connection in [*self._connections, *self._admin_connections]:
+        for connection in [*self._connections.open, *self._admin_connections.open]:
             connection.close_if_idle()
         await self.plane.pool.close()
         await self._own_pool.close()
@@ -239,14 +260,14 @@ class Sidecar:
         connections = self._connections if app is self.plane else self._admin_connections
 
         def accept() -> ClientConnection:
-            connection = ClientConnection(app, app.heads, connections.discard)
-            connections.add(connection)
-            return connection
+            return ClientConnection(app, app.heads, connections)
 
         loop = asyncio.get_running_loop()
         # Every address of every family the host has: a cluster may be IPv4, IPv6 or both.
         host = None if address.host == "*" else address.host
         server = await loop.create_server(accept, host, address.port, backlog=1024)
+        for listening in server.sockets:
+            serve_modestly(listening)
         self._servers.append(server)
         port = server.sockets[0].getsockname()[1]
         self.listening.append(Address(address.host, port))
@@ -270,8 +291,8 @@ class Sidecar:
             await asyncio.sleep(SWEEP_INTERVAL)
             now = time.monotonic()
             self._lag = max(now - due, self._lag * 0.9)
-            for connection in [*self._connections, *self._admin_connections]:
-                connection.sweep(now)
+            self._connections.sweep(now)
+            self._admin_connections.sweep(now)
             self.plane.sweep(now)
             self._own_pool.sweep(now)
             self._doors.sweep(now)
@@ -314,12 +335,18 @@ class Sidecar:
         if before.spans is not None and before.spans is not settings.spans:
             asyncio.get_running_loop().run_in_executor(None, before.spans.close)
         self.memory.resize(settings.cache_bytes, settings.cache_entries)
+        self._divide()
         self.metrics.count("mcpace_config_reloads", "ok")
         _warn(settings)
         log.info("The configuration was reloaded")
 
     def _gauges(self) -> Iterator[tuple[str, dict[str, str], float]]:
-        yield "mcp_active_connections", {}, len(self._connections)
+        yield "mcp_active_connections", {}, len(self._connections.open)
+        yield "mcpace_open_streams", {}, len(self.plane.audience)
+        yield "mcpace_held_bytes", {"what": "bodies"}, self._connections.held
+        yield "mcpace_held_bytes", {"what": "answers"}, self._connections.owed
+        for what in SHARES:
+            yield "mcpace_bound", {"what": what}, getattr(self.budget, what)
         yield "mcpace_calls_in_flight", {}, len(self.plane.in_flight)
         for tool, count in self.plane.tools_in_flight().items():
             yield "mcp_tool_calls_in_flight", {"tool": tool}, count

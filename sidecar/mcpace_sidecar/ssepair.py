@@ -36,6 +36,7 @@ class PairStream:
         self._exchange = exchange
         self._events = stream.Events()
         self._awaited: dict[bytes, Exchange] = {}
+        self._pulse = stream.Pulse()
         exchange.begin(head.onward, head.length)
 
     def expect(self, exchange: Exchange) -> None:
@@ -50,12 +51,23 @@ class PairStream:
 
     def say(self, event: bytes) -> None:
         """Give the client the response of a call."""
-        self._exchange.downstream.send(event)
+        self._send(event)
+
+    def beat(self, now: float, every: float) -> None:
+        """Say that the stream is open, where nothing has been said for so many seconds."""
+        if self._pulse.due(now, every):
+            self._exchange.downstream.send(stream.PING)
+
+    def _send(self, piece: bytes) -> None:
+        self._pulse.spoke(piece)
+        self._exchange.downstream.send(piece)
 
     def sweep(self, now: float) -> None:
         """Give up what has been awaited too long; about twice a second."""
         for message_id, exchange in list(self._awaited.items()):
-            if exchange.deadline < now:
+            if exchange.excuses():
+                exchange.deadline = now + exchange.patience
+            elif exchange.deadline < now:
                 del self._awaited[message_id]
                 words = f"The server did not answer within {exchange.patience:g} s."
                 exchange.on_failure(UpstreamError("timeout", words))
@@ -67,9 +79,9 @@ class PairStream:
     def piece(self, piece: bytes) -> None:
         """Take the next bytes of the stream."""
         for event in self._events.feed(piece):
-            self._exchange.downstream.send(self._read(event))
+            self._send(self._read(event))
         if self._events.overfull:
-            self._exchange.downstream.send(self._events.rest())
+            self._send(self._events.rest())
 
     def closed(self) -> None:
         """Nobody will hear the awaited answers."""
@@ -92,7 +104,10 @@ class PairStream:
             # A path, whole or relative, is the client's to join to the URL that it knows; only an absolute
             # URL would lead it past the sidecar.
             return stream.with_data(event, self.target) if b"://" in data else event
-        if data and messages.kind(data) == "response":
+        kind = messages.kind(data) if data else ""
+        if kind == "request":
+            self._exchange.plane.questions.asked(self.target, messages.id_of(data), time.monotonic())
+        elif kind == "response":
             exchange = self._awaited.pop(messages.id_of(data), None)
             if exchange is not None and not exchange.ended:
                 exchange.answered(event, data)

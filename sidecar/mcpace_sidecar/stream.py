@@ -10,6 +10,36 @@ MAX_EVENT: Final = 8 * 1024 * 1024 + 64 * 1024
 _END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\r\n\n|\n\r\n")
 
 
+PING: Final = b": ping\n\n"
+"""A comment, which says nothing but that the stream is open."""
+_BETWEEN: Final = (b"\n\n", b"\r\r", b"\n\r\n")
+
+
+class Pulse:
+    """When a silent stream should say that it is open; only between events."""
+
+    __slots__ = ("_end", "_since")
+
+    def __init__(self) -> None:
+        self._end = b"\n\n"
+        self._since = 0.0
+        """Since when it is silent; 0: since the next look, which has a clock at hand."""
+
+    def spoke(self, piece: bytes) -> None:
+        """These bytes have been sent."""
+        self._end = piece[-4:] if len(piece) > 3 else (self._end + piece)[-4:]
+        self._since = 0.0
+
+    def due(self, now: float, every: float) -> bool:
+        """Whether it is time for a comment, and one may be sent."""
+        if self._since == 0.0:
+            self._since = now
+        if now - self._since < every or not self._end.endswith(_BETWEEN):
+            return False
+        self._since = now
+        return True
+
+
 class Events:
     """Cuts a stream into whole events."""
 

@@ -38,6 +38,7 @@ class Streamed:
         self.outcome: Outcome | None = None
         """What the response said, once it has been passed on."""
         self._conversed = False
+        self._pulse = stream.Pulse() if self.is_events and plain and head.length is None else None
         self._suspect = False
         self._tail = b""
         if self._held is None:
@@ -55,9 +56,9 @@ class Streamed:
                 self._downstream.send(b"".join(held))
         elif self._events is not None:
             for event in self._events.feed(piece):
-                self._downstream.send(self._read(event))
+                self._say(self._read(event))
             if self._events.overfull:
-                self._downstream.send(self._events.rest())
+                self._say(self._events.rest())
                 self._events = None  # longer than any client reads; it passes unread
                 self.outcome = Outcome(ok=True, result=b"", complete=False)
         else:
@@ -68,7 +69,17 @@ class Streamed:
                     self._tap = None
             elif self._tail:
                 self._look_at(piece)
-            self._downstream.send(piece)
+            self._say(piece)
+
+    def beat(self, now: float, every: float) -> None:
+        """Say that the stream is open, where nothing has been said for so many seconds."""
+        if self._pulse is not None and self._pulse.due(now, every):
+            self._downstream.send(stream.PING)
+
+    def _say(self, piece: bytes) -> None:
+        if self._pulse is not None:
+            self._pulse.spoke(piece)
+        self._downstream.send(piece)
 
     def end(self) -> None:
         """The answer is whole."""
@@ -104,6 +115,7 @@ class Streamed:
         what = messages.kind(data)
         if what == "request":
             self._conversed = True
+            self._exchange.asked(messages.id_of(data))
         elif what == "response" and self.outcome is None:
             outcome = messages.read_answer(data)
             if self._conversed:

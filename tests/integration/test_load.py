@@ -200,7 +200,7 @@ async def test_twenty_readers_that_stop_reading_an_endless_stream_hold_no_memory
         _reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data, limit=1024)
         writer.write(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n")
         stalled.append(writer)
-    connections = sidecar.sidecar._connections
+    connections = sidecar.sidecar._connections.open
 
     def held() -> int:
         return sum(c._transport.get_write_buffer_size() for c in connections if c._transport is not None)

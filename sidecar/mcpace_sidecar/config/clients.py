@@ -19,6 +19,7 @@ from mcpace_sidecar.config.base import (
     rule,
     spelled,
 )
+from mcpace_sidecar.quantity import Duration
 
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
@@ -114,6 +115,11 @@ class Clients(Model):
     trusted_headers: TrustedHeaders | None = None
     anonymous: Literal["allow", "deny"] = Field(
         default="allow", description="Whether a caller without a credential of ours may call at all."
+    )
+    idle_timeout: Duration = Field(
+        default="620s",
+        description="How long a client's connection is kept without a request: longer than the balancers"
+        " before it keep theirs, which is up to 600 s.",
     )
     forward_credential: bool = Field(
         default=False,

@@ -148,5 +148,9 @@ class Paging(Model):
 class Responses(Model):
     """What becomes of large answers."""
 
+    heartbeat: Duration = Field(
+        default="15s",
+        description="How often a silent event stream says that it is open, by a comment; 0s: never.",
+    )
     compress_over: Size = Field(default="10Ki", description="Answers of more bytes are compressed.")
     page: Paging | None = None

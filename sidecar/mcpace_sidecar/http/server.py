@@ -8,20 +8,25 @@ task: bytes come in by callback and leave in one write per message.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import math
 from http import HTTPStatus
 from time import monotonic
 from typing import Any, Final, Protocol, cast
 
 from mcpace_sidecar.errors import ProtocolError
+from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody
 from mcpace_sidecar.http.head import MAX_HEAD, RequestHead
 from mcpace_sidecar.http.known import RequestHeads
 
 HEAD_TIMEOUT: Final = 30.0
-"""Seconds a client may take from a request's first byte to its last."""
-IDLE_TIMEOUT: Final = 120.0
-"""Seconds a kept connection may stay silent between requests."""
+"""Seconds a client may take for a request's head, and again for its body."""
+BODY_RATE: Final = 16 * 1024
+"""Bytes of a body that give it a second more."""
+SEND_TIMEOUT: Final = 60.0
+"""Seconds in which a client must have read something of its answer."""
+LIGHT: Final = 16 * 1024
+"""Bytes of a body that has arrived at once, and that nobody counts."""
 LINGER: Final = 2.0
 """Seconds a refused connection is still read, into nothing."""
 _MAX_PIPELINED: Final = 64 * 1024
@@ -120,38 +125,42 @@ class Application(Protocol):
 
     heads: RequestHeads
     max_request_bytes: int
+    idle_timeout: float
+    """Seconds a kept connection may stay silent between requests."""
     draining: bool
 
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Turn | None:
         """Answer now, or return the turn that will; None means it is answered."""
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
-        """Count it; return (header lines, body) of the answer."""
+        """Count it; return (header lines, body) of the answer. Of status 503 it found no room."""
 
 
 class ClientConnection(asyncio.Protocol):
     """One client's connection."""
 
     __slots__ = (
-        "_app",
-        "_arrived",
+        "_all",
         "_body",
         "_buffer",
         "_chunked",
         "_close",
         "_head",
         "_lingering",
-        "_on_close",
+        "_owed",
         "_raw",
         "_read",
         "_read_apart",
         "_reader",
         "_reading",
         "_since",
+        "_stuck",
         "_transport",
         "_turn",
         "apart",
+        "app",
         "heads",
+        "held",
         "lines",
         "peer",
         "rewriter",
@@ -163,17 +172,22 @@ class ClientConnection(asyncio.Protocol):
         self,
         app: Application,
         heads: RequestHeads,
-        on_close: Callable[[ClientConnection], None],
+        connections: Connections,
     ) -> None:
-        self._app = app
+        self.app = app
         self.heads = heads
-        self._on_close = on_close
+        self._all = connections
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._head: RequestHead | None = None  # of the request being gathered or answered
         self._reader: BodyReader | None = None
-        self._body: list[bytes] = []
-        self._arrived = 0
+        self._body = bytearray()
+        self.held = 0
+        """Bytes of its request's body that count."""
+        self._owed = 0
+        """Bytes of its answer that wait for the client to read; 0: it reads."""
+        self._stuck = 0.0
+        """Since when it has read nothing."""
         self._turn: Turn | None = None
         self._chunked = True
         self._close = False
@@ -202,31 +216,44 @@ class ClientConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if peer else ""
+        self._since = monotonic()
+        if not self._all.enter(self):
+            self._refuse(ProtocolError(503, "connections", "There are too many connections."))
+            self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the turn in progress that nobody waits any more."""
         del exc
         self._transport = None
         turn, self._turn = self._turn, None
-        self._on_close(self)
+        self._let_go()
+        self._all.leave(self)
         if turn is not None:
             turn.client_gone()
 
     def pause_writing(self) -> None:
-        """Pass the client's slowness on to the turn."""
+        """Pass the client's slowness on to the turn; until it has read, no other request is taken."""
+        assert self._transport is not None
+        self._owed = max(1, self._transport.get_write_buffer_size())
+        self._stuck = 0.0
+        self._all.owe(self, self._owed)
         if self._turn is not None:
             self._turn.client_paused(True)
 
     def resume_writing(self) -> None:
-        """Pass the client's recovery on to the turn."""
+        """Pass the client's recovery on to the turn, or take its next request."""
+        self._all.paid(self, self._owed)
+        self._owed = 0
         if self._turn is not None:
             self._turn.client_paused(False)
+        elif self._head is None and self._buffer:
+            asyncio.get_running_loop().call_soon(self._resume)
 
     def data_received(self, data: bytes) -> None:
         """Take the next bytes: of a new request, of a body, or of a request still to come."""
         if self._lingering:
             return
-        if self._head is None:
+        if self._head is None and not self._owed:
             self._take_head(self._buffer + data if self._buffer else data)
         elif self._reader is not None:
             self._take_body(data)
@@ -269,7 +296,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _take_request(self, head: RequestHead, data: bytes, end: int) -> None:
         self._buffer = b""
-        limit = self._app.max_request_bytes
+        limit = self.app.max_request_bytes
         if head.length is not None and head.length > limit:
             self._refuse(ProtocolError(413, "body_size", f"The body must not exceed {limit} bytes."))
             return
@@ -281,35 +308,43 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._since = monotonic()
         self._reader = ChunkedBody(strict=True) if head.chunked else LengthBody(head.length or 0)
+        self._all.gathers(self)
         self._take_body(data[end:])
 
     def _take_body(self, data: bytes) -> None:
         assert self._reader is not None
         try:
             piece, rest, done = self._reader.feed(data)
-            self._arrived += len(piece)
-            if self._arrived > self._app.max_request_bytes:
-                limit = self._app.max_request_bytes
+            self.held += len(piece)
+            if not self._all.hold(self, len(piece)):
+                raise ProtocolError(503, "bodies", "There is no room for a body of this length.")
+            if self.held > self.app.max_request_bytes:
+                limit = self.app.max_request_bytes
                 raise ProtocolError(413, "body_size", f"The body must not exceed {limit} bytes.")
         except ProtocolError as error:
             self._refuse(error)
             return
-        if piece:
-            self._body.append(piece)
+        self._body += piece
         if done:
-            body = b"".join(self._body)
-            self._body, self._arrived, self._reader, self._buffer = [], 0, None, rest
+            body = bytes(self._body)
+            self._body, self._reader, self._buffer = bytearray(), None, rest
+            self._all.gathered(self)
             self._hand_over(body)
 
     def _hand_over(self, body: bytes) -> None:
         assert self._head is not None
+        if not self.held and len(body) > LIGHT:
+            self.held = len(body)
+            if not self._all.hold(self, self.held):
+                self._refuse(ProtocolError(503, "bodies", "There is no room for a body of this length."))
+                return
         if self._head.names is not self.heads.names:  # other settings came while the body did
             try:
                 self._head, self.trace, self.lines, self.apart = self.heads.read(self._raw)
             except ProtocolError as error:
                 self._refuse(error)
                 return
-        turn = self._app.on_request(self, self._head, body)
+        turn = self.app.on_request(self, self._head, body)
         if turn is not None and self._head is not None and self._transport is not None:
             self._turn = turn
         elif turn is not None and self._transport is None:
@@ -321,8 +356,11 @@ class ClientConnection(asyncio.Protocol):
         The connection lingers, reading into nothing, so that a client still sending
         gets the answer and not a reset (RFC 9112 section 9.6).
         """
-        lines, body = self._app.on_bad_request(error)
-        self._buffer, self._body, self._reader, self._head = b"", [], None, None
+        lines, body = self.app.on_bad_request(error)
+        if error.status == 503:
+            lines += b"Retry-After: 1\r\n"
+        self._forget_body()
+        self._buffer, self._reader, self._head = b"", None, None
         self._lingering = True
         self._since = monotonic()
         if self._transport is not None:
@@ -375,6 +413,9 @@ class ClientConnection(asyncio.Protocol):
     def send(self, piece: bytes) -> None:
         """Send the next bytes of a begun answer."""
         if self._transport is not None and piece:
+            if self._owed:
+                self._owed += len(piece)
+                self._all.owe(self, len(piece))
             self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
 
     def finish(self) -> None:
@@ -400,9 +441,43 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
         self._close = True
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether it is the client's turn: to begin a request, or to go on with one."""
+        return self._turn is None and (self._head is None or self._reader is not None)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it has not read what it was sent."""
+        return self._owed > 0
+
+    @property
+    def waited_since(self) -> float:
+        """Since when the client is waited for."""
+        return self._since or math.inf
+
+    def give_up(self) -> None:
+        """Refuse the body that is arriving: it takes too much room."""
+        self._refuse(ProtocolError(503, "bodies", "There is no room for a body of this length."))
+
+    def shed(self) -> None:
+        """Close it, whatever it is at; the turn is told when it is closed."""
+        idle = self._head is None and not self._buffer and not self._owed
+        self._let_go()
+        if self._transport is not None:
+            if idle:
+                self._transport.close()
+            else:
+                self._transport.abort()
+
     def sweep(self, now: float) -> None:
         """End connections that are idle or too slow; called about once a second."""
-        if self._transport is None or (self._head is not None and self._reader is None):
+        if self._transport is None:
+            return
+        if self._owed:
+            self._sweep_slow(now, self._transport.get_write_buffer_size())
+            return
+        if self._head is not None and self._reader is None:
             return
         if self._since == 0.0:
             self._since = now
@@ -410,17 +485,44 @@ class ClientConnection(asyncio.Protocol):
             if now - self._since > LINGER:
                 self._transport.abort()
         elif self._head is not None or self._buffer:
-            if now - self._since > HEAD_TIMEOUT:
+            if now - self._since > HEAD_TIMEOUT + self.held / BODY_RATE:
                 self._refuse(ProtocolError(408, "slow", "The request took too long to arrive."))
-        elif now - self._since > IDLE_TIMEOUT:
+        elif now - self._since > self.app.idle_timeout:
             self._transport.close()
 
+    def _sweep_slow(self, now: float, owed: int) -> None:
+        if owed < self._owed or self._stuck == 0.0:
+            self._stuck = now
+        elif now - self._stuck > SEND_TIMEOUT:
+            self._all.on_shed("slow")
+            self.shed()
+            return
+        before, self._owed = self._owed, max(1, owed)
+        self._all.owe(self, self._owed - before)
+
+    def _let_go(self) -> None:
+        """Release what it holds of everybody's memory."""
+        self._forget_body()
+        if self._owed:
+            self._all.paid(self, self._owed)
+            self._owed = 0
+
+    def _forget_body(self) -> None:
+        self._body = bytearray()
+        self._all.gathered(self)
+        if self.held:
+            self._all.release(self.held)
+            self.held = 0
+
     def _closing(self) -> bool:
-        return self._close or self._app.draining or self._head is None or not self._head.keep_alive
+        return self._close or self.app.draining or self._head is None or not self._head.keep_alive
 
     def _done(self, closing: bool) -> None:
         self._head = None
         self._turn = None
+        if self.held:
+            self._all.release(self.held)
+            self.held = 0
         if self._transport is None:
             return
         if closing:
@@ -430,12 +532,12 @@ class ClientConnection(asyncio.Protocol):
         if not self._reading:
             self._reading = True
             self._transport.resume_reading()
-        if self._buffer:
+        if self._buffer and not self._owed:
             # A loop tick between pipelined requests keeps the stack flat.
             asyncio.get_running_loop().call_soon(self._resume)
 
     def _resume(self) -> None:
-        if self._transport is not None and self._head is None and self._buffer:
+        if self._transport is not None and self._head is None and self._buffer and not self._owed:
             self._take_head(self._buffer)
 
 

@@ -1,0 +1,207 @@
+"""Floods: of connections, of bodies that never end, of answers that nobody reads. Honest calls go on beside them."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.conftest import DEADLINE, Heard, Running, Scripted, Start, json_answer, until
+
+from mcpace_sidecar import budget
+from mcpace_sidecar.budget import Budget, memory_limit
+from mcpace_sidecar.errors import ConfigError
+
+MIB = 1 << 20
+RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
+LARGE = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%b"}]}}' % (b"x" * 900_000)
+POST = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
+LITTLE = {"memory": 1}
+"""What is left to divide then is 16 MiB: 4 of bodies, 3 of answers."""
+
+
+class Client:
+    """A raw connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def to(cls, sidecar: Running, data: bytes = b"", limit: int = 1 << 16) -> "Client":
+        """`limit`: bytes that it reads ahead."""
+        opened = socket.socket()
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limit)
+        opened.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(opened, ("127.0.0.1", sidecar.data))
+        reader, writer = await asyncio.open_connection(sock=opened, limit=limit)
+        writer.write(data)
+        return cls(reader, writer)
+
+    async def reads(self, what: bytes) -> bytes:
+        async with asyncio.timeout(DEADLINE):
+            return await self.reader.readuntil(what)
+
+    def leave(self) -> None:
+        self.writer.transport.abort()
+
+
+async def test_idle_connections_make_room_for_those_who_call(scripted: Scripted, start: Start) -> None:
+    scripted.answer = lambda _: json_answer(RESULT)
+    sidecar = await start(scripted.port, files=192)
+    crowd = [await Client.to(sidecar) for _ in range(100)]
+    for _ in range(5):
+        assert (await sidecar.call("t"))[2]["result"]["isError"] is False
+    samples = await sidecar.metrics()
+    assert samples['mcpace_bound{what="connections"}'] == 32
+    assert samples["mcp_active_connections"] <= 32
+    assert samples['mcpace_shed_connections_total{reason="connections"}'] >= 68
+    for client in crowd:
+        client.leave()
+
+
+async def test_slow_heads_make_room_for_those_who_call(scripted: Scripted, start: Start) -> None:
+    scripted.answer = lambda _: json_answer(RESULT)
+    sidecar = await start(scripted.port, files=192)
+    crowd = [await Client.to(sidecar, POST) for _ in range(100)]
+    await until(lambda: len(sidecar.sidecar._connections.open) == 32, "the bound to be reached")
+    for _ in range(5):
+        assert (await sidecar.call("t"))[2]["result"]["isError"] is False
+    for client in crowd:
+        client.leave()
+
+
+async def test_where_every_connection_is_at_work_a_new_one_is_told_so(
+    scripted: Scripted, start: Start
+) -> None:
+    release = asyncio.Event()
+
+    async def held(heard: Heard) -> AsyncIterator[bytes]:
+        if b"tools/call" in heard.body:
+            await release.wait()
+        yield json_answer(RESULT)
+
+    scripted.answer = held
+    sidecar = await start(scripted.port, files=192)
+    request = POST + b"Content-Length: %d\r\n\r\n%b" % (len(CALL), CALL)
+    crowd = [await Client.to(sidecar, request) for _ in range(32)]
+    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 32, "every call to be at work")
+    late = await Client.to(sidecar)
+    answer = await late.reads(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1\r\n" in answer
+    assert b"Connection: close\r\n" in answer
+    release.set()
+    for client in crowd:
+        assert b" 200 " in await client.reads(b"\r\n\r\n")
+        client.leave()
+    late.leave()
+
+
+async def test_unfinished_bodies_together_are_bounded_and_the_oldest_makes_room(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = lambda _: json_answer(RESULT)
+    sidecar = await start(scripted.port, **LITTLE)
+    connections = sidecar.sidecar._connections
+    head = POST + b"Content-Length: %d\r\n\r\n" % (4 * MIB)
+    crowd = []
+    for _ in range(8):
+        crowd.append(await Client.to(sidecar, head + b" " * 2 * MIB))
+        await crowd[-1].writer.drain()
+        assert connections.held <= 4 * MIB
+    assert b"503" in await crowd[0].reads(b"\r\n\r\n"), "the first, which never ends, makes room"
+    body = CALL[:-1] + b" " * MIB + b"}"
+    assert (await sidecar.post(body))[2]["result"]["isError"] is False, "an honest body finds room"
+    assert (await sidecar.metrics())['mcpace_shed_connections_total{reason="bodies"}'] >= 5
+    for client in crowd:
+        client.leave()
+    await until(lambda: connections.held == 0, "what they held to be released")
+
+
+async def test_bodies_at_work_count_too(scripted: Scripted, start: Start) -> None:
+    release = asyncio.Event()
+
+    async def held(heard: Heard) -> AsyncIterator[bytes]:
+        if b"tools/call" in heard.body:
+            await release.wait()
+        yield json_answer(RESULT)
+
+    scripted.answer = held
+    sidecar = await start(scripted.port, **LITTLE)
+    body = CALL[:-1] + b" " * (3 * MIB // 2) + b"}"
+    calls = [asyncio.ensure_future(sidecar.post(body)) for _ in range(2)]
+    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 2, "two to be at work")
+    status, headers, _ = await sidecar.post(body)
+    assert (status, headers["retry-after"]) == (503, "1")
+    release.set()
+    assert [status for status, _, _ in await asyncio.gather(*calls)] == [200, 200]
+    assert sidecar.sidecar._connections.held == 0
+
+
+async def test_answers_that_nobody_reads_are_bounded(scripted: Scripted, start: Start) -> None:
+    scripted.answer = lambda _: json_answer(LARGE)
+    sidecar = await start(scripted.port, {"responses": {"compressOver": "1Gi"}}, **LITTLE)
+    connections = sidecar.sidecar._connections
+    request = POST + b"Content-Length: %d\r\n\r\n%b" % (len(CALL), CALL)
+    crowd = []
+    for _ in range(40):
+        crowd.append(await Client.to(sidecar, request, limit=1024))
+        assert connections.owed <= 3 * MIB
+    await until(lambda: connections.owed > 0, "answers to wait")
+    status, _, body = await sidecar.call("t")
+    assert (status, len(body["result"]["content"][0]["text"])) == (200, 900_000)
+    for client in crowd:
+        client.leave()
+    await until(lambda: connections.owed == 0, "what waited for them to be dropped")
+
+
+async def test_whoever_does_not_read_an_answer_is_given_no_second(scripted: Scripted, start: Start) -> None:
+    scripted.answer = lambda _: json_answer(LARGE)
+    sidecar = await start(scripted.port, {"responses": {"compressOver": "1Gi"}})
+    request = POST + b"Content-Length: %d\r\n\r\n%b" % (len(CALL), CALL)
+    client = await Client.to(sidecar, request * 20, limit=1 << 14)
+    await until(lambda: sidecar.sidecar._connections.owed > 0, "the client to be known as slow")
+    asked = len(scripted.calls)
+    for _ in range(3):
+        await sidecar.call("t")
+    assert len(scripted.calls) == asked + 3, "nothing is asked for a client that does not read"
+    for _ in range(20):
+        head = await client.reads(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 "), head
+        async with asyncio.timeout(DEADLINE):
+            await client.reader.readexactly(len(LARGE))
+    client.leave()
+
+
+def test_all_bounds_are_shares_of_one_limit() -> None:
+    small, large = Budget(128 * MIB, 0, 1 << 20), Budget(1024 * MIB, 64 * MIB, 1 << 20)
+    assert (small.connections, small.streams) == (2048, 1024)
+    assert small.bodies + small.answers + 2 * small.egress < 128 * MIB
+    for name in budget.SHARES:
+        assert getattr(large, name) > getattr(small, name)
+    assert sum(share.sixteenths for share in budget.SHARES.values()) <= 16
+    assert Budget(1024 * MIB, 0, 256).connections == 64, "each call needs a file on either side"
+
+
+def test_the_limit_is_the_containers(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MCPACE_MEMORY_LIMIT", raising=False)
+    assert memory_limit(tmp_path) == budget.UNLIMITED
+    v2 = tmp_path / "sys/fs/cgroup"
+    (v2 / "a/b").mkdir(parents=True)
+    (v2 / "memory.max").write_text("max\n")
+    (v2 / "a/memory.max").write_text(f"{100 * MIB}\n")
+    (v2 / "a/b/memory.max").write_text(f"{200 * MIB}\n")
+    assert memory_limit(tmp_path) == budget.UNLIMITED
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/a/b\n")
+    assert memory_limit(tmp_path) == 100 * MIB, "a parent's limit holds too"
+    (v2 / "memory").mkdir()
+    (v2 / "memory/memory.limit_in_bytes").write_text(f"{64 * MIB}\n")
+    (tmp_path / "proc/self/cgroup").write_text("4:memory:/\n1:name=systemd:/x\n")
+    assert memory_limit(tmp_path) == 64 * MIB
+    monkeypatch.setenv("MCPACE_MEMORY_LIMIT", "96Mi")
+    assert memory_limit(tmp_path) == 96 * MIB
+    monkeypatch.setenv("MCPACE_MEMORY_LIMIT", "lots")
+    with pytest.raises(ConfigError, match="write a size"):
+        memory_limit(tmp_path)
