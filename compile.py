@@ -22,6 +22,7 @@ MODULES: Final = (
     "cache/policy",
     "call",
     "catalog",
+    "conversations",
     "cors",
     "dataplane",
     "events",

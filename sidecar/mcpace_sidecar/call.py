@@ -89,6 +89,8 @@ class Call:
     _retried = False
     _shape: Callable[[bytes], bytes | None] | None = None
     _parked: asyncio.Task[None] | None = None
+    _served: Ticket | None = None
+    """The ticket of an answer that has come: its connection may be another's now."""
     _streamed: Streamed | None = None
     _pair_stream: PairStream | None = None
     pair: PairStream | None = None
@@ -355,6 +357,14 @@ class Call:
     def survivable(self) -> bool:
         """Whether an error in place of the result ends only this call, and nobody's session."""
         return self.message is not None and self.message.method not in _UNSURVIVABLE
+
+    @property
+    def who(self) -> bytes:
+        """What tells apart those whose pages and conversations are their own."""
+        client = self.client
+        assert client is not None
+        private = self.notes.private(client)
+        return private.who if private is not None else client.name.encode()
 
     @property
     def is_tool_call(self) -> bool:

@@ -10,6 +10,7 @@ from mcpace_sidecar import accesslog, messages, replies
 from mcpace_sidecar.audience import Audience
 from mcpace_sidecar.bulkhead import Breakers, Bulkhead
 from mcpace_sidecar.catalog import Catalog
+from mcpace_sidecar.conversations import Conversations
 from mcpace_sidecar.errors import LostError, ProtocolError, UpstreamError
 from mcpace_sidecar.events import CallEnded, Listener
 from mcpace_sidecar.faults import Faults
@@ -66,6 +67,7 @@ class DataPlane:
         self.bulkhead = Bulkhead(settings.config.concurrency, monotonic)
         self.breakers = Breakers(monotonic)
         self.sessions = Sessions()
+        self.conversations = Conversations()
         self.refunds = MemoryLimits()
         """What was given back lately: whoever makes sessions up is limited all the same."""
         self.audience = Audience(MOST_STREAMS)
@@ -176,6 +178,10 @@ class DataPlane:
         )
         request = exchange.notes.onward + exchange.lines + length_line(len(body)) + body
         self.pool.request(request, _Unheard(), _CANCEL_PATIENCE)
+
+    def asks(self, message_id: bytes) -> bool:
+        """Whether a request of this id is on its way."""
+        return any(messages.same_id(exchange.message_id, message_id) for exchange in self.in_flight)
 
     def tools_in_flight(self) -> Counter[str]:
         """How many calls of each tool are being answered."""

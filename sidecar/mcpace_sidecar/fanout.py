@@ -244,6 +244,8 @@ _params: Final = msgspec.json.Decoder(_Params)
 def parallel(exchange: Exchange) -> str:
     """Start the calls of the tool `parallel`; return what is wrong with them, or nothing."""
     assert exchange.message is not None
+    if exchange.message.halved:
+        return "The arguments hold half of a surrogate pair: readers differ about what it is."
     try:
         params = _params.decode(exchange.message.params)
     except msgspec.DecodeError as error:

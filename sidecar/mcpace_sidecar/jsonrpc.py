@@ -42,6 +42,7 @@ class Params(msgspec.Struct):
 
     name: str | None = None
     uri: str | None = None
+    state: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="requestState")
 
 
 class Enclosed(msgspec.Struct):
@@ -73,6 +74,7 @@ class ResultFlags(msgspec.Struct, rename="camel"):
 
     is_error: bool = False
     result_type: str = "complete"
+    request_state: msgspec.Raw = msgspec.Raw(b"")
 
 
 class Answer(msgspec.Struct):

@@ -1,7 +1,8 @@
 """What a POSTed body is: one pure decision over bytes, for every era of MCP.
 
 The body is what the server will read, so the body alone is judged, never the headers
-that mirror it. What two JSON readers could understand differently is refused.
+that mirror it. What two JSON readers could understand differently is refused. Names are
+compared exactly: with a blank at its end, or in another Unicode form, a name is another.
 Source: JSON-RPC 2.0; MCP 2026-07-28, basic and transports.
 """
 
@@ -28,6 +29,7 @@ from mcpace_sidecar.jsonrpc import (
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
+INVALID_PARAMS: Final = -32602
 MODERN: Final = b"2026-07-28"
 
 COUNTED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
@@ -66,17 +68,21 @@ class MessageError(McpaceError):
 class Message:
     """One JSON-RPC message, decoded as far as the proxy judges it."""
 
-    __slots__ = ("_body", "_call", "id", "method", "more", "target")
+    __slots__ = ("_body", "_call", "halved", "id", "method", "more", "state", "target")
 
     def __init__(
         self, body: bytes, method: str | None, message_id: bytes | None, target: str | None,
-        call: CallParams | None = None, *, more: bool = False,
+        call: CallParams | None = None, *, more: bool = False, state: str = "",
     ) -> None:  # fmt: skip
         """`call`: the params, where they are known to hold nothing else."""
         self._body = body
         self._call = call
         self.more = more
         """Whether it holds members that JSON-RPC does not know."""
+        self.halved = False
+        """Whether it holds halves of surrogate pairs, which readers take for different things."""
+        self.state = state
+        """The `requestState` of a call that continues a conversation (MCP 2026-07-28)."""
         self.method = method
         """None for a posted response."""
         self.id = message_id
@@ -105,6 +111,30 @@ class Message:
         return meta.traceparent.encode() if meta is not None else b""
 
     @property
+    def trace_at(self) -> int:
+        """Where in the body the `traceparent` of its `_meta` stands; -1 where that is not certain.
+
+        It is certain where nothing on the way to it is written with spaces or escapes, or twice.
+        """
+        at = 0
+        document = self._body
+        for name in ("params", "_meta", "traceparent"):
+            try:
+                entries = _object.decode(document)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return -1
+            if name not in entries or not _plain(document, entries):
+                return -1
+            at += 1
+            for key, value in entries.items():
+                at += len(key) + 3  # quotes and colon
+                if key == name:
+                    document = bytes(value)
+                    break
+                at += len(value) + 1
+        return at + 1  # after the quote
+
+    @property
     def spelling(self) -> bytes:
         """What tells the params of one target from others, as they were written."""
         call = self._call
@@ -118,7 +148,17 @@ _envelope: Final = msgspec.json.Decoder(Envelope)
 _params: Final = msgspec.json.Decoder(Params)
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_ID: Final = re.compile(rb'-?[0-9]{1,20}|"(?:[^"\\]|\\.){0,1000}"', re.DOTALL)
+_str: Final = msgspec.json.Decoder(str)
+_TEXT_ID: Final = rb'"(?:[^"\\]|\\.){0,1000}"'
+_ID: Final = re.compile(rb"-?[0-9]{1,20}|" + _TEXT_ID, re.DOTALL)
+_ANY_ID: Final = rb"(-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?|null|%b)\s*+" % _TEXT_ID
+_VERSION: Final = rb'"jsonrpc"\s*+:\s*+"2\.0"\s*+'
+_FIRST_ID: Final = re.compile(
+    rb'\s*+\{\s*+(?:%b,\s*+)?+"id"\s*+:\s*+%b[,}]' % (_VERSION, _ANY_ID), re.DOTALL
+)
+_LAST_ID: Final = re.compile(rb',\s*+"id"\s*+:\s*+%b(?:,\s*+%b)?+\}\s*+\Z' % (_ANY_ID, _VERSION), re.DOTALL)
+_LAST: Final = 2048
+"""Bytes at the end of a message in which its last members stand."""
 
 
 def classify(body: bytes) -> Message:
@@ -159,6 +199,48 @@ _META: Final = len(',"_meta":')
 
 def _classify_any(body: bytes) -> Message:
     try:
+        return _classify(body)
+    except MessageError as error:
+        whole = _without_halves(body) if error.code == PARSE_ERROR else None
+        if whole is None:
+            raise
+    message = _classify(whole)
+    if _STAND_IN in f"{message.method}{message.target}" or b"\\ufffd" in (message.id or b"").lower():
+        words = "Half of a surrogate pair in an id or a name: readers differ about what it is."
+        raise MessageError(INVALID_REQUEST, words, message.id or b"null")
+    message.halved = message.more = True
+    return message
+
+
+_STAND_IN: Final = "\ufffd"
+_MAX_MENDED: Final = 1024 * 1024
+_HALF: Final = re.compile(
+    rb"(?:[^\\]++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F]).)++"
+    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
+    re.DOTALL,
+)
+"""Everything up to a half, or a half."""
+
+
+def _without_halves(body: bytes) -> bytes | None:
+    """The body, as long as before, with U+FFFD for halves of surrogate pairs; None if it holds none.
+
+    They are valid JSON, and what a JavaScript client writes of a text cut within an emoji, but no
+    UTF-8 (RFC 8259, section 8.2): readers refuse, replace or keep them.
+    """
+    if len(body) > _MAX_MENDED or b"\\u" not in body:
+        return None
+    mended = _HALF.sub(_stand_in, body)
+    return mended if mended != body else None
+
+
+def _stand_in(found: re.Match[bytes]) -> bytes:
+    text = found[0]
+    return b"\\ufffd" if len(text) == 6 and text[:2] == b"\\u" and text[2:3] in b"dD" else text
+
+
+def _classify(body: bytes) -> Message:
+    try:
         if not body.isascii():
             body.decode()
         envelope = _envelope.decode(body)
@@ -195,8 +277,14 @@ def _classify_any(body: bytes) -> Message:
         target = getattr(wanted, name) if wanted is not None else None
         if target is None:
             words = f"{method} needs params.{name}, a string."
-            raise MessageError(-32602, words, raw_id or b"null")
-    return Message(body, method, raw_id or None, target, more=not judged[0][1].keys() <= _NAMES)
+            raise MessageError(INVALID_PARAMS, words, raw_id or b"null")
+    more = not judged[0][1].keys() <= _NAMES
+    state = wanted.state if wanted is not None else msgspec.Raw(b"")
+    return Message(body, method, raw_id or None, target, more=more, state=_text(state))
+
+
+def _text(raw: msgspec.Raw) -> str:
+    return _str.decode(raw) if bytes(raw).startswith(b'"') else ""
 
 
 def is_batch(body: bytes) -> bool:
@@ -220,7 +308,7 @@ def _why(body: bytes, error: Exception) -> MessageError:
     if isinstance(error, UnicodeDecodeError):
         return MessageError(PARSE_ERROR, "The body is not valid UTF-8.")
     if isinstance(error, RecursionError):
-        return MessageError(PARSE_ERROR, "The body is nested too deeply.")
+        return MessageError(PARSE_ERROR, "The body is nested too deeply.", written_id(body) or b"null")
     if isinstance(error, msgspec.ValidationError):
         if is_batch(body):
             words = "Batches are of 2025-03-26 alone: send one JSON-RPC message per POST."
@@ -280,10 +368,12 @@ _SUSPECT: Final = re.compile(rb'"isError"\s*:\s*true|"error"\s*:')
 class Outcome:
     """What an answer says of its call."""
 
-    __slots__ = ("complete", "ok", "result")
+    __slots__ = ("complete", "ok", "result", "state")
 
-    def __init__(self, ok: bool, result: bytes, complete: bool) -> None:
+    def __init__(self, ok: bool, result: bytes, complete: bool, state: str = "") -> None:
         self.ok = ok
+        self.state = state
+        """The `requestState` with which the call goes on, where more is asked for."""
         self.result = result
         """The result object as it was written, if it is one; empty otherwise."""
         self.complete = complete
@@ -324,7 +414,9 @@ def read_answer(body: bytes) -> Outcome:
         return _FAILED
     if result.is_error:
         return Outcome(ok=False, result=raw, complete=False)
-    return Outcome(ok=True, result=raw, complete=result.result_type == "complete")
+    if result.result_type == "complete":
+        return Outcome(ok=True, result=raw, complete=True)
+    return Outcome(ok=True, result=raw, complete=False, state=_text(result.request_state))
 
 
 def kind(data: bytes) -> str:
@@ -362,8 +454,85 @@ def read_events(events: bytes) -> Outcome:
             outcome = read_answer(data)
         conversed = conversed or what == "request"
     if conversed:
-        return Outcome(ok=outcome.ok, result=outcome.result, complete=False)
+        return Outcome(ok=outcome.ok, result=outcome.result, complete=False, state=outcome.state)
     return outcome
+
+
+class Stray:
+    """A response that is not to the request it arrived for."""
+
+    __slots__ = ("id", "is_error")
+
+    def __init__(self, message_id: bytes, is_error: bool) -> None:
+        self.id = message_id
+        self.is_error = is_error
+
+
+def stray(body: bytes, message_id: bytes, *, events: bool = False) -> Stray | None:
+    """What is wrong where an answer, whole or as events, holds a response to another request.
+
+    A result bears its request's id, an error may bear none (JSON-RPC 2.0, section 5).
+    """
+    at = body.find(b'"id":', 0, _TOP)
+    if at > 0 and body.startswith(message_id, at + 5) and body.count(b"{", 0, at) == 1:
+        end = at + 5 + len(message_id)
+        if body.startswith((b",", b"}"), end) and not (events and body.find(b"data:", end) > 0):
+            return None  # where Python's servers write it
+    if body.rstrip().endswith(b',"id":%b}' % message_id) and not (events and body.count(b"data:") > 1):
+        return None  # where TypeScript's do
+    if not events:
+        return _stray(body, message_id)
+    for event in stream.Events().feed(body + b"\n\n"):
+        data = stream.data_of(event)
+        found = _stray(data, message_id) if data else None
+        if found is not None:
+            return found
+    return None
+
+
+def _stray(body: bytes, message_id: bytes) -> Stray | None:
+    try:
+        answer = _answer.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        written = written_id(body)  # of what only a closer reader understands
+        return None if not written or same_id(written, message_id) else Stray(written, is_error=False)
+    written = bytes(answer.id)
+    if answer.method is not None or not (answer.result or answer.error) or same_id(written, message_id):
+        return None
+    if answer.error and written in (b"", b"null"):
+        return None
+    return Stray(written, is_error=bool(answer.error))
+
+
+def written_id(body: bytes) -> bytes:
+    """The id of a message by its first or last members alone; empty where they do not hold it."""
+    return first_id(body) or last_id(body)
+
+
+def first_id(body: bytes) -> bytes:
+    """The id that a message begins with, though it may not be whole; empty where it does not."""
+    found = _FIRST_ID.match(body)
+    return found[1] if found is not None else b""
+
+
+def last_id(body: bytes) -> bytes:
+    """The id that a message ends with; empty where it does not."""
+    found = _LAST_ID.search(body[-_LAST:])
+    return found[1] if found is not None else b""
+
+
+def same_id(one: bytes, other: bytes) -> bool:
+    """Whether two ids are the same JSON value, however they are written."""
+    return one == other or id_value(one) == id_value(other)
+
+
+def id_value(message_id: bytes) -> str | float | None:
+    """What an id is: a text, or a number; None for anything else."""
+    try:
+        value = msgspec.json.decode(message_id)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
 
 
 def error_body(message_id: bytes, code: int, words: str, data: dict[str, Any] | None = None) -> bytes:

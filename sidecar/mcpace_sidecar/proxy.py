@@ -148,6 +148,8 @@ class Exchange(Call):
         self.reads = self._shape is not None or treatment.cache is not None
         if message.target is None or self._settings.limits is None:
             self._admitted = True
+        elif message.state:
+            self._admitted = self.plane.conversations.continues(self._conversation(message.state))
         if self._admitted or not self._settings.count_cache_hits:
             self.look_up()
         else:
@@ -179,8 +181,9 @@ class Exchange(Call):
         self.span = spans.begin(self._parent)
         if not self.notes.trace:  # an odd one passes as it is
             self.trace = b"traceparent: " + self.span + b"\r\n"
-        if len(told) == len(self.span) and self.body.count(told) == 1:
-            self.body = self.body.replace(told, self.span)  # as long as before: the framing stays
+        at = message.trace_at if len(told) == len(self.span) else -1
+        if at >= 0:  # as long as before: the framing stays
+            self.body = self.body[:at] + self.span + self.body[at + len(told) :]
 
     def _find_places(self, message: Message, rule: policy.Rule) -> None:
         plane, session = self.plane, self.notes.session
@@ -335,7 +338,8 @@ class Exchange(Call):
 
     def on_answer(self, head: ResponseHead, body: bytes) -> None:
         """The whole answer."""
-        self._ticket = None  # the connection is another's now
+        if self._ticket is not None:
+            self._served, self._ticket = self._ticket, None
         if self.ended:
             return
         try:
@@ -357,6 +361,9 @@ class Exchange(Call):
                 return
         elif not head.plain:
             pass  # compressed by the server: what it says is not read
+        elif self.is_stray(body, events=head.content_type == EVENT_STREAM):
+            self.strayed()
+            return
         elif self.reads:
             events = head.content_type == EVENT_STREAM
             outcome = messages.read_events(body) if events else messages.read_answer(body)
@@ -366,6 +373,9 @@ class Exchange(Call):
                 body = shape.replaced(body, shaped, events=events)
         elif self.judged:
             ok = messages.succeeded(body)
+            if self.notes.modern and self._settings.limits is not None and b'"requestState"' in body:
+                events = head.content_type == EVENT_STREAM
+                self.take(messages.read_events(body) if events else messages.read_answer(body))
         lines = head.onward + self.limit_lines if self.limit_lines else head.onward
         status: Status = "failed" if head.status >= 500 else "success" if ok else "error"
         if body or head.status not in (204, 304):
@@ -410,7 +420,7 @@ class Exchange(Call):
 
     def on_end(self) -> None:
         """A streamed answer is whole."""
-        self._ticket = None
+        self._served, self._ticket = self._ticket, None
         if self.ended:
             return
         try:
@@ -469,6 +479,31 @@ class Exchange(Call):
         elif not self._stand_in("failed"):
             self.settle("failed", head, body)
 
+    def is_stray(self, body: bytes, *, events: bool = False) -> bool:
+        """Whether an answer holds the response to another request.
+
+        An error may bear an id that nobody has asked with: what a server says who could not read it.
+        """
+        message = self.message
+        if message is None or message.id is None:
+            return False
+        found = messages.stray(body, message.id, events=events)
+        return found is not None and not (found.is_error and not self.plane.asks(found.id))
+
+    def strayed(self) -> None:
+        """End without the answer to another request, and with the connection that brought it."""
+        error = UpstreamError("stray", "The server answered with the id of another request.")
+        ticket, self._ticket = self._ticket or self._served, None
+        if ticket is not None:
+            ticket.distrust(error)
+        self.on_failure(error)
+
+    def _conversation(self, state: str) -> bytes:
+        message = self.message
+        assert message is not None
+        what = (message.method or "").encode(), (message.target or "").encode()
+        return policy.digest((self.who, *what, state.encode()))
+
     def excuses(self) -> bool:
         """Whether the server is silent because it waits for the client."""
         return self.plane.questions.wait(self._whom, monotonic())
@@ -489,6 +524,8 @@ class Exchange(Call):
     def take(self, outcome: Outcome) -> bytes | None:
         """Keep a result where its rule says so; return it in another shape, or None: as it is."""
         if not outcome.complete:
+            if outcome.state and self._settings.limits is not None:
+                self.plane.conversations.asked(self._conversation(outcome.state))
             return None
         message, treatment = self.message, self._treatment
         assert message is not None

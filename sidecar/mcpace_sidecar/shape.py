@@ -91,11 +91,7 @@ def _paged(exchange: Exchange, rule: PageRule, result: bytes) -> bytes | None:
 
 def _shelf(exchange: Exchange, handle: str) -> Place:
     """Where the pages of a handle are: with another client or credential, nowhere."""
-    client = exchange.client
-    assert client is not None
-    private = exchange.notes.private(client)
-    who = private.who if private is not None else client.name.encode()
-    return Place(digest((b"page", handle.encode(), exchange.variant, who)), ())
+    return Place(digest((b"page", handle.encode(), exchange.variant, exchange.who)), ())
 
 
 class _Wanted(msgspec.Struct):

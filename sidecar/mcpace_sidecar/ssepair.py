@@ -35,19 +35,20 @@ class PairStream:
         """Where the stream was opened, with its query."""
         self._exchange = exchange
         self._events = stream.Events()
-        self._awaited: dict[bytes, Exchange] = {}
+        self._awaited: dict[str | float | None, Exchange] = {}
         self._pulse = stream.Pulse()
         exchange.begin(head.onward, head.length)
 
     def expect(self, exchange: Exchange) -> None:
         """A request is being posted, whose response will come here: perhaps before the POST's own."""
         exchange.deadline = time.monotonic() + exchange.patience
-        self._awaited[exchange.message_id] = exchange
+        self._awaited[messages.id_value(exchange.message_id)] = exchange
 
     def forget(self, exchange: Call) -> None:
         """It has ended, however."""
-        if self._awaited.get(exchange.message_id) is exchange:
-            del self._awaited[exchange.message_id]
+        value = messages.id_value(exchange.message_id)
+        if self._awaited.get(value) is exchange:
+            del self._awaited[value]
 
     def say(self, event: bytes) -> None:
         """Give the client the response of a call."""
@@ -74,7 +75,7 @@ class PairStream:
 
     def awaits(self, exchange: Call) -> bool:
         """Whether this stream may still bring its answer."""
-        return self._awaited.get(exchange.message_id) is exchange
+        return self._awaited.get(messages.id_value(exchange.message_id)) is exchange
 
     def piece(self, piece: bytes) -> None:
         """Take the next bytes of the stream."""
@@ -108,10 +109,12 @@ class PairStream:
         if kind == "request":
             self._exchange.plane.questions.asked(self.target, messages.id_of(data), time.monotonic())
         elif kind == "response":
-            exchange = self._awaited.pop(messages.id_of(data), None)
+            exchange = self._awaited.pop(messages.id_value(messages.id_of(data)), None)
             if exchange is not None and not exchange.ended:
                 exchange.answered(event, data)
                 return b""
+            if messages.read_answer(data).result:
+                return b""  # nobody waits for it: it came too late, or twice
         return event
 
 

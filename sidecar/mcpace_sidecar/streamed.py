@@ -1,7 +1,8 @@
 """An answer that arrives in pieces: passed on as it comes, and read on the way.
 
 Events pass one by one, so that the response among them can be kept, counted and cut into
-pages. JSON that is wanted whole is held back up to a bound; everything else just passes.
+pages. JSON is held back until it is whole, up to a bound; of more than that, its two ends are
+judged. Everything else just passes.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     from mcpace_sidecar.proxy import Exchange
 
 EVENT_STREAM: Final = b"text/event-stream"
-_TAP: Final = 1024 * 1024
-_TAIL: Final = 16
+_JUDGED: Final = 1024 * 1024
+"""Bytes of JSON that are held until they are whole, to be judged alone."""
+_SIGN: Final = 16
+_TAIL: Final = 2048
+"""Bytes at the end of an answer that is too large to be read."""
 
 
 class Streamed:
@@ -31,16 +35,22 @@ class Streamed:
         self._downstream = exchange.downstream
         plain = head.status == 200 and head.get(b"content-encoding") is None
         self.is_events = head.content_type == EVENT_STREAM
-        read = self._reads = plain and (exchange.judged or exchange.reads)
+        message = exchange.message
+        asked = message is not None and message.id is not None
+        read = self._reads = plain and (exchange.judged or exchange.reads or asked)
         self._events = stream.Events() if read and self.is_events else None
-        self._held: list[bytes] | None = [] if read and not self.is_events and exchange.reads else None
-        self._tap: list[bytes] | None = [] if read and not self.is_events and self._held is None else None
+        self._held: list[bytes] | None = [] if read and not self.is_events else None
+        self._most = MAX_RESULT if exchange.reads else _JUDGED
         self.outcome: Outcome | None = None
         """What the response said, once it has been passed on."""
         self._conversed = False
         self._pulse = stream.Pulse() if self.is_events and plain and head.length is None else None
         self._suspect = False
         self._tail = b""
+        self._last = b""
+        """Of JSON too large to be held: what is passed on when the next piece, or the end, has come."""
+        self._named = False
+        """Whether that has shown the id of this request."""
         if self._held is None:
             exchange.begin(head.onward + exchange.limit_lines, head.length)
 
@@ -49,26 +59,22 @@ class Streamed:
         self.sent += len(piece)
         if self._held is not None:
             self._held.append(piece)
-            if self.sent > MAX_RESULT:
-                held, self._held = self._held, None
-                self._exchange.begin(self.head.onward + self._exchange.limit_lines, self.head.length)
-                self._look_at(b"".join(held))
-                self._downstream.send(b"".join(held))
+            if self.sent > self._most:
+                self._let_go(b"".join(self._held))
         elif self._events is not None:
             for event in self._events.feed(piece):
-                self._say(self._read(event))
+                said = self._read(event)
+                if self._exchange.ended:
+                    return
+                self._say(said)
             if self._events.overfull:
                 self._say(self._events.rest())
                 self._events = None  # longer than any client reads; it passes unread
                 self.outcome = Outcome(ok=True, result=b"", complete=False)
         else:
-            if self._tap is not None:
-                self._tap.append(piece)
-                if self.sent > _TAP:
-                    self._look_at(b"".join(self._tap))
-                    self._tap = None
-            elif self._tail:
+            if self._last:
                 self._look_at(piece)
+                self._last, piece = piece, self._last
             self._say(piece)
 
     def beat(self, now: float, every: float) -> None:
@@ -81,6 +87,18 @@ class Streamed:
             self._pulse.spoke(piece)
         self._downstream.send(piece)
 
+    def _let_go(self, whole: bytes) -> None:
+        """Pass on JSON that is too large to be held, unless it begins with the id of another request."""
+        self._held = None
+        written = messages.first_id(whole)
+        self._named = bool(written) and messages.same_id(written, self._exchange.message_id)
+        if written and not self._named:
+            self._exchange.strayed()
+            return
+        self._exchange.begin(self.head.onward + self._exchange.limit_lines, self.head.length)
+        self._look_at(whole)
+        self._last = whole
+
     def end(self) -> None:
         """The answer is whole."""
         if self._held is not None:
@@ -89,9 +107,16 @@ class Streamed:
         if self._events is not None:
             rest = self._events.rest()
             if rest.strip():
-                self._downstream.send(self._read(rest))
-        if self._tap is not None:
-            self.outcome = messages.read_answer(b"".join(self._tap))
+                said = self._read(rest)
+                if self._exchange.ended:
+                    return
+                self._downstream.send(said)
+        elif self._last:
+            written = b"" if self._named else messages.last_id(self._tail)
+            if written and not messages.same_id(written, self._exchange.message_id):
+                self._exchange.strayed()
+                return
+            self._downstream.send(self._last)
         ok = self.head.status == 200
         if self.outcome is not None:
             ok = self.outcome.ok
@@ -116,10 +141,16 @@ class Streamed:
         if what == "request":
             self._conversed = True
             self._exchange.asked(messages.id_of(data))
+        elif what == "response" and self._exchange.is_stray(data):
+            if self.outcome is None:
+                self._exchange.strayed()
+            else:  # it has its own
+                self._exchange.settle("success" if self.outcome.ok else "error", sent=self.sent)
+            return b""
         elif what == "response" and self.outcome is None:
             outcome = messages.read_answer(data)
             if self._conversed:
-                outcome = Outcome(ok=outcome.ok, result=outcome.result, complete=False)
+                outcome = Outcome(ok=outcome.ok, result=outcome.result, complete=False, state=outcome.state)
             self.outcome = outcome
             shaped = self._exchange.take(outcome)
             if shaped is not None:
@@ -128,5 +159,5 @@ class Streamed:
 
     def _look_at(self, piece: bytes) -> None:
         """Scan what is too large to be read for signs of an error."""
-        self._suspect = self._suspect or messages.suspect(self._tail + piece)
-        self._tail = piece[-_TAIL:]
+        self._suspect = self._suspect or messages.suspect(self._tail[-_SIGN:] + piece)
+        self._tail = (self._tail + piece)[-_TAIL:]

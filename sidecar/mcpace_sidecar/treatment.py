@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from mcpace_sidecar.cache.policy import HINTED, Rule, of_list, of_tool, tool_tag
 from mcpace_sidecar.config import SidecarConfig
 from mcpace_sidecar.config.traffic import PagedTool
 from mcpace_sidecar.limits.plan import Price
-from mcpace_sidecar.messages import Message
+from mcpace_sidecar.messages import INVALID_PARAMS, Message, MessageError
 from mcpace_sidecar.quantity import size
 
 PARALLEL: Final = "parallel"
@@ -70,18 +71,44 @@ class Treatments:
         self._methods = {method: Treatment(cache=of_list(method, lists)) for method in HINTED}
         read = self._methods["resources/read"]
         patterns = sorted(limits.resources, key=lambda r: -len(r.name)) if limits else []
-        self._resources = [(r.name, Treatment(Price("resource", r), read.cache)) for r in patterns]
+        self._resources: list[tuple[str, Treatment]] = []
+        self._readings: Callable[[str], tuple[str, ...]] = lambda uri: (uri,)
+        if patterns:
+            # Imported here because the parser is held in memory only where resources have limits.
+            from mcpace_sidecar.uris import normal, readings  # noqa: PLC0415 - because of that
+
+            self._readings = readings
+            for resource in patterns:
+                treatment = Treatment(Price("resource", resource), read.cache)
+                begins = resource.name.removesuffix("*")
+                star = resource.name[len(begins) :]
+                for name in dict.fromkeys((resource.name, normal(begins) + star)):
+                    self._resources.append((name, treatment))
 
     def of(self, message: Message) -> Treatment:
-        """What is done about a message."""
+        """What is done about a message.
+
+        MessageError where it depends on who reads its URI.
+        """
         method, target = message.method, message.target
         if method == "tools/call":
             return self.tools.get(target or "", self._plain)
         if method == "prompts/get":
             return self._prompts.get(target or "", self._plain)
         if method == "resources/read" and self._resources:
-            uri = target or ""
-            for name, treatment in self._resources:
-                if uri == name or (name.endswith("*") and uri.startswith(name[:-1])):
-                    return treatment
+            written, *others = self._readings(target or "")
+            treatment = self._of_resource(written)
+            for other in others:
+                if self._of_resource(other) is not treatment:
+                    words = (
+                        f"Servers may read this as {other[:200]!r}, which has other limits: write it so."
+                    )
+                    raise MessageError(INVALID_PARAMS, words, message.id or b"null")
+            return treatment
         return self._methods.get(method or "", self._plain)
+
+    def _of_resource(self, uri: str) -> Treatment:
+        for name, treatment in self._resources:
+            if uri == name or (name.endswith("*") and uri.startswith(name[:-1])):
+                return treatment
+        return self._methods["resources/read"]

@@ -85,6 +85,9 @@ class Ticket(Protocol):
     def pause(self, paused: bool) -> None:
         """Stop or resume reading the answer."""
 
+    def distrust(self, error: UpstreamError) -> None:
+        """Its connection brings answers to other requests: close it, and fail whoever has it now."""
+
 
 class UpstreamConnection(asyncio.Protocol):
     """One connection to the server; serves one request at a time."""
@@ -175,6 +178,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.abort()
         if receiver is not None:
             receiver.on_failure(error)
+
+    def distrust(self, error: UpstreamError) -> None:
+        """Close it, and fail whoever has it now."""
+        self.fail(error)
 
     def close(self) -> None:
         """Close an idle connection."""
@@ -364,6 +371,11 @@ class Waiting:
         if self.connection is not None:
             return self.connection.serves(receiver)
         return self.receiver is receiver
+
+    def distrust(self, error: UpstreamError) -> None:
+        """Close its connection, and fail whoever has that now."""
+        if self.connection is not None:
+            self.connection.fail(error)
 
     def serve(self, connection: UpstreamConnection) -> None:
         """Send it, now that there is a connection."""

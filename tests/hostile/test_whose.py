@@ -126,7 +126,7 @@ PAIRS: dict[str, tuple[dict[str, Any], Request, Request]] = {
     "authorization": ({}, BASE, BASE.given(Authorization="Bearer two")),
     "no authorization": ({}, BASE.given(X_User="u"), BASE.given(X_User="u", Authorization="")),
     "cookie": ({}, BASE.given(Cookie="sid=1"), BASE.given(Cookie="sid=2")),
-    # "X-API-Key of the server's": ({}, BASE.given(X_API_Key="k1"), BASE.given(X_API_Key="k2")),
+    "X-API-Key of the server's": ({}, BASE.given(X_API_Key="k1"), BASE.given(X_API_Key="k2")),
     "varyOn": ({}, BASE.given(X_User="anna"), BASE.given(X_User="bert")),
     "gateway's client": (GATEWAY, BASE.given(X_Gateway_Client="a"), BASE.given(X_Gateway_Client="b")),
     "gateway's tier": (
@@ -399,3 +399,184 @@ async def test_a_credential_that_is_refused_loses_its_own_results_alone(
     assert echo.calls == before
     await post(sidecar, BASE, BASE.message())
     assert echo.calls == before + 1
+
+
+def answer_of(message_id: bytes, words: bytes = b"mine", kind: bytes = b"result") -> bytes:
+    said = {
+        "result": b'{"content":[{"type":"text","text":"%b"}]}',
+        "error": b'{"code":-32603,"message":"%b"}',
+    }
+    return b'{"jsonrpc":"2.0","id":%b,"%b":%b}' % (message_id, kind, said[kind.decode()] % words)
+
+
+def turned(answer: bytes) -> bytes:
+    """The answer with its members in the order in which the TypeScript SDK writes them."""
+    entries = msgspec.json.decode(answer, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode({name: entries[name] for name in ("result", "jsonrpc", "id")})
+
+
+def as_event(answer: bytes) -> bytes:
+    return b"event: message\r\ndata: %b\r\n\r\n" % answer
+
+
+SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+NOTICE = b'data: {"jsonrpc":"2.0","method":"notifications/progress","params":{}}\n\n'
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+async def in_pieces(head: bytes, *pieces: bytes) -> Any:
+    yield head
+    for piece in pieces:
+        yield chunk(piece)
+        await asyncio.sleep(0)
+    yield b"0\r\n\r\n"
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+LONG = b"x" * 3_000_000
+FORMS: dict[str, Any] = {
+    "whole": json_answer,
+    "whole, turned": lambda a: json_answer(turned(a)),
+    "whole, spaced": lambda a: json_answer(msgspec.json.format(a)),
+    "an event": lambda a: in_pieces(SSE, as_event(a)),
+    "an event, turned": lambda a: in_pieces(SSE, as_event(turned(a))),
+    "an event after another": lambda a: in_pieces(SSE, NOTICE, as_event(a)),
+    "two events at once": lambda a: in_pieces(SSE, NOTICE + as_event(a)),
+    "in chunks": lambda a: in_pieces(CHUNKED, a[:9], a[9:40], a[40:]),
+    "in chunks, turned": lambda a: in_pieces(CHUNKED, turned(a)[:9], turned(a)[9:]),
+    "large": lambda a: json_answer(a.replace(b"mine", b"mine" + LONG)),
+    "large, turned": lambda a: json_answer(turned(a).replace(b"mine", b"mine" + LONG)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("tool", ["plain", "shared"])
+@pytest.mark.parametrize("written", [b"2", b'"1"', b"null", b"1.5", b'"one"'])
+async def test_a_result_that_bears_another_id_reaches_nobody(
+    scripted: Scripted, start: Start, form: str, tool: str, written: bytes
+) -> None:
+    sidecar = await start(scripted.port, CONFIG)
+    scripted.answer = lambda _: FORMS[form](answer_of(written))
+    raw = await ask(sidecar, tool)
+    connections = scripted.connections
+    whole = b"large" in form.encode() and b"turned" in form.encode()
+    assert b"the id of another request" in raw or (whole and not raw.endswith(b"}")), raw[-300:]
+    assert whole or b"mine" not in raw
+    scripted.answer = lambda _: FORMS[form](answer_of(b"1"))
+    assert b"mine" in await ask(sidecar, tool)
+    assert scripted.connections > connections, "the connection that brought it is closed"
+    samples = await sidecar.metrics()
+    assert samples['mcpace_upstream_errors_total{reason="stray"}'] == 1
+
+
+async def ask(sidecar: Running, tool: str, message_id: bytes = b"1") -> bytes:
+    body = b'{"jsonrpc":"2.0","id":%b,"method":"tools/call","params":{"name":"%b","arguments":{}}}'
+    body %= (message_id, tool.encode())
+    head = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return await sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [
+        (b"1", b"1"),
+        (b"1", b"1.0"),
+        (b'"a"', b'"a"'),
+        (b'"a"', rb'"\u0061"'),
+        (b'"\xc3\xa9"', rb'"\u00e9"'),
+        (b"-0", b"0"),
+        (b"12345678901234567890", b"12345678901234567890"),
+    ],
+)
+async def test_ids_are_the_same_where_their_values_are(
+    scripted: Scripted, start: Start, form: str, asked: bytes, written: bytes
+) -> None:
+    sidecar = await start(scripted.port, CONFIG)
+    scripted.answer = lambda _: FORMS[form](answer_of(written))
+    for tool in ("plain", "shared"):
+        assert b"mine" in await ask(sidecar, tool, asked)
+
+
+@pytest.mark.parametrize("form", [f for f in FORMS if "turned" not in f and "large" not in f])
+@pytest.mark.parametrize("written", [b"1", b"null", b'"server-error"', b"99"])
+async def test_an_error_may_bear_no_id_or_one_that_nobody_asked_with(
+    scripted: Scripted, start: Start, form: str, written: bytes
+) -> None:
+    sidecar = await start(scripted.port, CONFIG)
+    scripted.answer = lambda _: FORMS[form](answer_of(written, b"its own words", b"error"))
+    for tool in ("plain", "shared"):
+        assert b"its own words" in await ask(sidecar, tool)
+
+
+async def test_an_error_to_another_call_in_flight_reaches_nobody(scripted: Scripted, start: Start) -> None:
+    sidecar = await start(scripted.port, CONFIG)
+    waiting = asyncio.Event()
+
+    async def answer(heard: Heard) -> Any:
+        if heard.message.get("id") == 2:
+            await waiting.wait()
+            yield json_answer(answer_of(b"2"))
+        else:
+            yield json_answer(answer_of(b"2", b"to another", b"error"))
+
+    scripted.answer = answer
+    other = asyncio.ensure_future(ask(sidecar, "plain", b"2"))
+    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 1, "the other call to be in flight")
+    assert b"to another" not in await ask(sidecar, "plain", b"1")
+    waiting.set()
+    assert b"mine" in await other
+
+
+async def test_a_second_answer_on_a_kept_connection_is_given_to_nobody(
+    scripted: Scripted, start: Start
+) -> None:
+    sidecar = await start(scripted.port, CONFIG)
+    twice = asyncio.Event()
+
+    async def answer(heard: Heard) -> Any:
+        message_id = b"%d" % heard.message["id"]
+        if twice.is_set():  # the answer to the call before comes late, and first
+            twice.clear()
+            yield json_answer(answer_of(b"%d" % (heard.message["id"] - 1), b"of the one before"))
+        yield json_answer(answer_of(message_id, b"of call " + message_id))
+
+    scripted.answer = answer
+    assert b"of call 10" in await ask(sidecar, "plain", b"10")
+    twice.set()
+    raw = await ask(sidecar, "plain", b"11")
+    assert b"of the one before" not in raw
+    assert b"error" in raw
+    for number in (12, 13):
+        assert b"of call %d" % number in await ask(sidecar, "plain", b"%d" % number)
+
+
+@pytest.mark.parametrize("way", ["batch", "parallel"])
+async def test_parts_whose_answers_bear_other_ids_fail_alone(
+    scripted: Scripted, start: Start, way: str
+) -> None:
+    sidecar = await start(scripted.port, CONFIG)
+
+    def answer(heard: Heard) -> bytes:
+        message = heard.message
+        if message.get("method") != "tools/call":
+            return json_answer(answer_of(b"null", b"no", b"error"))
+        odd = message["params"]["arguments"].get("odd")
+        return json_answer(answer_of(b'"another"' if odd else msgspec.json.encode(message["id"])))
+
+    scripted.answer = answer
+    arguments = [{"odd": True}, {}]
+    if way == "batch":
+        messages = [BASE.message(tool="plain", arguments=a) | {"id": n} for n, a in enumerate(arguments)]
+        bad, good = await post(sidecar, BASE, messages)
+        assert "another request" in bad["error"]["message"]
+        assert good["result"]["content"][0]["text"] == "mine"
+    else:
+        calls = {"calls": [{"tool": "plain", "arguments": a} for a in arguments]}
+        said = await post(sidecar, BASE, BASE.message(tool="parallel", arguments=calls))
+        summary = said["result"]["structuredContent"]
+        assert summary["succeeded"] == 1
+        assert "another request" in summary["errors"][0]["message"]

@@ -239,7 +239,7 @@ async def test_a_credential_that_the_server_refuses_is_answered_from_the_cache_n
         )
 
 
-LIST = {"jsonrpc": "2.0", "id": 7, "method": "prompts/list", "params": {}}
+LIST = {"jsonrpc": "2.0", "id": 1, "method": "prompts/list", "params": {}}
 
 
 async def test_a_list_is_kept_as_long_and_for_whom_it_says(scripted: Scripted, start: Start) -> None:

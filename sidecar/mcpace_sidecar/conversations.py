@@ -1,0 +1,38 @@
+"""Calls that the server has answered with a question: what goes on is one call, and counted once. Pure.
+
+A server of 2026-07-28 may answer `input_required` with a `requestState`; the client makes the same call
+again with that and what was asked for. Each state lets one such call pass, from whom it was given to.
+Source: MCP 2026-07-28, multi round-trip requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+from mcpace_sidecar.remembered import make_room
+
+LIFE: Final = 3600.0
+"""Seconds that a person may take."""
+REMEMBERED: Final = 10_000
+
+
+class Conversations:
+    """Calls that wait for their client, by the hash of who may go on with what. Of this replica alone."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._open: dict[bytes, float] = {}
+
+    def asked(self, key: bytes) -> None:
+        """The server wants to know more before it answers."""
+        make_room(self._open, REMEMBERED)
+        self._open[key] = self._clock() + LIFE
+
+    def continues(self, key: bytes) -> bool:
+        """Whether a call goes on with what the server asked; once for each question."""
+        return self._open.pop(key, 0.0) > self._clock()
+
+    def __len__(self) -> int:
+        return len(self._open)
