@@ -32,7 +32,10 @@ FETCH_TIMEOUT: Final = 5.0
 LEEWAY: Final = 30.0
 """Seconds that clocks may differ."""
 _REMEMBERED: Final = 10_000
-_MAX_KEYS: Final = 1024 * 1024
+_MAX_BYTES: Final = 1024 * 1024
+_MAX_KEYS: Final = 128
+_LONGEST: Final = 16_384
+"""Bytes of the longest token that is looked at."""
 
 
 class Tokens:
@@ -48,11 +51,11 @@ class Tokens:
 
     def ours(self, token: bytes) -> bool:
         """Whether a token says it is of our issuer; if so, it must be valid."""
-        if token.count(b".") != 2 or len(token) > 16_384:
+        if token.count(b".") != 2 or len(token) > _LONGEST:
             return False
         try:
             claims = jwt.decode(token, options={"verify_signature": False})
-        except (jwt.InvalidTokenError, ValueError, RecursionError):
+        except Exception:  # noqa: BLE001 - because what cannot be read is no token of ours
             return False
         return bool(claims.get("iss") == self.config.issuer)
 
@@ -93,8 +96,10 @@ class Tokens:
                 options={"require": ["exp", "iss", "aud"]},
             )
             until = float(claims["exp"]) + LEEWAY
-        except (jwt.InvalidTokenError, ArithmeticError, ValueError, TypeError, RecursionError) as error:
+        except jwt.InvalidTokenError as error:
             return Caller(None, words=f"The token is not valid: {error}.")
+        except Exception:  # noqa: BLE001 - because a token that cannot even be judged is not valid
+            return Caller(None, words="The token is not valid: its claims are not what they should be.")
         name = claims.get(config.client_claim)
         if not isinstance(name, str) or not name.isprintable() or not name:
             return Caller(
@@ -112,38 +117,51 @@ class Tokens:
     def _key(self, token: bytes) -> jwt.PyJWK | None:
         try:
             kid = jwt.get_unverified_header(token).get("kid")
-        except (jwt.InvalidTokenError, ValueError, RecursionError):
+        except Exception:  # noqa: BLE001 - because a header that cannot be read names no key
             return None
         if kid is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         return self._keys.get(kid) if isinstance(kid, str) else None
 
     async def _fetch(self, now: float) -> None:
-        """Fetch the keys, once for all who ask meanwhile and not too often."""
+        """Fetch the keys, once for all who ask meanwhile and not too often; nobody waits long for it."""
         if self._fetching is None:
             if now - self._tried < UNKNOWN_KEY_INTERVAL:
                 return
             self._tried = now
             self._fetching = asyncio.get_running_loop().create_task(self._fetch_now())
-        await asyncio.shield(self._fetching)
+        await asyncio.wait({self._fetching}, timeout=FETCH_TIMEOUT)
 
     async def _fetch_now(self) -> None:
         try:
-            document = await asyncio.to_thread(_read, self.config.jwks_url)
-            keys = jwt.PyJWKSet.from_dict(json.loads(document)).keys
-        except (OSError, ValueError, jwt.PyJWTError) as error:
+            document, keys = await asyncio.to_thread(_read, self.config.jwks_url)
+        except Exception as error:  # noqa: BLE001 - because whatever a stranger publishes, calls go on
             log.warning("The keys of %s cannot be fetched: %s", self.config.issuer, error)
         else:
             self._fetched = time.monotonic()
             if document != self._document:
                 self._document = document
-                self._keys = {key.key_id: key for key in keys}
+                self._keys = keys
                 self._known.clear()  # a key that is gone verifies nothing any more
         finally:
             self._fetching = None
 
 
-def _read(url: str) -> bytes:
+def _read(url: str) -> tuple[bytes, dict[str | None, jwt.PyJWK]]:
+    """Fetch and read a set of keys, of bounded size and in bounded time."""
+    until = time.monotonic() + FETCH_TIMEOUT
     request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - because the model admits http and https only
+    document = b""
     with urllib.request.urlopen(request, timeout=FETCH_TIMEOUT) as answer:  # noqa: S310 - because of the same
-        return bytes(answer.read(_MAX_KEYS))
+        while piece := answer.read1(64 * 1024):
+            document += piece
+            if len(document) > _MAX_BYTES:
+                raise ValueError(f"they are more than {_MAX_BYTES} bytes")
+            if time.monotonic() > until:
+                raise TimeoutError(f"they did not arrive within {FETCH_TIMEOUT:g} s")
+    found = json.loads(document)
+    if not isinstance(found, dict) or not isinstance(found.get("keys"), list):
+        raise TypeError("they are no JSON Web Key Set")
+    if len(found["keys"]) > _MAX_KEYS:
+        raise ValueError(f"they are more than {_MAX_KEYS}")
+    return document, {key.key_id: key for key in jwt.PyJWKSet.from_dict(found).keys}
