@@ -327,7 +327,9 @@ class Running:
 
     async def admin_get(self, path: str, **headers: str) -> tuple[int, Any]:
         lines = "".join(f"{n}: {v}\r\n" for n, v in headers.items())
-        raw = await self.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode(), port=self.admin)
+        raw = await self.raw(
+            f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n".encode(), port=self.admin
+        )
         head, _, body = raw.partition(b"\r\n\r\n")
         return int(head.split()[1]), msgspec.json.decode(body) if body.startswith(b"{") else body.decode()
 

@@ -58,7 +58,7 @@ JSON-RPC errors; their codes lie outside the ranges that the specifications rese
 (a head has at most 32 KiB and 200 lines) |
 | -32602 | 400 | a counted call does not say what it calls |
 | 40100 | 401 | the X-API-Key is unknown, the token is not valid, or a credential is required |
-| 40300 | 403 | this Host or Origin may not call |
+| 40300 | 403 | this Host or Origin may not call: see `clients.allowedHosts`, `clients.allowedOrigins` |
 | 40400 | 404 | another path than the MCP endpoint |
 | 40500 | 405 | the endpoint takes POST, GET, DELETE and OPTIONS |
 | 41500 | 415 | the body of a POST must be application/json |

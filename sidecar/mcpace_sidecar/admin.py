@@ -2,7 +2,8 @@
 
 `/healthz`, `/readyz`, `/serverz` and `/metrics` are open. `/stats`, `/config` and `/purge` need the
 server's own token, because the server itself shares the loopback; without a token they answer on
-loopback only. `/readyz?wait` is answered once the server is ready for the first time, or after four
+loopback only. Listening there, only local Hosts and Origins are answered at all, and those that the
+manifest allows. `/readyz?wait` is answered once the server is ready for the first time, or after four
 seconds: a kubelet probes at most once a second, and a server that has just started should not wait
 for its next look.
 """
@@ -27,6 +28,7 @@ from mcpace_sidecar.dataplane import DataPlane
 from mcpace_sidecar.egress import Doors
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.findings import Findings
+from mcpace_sidecar.guard import WORDS
 from mcpace_sidecar.handshake import Handshake
 from mcpace_sidecar.http.head import Names, RequestHead
 from mcpace_sidecar.http.known import RequestHeads
@@ -60,7 +62,7 @@ class Admin:
         self, plane: DataPlane, handshake: Handshake, metrics: Metrics, stats: Stats, memory: MemoryResults,
         doors: Doors, findings: Findings, token: str | None, *, loopback: bool,
     ) -> None:  # fmt: skip
-        self.heads = RequestHeads(Names({b"authorization"}))
+        self.heads = RequestHeads(Names({b"authorization", b"origin"}))
         self._plane = plane
         self._handshake = handshake
         self._metrics = metrics
@@ -86,7 +88,10 @@ class Admin:
         """Answer at once; a purge, when it is known everywhere."""
         route = self._routes.get(head.path)
         purging = head.path == b"/purge"
-        if route is None and not purging:
+        guard = self._plane.settings.guard
+        if self._loopback and not guard.admits(head, loopback=True):
+            status, lines, text = _words(403, WORDS)
+        elif route is None and not purging:
             status, lines, text = _words(
                 404, "Not found: /healthz, /readyz, /serverz, /metrics, /stats, /config, /purge."
             )

@@ -196,7 +196,7 @@ class Call:
             len(self.body),
             sent,
             client.name if client is not None else "",
-            client.tier if client is not None else None,
+            self._settings.tier(client) if client is not None else None,
             self._parent if self.span else self.trace[13:-2] or self.notes.trace,
             self.span,
         )

@@ -9,6 +9,7 @@ Source: WHATWG Fetch, section 3.3, the CORS protocol.
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import Final
 
 from mcpace_sidecar.http.head import RequestHead
@@ -44,10 +45,10 @@ class Grant:
         return _THEIRS.sub(b"", head) + self._lines
 
 
-def granted(allowed: frozenset[bytes], head: RequestHead) -> Grant | None:
-    """What is granted to a request's origin. `allowed`: origins in lower case."""
+def granted(allowed: Container[bytes], head: RequestHead) -> Grant | None:
+    """What is granted to a request's origin. `allowed`: the origins, in any case."""
     origin = head.get(b"origin")
-    return Grant(origin) if origin is not None and origin.lower() in allowed else None
+    return Grant(origin) if origin is not None and origin in allowed else None
 
 
 def preflight(head: RequestHead) -> bytes | None:

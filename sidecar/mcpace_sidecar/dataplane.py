@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from time import monotonic
@@ -57,6 +58,9 @@ class DataPlane:
         self.listeners: tuple[Listener, ...] = ()
         """Who hears of every ended tool call, beside metrics and statistics."""
         self.loopback = loopback
+        self._elsewhere = re.compile(
+            rb"(?im)^(Location:[ \t]*)http://%b(?=/)" % re.escape(str(pool.address).encode())
+        )
         self.draining = False
         self.on_upstream_down: Callable[[], None] = lambda: None
         self.faults = Faults(metrics)
@@ -146,6 +150,10 @@ class DataPlane:
         if message.method == "tools/call":
             return self.catalog.label(message.target or "")
         return message.method or ""
+
+    def here(self, lines: bytes) -> bytes:
+        """The lines of an answer that leads to the server's own address, leading to the same path here."""
+        return self._elsewhere.sub(rb"\1", lines)
 
     def give_back(self, charges: Charges) -> None:
         """Give back what a call took that was none; to one client no oftener than it may call."""

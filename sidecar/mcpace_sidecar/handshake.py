@@ -190,7 +190,7 @@ class Handshake:
             try:
                 await self._begin(session)
             except HandshakeError as error:
-                if error.status not in (401, 403):
+                if error.status not in (401, 403, 421):
                     raise
                 # It speaks to its own clients alone: it is there, and what it lists is heard from them.
                 self._catalog.locked = True

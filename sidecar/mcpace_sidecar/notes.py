@@ -6,7 +6,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from mcpace_sidecar import compression, cors, resource
+from mcpace_sidecar import compression, cors, guard, resource
 from mcpace_sidecar.cache.policy import Private, variant
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.identity import AUTHORIZATION, Caller, Client, bearer_of
@@ -16,7 +16,6 @@ from mcpace_sidecar.resource import Resource
 from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.upstream import Address
 
-_LOOPBACK: Final = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 _MIRRORS: Final = re.compile(
     rb"^(?:(mcp-name)|mcp-param-[^:\r\n]*):[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE
 )
@@ -68,7 +67,7 @@ class Notes:
         self.route: str = _route(settings, head)
         self.refusal: tuple[int, str, str] | None = _refusal(settings, head, self.route, loopback=loopback)
         """HTTP status, reason in the metrics, and words of what is refused by its head alone."""
-        self.grant: cors.Grant | None = cors.granted(settings.allowed_origins, head)
+        self.grant: cors.Grant | None = cors.granted(settings.guard.origins, head)
         """What answers bear for a page of another origin."""
         self.own: tuple[bytes, bytes] | None = self._own(head)
         """The sidecar's own answer, whoever asks: head and body."""
@@ -97,10 +96,11 @@ class Notes:
             hidden |= identities.ours(api_key, authorization)
         if self.route in ("mcp", "pair"):
             hidden.add(b"accept-encoding")  # answers are read here, and compressed here
+        host = head.get(b"host") if settings.preserves_host else None
         self.onward: bytes = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (
             head.method,
             head.target,
-            str(upstream).encode(),
+            host or str(upstream).encode(),
             b"".join(
                 line
                 for name, line in head.onward
@@ -223,28 +223,9 @@ def _refusal(
         return 405, "method", "The MCP endpoint takes POST, GET, DELETE and OPTIONS."
     if head.method in (b"HEAD", b"TRACE"):
         return 405, "method", f"{head.method.decode()} is not passed on."
-    if not _may_call(settings, head, loopback=loopback):
-        return 403, "origin", "This Host or Origin may not call."
+    if not settings.guard.admits(head, loopback=loopback):
+        return 403, "origin", guard.WORDS
     if route == "open":
         return None
     posted = head.method == b"POST" and route != "passed"
     return _misread(settings, head) or (_unreadable(head) if posted else None)
-
-
-def _may_call(settings: Settings, head: RequestHead, *, loopback: bool) -> bool:
-    """Whether the Host and Origin may call: a guard against DNS rebinding and foreign pages.
-
-    On loopback only local names may; elsewhere any Host, and the origins that are allowed.
-    """
-    origin = head.get(b"origin")
-    if loopback:
-        if not _is_local(head.get(b"host") or b""):
-            return False
-        if origin is not None and _is_local(origin.partition(b"://")[2]):
-            return True
-    return origin is None or origin.lower() in settings.allowed_origins
-
-
-def _is_local(host: bytes) -> bool:
-    host = host.lower()
-    return host in _LOOPBACK or host.rpartition(b":")[0] in _LOOPBACK

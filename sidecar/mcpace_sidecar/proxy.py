@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from mcpace_sidecar.spans import Spans
 
 _ENDLESS: Final = frozenset({"subscriptions/listen"})
+_LEADING: Final = frozenset({201, 301, 302, 303, 307, 308})
+"""The statuses whose answers name another place (RFC 9110, section 10.2.2)."""
 
 
 LOST_AFTER: Final = 3.0
@@ -377,6 +379,8 @@ class Exchange(Call):
                 events = head.content_type == EVENT_STREAM
                 self.take(messages.read_events(body) if events else messages.read_answer(body))
         lines = head.onward + self.limit_lines if self.limit_lines else head.onward
+        if head.status in _LEADING:
+            lines = self.plane.here(lines)
         status: Status = "failed" if head.status >= 500 else "success" if ok else "error"
         if body or head.status not in (204, 304):
             readable = head.plain and head.content_type != EVENT_STREAM

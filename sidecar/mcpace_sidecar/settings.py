@@ -9,8 +9,9 @@ from mcpace_sidecar.cache.policy import Keys
 from mcpace_sidecar.config import SidecarConfig
 from mcpace_sidecar.config.cache import Cache
 from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.guard import Guard
 from mcpace_sidecar.http.head import Names
-from mcpace_sidecar.identity import Identities, read_keys
+from mcpace_sidecar.identity import Client, Identities, read_keys
 from mcpace_sidecar.limits.plan import LimitPlan
 from mcpace_sidecar.quantity import seconds, size
 from mcpace_sidecar.treatment import Treatments
@@ -67,9 +68,8 @@ class Settings:
         known, self.missing_secrets = read_keys(config.clients, keys)
         self.identities = Identities(config.clients, known, _tokens(config, before))
         self.forward_credential = config.clients.forward_credential
-        self.allowed_origins = frozenset(
-            o.lower().encode("latin-1") for o in config.clients.allowed_origins
-        )
+        self.guard = Guard(config.clients, config.public_url)
+        self.preserves_host = config.upstream.host == "preserve"
         self.limits = LimitPlan(config.rate_limits) if config.rate_limits else None
         self.count_cache_hits = config.rate_limits is None or config.rate_limits.count_cache_hits
         self.when_redis_is_down = config.rate_limits.when_redis_is_down if config.rate_limits else "local"
@@ -93,6 +93,10 @@ class Settings:
         self.spans = _spans(config, before, name)
         self.paging = config.responses.page is not None
         self.parallel = config.concurrency is not None and config.concurrency.parallel_tool
+
+    def tier(self, client: Client) -> str | None:
+        """The tier that a client is limited by; without limits, the one that it names."""
+        return self.limits.tier(client) if self.limits is not None else client.tier
 
 
 def _tokens(config: SidecarConfig, before: Settings | None) -> Tokens | None:

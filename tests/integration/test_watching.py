@@ -56,7 +56,7 @@ async def test_what_is_kept_can_be_purged_with_the_admin_token(
 
     async def purge(body: bytes, token: str = "t0ken") -> bytes:
         return await sidecar.raw(
-            b"POST /purge HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b"
+            b"POST /purge HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b"
             % (token.encode(), len(body), body),
             port=sidecar.admin,
         )

@@ -11,7 +11,6 @@ from mcpace_sidecar.config.base import (
     URL_PATTERN,
     URL_WORDS,
     HeaderName,
-    HeaderValue,
     MisplacedError,
     Model,
     Name,
@@ -51,6 +50,28 @@ Network = Annotated[str, spelled(rf"^({_IPV4}|{_IPV6})$", NETWORK_WORDS, min_len
 """A network such as 10.1.0.0/16, or one address; 10.1.2.3/16 means the same network."""
 
 
+Origin = Annotated[
+    str,
+    spelled(
+        r"^(null|[A-Za-z][A-Za-z0-9+.-]*://([^/*\s]+|\*))$",
+        "write an origin with its scheme and without a path, such as https://a.example or vscode-webview://*",
+        min_length=4,
+        max_length=256,
+    ),
+]
+"""What a browser sends as Origin; with `*`, every one of a scheme that is not the web's."""
+
+Host = Annotated[
+    str,
+    spelled(
+        r"^(\*\.)?[A-Za-z0-9._-]+(:[0-9]{1,5})?$|^\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?$",
+        "write a host without a scheme, such as host.docker.internal, a.example:8080 or *.tunnel.example",
+        min_length=1,
+        max_length=256,
+    ),
+]
+
+
 class ApiKeys(Model):
     """Keys of one tier: the Secret's entries are client name -> key."""
 
@@ -82,6 +103,7 @@ class TrustedHeaders(Model):
     tier: HeaderName | None = None
 
 
+WEB_WORDS = "allowedOrigins must name each origin of the web, such as https://a.example: all may not call"
 TRUSTED_WORDS = "trustedHeaders needs trustedProxies: the networks whose headers are believed"
 
 
@@ -95,7 +117,12 @@ class Clients(Model):
                     "!has(self.trustedHeaders)"
                     " || (has(self.trustedProxies) && size(self.trustedProxies) > 0)",
                     TRUSTED_WORDS,
-                )
+                ),
+                rule(
+                    "!has(self.allowedOrigins)"
+                    " || self.allowedOrigins.all(o, !(o.lowerAscii() in ['http://*', 'https://*']))",
+                    WEB_WORDS,
+                ),
             ]
         }
     )
@@ -125,10 +152,17 @@ class Clients(Model):
         default=False,
         description="Whether a credential that is verified here is passed on to the server.",
     )
-    allowed_origins: tuple[HeaderValue, ...] = Field(
+    allowed_origins: tuple[Origin, ...] = Field(
         default=(),
         max_length=32,
-        description="Browser origins that may call, such as https://a.example.",
+        description="Browser origins that may call, such as https://a.example; of another scheme than"
+        " http and https also all, such as vscode-webview://*.",
+    )
+    allowed_hosts: tuple[Host, ...] = Field(
+        default=(),
+        max_length=32,
+        description="Hosts that may be called, such as host.docker.internal or *.tunnel.example, with a"
+        " port or at any. Local ones always may; elsewhere than on loopback all may where none is written.",
     )
 
     @model_validator(mode="after")
@@ -140,4 +174,6 @@ class Clients(Model):
                 raise MisplacedError(("trustedProxies", number), f"{error}; {NETWORK_WORDS}") from None
         if self.trusted_headers is not None and not self.trusted_proxies:
             raise MisplacedError(("trustedHeaders",), TRUSTED_WORDS)
+        if any(origin.lower() in ("http://*", "https://*") for origin in self.allowed_origins):
+            raise MisplacedError(("allowedOrigins",), WEB_WORDS)
         return self

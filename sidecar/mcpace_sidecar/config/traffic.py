@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -32,6 +32,11 @@ class Upstream(Model):
         " uvicorn and Node.js; a `Keep-Alive: timeout` of the server's shortens it.",
     )
     connect_timeout: Duration = "5s"
+    host: Literal["rewrite", "preserve"] = Field(
+        default="rewrite",
+        description="The Host that the server sees: its own address, which its guard against DNS rebinding"
+        " accepts, or the one that the client wrote. X-Forwarded-Host says the latter in any case.",
+    )
     timeout: Duration = Field(
         default="5m",
         description="The longest silence of the server while a call waits for it; open streams may be"
