@@ -55,8 +55,10 @@ JSON-RPC errors; their codes lie outside the ranges that the specifications rese
 |---|---|---|
 | -32700 | 400 | the body is no JSON, no UTF-8, nested too deeply, or holds a name twice |
 | -32600 | 400, 408, 413, 431 | the body is no JSON-RPC 2.0 message, or the request no acceptable HTTP \
-(a head has at most 32 KiB and 200 lines) |
+(a head has at most 32 KiB and 200 lines); a batch within a batch; on a 2024-11-05 stream, an id whose \
+response is still to come |
 | -32602 | 400 | a counted call does not say what it calls |
+| -32603 | 200 | a defect in the sidecar: `mcpace_internal_errors_total` counts it, and the log says where |
 | 40100 | 401 | the X-API-Key is unknown, the token is not valid, or a credential is required |
 | 40300 | 403 | this Host or Origin may not call: see `clients.allowedHosts`, `clients.allowedOrigins` |
 | 40400 | 404 | another path than the MCP endpoint |
@@ -64,14 +66,15 @@ JSON-RPC errors; their codes lie outside the ranges that the specifications rese
 | 41500 | 415 | the body of a POST must be application/json |
 | 42900 | 200, or 429 with `reply: http429` | a limit refused the call; `data`: `retryAfterMs`, `tier`, \
 `limit` (minute, day, tool, prompt, resource), `remaining` |
-| 50200 | 200 | the server is down, closed the connection, or did not answer in HTTP |
+| 50200 | 200 | the server is down, closed the connection, or did not answer in HTTP; in a batch: with no \
+response, or with more than is held of all answers together (16 MiB) |
 | 50300 | 200 | no room: the queue is full, no slot or connection came free in time, or a circuit breaker \
 is open; `data`: `retryAfterMs`. 503: tokens cannot be verified now |
 | 50400 | 200 | the server was silent for longer than `upstream.timeout` |
 
-The last three are HTTP 502, 503 and 504 where they answer `initialize`, `server/discover` or what is
-no JSON-RPC request: clients take a JSON-RPC error to those for the server's word. Every other call
-is answered with HTTP 200, because clients of the handshake era lose their session to an HTTP error.
+-32603 and the last three are HTTP 500, 502, 503 and 504 where they answer `initialize`, `server/discover`
+or what is no JSON-RPC request: clients take a JSON-RPC error to those for the server's word. Every other
+call is answered with HTTP 200, because clients of the handshake era lose their session to an HTTP error.
 
 ## The admin port
 

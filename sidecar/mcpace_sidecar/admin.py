@@ -121,6 +121,11 @@ class Admin:
         """Say what was wrong."""
         return _words(error.status, str(error))[1:]
 
+    def on_broken(self, error: Exception) -> tuple[bytes, bytes]:
+        """Count and log what was raised, and say so."""
+        self._plane.faults.tell("connection", error)
+        return _words(500, "Internal error")[1:]
+
     def _purge(self, connection: ClientConnection, body: bytes) -> None:
         try:
             wanted = msgspec.json.decode(body, type=_Purge)

@@ -80,7 +80,7 @@ class Call:
     """Whom its failure is held against."""
     _queued = False
     _seated = False
-    _asked = False
+    forwarded = False
     """Whether the server has been asked, and may have done what it was asked."""
     _purging = False
     _answered = False
@@ -95,6 +95,8 @@ class Call:
     _pair_stream: PairStream | None = None
     pair: PairStream | None = None
     """The stream of 2024-11-05 that the answer goes to."""
+    pair_key: str | float | None = None
+    """What tells its id from others there."""
     fanout: Fanout | None = None
 
     def __init__(
@@ -131,7 +133,7 @@ class Call:
         begun is finished, and `sent` says how many bytes that was.
         """
         treatment = self._treatment
-        if treatment is not None and treatment.invalidates and self._asked and not self._purging:
+        if treatment is not None and treatment.invalidates and self.forwarded and not self._purging:
             self._purging = True
             self.plane.results.purge(
                 treatment.invalidates,
@@ -181,7 +183,7 @@ class Call:
         if self._blame:
             breakers.judged(self.label, failed=True, server=self._blame == SERVER)
         elif breakers.known:
-            if self._asked and status in ("success", "error"):
+            if self.forwarded and status in ("success", "error"):
                 breakers.judged(self.label, failed=False, server=False)
             elif self._tried:
                 breakers.forgotten(self.label)

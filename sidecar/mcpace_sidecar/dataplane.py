@@ -135,6 +135,11 @@ class DataPlane:
         self.metrics.count(counter, error.reason)
         return replies.JSON, messages.error_body(b"null", messages.INVALID_REQUEST, str(error))
 
+    def on_broken(self, error: Exception) -> tuple[bytes, bytes]:
+        """Count and log what was raised where a request was gathered, and say so."""
+        self.faults.tell("connection", error)
+        return replies.JSON, messages.error_body(b"null", replies.INTERNAL, "Internal error")
+
     @property
     def offers_parallel(self) -> bool:
         """Whether the tool `parallel` is ours: it gives way to a tool of the server's."""
@@ -204,10 +209,13 @@ class DataPlane:
                 self.faults.tell("sweep", error)
         every = self.settings.heartbeat
         for exchange in [*self.in_flight, *self.refreshing]:
-            if exchange.lost(now):
-                exchange.broke("lost", LostError())
-            elif every > 0.0:
-                exchange.beat(now, every)
+            try:
+                if exchange.lost(now):
+                    exchange.broke("lost", LostError())
+                elif every > 0.0:
+                    exchange.beat(now, every)
+            except Exception as error:  # noqa: BLE001 - because it is this one's end alone
+                exchange.broke("sweep", error)
         for seat in [seat for seat in self.bulkhead.seats if seat.ended]:
             self.faults.tell("lost", LostError())
             self.bulkhead.leave(seat)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from mcpace_sidecar.config.traffic import Door
 from mcpace_sidecar.errors import ProtocolError, UpstreamError
+from mcpace_sidecar.faults import Faults
 from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.http.known import RequestHeads
@@ -39,9 +40,10 @@ class OpenDoor:
     idle_timeout = 120.0
     draining = False
 
-    def __init__(self, door: Door, connections: Connections) -> None:
+    def __init__(self, door: Door, connections: Connections, faults: Faults) -> None:
         """`connections` are those of all doors together."""
         self.door = door
+        self._faults = faults
         self.answers: dict[str, int] = defaultdict(int)
         """Calls by how they ended: 2xx, 3xx, 4xx, 5xx, or why there was no answer."""
         self.seconds = 0.0
@@ -52,6 +54,7 @@ class OpenDoor:
         tls = ssl.create_default_context() if url.scheme == "https" else None
         host, port = url.hostname or "", url.port or (443 if tls else 80)
         self.pool = Pool(Address(host, port), tls)
+        self.pool.on_error = self._raised
         self.pool.max_connections = door.max_connections
         self.pool.max_idle = door.keep_alive
         self.pool.idle_timeout = seconds(door.idle_timeout)
@@ -79,6 +82,14 @@ class OpenDoor:
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
         """Say what was wrong."""
         return _TEXT, f"{error}\n".encode()
+
+    def on_broken(self, error: Exception) -> tuple[bytes, bytes]:
+        """Count and log what was raised, and say so."""
+        self._raised(error)
+        return _TEXT, b"Internal error\n"
+
+    def _raised(self, error: Exception) -> None:
+        self._faults.tell("egress", error)
 
     def sweep(self, now: float) -> None:
         """Timeouts; about twice a second."""
@@ -174,7 +185,8 @@ class Passage:
 class Doors:
     """All doors of a configuration."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, faults: Faults) -> None:
+        self._faults = faults
         self.open: dict[str, OpenDoor] = {}
         self._connections = connections
 
@@ -187,7 +199,7 @@ class Doors:
                 await opened.close()
         for name, door in wanted.items():
             if name not in self.open:
-                opened = OpenDoor(door, self._connections)
+                opened = OpenDoor(door, self._connections, self._faults)
                 try:
                     await opened.listen()
                 except OSError as error:

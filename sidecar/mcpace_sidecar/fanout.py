@@ -15,6 +15,7 @@ import msgspec
 
 from mcpace_sidecar import messages, mirrors, replies, stream
 from mcpace_sidecar.http.server import status_line
+from mcpace_sidecar.messages import MessageError
 from mcpace_sidecar.notes import Notes
 from mcpace_sidecar.treatment import PARALLEL
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from mcpace_sidecar.proxy import Exchange
 
 MAX_PARALLEL: Final = 32
+MAX_HELD: Final = 16 * 1024 * 1024
+"""Bytes of the parts' answers, which are held until the last has come."""
+TOO_LARGE: Final = f"The answers of such calls may be {MAX_HELD >> 20} MiB together, and are larger."
 NO_RESPONSE: Final = 50200
 """The JSON-RPC code of a request that the server answered with something else."""
 
@@ -93,7 +97,7 @@ class Part:
             self._events = stream.Events()
             self.send(body)
         elif body and messages.kind(body) == "response":
-            self.response = body
+            self._keep(body)
         self.finish()
 
     def answer_empty(self, head: bytes) -> None:
@@ -110,26 +114,43 @@ class Part:
     def send(self, piece: bytes) -> None:
         """The next bytes of a begun answer."""
         if self._events is None:
-            self._pieces.append(piece)
+            self._keep_piece(piece)
             return
         for event in self._events.feed(piece):
             data = stream.data_of(event)
             what = messages.kind(data) if data else ""
             if what == "response":
-                self.response = data
+                self._keep(data)
             elif what:
                 self._fanout.pass_on(stream.event_of(data))
+
+    def _keep(self, response: bytes) -> None:
+        self.response = response if self._fanout.hold(len(response)) else self._no_response(TOO_LARGE)
+
+    def _keep_piece(self, piece: bytes) -> None:
+        if self.response:
+            return  # it is too large already
+        if self._fanout.hold(len(piece)):
+            self._pieces.append(piece)
+        else:
+            self._fanout.held -= sum(len(each) for each in self._pieces)
+            self._pieces = []
+            self.response = self._no_response(TOO_LARGE)
+
+    def _no_response(self, words: str) -> bytes:
+        exchange = self.exchange
+        if exchange is None or exchange.message_id == b"null":
+            return b""
+        return messages.error_body(exchange.message_id, NO_RESPONSE, words)
 
     def finish(self) -> None:
         """It is whole."""
         if not self.ended:
             self.ended = True
-            exchange, self.exchange = self.exchange, None
-            if self._pieces:
-                self.response = b"".join(self._pieces)
-            if not self.response and exchange is not None and exchange.message_id != b"null":
-                words = "The server gave no response."
-                self.response = messages.error_body(exchange.message_id, NO_RESPONSE, words)
+            if not self.response:
+                self.response = b"".join(self._pieces) or self._no_response("The server gave no response.")
+            self._pieces = []
+            self.exchange = None
             self._fanout.part_ended()
 
     def abort(self) -> None:
@@ -145,6 +166,8 @@ class Fanout:
         """`compose` answers the exchange when all parts have ended."""
         self.parts: list[Part] = []
         self.streaming = False
+        self.held = 0
+        """Bytes of answers that are held."""
         self._exchange = exchange
         self._compose = compose
         self._left = 0
@@ -160,6 +183,13 @@ class Fanout:
         for part in list(self.parts):
             if part.exchange is not None and not exchange.ended:
                 part.exchange.begin_part()
+
+    def hold(self, size: int) -> bool:
+        """Whether so many bytes more of answers may be held until the last has come."""
+        if self.held + size > MAX_HELD:
+            return False
+        self.held += size
+        return True
 
     def pass_on(self, event: bytes) -> None:
         """Something for the client before the end."""
@@ -203,8 +233,12 @@ class Fanout:
                 part.exchange.client_paused(paused)
 
 
-def batch(exchange: Exchange, bodies: Sequence[bytes]) -> Fanout:
-    """Start the messages of a batch (MCP 2025-03-26, basic/transports)."""
+def batch(exchange: Exchange) -> None:
+    """Start the messages of a batch (MCP 2025-03-26, basic/transports); MessageError."""
+    if isinstance(exchange.downstream, Part):
+        raise MessageError(messages.INVALID_REQUEST, "A batch holds messages, and no other batch.")
+    bodies = messages.split(exchange.body)
+    exchange.body = b""  # its parts have it
 
     def compose(fanout: Fanout) -> None:
         responses = [part.response for part in fanout.parts if part.response]
@@ -221,7 +255,6 @@ def batch(exchange: Exchange, bodies: Sequence[bytes]) -> Fanout:
     exchange.fanout = fanout
     notes = exchange.notes.uncompressed(exchange.head)
     fanout.start([(notes, body) for body in bodies])
-    return fanout
 
 
 class _Call(msgspec.Struct):

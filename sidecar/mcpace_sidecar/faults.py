@@ -37,6 +37,8 @@ Stage = Literal[
     "sweep",
     "store",
     "connection",
+    "upstream",
+    "egress",
     "lost",
 ]
 """What led a call on, or the sidecar, when it raised; `lost`: nothing would ever have led the call on."""

@@ -91,3 +91,9 @@ class CacheHints(msgspec.Struct, rename="camel"):
 
     ttl_ms: float | None = None
     cache_scope: str | None = None
+
+
+def batch_of(length: int) -> type[msgspec.Struct]:
+    """An array of which this many members are read, and the rest is passed over."""
+    members = [(f"member{number}", msgspec.Raw, msgspec.Raw(b"")) for number in range(length)]
+    return msgspec.defstruct("Batch", members, array_like=True)

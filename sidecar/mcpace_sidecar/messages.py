@@ -25,6 +25,7 @@ from mcpace_sidecar.jsonrpc import (
     Params,
     ResultFlags,
     Traced,
+    batch_of,
 )
 
 PARSE_ERROR: Final = -32700
@@ -147,7 +148,7 @@ _enclosed: Final = msgspec.json.Decoder(Enclosed)
 _envelope: Final = msgspec.json.Decoder(Envelope)
 _params: Final = msgspec.json.Decoder(Params)
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_array: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_batch: Final = msgspec.json.Decoder(batch_of(MAX_BATCH + 1))
 _str: Final = msgspec.json.Decoder(str)
 _TEXT_ID: Final = rb'"(?:[^"\\]|\\.){0,1000}"'
 _ID: Final = re.compile(rb"-?[0-9]{1,20}|" + _TEXT_ID, re.DOTALL)
@@ -293,10 +294,10 @@ def is_batch(body: bytes) -> bool:
 
 
 def split(body: bytes) -> list[bytes]:
-    """The messages of a batch (MCP 2025-03-26, basic); MessageError."""
+    """The messages of a batch (MCP 2025-03-26, basic), read no further than it may go; MessageError."""
     try:
         body.decode()
-        parts = [bytes(part) for part in _array.decode(body)]
+        parts = [bytes(part) for part in msgspec.structs.astuple(_batch.decode(body)) if part]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _why(body, error) from None
     if not 1 <= len(parts) <= MAX_BATCH:

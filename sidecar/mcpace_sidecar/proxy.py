@@ -124,9 +124,12 @@ class Exchange(Call):
         """What the message is, and what is done about such a message."""
         try:
             if self.notes.may_batch and messages.is_batch(self.body):
-                fanout.batch(self, messages.split(self.body))
+                fanout.batch(self)
                 return
-            message = self.message = messages.classify(self.body)
+            message = messages.classify(self.body)
+            if self.pair is not None and message.id:
+                self.pair.claim(self, message.id)
+            self.message = message
             treatment = self._treatment = self._settings.treatments.of(message)
             if message.target is not None:
                 self.judged = True
@@ -325,7 +328,7 @@ class Exchange(Call):
             self._join_audience()
         if self.pair is not None and message is not None and message.id:
             self.pair.expect(self)
-        self._asked = True
+        self.forwarded = True
         self._ticket = self.plane.pool.request(
             self.notes.onward + self.lines + self.trace + framing + body, self, patience
         )

@@ -123,6 +123,7 @@ class Sidecar:
         )  # fmt: skip
         self._connect_stores()
         self._own_pool = Pool(options.upstream)
+        pool.on_error = self._own_pool.on_error = self._raised
         self._own_pool.max_idle = 0  # a server that serves one connection at a time is left to calls
         self.handshake = Handshake(
             self._own_pool,
@@ -133,7 +134,7 @@ class Sidecar:
             frozenset({options.listen.port, options.admin_listen.port}) if options.in_pod else None,
         )
         self.plane.on_upstream_down = self.handshake.doubt
-        self._doors = Doors(self._door_connections)
+        self._doors = Doors(self._door_connections, self.plane.faults)
         self.findings = Findings(lambda: self.plane.settings, self.catalog, self.metrics.looked_up)
         self._admin = Admin(
             self.plane, self.handshake, self.metrics, self.stats, self.memory, self._doors, self.findings,
@@ -291,25 +292,34 @@ class Sidecar:
             await asyncio.sleep(SWEEP_INTERVAL)
             now = time.monotonic()
             self._lag = max(now - due, self._lag * 0.9)
-            self._connections.sweep(now)
-            self._admin_connections.sweep(now)
-            self.plane.sweep(now)
-            self._own_pool.sweep(now)
-            self._doors.sweep(now)
-            self.stats.turn()
+            self._swept(self._connections.sweep, now)
+            self._swept(self._admin_connections.sweep, now)
+            self._swept(self.plane.sweep, now)
+            self._swept(self._own_pool.sweep, now)
+            self._swept(self._doors.sweep, now)
+            self._swept(self.stats.turn)
             if self.handshake.ready:
-                self.findings.tell()
+                self._swept(self.findings.tell)
             if self._redis_limits is not None:
-                self._redis_limits.sweep(now)
+                self._swept(self._redis_limits.sweep, now)
             if self._redis_results is not None:
-                self._redis_results.sweep()
+                self._swept(self._redis_results.sweep)
             if now - last_minute > 60:
                 last_minute = now
-                self._local_limits.sweep()
-                self.plane.refunds.sweep()
-                self.memory.sweep()
+                self._swept(self._local_limits.sweep)
+                self._swept(self.plane.refunds.sweep)
+                self._swept(self.memory.sweep)
                 if self._redis_limits is not None:
-                    self._redis_limits.local.sweep()
+                    self._swept(self._redis_limits.local.sweep)
+
+    def _swept(self, sweep: Callable[..., None], *now: float) -> None:
+        try:
+            sweep(*now)
+        except Exception as error:  # noqa: BLE001 - because the others are swept all the same
+            self.plane.faults.tell("sweep", error)
+
+    def _raised(self, error: Exception) -> None:
+        self.plane.faults.tell("upstream", error)
 
     async def _watch(self) -> None:
         """Take a changed configuration, or changed keys; keep the old one if the new is bad."""

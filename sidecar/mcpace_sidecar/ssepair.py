@@ -15,12 +15,15 @@ from mcpace_sidecar import messages, stream
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.server import Downstream, status_line
+from mcpace_sidecar.messages import MessageError
 
 if TYPE_CHECKING:
     from mcpace_sidecar.call import Call
     from mcpace_sidecar.proxy import Exchange
 
 _ACCEPTED = status_line(202)
+MAX_AWAITED: Final = 1000
+"""Requests of one stream that may await their responses at once."""
 _PREFIXES: Final = 8
 """Segments of a path that are looked at from its end."""
 
@@ -39,16 +42,26 @@ class PairStream:
         self._pulse = stream.Pulse()
         exchange.begin(head.onward, head.length)
 
+    def claim(self, exchange: Exchange, message_id: bytes) -> None:
+        """Take this id for an exchange until it has ended; MessageError if another's response has it."""
+        key = messages.id_value(message_id)
+        if key in self._awaited:
+            words = "The id is that of a request whose response is still to come: take another."
+            raise MessageError(messages.INVALID_REQUEST, words, message_id)
+        if len(self._awaited) >= MAX_AWAITED:
+            words = f"{MAX_AWAITED} requests of this stream still await their responses."
+            raise MessageError(messages.INVALID_REQUEST, words, message_id)
+        self._awaited[key] = exchange
+        exchange.pair_key = key
+
     def expect(self, exchange: Exchange) -> None:
         """A request is being posted, whose response will come here: perhaps before the POST's own."""
         exchange.deadline = time.monotonic() + exchange.patience
-        self._awaited[messages.id_value(exchange.message_id)] = exchange
 
     def forget(self, exchange: Call) -> None:
         """It has ended, however."""
-        value = messages.id_value(exchange.message_id)
-        if self._awaited.get(value) is exchange:
-            del self._awaited[value]
+        if self._awaited.get(exchange.pair_key) is exchange:
+            del self._awaited[exchange.pair_key]
 
     def say(self, event: bytes) -> None:
         """Give the client the response of a call."""
@@ -65,17 +78,16 @@ class PairStream:
 
     def sweep(self, now: float) -> None:
         """Give up what has been awaited too long; about twice a second."""
-        for message_id, exchange in list(self._awaited.items()):
+        for exchange in list(self._awaited.values()):
             if exchange.excuses():
                 exchange.deadline = now + exchange.patience
-            elif exchange.deadline < now:
-                del self._awaited[message_id]
+            elif exchange.forwarded and exchange.deadline < now:
                 words = f"The server did not answer within {exchange.patience:g} s."
                 exchange.on_failure(UpstreamError("timeout", words))
 
     def awaits(self, exchange: Call) -> bool:
         """Whether this stream may still bring its answer."""
-        return self._awaited.get(messages.id_value(exchange.message_id)) is exchange
+        return exchange.forwarded and self._awaited.get(exchange.pair_key) is exchange
 
     def piece(self, piece: bytes) -> None:
         """Take the next bytes of the stream."""
@@ -109,8 +121,10 @@ class PairStream:
         if kind == "request":
             self._exchange.plane.questions.asked(self.target, messages.id_of(data), time.monotonic())
         elif kind == "response":
-            exchange = self._awaited.pop(messages.id_value(messages.id_of(data)), None)
-            if exchange is not None and not exchange.ended:
+            value = messages.id_value(messages.id_of(data))
+            exchange = self._awaited.get(value)
+            if exchange is not None and exchange.forwarded and not exchange.ended:
+                del self._awaited[value]
                 exchange.answered(event, data)
                 return b""
             if messages.read_answer(data).result:

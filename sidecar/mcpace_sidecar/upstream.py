@@ -9,11 +9,13 @@ Open streams, which have no patience, are counted apart: they take no connection
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import socket
 import ssl
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Protocol, cast
@@ -24,6 +26,8 @@ from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody, Unt
 from mcpace_sidecar.http.head import MAX_HEAD, Heads, ResponseHead
 from mcpace_sidecar.http.tcp import probe
 from mcpace_sidecar.quantity import seconds
+
+log = logging.getLogger(__name__)
 
 MAX_WHOLE: Final = 1024 * 1024
 """Answers up to this many bytes, and of a known length, are handed over whole."""
@@ -235,6 +239,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self.patience is not None:
             self.deadline = 0.0
+        receiver = self._receiver
         try:
             if self._reader is None:
                 self._take_head(self._buffer + data if self._buffer else data)
@@ -243,8 +248,20 @@ class UpstreamConnection(asyncio.Protocol):
         except ProtocolError as error:
             self.fail(UpstreamError("malformed", f"The server's answer is not valid HTTP: {error}"))
             return
+        except Exception as error:  # noqa: BLE001 - because whatever it is, it ends this request alone
+            self._break(receiver, error)
+            return
         if self._receiver is not None:
             self._touch()
+
+    def _break(self, receiver: Receiver, error: Exception) -> None:
+        """The answer could not be read, or its receiver raised."""
+        self._pool.on_error(error)
+        failure = UpstreamError("internal", "Internal error")
+        if self._receiver is receiver:
+            self.fail(failure)
+        else:  # the connection is another's by now
+            receiver.on_failure(failure)
 
     def _touch(self) -> None:
         if self.patience is not None:
@@ -405,6 +422,8 @@ class Pool:
         """Connections opened so far."""
         self.max_idle: int | None = None
         self.near = tls is None
+        self.on_error: Callable[[Exception], None] = _log
+        """Told what receivers raise, and readers of answers."""
         self.asked = 0.0
         """Since when the server is asked something without having said anything; 0: it is not."""
         self.heard = -math.inf
@@ -560,3 +579,7 @@ class Pool:
             for waiting in list(line):
                 line.pop(waiting, None)
                 waiting.fail(error)
+
+
+def _log(error: Exception) -> None:
+    log.error("Internal error: %s", type(error).__qualname__)

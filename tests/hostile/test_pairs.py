@@ -132,3 +132,42 @@ async def test_a_kept_result_too_long_to_go_uncompressed_still_comes_on_the_stre
     assert b"202 Accepted" in await client.call(b"2")
     assert b'"id":2' in await client.hear(text)
     client.leave()
+
+
+async def test_an_id_that_is_waited_under_is_not_given_to_another_call(
+    scripted: Scripted, pairs: Pairs, start: Start
+) -> None:
+    sidecar = await start(scripted.port, SLOTS)
+    plane = sidecar.sidecar.plane
+    client = await Client.open(sidecar)
+    stream = int(client.target.rpartition(b"=")[2])
+    assert b"202 Accepted" in await client.call(b"5")
+    for _ in range(7):
+        answer = await client.call(b"5")
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b'"id":5,"error":{"code":-32600,"message":"The id is' in answer
+    answer = await client.post(b'{"jsonrpc":"2.0","id":5,"method":"ping"}')
+    assert b"-32600" in answer
+    assert b"202 Accepted" in await client.call(b'"5"'), "a string is another id"
+    pairs.say(stream, b'{"jsonrpc":"2.0","id":"5","result":{"content":["text"]}}')
+    await client.hear(b'"id":"5","result":{"content":["text"]}')
+    assert b"-32600" in await client.call(b"5"), "and answers another call"
+    pairs.say(stream, b'{"jsonrpc":"2.0","id":5.0,"result":{"content":[]}}')
+    await client.hear(b'"result":{"content":[]}')
+    await until(lambda: plane.bulkhead.in_flight == 0, "the slots to be free")
+    assert b"202 Accepted" in await client.call(b"5"), "the id is free again"
+    client.leave()
+    await until(lambda: not plane.in_flight, "everything to end")
+    assert plane.bulkhead.in_flight == 0
+
+
+async def test_an_id_is_the_same_however_the_server_spells_it(
+    scripted: Scripted, pairs: Pairs, start: Start
+) -> None:
+    sidecar = await start(scripted.port, SLOTS)
+    client = await Client.open(sidecar)
+    await client.call('"\u00e9"'.encode())
+    pairs.say(int(client.target.rpartition(b"=")[2]), b'{"jsonrpc":"2.0","id":"\\u00e9","result":{}}')
+    await client.hear(b'"result":{}')
+    await until(lambda: sidecar.sidecar.plane.bulkhead.in_flight == 0, "the call to end")
+    client.leave()

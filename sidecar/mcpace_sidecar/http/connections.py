@@ -107,7 +107,10 @@ class Connections:
     def sweep(self, now: float) -> None:
         """Timeouts; about twice a second."""
         for connection in list(self.open):
-            connection.sweep(now)
+            try:
+                connection.sweep(now)
+            except Exception as error:  # noqa: BLE001 - because the others are swept all the same
+                connection.broke(error)
 
     # -- who goes
 

@@ -135,6 +135,9 @@ class Application(Protocol):
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
         """Count it; return (header lines, body) of the answer. Of status 503 it found no room."""
 
+    def on_broken(self, error: Exception) -> tuple[bytes, bytes]:
+        """Count and log what was raised; return (header lines, body) of the answer, HTTP 500."""
+
 
 class ClientConnection(asyncio.Protocol):
     """One client's connection."""
@@ -251,6 +254,20 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take the next bytes: of a new request, of a body, or of a request still to come."""
+        try:
+            self._take(data)
+        except Exception as error:  # noqa: BLE001 - because whatever it is, it ends this connection alone
+            self.broke(error)
+
+    def broke(self, error: Exception) -> None:
+        """Answer a request that raised while it was gathered; break off what was being answered."""
+        lines, body = self.app.on_broken(error)
+        if self._turn is None:
+            self._end(500, lines, body)
+        elif self._transport is not None:
+            self._transport.abort()
+
+    def _take(self, data: bytes) -> None:
         if self._lingering:
             return
         if self._head is None and not self._owed:
@@ -359,12 +376,15 @@ class ClientConnection(asyncio.Protocol):
         lines, body = self.app.on_bad_request(error)
         if error.status == 503:
             lines += b"Retry-After: 1\r\n"
+        self._end(error.status, lines, body)
+
+    def _end(self, status: int, lines: bytes, body: bytes) -> None:
         self._forget_body()
         self._buffer, self._reader, self._head = b"", None, None
         self._lingering = True
         self._since = monotonic()
         if self._transport is not None:
-            head = status_line(error.status) + lines
+            head = status_line(status) + lines
             self._transport.write(head + _CLOSE + length_line(len(body)) + body)
             self._transport.write_eof()
 
@@ -538,7 +558,10 @@ class ClientConnection(asyncio.Protocol):
 
     def _resume(self) -> None:
         if self._transport is not None and self._head is None and self._buffer and not self._owed:
-            self._take_head(self._buffer)
+            try:
+                self._take_head(self._buffer)
+            except Exception as error:  # noqa: BLE001 - because of the same
+                self.broke(error)
 
 
 _CLOSE: Final = b"Connection: close\r\n"

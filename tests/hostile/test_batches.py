@@ -1,0 +1,93 @@
+"""Batches as nobody honest sends them: nested, endless, with answers that never end."""
+
+import asyncio
+import tracemalloc
+from typing import Any
+
+import msgspec
+import pytest
+from tests.conftest import Heard, Scripted, Start, json_answer, until
+
+from mcpace_sidecar import messages
+
+CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
+SLOTS = {"concurrency": {"maxInFlight": 8}}
+
+
+@pytest.mark.parametrize("depth", [2, 3, 300, 100_000])
+async def test_a_batch_within_a_batch_is_no_message(scripted: Scripted, start: Start, depth: int) -> None:
+    sidecar = await start(scripted.port, SLOTS)
+    for _ in range(20):
+        status, _, body = await sidecar.post(b"[" * depth + CALL + b"]" * depth)
+        errors = body if isinstance(body, list) else [body]
+        assert [error["error"]["code"] in (-32600, -32700) for error in errors] == [True], (status, body)
+    assert not scripted.calls
+    assert not sidecar.sidecar.plane.in_flight
+    assert sidecar.sidecar.plane.bulkhead.in_flight == 0
+
+
+async def test_a_batch_in_a_batch_costs_only_itself(scripted: Scripted, start: Start) -> None:
+    scripted.answer = lambda heard: json_answer(
+        msgspec.json.encode({"jsonrpc": "2.0", "id": heard.message.get("id"), "result": {}})
+    )
+    sidecar = await start(scripted.port)
+    _, _, body = await sidecar.post(b"[%b,[%b]]" % (CALL, CALL))
+    assert [("result" in each, each["id"]) for each in body] == [(True, 1), (False, None)]
+    assert body[1]["error"]["code"] == -32600
+    assert len(scripted.calls) == 1
+
+
+@pytest.mark.parametrize("member", [b"1,", b"[],", b"{},", CALL + b","])
+def test_a_batch_is_read_no_further_than_it_may_go(member: bytes) -> None:
+    body = b"[" + member * (4_000_000 // len(member)) + b"1]"
+    tracemalloc.start()
+    with pytest.raises(messages.MessageError, match="1 to 100"):
+        messages.split(body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * len(body), f"{peak} bytes for {len(body)}"
+
+
+async def test_a_large_batch_is_held_once(scripted: Scripted, start: Start) -> None:
+    go = asyncio.Event()
+
+    async def slowly(heard: Heard) -> Any:
+        await go.wait()
+        yield json_answer(b'{"jsonrpc":"2.0","id":1,"result":{}}')
+
+    sidecar = await start(scripted.port, SLOTS | {"concurrency": {"maxInFlight": 1, "maxQueued": 1000}})
+    await until(lambda: scripted.heard, "a handshake")
+    scripted.answer = slowly
+    text = b"x" * 40_000
+    body = b"[" + b",".join(CALL.replace(b'"t"', b'"%b"' % text) for _ in range(100)) + b"]"
+    tracemalloc.start()
+    posted = asyncio.ensure_future(sidecar.post(body))
+    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 101, "all of it to be waiting")
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    go.set()
+    await posted
+    assert held < 4 * len(body), f"{held} bytes for {len(body)}"
+
+
+async def test_answers_too_large_together_are_errors_each(scripted: Scripted, start: Start) -> None:
+    text = b"x" * 7_000_000
+    scripted.answer = lambda heard: json_answer(
+        b'{"jsonrpc":"2.0","id":%d,"result":{"content":[{"type":"text","text":"%b"}]}}'
+        % (heard.message.get("id") or 0, text)
+    )
+    sidecar = await start(scripted.port)
+    calls = [{"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": {"name": "t"}} for n in range(4)]
+    _, _, body = await sidecar.post(calls)
+    assert [each["id"] for each in body] == [0, 1, 2, 3]
+    assert sum("result" in each for each in body) == 2
+    assert all("MiB together" in each["error"]["message"] for each in body if "error" in each)
+
+
+async def test_a_request_in_a_batch_that_is_answered_with_no_response_gets_an_error(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = lambda _: json_answer(b"<html>gone</html>", b"502 Bad Gateway")
+    sidecar = await start(scripted.port)
+    _, _, body = await sidecar.post(b"[" + CALL + b"]")
+    assert (body[0]["id"], body[0]["error"]["code"]) == (1, 50200)
