@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _READ: Final = frozenset(
     {
+        b"accept",
         b"accept-encoding",
         b"access-control-request-headers",
         b"access-control-request-method",

@@ -339,3 +339,24 @@ async def test_a_header_of_the_way_may_tell_users_apart_too(
     assert seen[0] == seen[2] != seen[1]
     last = scripted.calls[-1].headers[name.lower().encode()]
     assert last.startswith(b"192.0.2.2")
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/files", "/.well-known/x", "/else"])
+@pytest.mark.parametrize(
+    "verb", ["GET", "POST", "DELETE", "OPTIONS", "PUT", "PATCH", "HEAD", "TRACE", "PROPFIND"]
+)
+async def test_every_header_that_is_asked_for_is_held(
+    scripted: Scripted, start: Start, verb: str, path: str
+) -> None:
+    scripted.answer = lambda _: json_answer(b"{}")
+    everything = {
+        "passPaths": ["/files"],
+        "clients": {"allowedOrigins": ["https://app.example"], "forwardCredential": True},
+        "cache": {"varyOn": ["X-User"], "tools": [{"name": "t", "ttl": "1h"}]},
+        "rateLimits": {},
+    }
+    sidecar = await start(scripted.port, everything)
+    head = f"{verb} {path} HTTP/1.1\r\nHost: localhost\r\nOrigin: https://app.example\r\nContent-Length: 2\r\n\r\n{{}}"
+    answer = await sidecar.raw(head.encode())
+    assert 200 <= int(answer.split()[1]) < 500
+    assert not [name for name in await sidecar.metrics() if name.startswith("mcpace_internal_errors")]
