@@ -3,6 +3,8 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 SYSTEM_PYTHON := $(shell test -x /usr/bin/python3 && echo --python /usr/bin/python3)
 RUN := $(UV) run --frozen --quiet
+# Most tests wait, for API servers and clocks, so two files at once; each process has an API server of its own.
+TWO := -n 2 --dist loadfile
 
 help:  ## these targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "%-14s %s\n", $$1, $$2}'
@@ -14,11 +16,11 @@ test: .venv/installed  ## everything but real pods: a real Redis, a real API ser
 	@$(RUN) python -m tests.cluster.requirements test
 	@$(RUN) python -m tests.packages.install
 	@$(RUN) python -m tests.cluster.binaries kube-apiserver kube-controller-manager kubectl helm promtool kind >/dev/null
-	@$(RUN) pytest tests --ignore=tests/e2e
+	@$(RUN) pytest tests --ignore=tests/e2e $(TWO)
 
 test-compiled: .compiled  ## the same tests, without the operator's, against the compiled form, as the images ship it
 	@$(RUN) python -m tests.packages.install
-	@.venv-compiled/bin/python -m pytest tests --ignore=tests/e2e --ignore=tests/operator -m "not interpreted"
+	@.venv-compiled/bin/python -m pytest tests --ignore=tests/e2e --ignore=tests/operator -m "not interpreted" $(TWO)
 
 check: .venv/installed  ## style, types, import contracts, generated files
 	@$(RUN) ruff check
