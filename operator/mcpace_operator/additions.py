@@ -18,6 +18,23 @@ _KINDS: Final = ("Deployment", "Service", "HorizontalPodAutoscaler", "PodDisrupt
 _POD: Final = ("f:template", "f:spec")
 _OTHERS: Final = (("f:replicas",), ("f:template", "f:metadata"))
 """What others may write: whoever scales, and `kubectl rollout restart`."""
+_DEFAULTS: Final = frozenset(
+    f"f:{name}"
+    for name in (
+        "imagePullPolicy",
+        "terminationMessagePath",
+        "terminationMessagePolicy",
+        "protocol",
+        "scheme",
+        "defaultMode",
+        "apiVersion",
+        "successThreshold",
+        "failureThreshold",
+        "periodSeconds",
+        "timeoutSeconds",
+    )
+)
+"""What the API server fills in for whoever adds an item, who owns it from then on."""
 _HOST: Final = ("f:hostNetwork", "f:hostPID", "f:shareProcessNamespace")
 _SIDECAR: Final = "mcpace"
 _PORT_NAMES: Final = ("mcp", "admin", "server")
@@ -59,7 +76,8 @@ def additions(kind: str, body: Mapping[str, Any]) -> tuple[Addition, ...]:
     found = {}
     for manager, fields in theirs:
         for path in _beyond(fields, ours):
-            if not any(path[: len(other)] == other for other in _OTHERS) and _is_there(body, path):
+            others = path[-1] in _DEFAULTS or any(path[: len(each)] == each for each in _OTHERS)
+            if not others and _is_there(body, path):
                 found[path] = Addition(path, manager, _undoes(kind, path, body))
     return tuple(found[path] for path in sorted(found))
 
