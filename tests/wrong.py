@@ -63,6 +63,16 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "it could never be called",
     ),
     (
+        "an origin without a scheme",
+        {"clients": {"allowedOrigins": ["app.example"]}},
+        "write an origin with its scheme and without a path, such as https://a.example",
+    ),
+    (
+        "an origin with a path",
+        {"clients": {"allowedOrigins": ["https://app.example/"]}},
+        "write an origin with its scheme and without a path, such as https://a.example",
+    ),
+    (
         "trusted headers of nobody",
         {"clients": {"trustedHeaders": {"client": "X-Consumer"}}},
         "trustedHeaders needs trustedProxies",

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcpace_operator.children.sidecar import MEMORY
-from mcpace_operator.conditions import REASONS
 from mcpace_operator.crd import structural
 from mcpace_operator.health import METRICS
 from mcpace_operator.models import McpServerSpec
+from mcpace_operator.reasons import Reason, Type
 from mcpace_sidecar.budget import BASE, SHARES, Budget
 from mcpace_sidecar.findings import REASONS as FINDINGS
 from mcpace_sidecar.metrics import BUCKETS, COUNTED_ELSEWHERE, COUNTERS, GAUGES
@@ -141,11 +141,10 @@ def text() -> str:
         (family,) = metric.describe()
         name = f"{family.name}_total" if family.type == "counter" else family.name
         page += f"| `{name}` | {', '.join(metric._labelnames)} | {family.documentation} |\n"  # noqa: SLF001 - because nothing public tells them
-    types = "`Ready`, `Available`, `Progressing`, `LimitsEnforced`, `CacheReady`, `DatabasePooled`"
-    page += f"\n## Reasons of conditions\n\nTypes: {types},\n`ChecklistPassed`.\n\n"
-    page += "| reason | |\n|---|---|\n" + "".join(
-        f"| {name} | {words} |\n" for name, words in REASONS.items()
-    )
+    page += "\n## Conditions of an McpServer\n\n| type | holds when |\n|---|---|\n"
+    page += "".join(f"| `{kind.name}` | {kind.value} |\n" for kind in Type)
+    page += "\n## Reasons of conditions and Events\n\n| reason | |\n|---|---|\n"
+    page += "".join(f"| `{reason.name}` | {reason.value} |\n" for reason in Reason)
     page += FOUND + "".join(f"| {name} | {words} |\n" for name, words in FINDINGS.items())
     return page + _bounds() + ERRORS
 

@@ -63,6 +63,18 @@ class Live:
     killed_for_memory: str | None = None
     memory: tuple[int, ...] = ()
     """Bytes of the largest server container, a reading every five minutes."""
+    rules: tuple[tuple[str, str], ...] = ()
+    """Rules without effect: reason and message."""
+    missing_secrets: tuple[str, ...] = ()
+    has_sessions: bool = False
+    """Whether clients keep sessions in a replica."""
+    full: bool = False
+    """Whether every slot was taken, look after look."""
+
+    @property
+    def conditions(self) -> tuple[Any, ...]:
+        """What conditions are made of."""
+        return self.rules, self.missing_secrets, self.has_sessions, self.full
 
 
 def cached_tools(context: Context) -> frozenset[str]:

@@ -1,50 +1,21 @@
 """A server's conditions: what holds, why, and what to do. Pure.
 
-Reasons are constants that the documentation lists; the message says what to do.
+Types and reasons stand in `reasons.py`; the message says what to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from mcpace_operator.additions import Addition
-from mcpace_operator.checklist import Finding, Result
+from mcpace_operator.checklist import Finding, Live, Result
 from mcpace_operator.children.meta import Context
 from mcpace_operator.drift import ChildId
+from mcpace_operator.reasons import Reason, Type
 from mcpace_operator.server import Server
-
-REASONS: Final = {
-    "AllReplicasReady": "Every replica is up to date and has answered the MCP handshake.",
-    "Progressing": "Replicas are being started, updated or ended.",
-    "ReplicasAvailable": "At least one replica answers.",
-    "NoReplicaAvailable": "No replica answers.",
-    "ScaledToZero": "replicas is 0.",
-    "InvalidSpec": "The stored spec cannot be used; the message says what to write.",
-    "ChildConflict": "An object of a child's name exists and belongs to somebody else.",
-    "ApplyFailed": "The API server refused a child; the message is its own.",
-    "ImageNotPulled": "A container's image is not to be had.",
-    "ContainerNotStarted": "A container cannot start: a Secret is missing, or its command.",
-    "Crashes": "A container ends again and again; the message holds its last words.",
-    "OutOfMemory": "A container was killed for its memory.",
-    "Unschedulable": "No node takes the pod.",
-    "PodsNotCreated": "Pods are refused: a quota, or a policy of the cluster.",
-    "ServerDoesNotAnswer": "The server runs, but answers no MCP where the manifest says.",
-    "RedisAnswers": "The shared store answers.",
-    "RedisDown": "The shared store does not answer.",
-    "RedisUnusable": "The shared store answers, but cannot be used; the message says why.",
-    "NoRedis": "The operator was given no URL of a shared store: each replica is on its own.",
-    "ConnectionsBounded": "PgBouncer bounds the database's connections; the message says by how many.",
-    "PausedByHand": "Somebody has paused the Deployment, so it does not go on.",
-    "ChildAltered": "Somebody has added to a child what the manifest does not have; it is left there.",
-    "ChildContested": "Somebody else keeps changing a child; it is put back once a minute.",
-    "EveryItemPassed": "Every item of the performance checklist passed.",
-    "ItemsFailed": "Items of the performance checklist failed; status.checklist says what to write.",
-    "ItemsUnknown": "Of some items of the performance checklist too little was seen.",
-}
-"""Reason -> what it means."""
 
 SCHEMA: Final = {
     "type": "object",
@@ -64,17 +35,17 @@ SCHEMA: Final = {
 class Condition:
     """One condition, before it is compared with what stands in the status."""
 
-    type: str
+    type: Type
     holds: bool | None
     """None is unknown."""
-    reason: str
+    reason: Reason
     message: str
 
 
 class Trouble(NamedTuple):
     """What a person must mend before a server can be as its manifest says."""
 
-    reason: str
+    reason: Reason
     message: str
 
 
@@ -88,7 +59,7 @@ class StoreState:
 
 
 _MOST: Final = 5
-"""Additions of one child that are named."""
+"""Of a kind that are named in a message."""
 _WITHOUT: Final = {
     "local": "each replica's share, kept in its memory",
     "open": "not enforced",
@@ -124,28 +95,37 @@ def conditions(
     contested: Mapping[ChildId, str],
     altered: Mapping[ChildId, Sequence[Addition]],
     findings: Mapping[str, Finding] | None,
+    live: Live | None,
+    autoscaler: Mapping[str, Any],
+    waits: str,
 ) -> list[Condition]:
     """All that is to be said.
 
     `trouble` is what a person must mend, `contested` what somebody else keeps changing and who
-    that is, `altered` what others added to, `findings` the checklist's, once it was judged.
+    that is, `altered` what others added to, `findings` the checklist's, once it was judged;
+    `live` is what sidecars said, once they were asked, `autoscaler` what the autoscaler says of itself;
+    `waits` is what a replica that is starting waits for.
     """
     spec, wanted = context.spec, wanted_replicas(context, deployment)
     if trouble is None and deployment.get("paused") and not is_complete(context, deployment):
         trouble = _paused(context)
     found = [
-        _ready(context, deployment, trouble),
+        _ready(context, deployment, trouble, waits),
         _available(deployment, wanted),
         _progressing(context, deployment, trouble),
     ]
     if spec.rate_limits is not None:
         mode = spec.rate_limits.when_redis_is_down
-        found.append(_store("LimitsEnforced", limits, f"limits are {_WITHOUT[mode]}"))
+        found.append(_store(Type.LimitsEnforced, limits, f"limits are {_WITHOUT[mode]}"))
     if spec.cache is not None:
-        found.append(_store("CacheReady", cache, "results are kept in each replica's memory alone"))
+        found.append(_store(Type.CacheReady, cache, "results are kept in each replica's memory alone"))
+    most = spec.autoscaling.max_replicas if spec.autoscaling else wanted
     if spec.database is not None:
-        most = spec.autoscaling.max_replicas if spec.autoscaling else wanted
         found.append(_database(spec.database.max_connections, wanted, most))
+    if spec.autoscaling is not None and wanted:
+        found.append(_autoscaler(autoscaler))
+    if live is not None:
+        found += _live(live, most)
     if contested:
         found.append(_contested(contested))
     elif altered:
@@ -159,49 +139,111 @@ def _contested(contested: Mapping[ChildId, str]) -> Condition:
     each = [f"{child_id} (by {by})" if by else str(child_id) for child_id, by in contested.items()]
     words = f"Somebody else keeps changing {', '.join(each)}. End that, or write it in the McpServer:"
     words += " podTemplate takes most of what a pod can be."
-    return Condition("ChildrenInSync", holds=False, reason="ChildContested", message=words)
+    return Condition(Type.ChildrenInSync, holds=False, reason=Reason.ChildContested, message=words)
 
 
 def _altered(altered: Mapping[ChildId, Sequence[Addition]]) -> Condition:
     each = [f"{child_id} has {', '.join(map(str, added[:_MOST]))}" for child_id, added in altered.items()]
     words = f"{'; '.join(each)}: the manifest does not have that. Write it there (podTemplate takes most of"
     words += " what a pod can be), or take it away."
-    return Condition("ChildrenInSync", holds=False, reason="ChildAltered", message=words)
+    return Condition(Type.ChildrenInSync, holds=False, reason=Reason.ChildAltered, message=words)
 
 
 def _paused(context: Context) -> Trouble:
     """What is said while a Deployment that is not complete is paused."""
     words = f"Paused by hand: kubectl rollout resume deployment/{context.name}"
-    return Trouble("PausedByHand", words)
+    return Trouble(Reason.PausedByHand, words)
 
 
-def _ready(context: Context, deployment: Mapping[str, Any], trouble: Trouble | None) -> Condition:
+def _ready(
+    context: Context, deployment: Mapping[str, Any], trouble: Trouble | None, waits: str
+) -> Condition:
     if trouble is not None:
-        return Condition("Ready", holds=False, reason=trouble.reason, message=trouble.message)
+        return Condition(Type.Ready, holds=False, reason=trouble.reason, message=trouble.message)
     wanted = wanted_replicas(context, deployment)
     if is_complete(context, deployment):
-        reason = "AllReplicasReady" if wanted else "ScaledToZero"
+        reason = Reason.AllReplicasReady if wanted else Reason.ScaledToZero
         return Condition(
-            "Ready", holds=True, reason=reason, message=f"{wanted} of {wanted} replicas are ready."
+            Type.Ready, holds=True, reason=reason, message=f"{wanted} of {wanted} replicas are ready."
         )
     words = f"{deployment.get('readyReplicas', 0)} of {wanted} replicas are ready."
-    return Condition("Ready", holds=False, reason="Progressing", message=words)
+    words += f" Waiting: {waits}" if waits else ""
+    return Condition(Type.Ready, holds=False, reason=Reason.Progressing, message=words)
 
 
 def _progressing(context: Context, deployment: Mapping[str, Any], trouble: Trouble | None) -> Condition:
     if is_complete(context, deployment):
         words = "Nothing is on its way."
-        return Condition("Progressing", holds=False, reason="AllReplicasReady", message=words)
+        return Condition(Type.Progressing, holds=False, reason=Reason.AllReplicasReady, message=words)
     if trouble is not None:
-        return Condition("Progressing", holds=False, reason=trouble.reason, message="It does not go on.")
+        return Condition(Type.Progressing, holds=False, reason=trouble.reason, message="It does not go on.")
     words = "Replicas are being started, updated or ended."
-    return Condition("Progressing", holds=True, reason="Progressing", message=words)
+    return Condition(Type.Progressing, holds=True, reason=Reason.Progressing, message=words)
 
 
 def _database(per_pod: int, replicas: int, most: int) -> Condition:
     words = f"At most {per_pod} connections per pod: {per_pod * replicas} for {replicas} replicas"
     words += f", {per_pod * most} for the {most} that autoscaling allows." if most != replicas else "."
-    return Condition("DatabasePooled", holds=True, reason="ConnectionsBounded", message=words)
+    return Condition(Type.DatabasePooled, holds=True, reason=Reason.ConnectionsBounded, message=words)
+
+
+def _autoscaler(told: Mapping[str, Any]) -> Condition:
+    """What the HorizontalPodAutoscaler's own condition ScalingActive says."""
+    kind = Type.AutoscalingActive
+    if told.get("status") == "True":
+        words = "The autoscaler reads its metrics."
+        return Condition(kind, holds=True, reason=Reason.MetricsRead, message=words)
+    if told.get("status") != "False":
+        words = "The autoscaler has not looked yet."
+        return Condition(kind, holds=None, reason=Reason.NotJudged, message=words)
+    words = f"It scales nothing: {cut(str(told.get('message', '')))}. Is metrics-server installed?"
+    return Condition(kind, holds=False, reason=Reason.NoMetrics, message=words)
+
+
+def _live(live: Live, most: int) -> Iterator[Condition]:
+    """What sidecars tell of a manifest that is valid, and still not what was meant."""
+    yield _rules(live)
+    if live.full:
+        words = "Every slot of every replica was taken in the last looks: calls wait, or are turned away."
+        words += " Raise concurrency.maxInFlight if the server can do more at once, or add replicas."
+        yield Condition(Type.HasRoom, holds=False, reason=Reason.SlotsTaken, message=words)
+    else:
+        yield Condition(Type.HasRoom, holds=True, reason=Reason.SlotsFree, message="Calls find room.")
+    if live.has_sessions and most > 1:
+        words = (
+            "Clients of a protocol before 2026-07-28 keep a session in one replica, and its next call can"
+        )
+        words += (
+            " reach another, which answers 404 Session not found. Run one replica, or let the server be"
+        )
+        words += " stateless."
+        yield Condition(Type.SessionsKept, holds=False, reason=Reason.SessionsPerReplica, message=words)
+
+
+def _rules(live: Live) -> Condition:
+    kind, words = Type.RulesApply, [message for _, message in live.rules]
+    words += [f"clients.apiKeys: the Secret {name} is not there" for name in live.missing_secrets]
+    if not words:
+        every = "Nothing in the manifest is without effect."
+        return Condition(kind, holds=True, reason=Reason.EveryRuleApplies, message=every)
+    reason = Reason.RulesWithoutEffect if live.rules else Reason.SecretMissing
+    if any(name == Reason.NobodyMayCall.name for name, _ in live.rules):
+        reason = Reason.NobodyMayCall
+    more = f"; and {len(words) - _MOST} more" if len(words) > _MOST else ""
+    return Condition(kind, holds=False, reason=reason, message=f"{'; '.join(words[:_MOST])}{more}.")
+
+
+LONGEST: Final = 400
+
+
+def cut(words: str) -> str:
+    """What others say, on one line and not too long."""
+    plain = " ".join("".join(c if c.isprintable() else " " for c in words[: 4 * LONGEST]).split())
+    return plain if len(plain) <= LONGEST else plain[: LONGEST - 1] + "…"
+
+
+FROM_SIDECARS: Final = (Type.RulesApply, Type.HasRoom, Type.SessionsKept, Type.ChecklistPassed)
+"""What is not known until sidecars were asked."""
 
 
 def _checklist(findings: Mapping[str, Finding]) -> Condition:
@@ -210,35 +252,37 @@ def _checklist(findings: Mapping[str, Finding]) -> Condition:
     failed, unknown = by[Result.FAILED], by[Result.UNKNOWN]
     if failed:
         words = f"{counts}; failed: {', '.join(failed)}. See status.checklist for what to write."
-        return Condition("ChecklistPassed", holds=False, reason="ItemsFailed", message=words)
+        return Condition(Type.ChecklistPassed, holds=False, reason=Reason.ItemsFailed, message=words)
     if unknown:
         words = f"{counts}; too little was seen of: {', '.join(unknown)}."
-        return Condition("ChecklistPassed", holds=None, reason="ItemsUnknown", message=words)
-    return Condition("ChecklistPassed", holds=True, reason="EveryItemPassed", message=f"{counts}.")
+        return Condition(Type.ChecklistPassed, holds=None, reason=Reason.ItemsUnknown, message=words)
+    return Condition(Type.ChecklistPassed, holds=True, reason=Reason.EveryItemPassed, message=f"{counts}.")
 
 
 def _available(deployment: Mapping[str, Any], wanted: int) -> Condition:
     if available(deployment):
         count = deployment.get("availableReplicas", 0)
-        return Condition("Available", holds=True, reason="ReplicasAvailable", message=f"{count} answer.")
+        return Condition(
+            Type.Available, holds=True, reason=Reason.ReplicasAvailable, message=f"{count} answer."
+        )
     if wanted == 0:
-        return Condition("Available", holds=False, reason="ScaledToZero", message="replicas is 0.")
-    return Condition(
-        "Available", holds=False, reason="NoReplicaAvailable", message="No replica answers yet."
-    )
+        return Condition(Type.Available, holds=False, reason=Reason.ScaledToZero, message="replicas is 0.")
+    words = "No replica answers yet."
+    return Condition(Type.Available, holds=False, reason=Reason.NoReplicaAvailable, message=words)
 
 
-def _store(kind: str, state: StoreState, without: str) -> Condition:
+def _store(kind: Type, state: StoreState, without: str) -> Condition:
     if state.up is None:
         return Condition(
-            kind, holds=False, reason="NoRedis", message=f"No shared Redis is configured: {without}."
+            kind, holds=False, reason=Reason.NoRedis, message=f"No shared Redis is configured: {without}."
         )
     if state.up:
-        return Condition(kind, holds=True, reason="RedisAnswers", message="The shared Redis answers.")
+        return Condition(kind, holds=True, reason=Reason.RedisAnswers, message="The shared Redis answers.")
     if state.unusable:
         words = f"Redis cannot be used, so {without}: {state.unusable}."
-        return Condition(kind, holds=False, reason="RedisUnusable", message=words)
-    return Condition(kind, holds=False, reason="RedisDown", message=f"Redis does not answer: {without}.")
+        return Condition(kind, holds=False, reason=Reason.RedisUnusable, message=words)
+    words = f"Redis does not answer: {without}."
+    return Condition(kind, holds=False, reason=Reason.RedisDown, message=words)
 
 
 def stamped(server: Server, conditions: Sequence[Condition], now: datetime) -> list[dict[str, Any]]:
@@ -248,13 +292,13 @@ def stamped(server: Server, conditions: Sequence[Condition], now: datetime) -> l
     result = []
     for condition in conditions:
         holds = {True: "True", False: "False", None: "Unknown"}[condition.holds]
-        old = before.get(condition.type) or {}
+        old = before.get(condition.type.name) or {}
         same = old.get("status") == holds
         result.append(
             {
-                "type": condition.type,
+                "type": condition.type.name,
                 "status": holds,
-                "reason": condition.reason,
+                "reason": condition.reason.name,
                 "message": condition.message,
                 "lastTransitionTime": old.get("lastTransitionTime", stamp) if same else stamp,
                 "observedGeneration": server.generation,

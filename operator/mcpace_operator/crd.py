@@ -39,6 +39,7 @@ COLUMNS: Final = (
     ("P95", "string", ".status.performance.p95"),
     ("Calls/s", "string", ".status.performance.callsPerSecond"),
     ("Hits", "string", ".status.performance.hitRatio"),
+    ("Errors", "string", ".status.performance.errorRate"),
     ("Limited", "string", ".status.performance.limitedRatio"),
     ("URL", "string", ".status.url"),
     ("Age", "date", ".metadata.creationTimestamp"),

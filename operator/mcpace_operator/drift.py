@@ -69,7 +69,8 @@ class Child:
     """What controls it: kind and name. "" where something owns it that does not; None for nobody."""
     added: tuple[Addition, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """A Deployment's generation, replicas and who says them, the hash of its pods' Secret, its status."""
+    """A Deployment's generation, replicas and who says them, the hash of its pods' Secret, its status;
+    an autoscaler's condition ScalingActive."""
     body: Mapping[str, Any] | None = None
     """The whole, until it was found to be in sync."""
 
@@ -131,6 +132,9 @@ def _fields(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _facts(body: Mapping[str, Any]) -> Mapping[str, Any]:
     spec = body.get("spec") or {}
+    if "scaleTargetRef" in spec:
+        said = (body.get("status") or {}).get("conditions") or []
+        return next((condition for condition in said if condition.get("type") == "ScalingActive"), {})
     if "template" not in spec:
         return {}
     annotations = spec["template"]["metadata"].get("annotations") or {}

@@ -12,13 +12,14 @@ from typing import Any, Final, NamedTuple
 from mcpace_operator.cluster import ApiError, Cluster
 from mcpace_operator.conditions import by_type
 from mcpace_operator.models import API_VERSION, KIND
+from mcpace_operator.reasons import Reason, Type
 from mcpace_operator.server import Server
 
 log = logging.getLogger(__name__)
 
 QUIET: Final = 600.0
 """Seconds for which a reason is not told again of the same server and object."""
-_USUAL: Final = ("Progressing", "ScaledToZero")
+_USUAL: Final = (Reason.Progressing.name, Reason.ScaledToZero.name)
 """Reasons for not being ready that nobody must mend."""
 _LONGEST: Final = 1024  # of a note, by the API
 
@@ -26,7 +27,7 @@ _LONGEST: Final = 1024  # of a note, by the API
 class News(NamedTuple):
     """Something to tell."""
 
-    reason: str
+    reason: Reason
     note: str
     bad: bool
 
@@ -34,14 +35,14 @@ class News(NamedTuple):
 def news(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[News]:
     """What of a new status a person would ask about: what to mend, and that calls are answered. Pure."""
     old, new = by_type(before), by_type(after)
-    for kind in ("Ready", "ChildrenInSync"):
+    for kind in (Type.Ready.name, Type.ChildrenInSync.name, Type.RulesApply.name):
         condition = new.get(kind) or {}
         bad = condition.get("status") == "False" and condition["reason"] not in _USUAL
         if bad and condition["reason"] != (old.get(kind) or {}).get("reason"):
-            yield News(condition["reason"], condition["message"], bad=True)
-    condition = new.get("Available") or {}
-    if condition.get("status") == "True" != (old.get("Available") or {}).get("status"):
-        yield News(condition["reason"], condition["message"], bad=False)
+            yield News(Reason[condition["reason"]], condition["message"], bad=True)
+    condition = new.get(Type.Available.name) or {}
+    if condition.get("status") == "True" != (old.get(Type.Available.name) or {}).get("status"):
+        yield News(Reason[condition["reason"]], condition["message"], bad=False)
 
 
 class Events:
@@ -55,7 +56,7 @@ class Events:
     async def tell(self, server: Server, told: News, about: str = "") -> None:
         """Write an Event, unless its like was told lately. One that fails is lost: nothing needs it."""
         now = time.monotonic()
-        this = (server.uid, told.reason, about)
+        this = (server.uid, told.reason.name, about)
         if now - self._told.get(this, -QUIET) < QUIET:
             return
         self._told = {one: at for one, at in self._told.items() if now - at < QUIET}
@@ -63,14 +64,14 @@ class Events:
         try:
             await self._cluster.tell(server.key.namespace, self._body(server, told))
         except ApiError as error:
-            log.warning("%s: the event %s was not written: %s", server.key, told.reason, error)
+            log.warning("%s: the event %s was not written: %s", server.key, told.reason.name, error)
 
     def _body(self, server: Server, told: News) -> dict[str, Any]:
         return {
             "metadata": {"generateName": f"{server.key.name}-", "namespace": server.key.namespace},
             "eventTime": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "type": "Warning" if told.bad else "Normal",
-            "reason": told.reason,
+            "reason": told.reason.name,
             "action": "Reconcile",
             "note": told.note[:_LONGEST],
             "regarding": {

@@ -13,6 +13,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -20,8 +21,8 @@ from mcpace_operator.asking import Sidecars
 from mcpace_operator.checklist import Live
 from mcpace_operator.children.meta import Context
 from mcpace_operator.cluster import ApiError, Cluster
-from mcpace_operator.conditions import Trouble, is_complete
-from mcpace_operator.diagnosis import diagnose, is_ready, out_of_memory
+from mcpace_operator.conditions import Trouble, cut, is_complete
+from mcpace_operator.diagnosis import diagnose, is_ready, out_of_memory, starting
 from mcpace_operator.performance import Sum
 from mcpace_operator.report import Readiness, Report
 from mcpace_operator.server import SERVER_LABEL, Key
@@ -50,11 +51,15 @@ LISTED: Final = 1800.0
 """Seconds for which a server's pods are taken as listed, while its Deployment says nothing new."""
 PER_SECOND: Final = 10.0
 """Looks and rounds begun in a second, over all servers."""
+FULL: Final = 3
+"""Rounds in a row with every slot taken from which a server is said to be full."""
 READINGS: Final = 12
 """Readings of memory that are remembered."""
 MOST_TOOLS: Final = 500
 """Tools of a server that are remembered."""
 MOST_DOORS: Final = 64
+MOST_RULES: Final = 64
+"""Rules without effect that are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,8 @@ class _Watch:
     asked: bool = False
     ready: _Ready | None = None
     memory: deque[int] = field(default_factory=lambda: deque(maxlen=READINGS))
+    full: int = 0
+    """Rounds in a row in which every slot was taken."""
     read: float | None = None
     """When its memory was last asked for."""
 
@@ -118,7 +125,7 @@ class Pods:
             watch.looks = 0
             watch.due = now + (FIRST if complete else LOOKS[0])
             if complete and (told := self.told.get(key)) is not None:
-                self.told[key] = replace(told, trouble=None)
+                self.told[key] = replace(told, trouble=None, waits="")
 
     def forget(self, key: Key) -> None:
         """The server is gone."""
@@ -173,8 +180,9 @@ class Pods:
             said[name] = answer.reason
 
         await self._ask(watch, _addresses(pods), "/readyz", Readiness, hear)
-        trouble: Trouble | None = diagnose(key.name, watch.deployment, pods, said)
-        return replace(self.told.get(key, Told()), trouble=trouble)
+        trouble: Trouble | None = diagnose(key.name, watch.deployment, pods, said, datetime.now(UTC))
+        waits = "" if trouble is not None else starting(pods, said)
+        return replace(self.told.get(key, Told()), trouble=trouble, waits=waits)
 
     async def _round(self, watch: _Watch) -> Told | None:
         key, now = watch.context.server.key, asyncio.get_running_loop().time()
@@ -196,6 +204,7 @@ class Pods:
             used = await self._usage.memory(key.namespace, ready.addresses)
             if used is not None:
                 watch.memory.append(used)
+        watch.full = watch.full + 1 if heard.full else 0
         live = Live(
             performance=heard.sum.performance(),
             replicas_asked=heard.count,
@@ -204,6 +213,10 @@ class Pods:
             doors=heard.doors,
             killed_for_memory=ready.killed_for_memory,
             memory=tuple(watch.memory),
+            rules=heard.rules,
+            missing_secrets=tuple(sorted(heard.missing)),
+            has_sessions=heard.has_sessions,
+            full=watch.full >= FULL,
         )
         return Told(heard.facts, live)
 
@@ -248,6 +261,10 @@ class Heard:
         self.read_only: set[str] = set()
         self.scraped: float | None = None
         self.doors: dict[str, tuple[int, int]] = {}
+        self.rules: tuple[tuple[str, str], ...] = ()
+        self.missing: set[str] = set()
+        self.has_sessions = False
+        self.full = True
 
     def add(self, _: str, report: Report) -> None:
         """Take one report."""
@@ -259,6 +276,12 @@ class Heard:
         if report.scraped_seconds_ago is not None:
             before = math.inf if self.scraped is None else self.scraped
             self.scraped = min(before, report.scraped_seconds_ago)
+        self.rules = self.rules or tuple(
+            (rule.reason, cut(rule.message)) for rule in report.findings[:MOST_RULES]
+        )
+        self.missing.update(cut(name) for name in report.missing_secrets[: MOST_RULES - len(self.missing)])
+        self.has_sessions |= report.sessions > 0
+        self.full &= report.slots.of is not None and report.slots.taken >= report.slots.of
         for name, counted in report.doors.items():
             if name in self.doors or len(self.doors) < MOST_DOORS:
                 requests, opened = self.doors.get(name, (0, 0))

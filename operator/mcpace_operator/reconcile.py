@@ -30,6 +30,7 @@ from mcpace_operator.events import Events, News, news
 from mcpace_operator.models import API_VERSION, KIND, parse_spec
 from mcpace_operator.observed import Observed
 from mcpace_operator.pods import Pods
+from mcpace_operator.reasons import Reason
 from mcpace_operator.redis import Stores
 from mcpace_operator.repairs import Repairs, changed_by
 from mcpace_operator.server import SERVER_LABEL, Key, Server
@@ -168,7 +169,7 @@ class Reconciler:
             except LateError as error:
                 failure = error
             except ApiError as error:
-                trouble = Trouble("ApplyFailed", str(error))
+                trouble = Trouble(Reason.ApplyFailed, str(error))
                 failure = None if error.final else error  # the next manifest may be another
         deployment = self._deployment(key)
         self._pods.want(context, deployment)
@@ -184,6 +185,7 @@ class Reconciler:
                 datetime.now(UTC),
                 self._repairs.contested(key, time.monotonic()),
                 self._altered(key),
+                self._facts(key, "HorizontalPodAutoscaler"),
             ),
         )
         if failure is not None:
@@ -290,7 +292,7 @@ class Reconciler:
         added = ", ".join(map(str, undoing))
         note = f"{added} was taken away from {child_id}: it can lead calls past the sidecar, or into it"
         log.info("%s: %s", key, note)
-        await self._events.tell(context.server, News("PutBack", note, bad=False), str(child_id))
+        await self._events.tell(context.server, News(Reason.PutBack, note, bad=False), str(child_id))
 
     async def _create(self, context: Context, step: Step) -> dict[str, Any] | None:
         """Make it, or apply over one of ours that was not seen yet; None where it is somebody else's.
@@ -321,7 +323,7 @@ class Reconciler:
             raise LateError(f"somebody else keeps changing {child_id}")
         how = "deleted" if step.action is Action.CREATE else f"changed by {by}" if by else "changed"
         note = f"{child_id} was {how}, and put back: write what is wanted in the McpServer"
-        await self._events.tell(context.server, News("PutBack", note, bad=False), str(child_id))
+        await self._events.tell(context.server, News(Reason.PutBack, note, bad=False), str(child_id))
 
     async def _overwrite(self, context: Context, step: Step) -> dict[str, Any]:
         """Apply over what is ours; what can never be changed is made anew."""
@@ -413,7 +415,10 @@ class Reconciler:
         return {child_id: child.added for child_id, child in children if child.added}
 
     def _deployment(self, key: Key) -> Mapping[str, Any]:
-        child = self._observed.children[key].get(ChildId("Deployment", key.name))
+        return self._facts(key, "Deployment")
+
+    def _facts(self, key: Key, kind: str) -> Mapping[str, Any]:
+        child = self._observed.children[key].get(ChildId(kind, key.name))
         return child.facts if child is not None else {}
 
     async def _say(self, server: Server, wanted: dict[str, Any]) -> None:
@@ -453,7 +458,7 @@ def conflict(taken: Sequence[ChildId]) -> Trouble:
         words = f"{taken[0]} exists and is not this server's: rename one of the two."
     else:
         words = f"{', '.join(map(str, taken))} exist and are not this server's: rename them, or the server."
-    return Trouble("ChildConflict", words)
+    return Trouble(Reason.ChildConflict, words)
 
 
 def _collected(child_id: ChildId) -> str:

@@ -48,6 +48,20 @@ class Identity(Struct, frozen=True, rename="camel"):
     protocol_version: Word
 
 
+class Rule(Struct, frozen=True):
+    """A rule of the manifest that does nothing, and why."""
+
+    reason: Word
+    message: Word
+
+
+class Slots(Struct, frozen=True):
+    """How many calls are worked on at once; `of` is None where nothing bounds them."""
+
+    taken: Count = 0
+    of: Count | None = None
+
+
 class Report(Struct, frozen=True, rename="camel"):
     """The answer to `/stats`."""
 
@@ -58,6 +72,10 @@ class Report(Struct, frozen=True, rename="camel"):
     scraped_seconds_ago: Amount | None = None
     doors: Annotated[dict[Word, Door], Meta(max_length=256)] = {}
     missing_secrets: Annotated[tuple[Word, ...], Meta(max_length=256)] = ()
+    findings: Annotated[tuple[Rule, ...], Meta(max_length=5000)] = ()
+    slots: Slots = Slots()
+    sessions: Count = 0
+    """Of clients before 2026-07-28, as far as this replica has heard."""
 
 
 class Readiness(Struct, frozen=True):

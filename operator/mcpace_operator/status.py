@@ -13,6 +13,7 @@ from mcpace_operator.checklist import Finding, Live, Result, cached_tools, judge
 from mcpace_operator.children import service
 from mcpace_operator.children.meta import Context
 from mcpace_operator.conditions import (
+    FROM_SIDECARS,
     SCHEMA,
     Condition,
     StoreState,
@@ -25,6 +26,7 @@ from mcpace_operator.conditions import (
 )
 from mcpace_operator.drift import ChildId
 from mcpace_operator.performance import PERCENTILES, moved
+from mcpace_operator.reasons import Reason, Type
 from mcpace_operator.report import Identity
 from mcpace_operator.server import SERVER_LABEL, Server
 
@@ -114,16 +116,18 @@ class Told:
     facts: ServerFacts | None = None
     live: Live | None = None
     trouble: Trouble | None = None
+    waits: str = ""
+    """What a replica that is starting waits for."""
 
     def is_news(self, before: Told, context: Context) -> bool:
         """Whether this is worth telling: something else, or a number that moved by a fifth."""
-        if (self.facts, self.trouble) != (before.facts, before.trouble):
+        if (self.facts, self.trouble, self.waits) != (before.facts, before.trouble, before.waits):
             return True
         if self.live is None or before.live is None:
             return self.live is not before.live
         cached = cached_tools(context)
         then, now = (told.performance.document(cached) for told in (before.live, self.live))
-        if moved(then, now):
+        if moved(then, now) or self.live.conditions != before.live.conditions:
             return True
         verdicts = (judge(context, live, ready=1, limits_up=True) for live in (before.live, self.live))
         first, second = ([finding.result for finding in verdict.values()] for verdict in verdicts)
@@ -134,7 +138,7 @@ def invalid(server: Server, words: str, now: datetime) -> dict[str, Any]:
     """The status of a server whose spec cannot be used: what runs goes on as it is."""
     kept = {name: value for name, value in server.status.items() if name != "conditions"}
     others = [c for c in by_type(server.status).values() if c.get("type") != "Ready"]
-    ready = Condition("Ready", holds=False, reason="InvalidSpec", message=words)
+    ready = Condition(Type.Ready, holds=False, reason=Reason.InvalidSpec, message=words)
     return kept | {
         "observedGeneration": server.generation,
         "conditions": [*others, *stamped(server, [ready], now)],
@@ -151,12 +155,13 @@ def status(
     now: datetime,
     contested: Mapping[ChildId, str] = MappingProxyType({}),
     altered: Mapping[ChildId, Sequence[Addition]] = MappingProxyType({}),
+    autoscaler: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The status of a server.
 
     `deployment` is its generation, replicas and status, empty if there is none yet; `trouble`
     what stopped the last reconcile; `contested` what somebody else keeps changing, `altered` what
-    others added to.
+    others added to, `autoscaler` what the autoscaler's condition ScalingActive says.
     """
     server = context.server
     wanted = wanted_replicas(context, deployment)
@@ -181,10 +186,23 @@ def status(
     for name in KEPT:  # what was known before this operator started
         if name not in document and name in server.status:
             document[name] = server.status[name]
-    found = conditions(context, deployment, limits, cache, trouble, contested, altered, findings)
+    found = conditions(
+        context,
+        deployment,
+        limits,
+        cache,
+        trouble,
+        contested,
+        altered,
+        findings,
+        told.live,
+        autoscaler,
+        told.waits,
+    )
     document["conditions"] = stamped(server, found, now)
-    if told.live is None and "ChecklistPassed" in by_type(server.status):
-        document["conditions"].append(by_type(server.status)["ChecklistPassed"])
+    if told.live is None:
+        before = by_type(server.status)
+        document["conditions"] += [before[kind.name] for kind in FROM_SIDECARS if kind.name in before]
     return document
 
 

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import hmac
 import json
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -214,6 +215,8 @@ class Admin:
                 "unknownFields": list(settings.ignored),
                 "findings": self._found(),
                 "windowSeconds": WINDOW,
+                "slots": self._slots(),
+                "sessions": len(self._plane.sessions),
                 "inFlight": dict(self._plane.tools_in_flight()),
                 "calls": self._stats.summary(),
             },
@@ -222,6 +225,12 @@ class Admin:
     def _read_config(self) -> tuple[int, bytes, bytes]:
         config = self._plane.settings.config
         return _json(200, config.model_dump(mode="json", by_alias=True) | {"findings": self._found()})
+
+    def _slots(self) -> dict[str, int | None]:
+        """How many calls are worked on at once, and of how many that may be."""
+        bulkhead = self._plane.bulkhead
+        most = bulkhead.max_in_flight
+        return {"taken": bulkhead.in_flight, "of": most if most < sys.maxsize else None}
 
     def _found(self) -> list[dict[str, str]]:
         """The rules that do nothing."""

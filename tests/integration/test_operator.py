@@ -45,6 +45,7 @@ async def test_a_manifest_becomes_its_children_and_says_where_it_is(api: Kubectl
         "P95",
         "CALLS/S",
         "HITS",
+        "ERRORS",
         "LIMITED",
         "URL",
         "AGE",
@@ -248,6 +249,29 @@ async def test_redis_users_are_apart_and_made_again_after_a_loss(
     await until(
         lambda: api.conditions().get("LimitsEnforced") == ("True", "RedisAnswers"), "the return to be said"
     )
+
+
+async def test_a_redis_that_refuses_us_is_not_called_down(
+    api: Kubectl, tmp_path: Path, redis_server: RedisServer
+):
+    url = redis_server.url.replace("//", "//default:an-old-password@")
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "default", "resetpass", ">a-new-password")
+    operator = Operator(api, tmp_path / "operator.log", MCPACE_LIMITS_URL=url, MCPACE_CACHE_URL=url)
+    operator.start()
+    try:
+        api.apply("refused", **SPEC)
+        await until(
+            lambda: api.conditions("refused").get("LimitsEnforced") == ("False", "RedisUnusable"),
+            "the refusal to be said",
+        )
+        assert api.conditions("refused")["CacheReady"] == ("False", "RedisUnusable")
+        assert "a-new-password" not in operator.log.read_text()
+        assert "an-old-password" not in operator.log.read_text()
+        api.ok("delete", "mcpserver", "refused")
+        await until(lambda: api.get("deployment/refused") is None, "the server to go")
+    finally:
+        operator.stop()
 
 
 async def test_a_redis_that_lets_us_make_no_users_is_shared(

@@ -74,6 +74,17 @@ async def test_with_autoscaling_the_operator_never_writes_replicas(api: Kubectl,
     assert not [m for m in ours if "f:replicas" in m["fieldsV1"]["f:spec"]]
 
 
+async def test_an_autoscaler_that_reads_no_metrics_is_said(api: Kubectl, operator: Operator):
+    await made(api, autoscaling=SCALED)
+    await until(
+        lambda: api.conditions().get("AutoscalingActive") == ("False", "NoMetrics"), "it to be said", 60
+    )
+    (said,) = [
+        c for c in api.get("mcpserver/weather")["status"]["conditions"] if c["type"] == "AutoscalingActive"
+    ]
+    assert "metrics" in said["message"]
+
+
 async def test_autoscaling_comes_changes_and_goes_without_a_dip_in_replicas(
     api: Kubectl, operator: Operator, replicas_log
 ):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import msgspec
 import pytest
 from tests.cluster.kubectl import Kubectl
 from tests.conftest import Scripted, Start, json_answer, until
@@ -19,6 +20,7 @@ from mcpace_operator.health import REQUESTS
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.models import parse_spec
 from mcpace_operator.pods import Pods
+from mcpace_operator.report import Report
 from mcpace_operator.server import Server
 from mcpace_operator.settings import OperatorSettings
 
@@ -105,6 +107,10 @@ async def answer(weather: int, start: Start, scripted: Scripted, monkeypatch: py
     sidecar = await start(weather, {})
     await sidecar.call("forecast", {"city": "Oslo"})
     _, told = await sidecar.admin_get("/stats")
+    report = msgspec.json.decode(json.dumps(told), type=Report)
+    assert report.server is not None
+    assert report.server.name == "weather"
+    assert (report.slots.taken, report.sessions) == (0, 0)
     answer = json_answer(json.dumps(told).encode())
     scripted.answer = lambda _: answer
     return answer

@@ -1,9 +1,10 @@
 """Why pods do not answer, in their own words: each as a kubelet writes it."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from mcpace_operator.conditions import REASONS
-from mcpace_operator.diagnosis import diagnose
+from mcpace_operator.diagnosis import diagnose, starting
 
 
 def pod(name="weather-1", created="2026-11-22T12:00:00Z", ready=False, conditions=(), **containers):
@@ -26,10 +27,12 @@ def waiting(reason, message="", last=None):
 
 
 def said(*pods, deployment=None, **reasons):
-    return diagnose("weather", deployment or {}, pods, {n.replace("_", "-"): r for n, r in reasons.items()})
+    words = {n.replace("_", "-"): r for n, r in reasons.items()}
+    return diagnose("weather", deployment or {}, pods, words, NOW)
 
 
-RUNNING = {"state": {"running": {}}}
+NOW = datetime(2026, 11, 22, 12, 1, tzinfo=UTC)
+RUNNING = {"state": {"running": {"startedAt": "2026-11-22T12:00:00Z"}}}
 
 
 @pytest.mark.parametrize(
@@ -77,18 +80,43 @@ RUNNING = {"state": {"running": {}}}
 )  # fmt: skip
 def test_what_a_kubelet_says_becomes_what_to_do(pods, reason, words):
     trouble = said(pods)
-    assert trouble.reason == reason
+    assert trouble.reason.name == reason
     assert words in trouble.message
-    assert reason in REASONS
 
 
 def test_what_the_sidecar_says_is_told_when_the_containers_run():
     running = pod(server=RUNNING, mcpace=RUNNING)
     trouble = said(running, weather_1="HTTP 404. It answers MCP otherwise: write `path: /`.")
-    assert (trouble.reason, trouble.message) == (
+    assert (trouble.reason.name, trouble.message) == (
         "ServerDoesNotAnswer",
         "HTTP 404. It answers MCP otherwise: write `path: /`.",
     )
+
+
+def test_a_server_that_starts_for_the_first_time_is_no_trouble_yet():
+    young = {"state": {"running": {"startedAt": "2026-11-22T12:00:30Z"}}}
+    words = "The server does not accept connections on port 8000."
+    assert said(pod(server=young, mcpace=RUNNING), weather_1=words) is None
+    assert starting([pod(server=young, mcpace=RUNNING)], {"weather-1": words}) == words
+    assert starting([pod(server=young, ready=True)], {"weather-1": words}) == ""
+    again = young | {"restartCount": 2}
+    assert said(pod(server=again, mcpace=RUNNING), weather_1=words).reason.name == "ServerDoesNotAnswer"
+
+
+def test_a_server_that_ends_at_once_without_an_error_is_said_to_speak_stdio():
+    times = {"startedAt": "2026-11-22T12:00:00Z", "finishedAt": "2026-11-22T12:00:01Z"}
+    ended = waiting("CrashLoopBackOff", last={"exitCode": 0, **times})
+    trouble = said(pod(server=ended))
+    assert trouble.reason.name == "SpeaksStdio"
+    assert "Streamable HTTP" in trouble.message
+    later = times | {"finishedAt": "2026-11-22T12:10:00Z"}
+    for last in ({"exitCode": 0, **later}, {"exitCode": 1, **times}):
+        assert said(pod(server=waiting("CrashLoopBackOff", last=last))).reason.name == "Crashes"
+
+
+def test_what_others_say_is_told_on_one_line_without_what_a_terminal_would_obey():
+    trouble = said(pod(server=RUNNING), weather_1="HTTP 500\x1b[2J\nx\u202ey")
+    assert trouble.message == "HTTP 500 [2J x y"
 
 
 def test_pods_on_their_way_are_no_trouble():
@@ -101,15 +129,15 @@ def test_pods_on_their_way_are_no_trouble():
 def test_the_newest_pod_speaks_for_what_is_written_now():
     old = pod("weather-old", created="2026-11-22T11:00:00Z", server=waiting("ImagePullBackOff"))
     new = pod("weather-new", server=waiting("CrashLoopBackOff", last={"exitCode": 1}))
-    assert said(old, new).reason == "Crashes"
+    assert said(old, new).reason.name == "Crashes"
     leaving = new | {"metadata": new["metadata"] | {"deletionTimestamp": "2026-11-22T12:01:00Z"}}
-    assert said(old, leaving).reason == "ImageNotPulled"
+    assert said(old, leaving).reason.name == "ImageNotPulled"
 
 
 def test_pods_that_are_refused_are_told_by_the_deployment():
     failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
     trouble = said(deployment={"conditions": [failure]})
-    assert trouble.reason == "PodsNotCreated"
+    assert trouble.reason.name == "PodsNotCreated"
     assert "exceeded quota" in trouble.message
 
 

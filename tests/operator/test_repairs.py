@@ -2,6 +2,7 @@
 
 from mcpace_operator.drift import ChildId
 from mcpace_operator.events import News, news
+from mcpace_operator.reasons import Reason
 from mcpace_operator.repairs import MOST, PAUSE, WINDOW, Repairs, changed_by
 from mcpace_operator.server import Key
 
@@ -78,12 +79,12 @@ def test_a_trouble_and_its_end_are_told_and_the_usual_is_not():
     well = status(Ready=("True", "AllReplicasReady"), Available=("True", "ReplicasAvailable"))
     scaling = status(Ready=("False", "Progressing"), Available=("True", "ReplicasAvailable"))
     assert list(news({}, starting)) == []
-    assert list(news(starting, crashing)) == [News("Crashes", "words", bad=True)]
+    assert list(news(starting, crashing)) == [News(Reason.Crashes, "words", bad=True)]
     assert list(news(crashing, crashing)) == []
-    assert list(news(crashing, well)) == [News("ReplicasAvailable", "words", bad=False)]
+    assert list(news(crashing, well)) == [News(Reason.ReplicasAvailable, "words", bad=False)]
     assert list(news(well, scaling)) == list(news(scaling, well)) == []
 
 
 def test_a_contest_is_told_and_a_status_that_nobody_can_read_hinders_nothing():
     contested = status(ChildrenInSync=("False", "ChildContested"))
-    assert list(news({"conditions": "what"}, contested)) == [News("ChildContested", "words", bad=True)]
+    assert list(news({"conditions": "what"}, contested)) == [News(Reason.ChildContested, "words", bad=True)]

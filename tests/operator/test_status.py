@@ -1,14 +1,16 @@
 """What a server's status says."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from tests.operator.test_children import context
 from tests.operator.test_performance import ended, told
 
 from mcpace_operator.checklist import Live
-from mcpace_operator.conditions import REASONS, StoreState, Trouble
+from mcpace_operator.conditions import StoreState, Trouble
 from mcpace_operator.performance import merged
 from mcpace_operator.pods import pause
+from mcpace_operator.reasons import Reason
 from mcpace_operator.server import Key, Server
 from mcpace_operator.status import ServerFacts, Told, invalid, status
 
@@ -43,7 +45,7 @@ def test_ready_means_every_replica_is_current_and_answers():
 
 
 def test_what_keeps_pods_from_answering_is_said_until_they_do():
-    stuck = Told(trouble=Trouble("ImageNotPulled", "The image is not to be had."))
+    stuck = Told(trouble=Trouble(Reason.ImageNotPulled, "The image is not to be had."))
     said = status(context(replicas=2), {"generation": 1}, stuck, NONE, NONE, None, NOW)
     assert conditions(said)["Ready"] == ("False", "ImageNotPulled")
     assert conditions(said)["Progressing"] == ("False", "ImageNotPulled")
@@ -53,8 +55,8 @@ def test_what_keeps_pods_from_answering_is_said_until_they_do():
 
 
 def test_a_reconcile_that_failed_is_said_before_what_pods_say():
-    stuck = Told(trouble=Trouble("Crashes", "x"))
-    said = status(context(replicas=2), {}, stuck, NONE, NONE, Trouble("ChildConflict", "y"), NOW)
+    stuck = Told(trouble=Trouble(Reason.Crashes, "x"))
+    said = status(context(replicas=2), {}, stuck, NONE, NONE, Trouble(Reason.ChildConflict, "y"), NOW)
     assert conditions(said)["Ready"] == ("False", "ChildConflict")
 
 
@@ -144,7 +146,88 @@ def test_an_unusable_spec_keeps_the_address_and_says_what_to_write():
     assert conditions(said)["Ready"] == ("False", "InvalidSpec")
 
 
-def test_every_reason_is_documented():
-    for reason in REASONS:
-        assert reason[0].isupper()
-        assert REASONS[reason].endswith(".")
+def seen(live=None, spec=None, **more):
+    """Type -> (status, reason, message) of a server whose sidecars told this."""
+    told = Told(
+        ServerFacts({"name": "weather"}, ("get",)), replace(LIVE, **live) if live is not None else None
+    )
+    said = status(
+        context(**({"replicas": 2} if spec is None else spec)),
+        DONE | {"wanted": 2},
+        told,
+        NONE,
+        NONE,
+        None,
+        NOW,
+        **more,
+    )
+    return {c["type"]: (c["status"], c["reason"], c["message"]) for c in said["conditions"]}
+
+
+def test_rules_without_effect_and_missing_secrets_are_said():
+    assert seen({})["RulesApply"][:2] == ("True", "EveryRuleApplies")
+    unknown = ("UnknownTool", "rateLimits.tools[0].name: 'report_storm' is no tool that the server lists")
+    one = seen({"rules": (unknown,)})["RulesApply"]
+    assert one == ("False", "RulesWithoutEffect", f"{unknown[1]}.")
+    missing = seen({"missing_secrets": ("weather-pro",)})["RulesApply"]
+    assert missing == ("False", "SecretMissing", "clients.apiKeys: the Secret weather-pro is not there.")
+    nobody = seen({"rules": (unknown, ("NobodyMayCall", "clients.anonymous: deny refuses every caller"))})
+    assert nobody["RulesApply"][1] == "NobodyMayCall"
+    many = seen({"rules": tuple(("UnknownTool", f"rule {n}") for n in range(9))})["RulesApply"]
+    assert many[2].endswith("; and 4 more.")
+
+
+def test_a_server_whose_slots_are_all_taken_is_said_to_be_full_and_stays_ready():
+    full = seen({"full": True})
+    assert full["HasRoom"][:2] == ("False", "SlotsTaken")
+    assert full["Ready"][0] == "True"
+    assert seen({})["HasRoom"][:2] == ("True", "SlotsFree")
+
+
+def test_sessions_and_several_replicas_are_said_to_go_badly_together():
+    assert seen({"has_sessions": True})["SessionsKept"][:2] == ("False", "SessionsPerReplica")
+    assert "SessionsKept" not in seen({})
+    scaled = {"autoscaling": {"minReplicas": 2, "maxReplicas": 9}}
+    assert "SessionsKept" in seen({"has_sessions": True}, scaled)
+    one = status(
+        context(replicas=1), DONE, Told(live=replace(LIVE, has_sessions=True)), NONE, NONE, None, NOW
+    )
+    assert "SessionsKept" not in conditions(one)
+
+
+def test_an_autoscaler_without_metrics_is_said():
+    spec = {"autoscaling": {"maxReplicas": 9}}
+    words = "failed to get cpu utilization: no metrics API"
+    told = {
+        "type": "ScalingActive",
+        "status": "False",
+        "reason": "FailedGetResourceMetric",
+        "message": words,
+    }
+    blind = seen(spec=spec, autoscaler=told)["AutoscalingActive"]
+    assert blind[:2] == ("False", "NoMetrics")
+    assert words in blind[2]
+    assert seen(spec=spec, autoscaler=told | {"status": "True"})["AutoscalingActive"][1] == "MetricsRead"
+    assert seen(spec=spec)["AutoscalingActive"][:2] == ("Unknown", "NotJudged")
+    assert "AutoscalingActive" not in seen()
+
+
+def test_what_sidecars_told_is_kept_until_they_are_asked_again():
+    before = status(context(replicas=2), DONE, Told(live=replace(LIVE, full=True)), NONE, NONE, None, NOW)
+    after = status(context(status=before, replicas=2), DONE, Told(), NONE, NONE, None, NOW)
+    assert conditions(after) == conditions(before)
+    assert Told(live=replace(LIVE, full=True)).is_news(Told(live=LIVE), context())
+
+
+def test_a_store_that_refuses_us_is_not_called_down():
+    ctx = context(rateLimits={}, cache={"tools": []})
+    said = status(ctx, DONE, Told(), StoreState(False, "it takes no credential of ours"), DOWN, None, NOW)
+    assert conditions(said)["LimitsEnforced"] == ("False", "RedisUnusable")
+    assert conditions(said)["CacheReady"] == ("False", "RedisDown")
+
+
+def test_a_replica_that_starts_says_what_it_waits_for():
+    said = status(context(replicas=2), {}, Told(waits="no connection on port 8000"), NONE, NONE, None, NOW)
+    (ready,) = [c for c in said["conditions"] if c["type"] == "Ready"]
+    assert ready["reason"] == "Progressing"
+    assert ready["message"] == "0 of 2 replicas are ready. Waiting: no connection on port 8000"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from mcpace_sidecar.config.base import (
     URL_PATTERN,
@@ -50,13 +50,19 @@ Network = Annotated[str, spelled(rf"^({_IPV4}|{_IPV6})$", NETWORK_WORDS, min_len
 """A network such as 10.1.0.0/16, or one address; 10.1.2.3/16 means the same network."""
 
 
+_ORIGIN = r"^(null|[A-Za-z][A-Za-z0-9+.-]*://([^/* ]+|[*]))$"
+ORIGIN_WORDS = (
+    "write an origin with its scheme and without a path, such as https://a.example or vscode-webview://*"
+)
 Origin = Annotated[
     str,
-    spelled(
-        r"^(null|[A-Za-z][A-Za-z0-9+.-]*://([^/*\s]+|\*))$",
-        "write an origin with its scheme and without a path, such as https://a.example or vscode-webview://*",
-        min_length=4,
-        max_length=256,
+    spelled(_ORIGIN, ORIGIN_WORDS, min_length=4, max_length=256),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "maxLength": 256,
+            "x-kubernetes-validations": [rule(f"self.matches('{_ORIGIN}')", ORIGIN_WORDS)],
+        }
     ),
 ]
 """What a browser sends as Origin; with `*`, every one of a scheme that is not the web's."""
