@@ -166,7 +166,10 @@ class RedisResults:
     async def hear_purges(self) -> None:
         """Drop what other replicas purge, for as long as the sidecar runs."""
         while True:
-            client = self.link.address.client(socket_connect_timeout=1.0)
+            # In a cluster every node passes on what is published at any.
+            place = self.link.place
+            where = {} if place is None else {"host": place[0], "port": place[1]}
+            client = self.link.address.client(socket_connect_timeout=1.0, **where)
             with contextlib.suppress(RedisError, OSError):
                 async with client.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(self._purges)

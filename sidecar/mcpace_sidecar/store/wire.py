@@ -2,7 +2,12 @@
 
 Commands go out in one write per tick and answers come back in order, to callbacks; no task or
 future is made for a command. redis-py does everything that is not on a call's way.
-Source: the RESP specification, version 2.
+
+In a Redis Cluster all keys of a server have one hash tag, so they are in one slot, and at any moment at
+one node, which is where the connection leads. A node that has not the slot answers MOVED; one that is
+handing it over, ASK for keys that have gone already, and TRYAGAIN for a command whose keys are partly
+here and partly there. Such a command was not run: it is sent where its answer will be.
+Source: the RESP specification, version 2; the Redis Cluster specification.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from typing import Any, Final, cast
 import hiredis
 
 from mcpace_sidecar.errors import StoreError
-from mcpace_sidecar.redis import RedisAddress
+from mcpace_sidecar.redis import Place, RedisAddress, misplaced
 from mcpace_sidecar.scripts import Script
 
 log = logging.getLogger(__name__)
@@ -29,6 +34,10 @@ ANSWER_TIMEOUT: Final = 0.5
 """Seconds an answer may take before Redis counts as down."""
 CONNECT_TIMEOUT: Final = 0.5
 RECONNECT_INTERVAL: Final = 0.5
+TRY_AGAIN: Final = 0.01
+"""Seconds until a command is sent again whose keys are on their way to another node."""
+_HOPS: Final = 4
+"""Nodes that are asked one after the other where a slot is."""
 _CHECK_INTERVAL: Final = 0.1
 
 _NO_FUNCTION: Final = re.compile(
@@ -60,6 +69,11 @@ class Link:
         self._functions = True
         """Whether scripts are called as functions; found out anew by each connection."""
         self._wire: _Wire | None = None
+        self._nodes: dict[Place, _Wire] = {}  # of a cluster, those that we are connected to
+        self._reaching: dict[Place, list[Callable[[_Wire | None], None]]] = {}
+        self._reaches: set[asyncio.Task[None]] = set()
+        self._said = ""
+        """Why it could not be used, as last logged."""
         self._keeping: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
 
@@ -73,6 +87,8 @@ class Link:
         """Ask; `done` takes the answer, or a StoreError, later or at once."""
         if self._wire is None or not self.up:
             done(StoreError("Redis is down"))
+        elif self.address.seeds:
+            self._wire.send(_Routed(self, self._wire, done, command).answered, command)
         else:
             self._wire.send(done, command)
 
@@ -125,12 +141,63 @@ class Link:
             self._keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeping
+        for task in self._reaches:
+            task.cancel()
+        for node in [*self._nodes.values()]:
+            node.drop("the sidecar ends")
         if self._wire is not None:
             self._wire.drop("the sidecar ends")
         await self.address.close()
 
-    def lost(self, words: str) -> None:
-        """Called by the connection at its end."""
+    @property
+    def current(self) -> _Wire | None:
+        """The connection in use."""
+        return self._wire
+
+    @property
+    def place(self) -> Place | None:
+        """Host and port of the node where the keys are, of a cluster."""
+        return self._wire.place if self._wire is not None else None
+
+    def moved(self, place: Place, then: Callable[[_Wire | None], None]) -> None:
+        """The keys are at another node now: go there."""
+
+        def there(wire: _Wire | None) -> None:
+            if wire is not None and self._wire is not None and self._wire is not wire:
+                log.info("Redis (%s): the keys have moved to %s:%d", self.name, *place)
+                self._wire = wire
+            then(wire)
+
+        self.reach(place, there)
+
+    def reach(self, place: Place, then: Callable[[_Wire | None], None]) -> None:
+        """Call with the connection to a node of the cluster, or None; now or later."""
+        node = self._nodes.get(place)
+        if node is not None:
+            then(node)
+        elif place in self._reaching:
+            self._reaching[place].append(then)
+        else:
+            self._reaching[place] = [then]
+            task = asyncio.get_running_loop().create_task(self._reach(place))
+            self._reaches.add(task)
+            task.add_done_callback(self._reaches.discard)
+
+    async def _reach(self, place: Place) -> None:
+        node: _Wire | None = None
+        try:
+            node = await self._open(place)
+        except (OSError, TimeoutError, StoreError) as error:
+            log.warning("Redis (%s): %s:%d is not reached: %s", self.name, *place, error)
+        for then in self._reaching.pop(place):
+            then(node)
+
+    def lost(self, wire: _Wire, words: str) -> None:
+        """Called by a connection at its end."""
+        if wire.place is not None:
+            self._nodes.pop(wire.place, None)
+        if wire is not self._wire:
+            return
         self._wire = None
         self.failures += 1
         if self.up:
@@ -146,45 +213,116 @@ class Link:
                 await asyncio.sleep(RECONNECT_INTERVAL)
 
     async def _try(self) -> bool:
-        address, loop = self.address, asyncio.get_running_loop()
-        wire = _Wire(self)
-        try:
-            host, port = await address.find()
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                if address.path is not None:
-                    await loop.create_unix_connection(lambda: wire, address.path)
-                else:
-                    await loop.create_connection(lambda: wire, host, port, ssl=self._tls)
-            await self._greet(wire)
-        except (OSError, TimeoutError, StoreError) as error:
-            wire.drop("not reached")
-            if self.failures == 0:
-                log.warning("Redis (%s) does not answer: %s", self.name, error or "no answer in time")
+        wire, words = None, ""
+        for _ in self.address.seeds or (None,):
+            try:
+                opened = await self._open(await self.address.find())
+                wire = await self._follow(opened) if self.address.seeds else opened
+            except (OSError, TimeoutError, StoreError) as error:
+                words = str(error) or "no answer in time"
+            else:
+                break
+        if wire is None:
+            if words != self._said:
+                log.warning("Redis (%s) does not answer: %s", self.name, words)
+            self._said = words
             self.failures += 1
             return False
         self._wire = wire
         self._functions = True
-        wire.serving = True
+        self._said = ""
         self.up = True
         log.info("Redis (%s) answers", self.name)
         self.on_up()
         return True
 
+    async def _open(self, place: Place) -> _Wire:
+        """A connection that has been let in; OSError, TimeoutError, StoreError."""
+        address, loop = self.address, asyncio.get_running_loop()
+        wire = _Wire(self)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                if address.path is not None:
+                    await loop.create_unix_connection(lambda: wire, address.path)
+                else:
+                    await loop.create_connection(lambda: wire, *place, ssl=self._tls)
+            await self._greet(wire)
+        except (OSError, TimeoutError, StoreError):
+            wire.drop("not reached")
+            raise
+        wire.serving = True
+        if address.seeds:
+            wire.place = place
+            self._nodes[place] = wire
+        return wire
+
+    async def _follow(self, wire: _Wire) -> _Wire:
+        """The connection to the node that has the keys; StoreError."""
+        for _ in range(_HOPS):
+            try:
+                await _answer(wire, b"GET", self.prefix + b"here")
+            except StoreError as error:
+                kind, place = _redirection(str(error), wire.place)
+                if place is None:
+                    raise
+                if kind == "ASK":  # on its way: its owner still is who was asked
+                    return wire
+                wire = self._nodes.get(place) or await self._open(place)
+            else:
+                return wire
+        raise StoreError("the nodes of the cluster do not agree on where the keys are")
+
     async def _greet(self, wire: _Wire) -> None:
-        commands: list[tuple[bytes, ...]] = []
         address = self.address
         if address.password:
             user = [address.username.encode()] if address.username else []
-            commands.append((b"AUTH", *user, address.password.encode()))
+            await _answer(wire, b"AUTH", *user, address.password.encode())
+        with contextlib.suppress(StoreError):  # unknown before Redis 6
+            wrong = misplaced(address, *_told(await _answer(wire, b"HELLO")))
+            if wrong is not None:
+                raise _MisplacedError(wrong)
         if address.database:
-            commands.append((b"SELECT", b"%d" % address.database))
-        commands.append((b"PING",))
-        for command in commands:
-            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            wire.send(functools.partial(_resolve, future), command)
-            answer = await future
-            if isinstance(answer, StoreError):
-                raise answer
+            await _answer(wire, b"SELECT", b"%d" % address.database)
+        await _answer(wire, b"PING")
+
+
+class _Routed:
+    """One command on its way through a cluster."""
+
+    def __init__(self, link: Link, wire: _Wire, done: Done, command: tuple[bytes, ...]) -> None:
+        self._link = link
+        self._wire = wire
+        self._done = done
+        self._command = command
+        self._until = time.monotonic() + ANSWER_TIMEOUT
+
+    def answered(self, answer: Any) -> None:
+        """Pass the answer on, or the command to where it will be answered."""
+        if not isinstance(answer, StoreError) or time.monotonic() > self._until:
+            self._done(answer)
+            return
+        words = str(answer)
+        kind, place = _redirection(words, self._wire.place)
+        if kind == "MOVED" and place is not None:
+            self._link.moved(place, self._again)
+        elif kind == "ASK" and place is not None:
+            self._link.reach(place, self._ask)
+        elif words.startswith("TRYAGAIN"):
+            asyncio.get_running_loop().call_later(TRY_AGAIN, lambda: self._again(self._link.current))
+        else:
+            self._done(answer)
+
+    def _again(self, wire: _Wire | None) -> None:
+        if wire is None:
+            self._done(StoreError("the node that has the keys is not reached"))
+            return
+        self._wire = wire
+        wire.send(self.answered, self._command)
+
+    def _ask(self, wire: _Wire | None) -> None:
+        if wire is not None:
+            wire.send(_unread, (b"ASKING",))
+        self._again(wire)
 
 
 class _Wire(asyncio.Protocol):
@@ -192,6 +330,8 @@ class _Wire(asyncio.Protocol):
 
     def __init__(self, link: Link) -> None:
         self.serving = False
+        self.place: Place | None = None
+        """Which node of a cluster it leads to."""
         self._link = link
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -232,7 +372,7 @@ class _Wire(asyncio.Protocol):
         waiting, self._waiting = self._waiting, deque()
         if self.serving:
             self.serving = False
-            self._link.lost(words)
+            self._link.lost(self, words)
         error = StoreError(words)
         for done, _ in waiting:
             self._tell(done, error)
@@ -310,6 +450,43 @@ class _Wire(asyncio.Protocol):
 
 def _unheard(error: Exception) -> None:
     log.error("Internal error: %s", type(error).__qualname__)
+
+
+class _MisplacedError(OSError):
+    """It answers, and is not what its URL says."""
+
+
+async def _answer(wire: _Wire, *command: bytes) -> Any:
+    """Ask and await the answer; StoreError."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    wire.send(functools.partial(_resolve, future), command)
+    answer = await future
+    if isinstance(answer, StoreError):
+        raise answer
+    return answer
+
+
+def _told(hello: Any) -> tuple[str, str]:
+    """Mode and role of who answered HELLO: a list of names and values."""
+    pairs = dict(zip(hello[::2], hello[1::2], strict=False)) if isinstance(hello, list) else {}
+    mode, role = pairs.get(b"mode", b""), pairs.get(b"role", b"")
+    return (
+        (mode.decode(), role.decode()) if isinstance(mode, bytes) and isinstance(role, bytes) else ("", "")
+    )
+
+
+def _redirection(words: str, asked: Place | None) -> tuple[str, Place | None]:
+    """What `MOVED slot host:port` and `ASK slot host:port` say; the host may be that of who was asked."""
+    parts = words.split()
+    if len(parts) < 3 or parts[0] not in ("MOVED", "ASK"):
+        return "", None
+    host, _, port = parts[2].rpartition(":")
+    host = host.strip("[]") or (asked[0] if asked is not None else "")
+    return (parts[0], (host, int(port))) if host and port.isdigit() else ("", None)
+
+
+def _unread(answer: Any) -> None:
+    del answer
 
 
 def _resolve(future: asyncio.Future[Any], answer: Any) -> None:
