@@ -85,6 +85,11 @@ class Admin:
             b"/config": self._read_config,
         }
 
+    def judge_head(self, connection: ClientConnection, head: RequestHead) -> bool:
+        """Wait for the body, which is bounded."""
+        del connection, head
+        return False
+
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Answer at once; a purge, when it is known everywhere."""
         route = self._routes.get(head.path)

@@ -47,7 +47,7 @@ SHARES: Final = {
         2, 8 << 10, "open event streams", "the longest silent one of the client with the most is ended"
     ),
     "bodies": Share(
-        4, 1, "bytes of bodies: unfinished, or over 16 KiB and at work",
+        4, 1, "bytes of requests: unfinished bodies, bodies over 16 KiB at work, heads over 4 KiB",
         "the largest client's oldest unfinished one, else this one, is answered 503",
     ),
     "answers": Share(

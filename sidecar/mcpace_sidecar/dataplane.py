@@ -18,7 +18,7 @@ from mcpace_sidecar.faults import Faults
 from mcpace_sidecar.flight import Flights
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.http.known import RequestHeads
-from mcpace_sidecar.http.server import ClientConnection, Nobody, length_line
+from mcpace_sidecar.http.server import ClientConnection, Nobody, length_line, status_line
 from mcpace_sidecar.identity import Via
 from mcpace_sidecar.limits.bucket import Charges
 from mcpace_sidecar.messages import Message
@@ -62,6 +62,7 @@ class DataPlane:
             rb"(?im)^(Location:[ \t]*)http://%b(?=/)" % re.escape(str(pool.address).encode())
         )
         self.draining = False
+        self.is_ready: Callable[[], bool] = lambda: True
         self.on_upstream_down: Callable[[], None] = lambda: None
         self.faults = Faults(metrics)
         self.in_flight: set[Exchange] = set()
@@ -98,8 +99,18 @@ class DataPlane:
         if settings.spans is not None:
             self.listeners = (*self.listeners, settings.spans.on_call)
 
+    def judge_head(self, connection: ClientConnection, head: RequestHead) -> bool:
+        """Answer a request whose body is still to come, if its head alone says how."""
+        return self._exchange(connection, head, b"").refused()
+
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Exchange | None:
         """Answer a request, or return the exchange that will."""
+        exchange = self._exchange(connection, head, body)
+        self.in_flight.add(exchange)
+        exchange.start()
+        return None if exchange.ended else exchange
+
+    def _exchange(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Exchange:
         settings = self.settings
         apart = connection.apart if settings.all_apart else _together(settings, connection.apart, head)
         via: Via | None = connection.via
@@ -115,9 +126,7 @@ class DataPlane:
         lines = via.lines + connection.lines if connection.lines else via.lines
         exchange = Exchange(self, connection, head, notes, body, connection.trace, lines)
         exchange.via = via
-        self.in_flight.add(exchange)
-        exchange.start()
-        return None if exchange.ended else exchange
+        return exchange
 
     def on_call(self, call: CallEnded) -> None:
         """Tell everyone who wants to know of an ended tool call."""
@@ -139,6 +148,12 @@ class DataPlane:
         """Count and log what was raised where a request was gathered, and say so."""
         self.faults.tell("connection", error)
         return replies.JSON, messages.error_body(b"null", replies.INTERNAL, "Internal error")
+
+    def health(self) -> tuple[bytes, bytes]:
+        """What balancers are told on the data port: whether to send calls here."""
+        if self.is_ready() and not self.draining:
+            return replies.OK_JSON, b'{"status":"ok"}'
+        return status_line(503) + replies.SOON + replies.JSON, b'{"status":"unavailable"}'
 
     @property
     def offers_parallel(self) -> bool:

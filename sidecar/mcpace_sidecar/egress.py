@@ -73,6 +73,11 @@ class OpenDoor:
     def _accept(self) -> ClientConnection:
         return ClientConnection(self, self.heads, self.connections)
 
+    def judge_head(self, connection: ClientConnection, head: RequestHead) -> bool:
+        """Wait for the body, which is bounded."""
+        del connection, head
+        return False
+
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Passage:
         """Pass a call on."""
         passage = Passage(self, connection, head, body)

@@ -42,6 +42,7 @@ class Notes:
         "caller",
         "coding",
         "grant",
+        "health",
         "may_batch",
         "mirrors",
         "modern",
@@ -65,6 +66,8 @@ class Notes:
         self.believed = believed
         self._upstream, self._loopback = upstream, loopback
         self.route: str = _route(settings, head)
+        self.health: bool = head.path == settings.health_path
+        """Whether a balancer asks how we are."""
         self.refusal: tuple[int, str, str] | None = _refusal(settings, head, self.route, loopback=loopback)
         """HTTP status, reason in the metrics, and words of what is refused by its head alone."""
         self.grant: cors.Grant | None = cors.granted(settings.guard.origins, head)
@@ -207,6 +210,8 @@ def _route(settings: Settings, head: RequestHead) -> str:
     """`mcp` and `pair` are judged; `open` is forwarded unjudged; `passed` needs only an identity."""
     if head.path == settings.path:
         return "open" if head.method == b"OPTIONS" else "mcp"
+    if head.path == settings.health_path:
+        return "open"
     if head.path.startswith(b"/.well-known/") and b".." not in head.path and b"%" not in head.path:
         return "open"
     if head.path in settings.pass_paths:
@@ -221,6 +226,9 @@ def _refusal(
         return 404, "path", f"Not found. The MCP endpoint is {settings.config.endpoint}."
     if head.method not in _METHODS and route == "mcp":
         return 405, "method", "The MCP endpoint takes POST, GET, DELETE and OPTIONS."
+    if head.path == settings.health_path:
+        asks = head.method in (b"GET", b"HEAD")
+        return None if asks else (405, "method", "The health path takes GET and HEAD.")
     if head.method in (b"HEAD", b"TRACE"):
         return 405, "method", f"{head.method.decode()} is not passed on."
     if not settings.guard.admits(head, loopback=loopback):

@@ -79,11 +79,28 @@ class Exchange(Call):
             head, body = self.notes.own
             self.settle("success", head, body or None)
         elif self.notes.route == "open":
-            self.forward()
+            if self.notes.health:
+                head, body = self.plane.health()
+                self.settle("success", head, body if self.head.method == b"GET" else None)
+            else:
+                self.forward()
         elif self.notes.route == "pair" and not self._find_pair():
             self._reject(404, "path", "No stream of this sidecar's has this endpoint: open one first.")
         else:
             self.identify()
+
+    def refused(self) -> bool:
+        """Refuse by its head alone what is refused whatever its body is; whether it was."""
+        notes, via = self.notes, self.via
+        assert via is not None
+        refusal = notes.refusal or via.refusal
+        if refusal is not None:
+            self._reject(*refusal)
+        elif notes.route != "open" and not notes.token:
+            caller = notes.caller or via.caller
+            if caller.client is None:
+                self._identified(caller)
+        return self.ended
 
     def _find_pair(self) -> bool:
         self.pair = self.plane.pairs.get(self.head.target)

@@ -64,6 +64,8 @@ class Settings:
         self.ignored = ignored
         self.path = config.endpoint.encode()
         self.pair = config.transport == "sse"
+        own = (config.endpoint, *config.pass_paths)
+        self.health_path = config.health_path.encode() if config.health_path not in own else b""
         self.pass_paths = frozenset(path.encode() for path in config.pass_paths)
         self.max_request_bytes = size(config.max_request_bytes)
         known, self.missing_secrets = read_keys(config.clients, keys)

@@ -134,6 +134,7 @@ class Sidecar:
             frozenset({options.listen.port, options.admin_listen.port}) if options.in_pod else None,
         )
         self.plane.on_upstream_down = self.handshake.doubt
+        self.plane.is_ready = lambda: self.handshake.ready
         self._doors = Doors(self._door_connections, self.plane.faults)
         self.findings = Findings(lambda: self.plane.settings, self.catalog, self.metrics.looked_up)
         self._admin = Admin(

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from tests.conftest import DEADLINE, Heard, Running, Scripted, Start, json_answer, until
@@ -114,6 +115,64 @@ async def test_unfinished_bodies_together_are_bounded_and_the_oldest_makes_room(
     body = CALL[:-1] + b" " * MIB + b"}"
     assert (await sidecar.post(body))[2]["result"]["isError"] is False, "an honest body finds room"
     assert (await sidecar.metrics())['mcpace_shed_connections_total{reason="bodies"}'] >= 5
+    for client in crowd:
+        client.leave()
+    await until(lambda: connections.held == 0, "what they held to be released")
+
+
+DENIED = {
+    "an unknown path": (b"/elsewhere", b"", b"404"),
+    "another Host": (b"/mcp", b"Origin: https://evil.example\r\n", b"403"),
+    "another type": (b"/mcp", b"Content-Type: text/plain\r\n", b"415"),
+    "a wrong key": (b"/mcp", b"X-API-Key: wrong\r\n", b"401"),
+    "no key": (b"/mcp", b"", b"401"),
+}
+
+
+@pytest.mark.parametrize(("path", "lines", "status"), DENIED.values(), ids=DENIED)
+@pytest.mark.parametrize("framing", [b"Content-Length: 4100000\r\n", b"Transfer-Encoding: chunked\r\n"])
+async def test_what_the_head_alone_refuses_costs_no_body(
+    scripted: Scripted,
+    start: Start,
+    tmp_path: Path,
+    path: bytes,
+    lines: bytes,
+    status: bytes,
+    framing: bytes,
+) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/ann").write_text("right")
+    keys = [{"tier": "pro", "secretRef": {"name": "s"}}]
+    sidecar = await start(scripted.port, {"clients": {"apiKeys": keys, "anonymous": "deny"}}, keys=tmp_path)
+    lines = lines if b"Content-Type" in lines else lines + b"Content-Type: application/json\r\n"
+    head = b"POST %b HTTP/1.1\r\nHost: localhost\r\n%b%b" % (path, lines, framing)
+    for expect in (b"", b"Expect: 100-continue\r\n"):
+        client = await Client.to(sidecar, head + expect + b"\r\n")
+        answer = await client.reads(b"\r\n\r\n")
+        assert answer.split()[1] == status, answer
+        assert b"Connection: close\r\n" in answer
+        client.writer.write(b" " * MIB)  # it is read into nothing
+        async with asyncio.timeout(DEADLINE):
+            await client.reader.read(-1)
+        assert sidecar.sidecar._connections.held == 0
+        client.leave()
+    good = POST + b"X-API-Key: right\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(CALL)
+    client = await Client.to(sidecar, good)
+    assert await client.reads(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    scripted.answer = lambda _: json_answer(RESULT)
+    client.writer.write(CALL)
+    assert (await client.reads(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    client.leave()
+
+
+async def test_long_heads_together_are_bounded(scripted: Scripted, start: Start) -> None:
+    scripted.answer = lambda _: json_answer(RESULT)
+    sidecar = await start(scripted.port, **LITTLE)
+    connections = sidecar.sidecar._connections
+    crowd = [await Client.to(sidecar, POST + b"X-Long: " + b"x" * 30_000) for _ in range(200)]
+    await until(lambda: len(scripted.calls) == 0 and len(connections.open) > 100, "the crowd to be there")
+    assert connections.held <= 4 * MIB
+    assert (await sidecar.call("t"))[2]["result"]["isError"] is False
     for client in crowd:
         client.leave()
     await until(lambda: connections.held == 0, "what they held to be released")

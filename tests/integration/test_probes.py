@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from tests.conftest import Scripted, Start, until
+from tests.conftest import Running, Scripted, Start, until
 
 from mcpace_sidecar import admin
 
@@ -46,3 +46,33 @@ async def test_readiness_waits_for_the_handshake(weather: int, start: Start) -> 
     sidecar = await start(weather, {})
     status, body = await sidecar.admin_get("/readyz?wait")
     assert (status, body) == (200, {"ready": True})
+
+
+async def health(sidecar: Running, path: str = "/healthz", method: str = "GET") -> bytes:
+    return await sidecar.raw(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+
+
+async def test_balancers_may_ask_the_data_port_without_a_credential(
+    scripted: Scripted, start: Start
+) -> None:
+    sidecar = await start(scripted.port, {"clients": {"anonymous": "deny"}})
+    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    assert (await health(sidecar)).startswith(b"HTTP/1.1 200 ")
+    assert (await health(sidecar, method="HEAD")).startswith(b"HTTP/1.1 200 ")
+    assert (await health(sidecar, method="POST")).split()[1] in (b"404", b"405")
+    assert not scripted.calls, "the server hears nothing of it"
+    await scripted.stop()
+    sidecar.sidecar.handshake.doubt()
+    await until(lambda: not sidecar.sidecar.handshake.ready, "the sidecar to be unready")
+    assert (await health(sidecar)).startswith(b"HTTP/1.1 503 ")
+
+
+async def test_the_health_path_moves_gives_way_and_goes(scripted: Scripted, start: Start) -> None:
+    moved = await start(scripted.port, {"healthPath": "/"})
+    await until(lambda: moved.sidecar.handshake.ready, "the handshake")
+    assert (await health(moved, "/")).startswith(b"HTTP/1.1 200 ")
+    assert (await health(moved)).startswith(b"HTTP/1.1 404 ")
+    none = await start(scripted.port, {"healthPath": ""})
+    assert (await health(none)).startswith(b"HTTP/1.1 404 ")
+    theirs = await start(scripted.port, {"passPaths": ["/healthz"]})
+    assert b'"result"' in await health(theirs), "the server's own path is answered by the server"

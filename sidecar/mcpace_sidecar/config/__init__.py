@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from mcpace_sidecar.config.base import BY_NAME, MisplacedError, Model, UrlPath, rule, unique
+from mcpace_sidecar.config.base import BY_NAME, HealthPath, MisplacedError, Model, UrlPath, rule, unique
 from mcpace_sidecar.config.cache import Cache
 from mcpace_sidecar.config.clients import Clients, PublicUrl
 from mcpace_sidecar.config.document import parse, parse_strictly, read_documents, read_yaml
@@ -63,6 +63,11 @@ class SidecarConfig(Model):
     )
     pass_paths: tuple[UrlPath, ...] = Field(
         default=(), max_length=32, description="Other paths of the server that may be reached."
+    )
+    health_path: HealthPath = Field(
+        default="/healthz",
+        description="Where balancers may ask the data port, without a credential, whether calls are"
+        " answered; empty: nowhere. A path of the server's own stays the server's.",
     )
     public_url: PublicUrl | None = Field(
         default=None,

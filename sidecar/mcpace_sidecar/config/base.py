@@ -44,6 +44,16 @@ Name = Annotated[
 McpName = Annotated[str, Field(min_length=1, max_length=128)]
 """A tool's or prompt's name, as the server lists it."""
 
+HealthPath = Annotated[
+    str,
+    spelled(
+        r"^(/[A-Za-z0-9._~/-]*)?$",
+        "write a path that begins with '/', such as /healthz, or \"\" for none",
+        max_length=256,
+    ),
+]
+"""A path, or nothing."""
+
 UrlPath = Annotated[
     str,
     spelled(

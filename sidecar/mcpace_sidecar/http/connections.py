@@ -28,10 +28,10 @@ class Connections:
         self.on_shed = on_shed
         self.open: set[ClientConnection] = set()
         self.held = 0
-        """Bytes of the bodies that are unfinished, or large and being answered."""
+        """Bytes of the requests that are unfinished, or large and being answered."""
         self.owed = 0
         """Bytes of answers that clients have not read yet."""
-        self._gathering: dict[ClientConnection, None] = {}  # unfinished bodies, as they began
+        self._gathering: dict[ClientConnection, None] = {}  # unfinished requests, as they began
         self._slow: dict[ClientConnection, None] = {}  # who does not read, as they stopped
         self._may_go: list[ClientConnection] = []  # the longest waited for last
         self._looked = 0.0

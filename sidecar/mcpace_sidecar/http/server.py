@@ -27,6 +27,10 @@ SEND_TIMEOUT: Final = 60.0
 """Seconds in which a client must have read something of its answer."""
 LIGHT: Final = 16 * 1024
 """Bytes of a body that has arrived at once, and that nobody counts."""
+LIGHT_HEAD: Final = 4 * 1024
+"""Bytes of a head that nobody counts."""
+_HEAD_COST: Final = 4
+"""Bytes that a byte of a head takes once it is read."""
 LINGER: Final = 2.0
 """Seconds a refused connection is still read, into nothing."""
 _MAX_PIPELINED: Final = 64 * 1024
@@ -128,6 +132,9 @@ class Application(Protocol):
     idle_timeout: float
     """Seconds a kept connection may stay silent between requests."""
     draining: bool
+
+    def judge_head(self, connection: ClientConnection, head: RequestHead) -> bool:
+        """Answer a request whose body is still to come, if its head alone says how; whether it was."""
 
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Turn | None:
         """Answer now, or return the turn that will; None means it is answered."""
@@ -293,7 +300,9 @@ class ClientConnection(asyncio.Protocol):
             if not self._buffer:
                 self._since = monotonic()
             self._buffer = data
-            if len(data) > MAX_HEAD:
+            if len(data) > LIGHT_HEAD and not self._count_head(len(data)):
+                self._refuse(_NO_ROOM)
+            elif len(data) > MAX_HEAD:
                 self._refuse(ProtocolError(431, "head_size", "The head is too large."))
             elif data.find(b"\n\n") >= 0 or data[:1] in (b"\r", b"\n"):
                 self._refuse(ProtocolError(400, "head", "Lines must end with CRLF."))
@@ -306,8 +315,11 @@ class ClientConnection(asyncio.Protocol):
         except ProtocolError as error:
             self._refuse(error)
             return
+        if end > LIGHT_HEAD and not self._count_head(_HEAD_COST * end):
+            self._refuse(_NO_ROOM)
+            return
         self._raw = raw
-        self._read = head if not self.trace and not self.lines else None
+        self._read = head if not self.trace and not self.lines and end <= LIGHT_HEAD else None
         self._read_apart = self.apart
         self._take_request(head, data, end)
 
@@ -319,14 +331,33 @@ class ClientConnection(asyncio.Protocol):
             return
         self._head = head
         if head.length is not None and len(data) == end + head.length:
+            if head.length > LIGHT:
+                self.held += head.length
+                if not self._all.hold(self, head.length):
+                    self._refuse(_NO_ROOM)
+                    return
             self._hand_over(data[end:] if head.length else b"")
             return
-        if head.expects and self._transport is not None:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._since = monotonic()
         self._reader = ChunkedBody(strict=True) if head.chunked else LengthBody(head.length or 0)
+        if head.length is None or len(data) < end + head.length:
+            close, self._close = self._close, True  # whoever is answered before its body has come is left
+            if self.app.judge_head(self, head):
+                return
+            self._close = close
+        if head.expects and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._all.gathers(self)
         self._take_body(data[end:])
+
+    def _count_head(self, size: int) -> bool:
+        """Hold so many bytes for its head; False: there is no room."""
+        more = size - self.held
+        if more <= 0:
+            return True
+        self._all.gathers(self)
+        self.held = size
+        return self._all.hold(self, more)
 
     def _take_body(self, data: bytes) -> None:
         assert self._reader is not None
@@ -334,8 +365,9 @@ class ClientConnection(asyncio.Protocol):
             piece, rest, done = self._reader.feed(data)
             self.held += len(piece)
             if not self._all.hold(self, len(piece)):
-                raise ProtocolError(503, "bodies", "There is no room for a body of this length.")
-            if self.held > self.app.max_request_bytes:
+                self._refuse(_NO_ROOM)
+                return
+            if len(self._body) + len(piece) > self.app.max_request_bytes:
                 limit = self.app.max_request_bytes
                 raise ProtocolError(413, "body_size", f"The body must not exceed {limit} bytes.")
         except ProtocolError as error:
@@ -345,16 +377,12 @@ class ClientConnection(asyncio.Protocol):
         if done:
             body = bytes(self._body)
             self._body, self._reader, self._buffer = bytearray(), None, rest
-            self._all.gathered(self)
             self._hand_over(body)
 
     def _hand_over(self, body: bytes) -> None:
         assert self._head is not None
-        if not self.held and len(body) > LIGHT:
-            self.held = len(body)
-            if not self._all.hold(self, self.held):
-                self._refuse(ProtocolError(503, "bodies", "There is no room for a body of this length."))
-                return
+        if self.held:
+            self._all.gathered(self)
         if self._head.names is not self.heads.names:  # other settings came while the body did
             try:
                 self._head, self.trace, self.lines, self.apart = self.heads.read(self._raw)
@@ -379,13 +407,17 @@ class ClientConnection(asyncio.Protocol):
         self._end(error.status, lines, body)
 
     def _end(self, status: int, lines: bytes, body: bytes) -> None:
+        if self._transport is not None:
+            head = status_line(status) + lines
+            self._transport.write(head + _CLOSE + length_line(len(body)) + body)
+        self._linger()
+
+    def _linger(self) -> None:
         self._forget_body()
         self._buffer, self._reader, self._head = b"", None, None
         self._lingering = True
         self._since = monotonic()
         if self._transport is not None:
-            head = status_line(status) + lines
-            self._transport.write(head + _CLOSE + length_line(len(body)) + body)
             self._transport.write_eof()
 
     # -- the application's side
@@ -478,7 +510,7 @@ class ClientConnection(asyncio.Protocol):
 
     def give_up(self) -> None:
         """Refuse the body that is arriving: it takes too much room."""
-        self._refuse(ProtocolError(503, "bodies", "There is no room for a body of this length."))
+        self._refuse(_NO_ROOM)
 
     def shed(self) -> None:
         """Close it, whatever it is at; the turn is told when it is closed."""
@@ -509,6 +541,8 @@ class ClientConnection(asyncio.Protocol):
                 self._refuse(ProtocolError(408, "slow", "The request took too long to arrive."))
         elif now - self._since > self.app.idle_timeout:
             self._transport.close()
+        elif len(self._raw) > LIGHT_HEAD:
+            self._raw, self._read = b"", None  # whoever is idle holds little
 
     def _sweep_slow(self, now: float, owed: int) -> None:
         if owed < self._owed or self._stuck == 0.0:
@@ -546,7 +580,10 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is None:
             return
         if closing:
-            self._transport.close()
+            if self._reader is not None:
+                self._linger()  # its body is still to come
+            else:
+                self._transport.close()
             return
         self._since = 0.0
         if not self._reading:
@@ -565,3 +602,4 @@ class ClientConnection(asyncio.Protocol):
 
 
 _CLOSE: Final = b"Connection: close\r\n"
+_NO_ROOM: Final = ProtocolError(503, "bodies", "There is no room for a request of this length.")
