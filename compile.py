@@ -32,6 +32,7 @@ MODULES: Final = (
     "http/framing",
     "http/head",
     "http/known",
+    "http/lines",
     "http/server",
     "limits/bucket",
     "limits/lease",

@@ -23,7 +23,8 @@ from typing import Final, Protocol, cast
 from mcpace_sidecar.config.traffic import Upstream
 from mcpace_sidecar.errors import ProtocolError, UpstreamError
 from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody, UntilClose
-from mcpace_sidecar.http.head import MAX_HEAD, Heads, ResponseHead
+from mcpace_sidecar.http.head import MAX_HEAD, ResponseHead
+from mcpace_sidecar.http.known import ResponseHeads
 from mcpace_sidecar.http.tcp import probe
 from mcpace_sidecar.quantity import seconds
 
@@ -114,7 +115,7 @@ class UpstreamConnection(asyncio.Protocol):
         "patience",
     )
 
-    def __init__(self, pool: Pool, heads: Heads) -> None:
+    def __init__(self, pool: Pool, heads: ResponseHeads) -> None:
         self._pool = pool
         self._heads = heads
         self._transport: asyncio.Transport | None = None
@@ -435,7 +436,7 @@ class Pool:
         self._tls = tls
         self._hosts = list(address.hosts)
         self.adopt(Upstream())
-        self._heads: Heads = Heads()
+        self._heads = ResponseHeads()
         self._idle: deque[UpstreamConnection] = deque()
         self._all: set[UpstreamConnection] = set()
         self._line: Line = OrderedDict()

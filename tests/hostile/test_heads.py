@@ -13,7 +13,7 @@ from tests.conftest import Running, Scripted, Start, json_answer, until
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.http.framing import ChunkedBody
 from mcpace_sidecar.http.head import MAX_LINES, RequestHead, ResponseHead
-from mcpace_sidecar.http.known import RequestHeads
+from mcpace_sidecar.http.known import RequestHeads, ResponseHeads
 
 REQUEST, RESPONSE = b"GET / HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.1 200 OK\r\n"
 
@@ -51,8 +51,9 @@ def took(work: Callable[[], object]) -> float:
         (REQUEST, RequestHead),
         (RESPONSE, ResponseHead),
         (REQUEST, lambda raw: RequestHeads().read(raw)),
+        (RESPONSE, lambda raw: ResponseHeads().read(raw)),
     ],
-    ids=["request", "response", "remembered"],
+    ids=["request", "response", "remembered request", "remembered response"],
 )
 def test_reading_a_head_costs_what_its_bytes_do(shape, line, read) -> None:
     few, many = (line + SHAPES[shape](n) + b"\r\n" for n in (24, 192))
@@ -311,7 +312,7 @@ async def test_a_header_that_starts_to_decide_is_read_from_the_next_call_on(
         b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nX-User: half\r\n"
         b"Content-Length: %d\r\n\r\n%b" % (len(body), body[:10])
     )
-    await until(lambda: any(c._reader for c in sidecar.sidecar._connections), "half of the body")
+    await until(lambda: sidecar.sidecar._connections._gathering, "half of the body")
     config["cache"] = {"varyOn": ["X-User"], "tools": [{"name": "t", "ttl": "1h", "scope": "client"}]}
     sidecar.sidecar.reload()
     writer.write(body[10:])

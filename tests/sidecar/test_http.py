@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.http.framing import ChunkedBody, LengthBody
-from mcpace_sidecar.http.head import Heads, Names, RequestHead, ResponseHead
+from mcpace_sidecar.http.head import Names, RequestHead, ResponseHead
 
 
 def request(*lines: bytes, line: bytes = b"POST /mcp HTTP/1.1") -> bytes:
@@ -70,13 +70,6 @@ def test_a_response_keeps_its_reason_and_fields_and_loses_its_framing() -> None:
     )
     assert head.onward == b"HTTP/1.1 404 Gone Fishing\r\nX-A: 1\r\n"
     assert not head.keep_alive
-
-
-def test_a_servers_head_is_parsed_once() -> None:
-    heads = Heads()
-    raw = b"HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 0\r\n\r\n"
-    assert heads.read(raw) is heads.read(raw)
-    assert len(heads) == 1
 
 
 NAMES = Names({b"x-consumer"}, (b"x-forwarded-for",), (b"x-forwarded-",))

@@ -1,8 +1,6 @@
-"""Request and response heads: parsed line by line and by llhttp, strictly, once for each sequence of bytes.
+"""Request and response heads: parsed line by line and by llhttp, strictly.
 
-A server repeats its heads to the letter, so a parsed head is remembered by its exact bytes;
-`known.py` remembers requests. Remembered heads hold credentials: the memory is bounded and
-never printed. Source: RFC 9112 (message syntax), RFC 9110 section 7.6.1 (hop-by-hop fields).
+`known.py` remembers them. Source: RFC 9112 (message syntax), RFC 9110 section 7.6.1 (hop-by-hop fields).
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ from typing import Any, Final
 import httptools
 
 from mcpace_sidecar.errors import ProtocolError
-from mcpace_sidecar.remembered import make_room
 
 MAX_HEAD: Final = 32 * 1024
 """The longest head accepted, in bytes."""
@@ -42,10 +39,6 @@ VISIBLE: Final = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=:%\[\]-]*")
 _REQUEST_LINE: Final = re.compile(rb"[A-Z]{1,20} [\x21-\x7e]+ HTTP/1\.[01]\r\n")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
-
-LONGEST_KNOWN: Final = 4096
-"""The longest head that is remembered, in bytes."""
-_MANY: Final = 1024
 
 _KEPT: Final = re.compile(rb"(?:^|[,;\s])timeout=([0-9]{1,9})(?![0-9])", re.IGNORECASE)
 
@@ -211,10 +204,17 @@ class RequestHead:
         return f"<RequestHead {self.method.decode()} {self.path.decode()}>"
 
 
+ANSWERED: Final = Names({b"content-encoding", b"content-type", b"mcp-session-id"})
+"""The fields of answers that are read here."""
+
+
 class ResponseHead:
     """One response head. `onward` is what goes to the client, before the framing fields."""
 
     __slots__ = (
+        "_framing",
+        "_kept",
+        "_promised",
         "chunked",
         "content_type",
         "fields",
@@ -222,62 +222,69 @@ class ResponseHead:
         "keep_for",
         "length",
         "onward",
+        "options",
         "plain",
         "status",
     )
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(
+        self, raw: bytes, base: ResponseHead | None = None, lines: bytes = b"", length: int = -1
+    ) -> None:
+        """`base`: the same head without these lines and this length, parsed before."""
+        if base is not None:
+            self._vary(base, lines, length)
+            return
         line = _STATUS_LINE.match(raw)
         if line is None:
             raise ProtocolError(502, "status_line", "The server's status line is not HTTP/1.1.")
-        fields, lines = _parse(raw, line.end(), httptools.HttpResponseParser)
+        fields, texts = _parse(raw, line.end(), httptools.HttpResponseParser)
         self.fields: Fields = fields
         self.status: int = int(line[0][9:12])
-        self.length, self.chunked = _framing(fields)
-        self.keep_alive: bool = _keep_alive(fields, line[0][:8])
-        if self.status < 200 or self.status in (204, 304):
-            self.length, self.chunked = 0, False
-        if self.length is None and not self.chunked:
-            self.keep_alive = False  # the body ends with the connection
-        self.keep_for: float = _keep_for(fields) if self.keep_alive else 0.0
-        """Seconds for which the connection may be kept idle, as far as this head says."""
+        self.options: frozenset[bytes] = _options(fields) - _OF_THE_CONNECTION
+        """The fields that are for the next hop alone, as this head says."""
         self.content_type: bytes = (self.get(b"content-type") or b"").partition(b";")[0].strip().lower()
         self.plain: bool = self.get(b"content-encoding") is None
         """Whether the body is readable as it is."""
         self.onward: bytes = (
             b"HTTP/1.1"
             + line[0][8:]
-            + b"".join(text for name, text in _end_to_end(fields, lines) if name != b"content-length")
+            + b"".join(text for name, text in _end_to_end(fields, texts) if name != b"content-length")
         )
+        self._kept: bool = _keep_alive(fields, line[0][:8])
+        self._promised: float = _keep_for(fields)
+        self._frame(_framing(fields))
+
+    def _vary(self, base: ResponseHead, lines: bytes, length: int) -> None:
+        if length >= 0 and base._framing != (None, False):
+            raise ProtocolError(400, "framing", "The message is ambiguous about its length.")
+        self.fields, self.status, self.options = base.fields, base.status, base.options
+        self.content_type, self.plain, self.onward = base.content_type, base.plain, base.onward + lines
+        self._kept, self._promised = base._kept, base._promised
+        self._frame((length, False) if length >= 0 else base._framing)
+
+    def _frame(self, framing: tuple[int | None, bool]) -> None:
+        self._framing: tuple[int | None, bool] = framing
+        """As the head says it, whatever its status makes of it."""
+        self.length, self.chunked = framing
+        if self.status < 200 or self.status in (204, 304):
+            self.length, self.chunked = 0, False
+        self.keep_alive: bool = self._kept and (self.length is not None or self.chunked)
+        """Whether the connection stays; else the body may end with it."""
+        self.keep_for: float = self._promised if self.keep_alive else 0.0
+        """Seconds for which the connection may be kept idle, as far as this head says."""
+
+    def with_lines(self, lines: bytes, length: int) -> ResponseHead:
+        """The same head with further lines, and a Content-Length unless it is -1; ProtocolError."""
+        return ResponseHead(b"", self, lines, length)
 
     def get(self, name: bytes) -> bytes | None:
-        """The value of the first field of that (lower-case) name."""
+        """The value of the first field of that (lower-case) name; LookupError as of a request's head."""
+        if not ANSWERED.reads(name):
+            raise LookupError(f"{name.decode()} is not among the names that are read")
         for field, value in self.fields:
             if field == name:
                 return value
         return None
-
-
-class Heads:
-    """Response heads by their exact bytes, the oldest forgotten first."""
-
-    __slots__ = ("_known",)
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, ResponseHead] = {}
-
-    def read(self, raw: bytes) -> ResponseHead:
-        """Return the parsed head of `raw`, which ends with the empty line; ProtocolError."""
-        head = self._known.get(raw)
-        if head is None:
-            head = ResponseHead(raw)
-            if len(raw) <= LONGEST_KNOWN:
-                make_room(self._known, _MANY)
-                self._known[raw] = head
-        return head
-
-    def __len__(self) -> int:
-        return len(self._known)
 
 
 class _Collector:
