@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,38 @@ out = Console(highlight=False, soft_wrap=True)
 
 async def main() -> int:
     """Run the tour; return the exit code."""
+    with tempfile.TemporaryDirectory() as folder:
+        return await show(manifest(Path(folder)))
+
+
+def manifest(folder: Path) -> Path:
+    """The tour's manifest; with another port for the server where something listens on its own."""
+    given = HERE / "tour.yaml"
+    text = given.read_text(encoding="utf-8")
+    if free_port(8000) == 8000:
+        return given
+    path = folder / "tour.yaml"
+    path.write_text(text.replace("spec:\n", f"spec:\n  port: {free_port()}\n", 1), encoding="utf-8")
+    return path
+
+
+def free_port(wanted: int = 0) -> int:
+    """A port that nothing listens on: the one that is wanted, where it is free."""
+    with socket.socket() as trying:
+        trying.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trying.bind(("127.0.0.1", wanted))
+        except OSError:
+            trying.bind(("127.0.0.1", 0))
+        return int(trying.getsockname()[1])
+
+
+async def show(path: Path) -> int:
+    """Run the manifest, and make the calls."""
     server = [sys.executable, str(HERE / "weather/server.py")]
-    command = [sys.executable, "-m", "mcpace_cli", "run", str(HERE / "tour.yaml"), "--", *server]
+    admin = free_port(18090)
+    ports = [f"--admin-listen=127.0.0.1:{admin}"]
+    command = [sys.executable, "-m", "mcpace_cli", "run", str(path), *ports, "--", *server]
     out.print("Starting an example MCP server behind the sidecar ...")
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, start_new_session=True
@@ -37,7 +69,7 @@ async def main() -> int:
         if not url:
             return await process.wait() or 1
         out.print(f"\nServing [bold]{url}[/]\n")
-        shown = await demonstrate(url)
+        shown = await demonstrate(url, admin)
         if shown and sys.stdout.isatty() and sys.stdin.isatty():
             out.print(f"\nStill serving {url}. Ctrl-C ends it.")
             await wait_for_interrupt(process)
@@ -59,7 +91,7 @@ async def wait_for_interrupt(process: asyncio.subprocess.Process) -> None:
         task.cancel()
 
 
-async def demonstrate(url: str) -> bool:
+async def demonstrate(url: str, admin: int) -> bool:
     """Make the three calls; return whether each went as it should."""
     async with Client(url) as client:
         first, first_ms = await timed(client)
@@ -70,7 +102,7 @@ async def demonstrate(url: str) -> bool:
     out.print(f"  3. once more            {third_ms:7.1f} ms   {describe(third)}")
     answered = not isinstance(first, MCPError) and not isinstance(second, MCPError)
     refused = isinstance(third, MCPError) and third.error.code == 42900 and third.error.data
-    metrics = await read_metrics()
+    metrics = await read_metrics(admin)
     cached = 'mcpace_cache_requests_total{result="memory",tool="get-weather"} 1.0' in metrics
     if not (answered and refused and cached):
         out.print("[red]This is not what should have happened.[/]")
@@ -98,9 +130,9 @@ def describe(answer: Any) -> str:
     return f"{content['degrees']} degrees, {content['sky']}"
 
 
-async def read_metrics() -> str:
+async def read_metrics(admin: int) -> str:
     """What the admin port tells Prometheus."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", 18090)
+    reader, writer = await asyncio.open_connection("127.0.0.1", admin)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     text = (await reader.read(-1)).decode()
     writer.close()

@@ -19,9 +19,10 @@ RUN_BY = {
     ),
     "kubectl apply -f examples/weather/manifest.yaml": ("tests/e2e/conftest.py", 'readme("kubectl apply")'),
     "kubectl get mcps": ("tests/e2e/test_calls.py", 'readme("kubectl get")'),
+    ". .venv/bin/activate": ("tests/integration/test_laptop.py", "README_LINES"),
     "mcpace run examples/weather/manifest.yaml -- python examples/weather/server.py": (
         "tests/integration/test_laptop.py",
-        "README_COMMAND",
+        "README_LINES",
     ),
     "make kind": ("tests/e2e/test_walk.py", "examples/kind.py"),  # all but the creation of the cluster
     "helm test mcpace -n mcpace-system": (

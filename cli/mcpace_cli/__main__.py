@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from mcpace_sidecar import __version__
-from mcpace_sidecar.errors import McpaceError
+from mcpace_sidecar.errors import ConfigError, McpaceError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -98,7 +98,12 @@ def login(store: str, key: Path, users: Path) -> None:
 @mcpace.command()
 def operator() -> None:
     """Run the control plane: watch McpServers and keep their children as they should be."""
-    from mcpace_operator.__main__ import run as operate  # noqa: PLC0415 - because only this command uses it
+    try:
+        from mcpace_operator.__main__ import run as operate  # noqa: PLC0415 - because only this command uses it
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"The operator needs {error.name}, which comes with pip install '.[operator]' in a checkout"
+        ) from error
 
     operate()
 
@@ -119,25 +124,47 @@ def call(**options: Any) -> None:
     call_once(**options)
 
 
-@mcpace.command(context_settings={"ignore_unknown_options": True})
+class _Run(click.Command):
+    """Says of an option that is not ours where the server's own options go."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse them; UsageError."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            ours = "The server's port is `port` in the manifest. " if error.option_name == "--port" else ""
+            words = f"{error.format_message()} {ours}What belongs to the server's command goes after --."
+            raise click.UsageError(words, ctx) from error
+
+
+@mcpace.command(cls=_Run)
 @click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:18080", show_default=True)
-@click.option("--admin-listen", metavar="HOST:PORT", default="127.0.0.1:18090", show_default=True)
 @click.option(
-    "--keys", type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of API keys: a folder a Secret, a file a client.",
+    "--listen", metavar="HOST:PORT",
+    help="Where calls arrive; 127.0.0.1:18080, or another port where that is taken.",
 )  # fmt: skip
+@click.option(
+    "--admin-listen", metavar="HOST:PORT",
+    help="Health, metrics, statistics; 127.0.0.1:18090, or another port where that is taken.",
+)  # fmt: skip
+@click.option(
+    "--keys", type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder of API keys: a folder a Secret, a file a client; else Secrets of the manifest's file.",
+)  # fmt: skip
+@click.option("--name", help="Which McpServer, where the manifest's file holds several.")
 def run(**options: Any) -> None:
     """Run a manifest on this machine: no cluster, and no Redis unless MCPACE_LIMITS_URL and
     MCPACE_CACHE_URL name one.
 
-    COMMAND, after `--`, starts the server, with PORT and HOST in its environment. Without it,
-    the server is expected to listen on 127.0.0.1 at the manifest's port already.
+    COMMAND, after `--`, starts the server, with the manifest's `env`, and with PORT and HOST.
+    Without it, the server that listens at the manifest's port is used, or else the manifest's
+    `command` is started.
     """  # noqa: D205 - because click prints this as it stands
-    from mcpace_cli.laptop import run as run_here  # noqa: PLC0415 - because only this command uses it
+    from mcpace_cli.laptop import Asked  # noqa: PLC0415 - because only this command uses it
+    from mcpace_cli.laptop import run as run_here  # noqa: PLC0415 - the same
 
-    run_here(**options)
+    run_here(Asked(**options))
 
 
 def main() -> None:

@@ -17,10 +17,13 @@ from mcpace_sidecar.environment import secret
 from mcpace_sidecar.errors import ConfigError, McpaceError
 from mcpace_sidecar.mcpclient import HandshakeError, Session
 from mcpace_sidecar.quantity import seconds
+from mcpace_sidecar.replies import LIMITED
 from mcpace_sidecar.upstream import Address, Pool
 
 TIMEOUT = 60.0
 """Seconds that a tool may take."""
+_PASSING = (50200, 50300, 50400)
+"""Errors of a server that is not there, or not yet."""
 PAUSE = 1.0
 """Seconds between two attempts, while it is waited for."""
 
@@ -58,9 +61,25 @@ async def _until_answered(url: str, tool: str | None, arguments: dict[str, Any],
         try:
             return await _once(url, tool, arguments)
         except (McpaceError, TimeoutError, msgspec.DecodeError, StopAsyncIteration) as error:
-            if isinstance(error, ConfigError) or time.monotonic() > deadline:
-                raise McpaceError(f"{url}: {error or 'no answer in time'}") from None
+            refusal = _refusal(error)
+            if isinstance(error, ConfigError) or refusal or time.monotonic() > deadline:
+                raise McpaceError(f"{url}: {refusal or error or 'no answer in time'}") from None
             await asyncio.sleep(PAUSE)
+
+
+def _refusal(error: Exception) -> str:
+    """What the server, or the sidecar before it, answered that no further try would change."""
+    if not isinstance(error, HandshakeError) or error.error is None:
+        return ""
+    code = error.error.get("code")
+    said = str(error.error.get("message") or "no words").rstrip(".")
+    if code in _PASSING:
+        return ""
+    if code == LIMITED:
+        return f"{said}."
+    if error.status == 401:
+        return f"{said}. A key is given by MCPACE_API_KEY."
+    return f"the server refused the call: {said} (error {code})"
 
 
 async def _once(url: str, tool: str | None, arguments: dict[str, Any]) -> Any:

@@ -9,129 +9,322 @@ import logging
 import os
 import signal
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import uvloop
 from rich.console import Console
-from rich.logging import RichHandler
 
-from mcpace_cli.manifest import read
+from mcpace_cli import sockets
+from mcpace_cli.child import Child, words
+from mcpace_cli.manifest import Manifest, environment, expanded, read
 from mcpace_sidecar import usage
 from mcpace_sidecar.config import SidecarConfig, parse
-from mcpace_sidecar.entrypoint import address
+from mcpace_sidecar.entrypoint import address, cannot_listen
 from mcpace_sidecar.environment import secret
-from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.errors import ConfigError, ListenError
 from mcpace_sidecar.sidecar import Options, Sidecar
 from mcpace_sidecar.upstream import Address
 
-_END_TIMEOUT = 10.0
+_AT_ONCE: Final = 10.0
+"""Seconds within which a server that ends has ended at once."""
+_HURRIED: Final = 130
+"""The exit code of a second Ctrl-C, as of shells."""
+_STARTED_WITH: Final = ("port", "command", "args", "env", "env_from")
+"""Fields of a manifest that are read once, at start."""
+
+_ASKED: Final = 3.0
+"""Seconds until a server that does not listen is looked at: does it read its standard input?"""
+_PATIENCE: Final = 5.0
+"""Seconds until it is said what is waited for; then after twice as long, and so on."""
+_STDIO: Final = (
+    "If it speaks MCP over stdio: mcpace serves servers of HTTP for now; start it with its HTTP transport."
+)
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def run(
-    manifest: Path, command: tuple[str, ...], listen: str, admin_listen: str, keys: Path | None
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asks for; ports that are None are chosen."""
+
+    manifest: Path
+    command: tuple[str, ...] = ()
+    listen: str | None = None
+    admin_listen: str | None = None
+    keys: Path | None = None
+    name: str | None = None
+
+
+def run(asked: Asked) -> None:
     """Serve until Ctrl-C, or until the server ends. ConfigError for what a person must mend."""
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=err, show_path=False)],
-    )
-    written = read(manifest)
-    name, spec = written.name, written.spec
-    if spec.clients.api_keys and keys is None:
-        err.print("[yellow]clients.apiKeys: no --keys DIR given, so every caller is anonymous[/]")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Said()])
+    logging.getLogger("mcpace_sidecar.reloads").setLevel(logging.INFO)
+    if not asked.manifest.exists():
+        raise ConfigError(f"{asked.manifest}: no such file; write mcpace run MANIFEST -- COMMAND")
+    written = read(asked.manifest, asked.name)
+    for note in written.notes:
+        say(note)
+    with _keys(written, asked.keys) as folder:
 
-    def load() -> tuple[SidecarConfig, tuple[str, ...]]:
-        return parse(SidecarConfig, read(manifest).spec.sidecar_config())
+        def load() -> tuple[SidecarConfig, tuple[str, ...]]:
+            now = read(asked.manifest, asked.name)
+            if asked.keys is None:
+                _write_keys(now, folder)
+            _say_what_waits(written, now)
+            return parse(SidecarConfig, now.spec.sidecar_config())
 
-    options = Options(
-        load=load,
-        watched=(manifest,),
-        listen=address(listen),
-        admin_listen=address(admin_listen),
-        upstream=Address("127.0.0.1", spec.port),
-        name=name,
-        keys=keys,
-        limits_url=secret("MCPACE_LIMITS_URL"),
-        cache_url=secret("MCPACE_CACHE_URL"),
-        redis_authority=secret("MCPACE_REDIS_CA"),
-        admin_token=secret("MCPACE_ADMIN_TOKEN"),
-    )
-    sys.exit(uvloop.run(_serve(options, command)))
-
-
-async def _serve(options: Options, command: tuple[str, ...]) -> int:
-    sidecar = Sidecar(options)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, sidecar.end)
-    server = await _start(command, options.upstream)
-    if server is not None:
-        sidecar.server_usage = functools.partial(usage.of_process, server.pid)
-    try:
-        try:
-            await sidecar.start()
-        except OSError as error:
-            words = error.strerror or str(error)
-            raise ConfigError(f"Cannot listen on {options.listen}: {words}; use --listen") from error
-        serving = loop.create_task(sidecar.wait())
-        announcing = loop.create_task(_announce(sidecar))
-        ended = loop.create_task(server.wait()) if server is not None else None
-        await asyncio.wait({serving, ended} if ended else {serving}, return_when="FIRST_COMPLETED")
-        announcing.cancel()
-        if ended is not None and ended.done() and not serving.done():
-            err.print(f"[red]The server ended with exit code {ended.result()}.[/]")
-            sidecar.end()
-            await serving
-            return 1
-        await serving
-        return 0
-    finally:
-        await _end(server)
-
-
-async def _start(command: tuple[str, ...], upstream: Address) -> asyncio.subprocess.Process | None:
-    if not command:
-        err.print(f"Using the server that listens on {upstream}")
-        return None
-    err.print(f"Starting the server: {' '.join(command)}")
-    environment = os.environ | {"HOST": upstream.host, "PORT": str(upstream.port)}
-    try:
-        # A session of its own: Ctrl-C reaches us, and we end the server after its last answer.
-        # Its output goes to standard error: standard output holds the URL and nothing else.
-        return await asyncio.create_subprocess_exec(
-            *command, env=environment, stdout=sys.stderr.fileno(), start_new_session=True
+        options = Options(
+            load=load,
+            watched=(asked.manifest,),
+            listen=_free(asked.listen, written.spec.sidecar.port),
+            admin_listen=_free(asked.admin_listen, written.spec.sidecar.admin_port),
+            upstream=Address("localhost", written.spec.port),
+            name=written.name,
+            keys=folder,
+            limits_url=secret("MCPACE_LIMITS_URL"),
+            cache_url=secret("MCPACE_CACHE_URL"),
+            redis_authority=secret("MCPACE_REDIS_CA"),
+            admin_token=secret("MCPACE_ADMIN_TOKEN"),
         )
-    except OSError as error:
-        raise ConfigError(f"Cannot start {command[0]!r}: {error.strerror}") from error
+        for flag, place in (("--listen", options.listen), ("--admin-listen", options.admin_listen)):
+            if place.port == written.spec.port:
+                raise ConfigError(f"{flag} {place} is the server's own port (spec.port); choose another")
+        if options.listen == options.admin_listen and options.listen.port:
+            raise ConfigError(f"--listen and --admin-listen are both {options.listen}; choose two ports")
+        sys.exit(uvloop.run(_serve(options, written, asked.command)))
 
 
-async def _announce(sidecar: Sidecar) -> None:
-    waited = 0.0
+def say(text: str, style: str | None = None) -> None:
+    """A line for the person at the terminal."""
+    err.print(text, style=style, markup=False)
+
+
+class _Said(logging.Handler):
+    """What is logged, as a line for the person at the terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        style = "red" if record.levelno >= logging.ERROR else "yellow"
+        say(self.format(record), style if record.levelno >= logging.WARNING else None)
+
+
+def _free(asked: str | None, usual: int) -> Address:
+    """The address that was asked for; else the usual port where it is free, or any that is."""
+    if asked is not None:
+        return address(asked)
+    return Address("127.0.0.1", usual if sockets.is_free("127.0.0.1", usual) else 0)
+
+
+@contextlib.contextmanager
+def _keys(manifest: Manifest, given: Path | None) -> Iterator[Path]:
+    """The folder of API keys that was given; else one of those in the manifest's file, gone at the end."""
+    if given is not None:
+        yield given
+        return
+    missing = [k.secret_ref.name for k in manifest.spec.clients.api_keys]
+    missing = [name for name in dict.fromkeys(missing) if name not in manifest.secrets]
+    if missing:
+        say(
+            f"clients.apiKeys: without the Secret {', '.join(missing)} its clients are unknown:"
+            " put it into the manifest's file, or give --keys DIR",
+            "yellow",
+        )
+    with tempfile.TemporaryDirectory(prefix="mcpace-", dir=os.environ.get("XDG_RUNTIME_DIR")) as folder:
+        _write_keys(manifest, Path(folder))
+        yield Path(folder)
+
+
+def _write_keys(manifest: Manifest, folder: Path) -> None:
+    """Write the keys as a kubelet would: a folder a Secret, a file a client. Nobody else may read them."""
+    for name in {keys.secret_ref.name for keys in manifest.spec.clients.api_keys}:
+        entries = manifest.secrets.get(name, {})
+        (folder / name).mkdir(exist_ok=True)
+        for path in (folder / name).iterdir():
+            if path.name not in entries:
+                path.unlink()
+        for client, key in entries.items():
+            path = folder / name / client
+            if not path.exists() or path.read_bytes() != key:
+                path.write_bytes(key)
+
+
+def _say_what_waits(started: Manifest, now: Manifest) -> None:
+    """Name the changes that take a new start."""
+    for name in _STARTED_WITH:
+        before, after = getattr(started.spec, name), getattr(now.spec, name)
+        if before != after:
+            field = type(now.spec).model_fields[name].alias or name
+            change = f": {before} -> {after}" if isinstance(after, int) else ""
+            say(f"spec.{field} has changed{change}; start mcpace run again to take it", "yellow")
+
+
+async def _serve(options: Options, manifest: Manifest, command: tuple[str, ...]) -> int:
+    sidecar = Sidecar(options)
+    hurry = _heed_signals(sidecar)
+    command = _command(manifest, command)
+    try:
+        await sidecar.start()
+    except ListenError as error:
+        raise cannot_listen(error, options) from error
+    serving = asyncio.ensure_future(sidecar.wait())
+    child: Child | None = None
+    try:
+        if command:
+            child = await _start(manifest, command)
+            sidecar.server_usage = functools.partial(usage.of_process, child.pid)
+        code = await _until_end(sidecar, manifest.spec.port, child, serving, hurry)
+    finally:
+        # The sidecar first: the server still has calls to answer.
+        sidecar.end()
+        await asyncio.wait({serving, hurry}, return_when="FIRST_COMPLETED")
+        if child is not None:
+            ending = asyncio.ensure_future(child.end())
+            await asyncio.wait({ending, hurry}, return_when="FIRST_COMPLETED")
+            child.kill()
+    return _HURRIED if hurry.done() else code
+
+
+def _heed_signals(sidecar: Sidecar) -> asyncio.Future[None]:
+    """Let every signal that ends a program end the sidecar in order; the second one is told to hurry."""
+    loop = asyncio.get_running_loop()
+    hurry: asyncio.Future[None] = loop.create_future()
+    heard: list[signal.Signals] = []
+
+    def hear(number: signal.Signals) -> None:
+        heard.append(number)
+        sidecar.end()
+        if len(heard) == 1:
+            say("Ending; once more ends it at once")
+        elif not hurry.done():
+            hurry.set_result(None)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+            continue  # nohup
+        loop.add_signal_handler(number, hear, number)
+    return hurry
+
+
+def _command(manifest: Manifest, given: tuple[str, ...]) -> tuple[str, ...]:
+    """What starts the server: the command given, else the manifest's, where no server listens already."""
+    spec, port = manifest.spec, manifest.spec.port
+    taken = sockets.listens(port)
+    if given:
+        if spec.command or spec.args:
+            say("The command given is started, not spec.command and spec.args")
+        if taken:
+            who = sockets.stranger(port)
+            by = f" by {who}" if who else ""
+            raise ConfigError(
+                f"Port {port} is taken{by}, so the command's server could not listen there: end that one,"
+                " write another `port` in the manifest, or leave the command out to use what listens"
+            )
+        return given
+    if taken or not spec.command:
+        if spec.command:
+            say(f"spec.command is not started: a server listens on port {port} already")
+        say(f"Using the server that listens on port {port} of this machine")
+        return ()
+    values, _ = environment(manifest)
+    return tuple(expanded(word, values) for word in (*spec.command, *spec.args))
+
+
+async def _start(manifest: Manifest, command: tuple[str, ...]) -> Child:
+    say(f"Starting the server: {' '.join(command)}")
+    values, missing = environment(manifest)
+    for problem in missing:
+        say(f"spec.{problem}; put it there, or set the variable yourself", "yellow")
+    # What is ours is no business of the server's: its own stores, its admin token.
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("MCPACE_")}
+    try:
+        return await Child.start(
+            command, ours | {"HOST": "127.0.0.1", "PORT": str(manifest.spec.port)} | values
+        )
+    except ConfigError as error:
+        if command[: len(manifest.spec.command)] != manifest.spec.command or not manifest.spec.command:
+            raise
+        raise ConfigError(
+            f"{error} (spec.command); give the command that starts it here after --, or start the server"
+            f" on port {manifest.spec.port} yourself"
+        ) from error
+
+
+async def _until_end(
+    sidecar: Sidecar,
+    port: int,
+    child: Child | None,
+    serving: asyncio.Future[None],
+    hurry: asyncio.Future[None],
+) -> int:
+    """Wait for a signal, or for the server's end; return the exit code."""
+    began = time.monotonic()
+    announcing = asyncio.ensure_future(_announce(sidecar, port, child))
+    ended = asyncio.ensure_future(child.wait()) if child is not None else None
+    waits: set[asyncio.Future[Any]] = {announcing, serving, hurry}
+    waits |= {ended} if ended is not None else set()
+    done, _ = await asyncio.wait(waits, return_when="FIRST_COMPLETED")
+    if done == {announcing} and announcing.result():
+        done, _ = await asyncio.wait(waits - {announcing}, return_when="FIRST_COMPLETED")
+    for waiting in (announcing, ended):
+        if waiting is not None:
+            waiting.cancel()
+    if serving in done or hurry in done:
+        return 0
+    if ended is not None and ended in done:
+        _say_end(ended.result(), port, sidecar, time.monotonic() - began)
+    return 1
+
+
+def _say_end(code: int, port: int, sidecar: Sidecar, lived: float) -> None:
+    say(f"The server {words(code)}.", "red")
+    if code == 0 and lived < _AT_ONCE and not sidecar.handshake.was_ready.is_set():
+        say(f"It never listened on port {port}. {_STDIO} If it went to the background, keep it in front.")
+
+
+async def _announce(sidecar: Sidecar, port: int, child: Child | None) -> bool:
+    """Wait until the server is ready, and say so; False where it is somebody else's."""
+    began, due = time.monotonic(), _PATIENCE
     while not sidecar.handshake.ready:
         await asyncio.sleep(0.1)
-        waited += 0.1
-        if round(waited, 1) % 5 == 0:
-            err.print(f"Waiting for the server ({waited:.0f} s): {sidecar.handshake.problem}")
+        waited = time.monotonic() - began
+        if child is not None and waited >= _ASKED and not child.asked and not sockets.listens(port):
+            child.reads()
+        if waited >= due:
+            due *= 2
+            say(f"Waiting for the server ({waited:.0f} s): {_why(sidecar, port, child)}")
+    stranger = sockets.stranger(port, child.members()) if child is not None else None
+    if stranger is not None:
+        say(f"{stranger} listens on port {port}, and the command did not start it.", "red")
+        return False
     admin, data = sidecar.listening
     server = sidecar.catalog.server
-    if server is not None:
+    if server is not None and not sidecar.catalog.locked:
         count = len(sidecar.catalog.tools)
-        err.print(f"Ready: {server.name} {server.version}, {count} tools, MCP {server.protocol_version}")
-    err.print(f"Metrics and statistics: http://{admin}/metrics, http://{admin}/stats")
+        say(f"Ready: {server.name} {server.version}, {count} tools, MCP {server.protocol_version}")
+    else:
+        say("Ready: a server that speaks to its own clients alone, so its tools are not known yet")
+    sidecar.findings.tell()
+    say(f"Metrics and statistics: http://{admin}/metrics, http://{admin}/stats")
     # The one line on standard output: for scripts, and for people to paste into a client.
     print(f"http://{data}{sidecar.plane.settings.config.endpoint}", flush=True)
+    return True
 
 
-async def _end(server: asyncio.subprocess.Process | None) -> None:
-    if server is None or server.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        server.terminate()
-    try:
-        await asyncio.wait_for(server.wait(), _END_TIMEOUT)
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            server.kill()
+def _why(sidecar: Sidecar, port: int, child: Child | None) -> str:
+    """Why the server is not ready, and what to do."""
+    problem = sidecar.handshake.problem
+    if sockets.listens(port):
+        return problem
+    if child is None:
+        return f"{problem} Start it on port {port}, write its `port`, or give its command after --."
+    others = sorted(sockets.ports_of(child.members()) - {port})
+    if others:
+        listed = ", ".join(map(str, others))
+        return f"{problem} The command listens on {listed}: write `port: {others[0]}` in the manifest."
+    if child.reads():
+        return f"Nothing listens on port {port}, and the command reads its standard input. {_STDIO}"
+    return f"{problem} Let it listen on $PORT, which is {port} for it, or write its `port` in the manifest."

@@ -217,6 +217,11 @@ class _ConfigMap(Model):
 def _secret(path: Path, name: str, document: dict[str, Any]) -> dict[str, bytes]:
     parts = {key: value for key, value in document.items() if key in ("data", "stringData")}
     secret = _entries(_Secret, f"{path}: Secret {name}", parts)
+    for key in (*secret.data, *secret.string_data):
+        if re.fullmatch(r"(?!\.\.?$)[-._A-Za-z0-9]{1,253}", key) is None:
+            raise ConfigError(
+                f"{path}: Secret {name}: a key must be letters, digits and - . _, not {key!r}"
+            )
     entries = {}
     for key, text in secret.data.items():
         try:

@@ -62,7 +62,7 @@ class OperatorSettings:
             embedded=frozenset(filter(None, os.environ.get("MCPACE_EMBEDDED_STORES", "").split(","))),
             master_key=key or MasterKey(),
             key_secret=key_secret if key is None else None,
-            health_port=int(os.environ.get("MCPACE_HEALTH_PORT", "8080")),
+            health_port=_port("MCPACE_HEALTH_PORT", 8080),
             callers=tuple(_json("MCPACE_CALLERS", [])),
             watchers=tuple(_json("MCPACE_WATCHERS", [])),
             monitor_labels=_json("MCPACE_MONITOR_LABELS", {}),
@@ -77,6 +77,13 @@ def _key_secret() -> tuple[str, str] | None:
     if text and not (namespace and name):
         raise ConfigError(f"MCPACE_MASTER_KEY_SECRET is {text!r}: write NAMESPACE/NAME of a Secret")
     return (namespace, name) if text else None
+
+
+def _port(variable: str, default: int) -> int:
+    text = os.environ.get(variable) or str(default)
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) <= 65535):
+        raise ConfigError(f"{variable} is no port: write a number from 1 to 65535, not {text!r}")
+    return int(text)
 
 
 def _election() -> tuple[str, str] | None:

@@ -15,7 +15,7 @@ from mcpace_sidecar import usage
 from mcpace_sidecar.budget import allow_files, memory_limit
 from mcpace_sidecar.config import load
 from mcpace_sidecar.environment import secret
-from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.errors import ConfigError, ListenError
 from mcpace_sidecar.sidecar import Options, Sidecar
 from mcpace_sidecar.upstream import Address
 
@@ -53,8 +53,8 @@ async def serve(options: Options) -> None:
     loop.add_signal_handler(signal.SIGUSR1, sidecar.drain)
     try:
         await sidecar.start()
-    except OSError as error:
-        raise ConfigError(f"Cannot listen: {error.strerror or error}") from error
+    except ListenError as error:
+        raise cannot_listen(error, options) from error
     admin, data = sidecar.listening
     logging.getLogger(__name__).info(
         "Serving http://%s%s for http://%s (admin http://%s)",
@@ -63,10 +63,16 @@ async def serve(options: Options) -> None:
     await sidecar.wait()
 
 
+def cannot_listen(error: ListenError, options: Options) -> ConfigError:
+    """The same with the option to change."""
+    flag = "--admin-listen" if error.address == options.admin_listen else "--listen"
+    return ConfigError(f"{error}; choose another by {flag}")
+
+
 def address(text: str) -> Address:
     """Read `HOST:PORT`, where `*` is every address; ConfigError says what to write."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ConfigError(f"{text!r} is no HOST:PORT; write for example 127.0.0.1:18080")
     return Address(host.strip("[]"), int(port))
 

@@ -11,6 +11,14 @@ class ConfigError(McpaceError):
     """A configuration that cannot be used; the message says what to write instead."""
 
 
+class ListenError(ConfigError):
+    """A port that cannot be listened on. `address` is that which was asked for."""
+
+    def __init__(self, address: object, words: str) -> None:
+        super().__init__(f"Cannot listen on {address}: {words}")
+        self.address = address
+
+
 class ProtocolError(McpaceError):
     """Bytes that are no acceptable HTTP message.
 

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 AGAIN_AT_FIRST: Final = 0.05
 AGAIN_AFTER_FAILURE: Final = 0.25
+AGAIN_AT_LAST: Final = 5.0
 AGAIN_AFTER_SUCCESS: Final = 30.0
 STARTING: Final = 10.0
 """Seconds for which a server that has never answered is asked often."""
@@ -87,6 +88,7 @@ class Handshake:
     async def keep(self) -> None:
         """Shake hands for as long as the sidecar runs."""
         failing, hint, advised, answered = 0.0, "", -ADVICE_EVERY, False
+        pause = AGAIN_AFTER_FAILURE
         while True:
             self._doubt.clear()
             try:
@@ -110,7 +112,10 @@ class Handshake:
                 self.ready, self.problem = False, words
                 self._answers = isinstance(error, HandshakeError | msgspec.DecodeError)
                 answered = answered or self._answers
+                # What answers, but not as an MCP server, is asked ever more rarely: it may never be one.
+                pause = min(pause * 1.5, AGAIN_AT_LAST) if self._answers else AGAIN_AFTER_FAILURE
             else:
+                pause = AGAIN_AFTER_FAILURE
                 failing, hint, answered = 0.0, "", True
                 if not self.ready:
                     log.info(
@@ -122,7 +127,7 @@ class Handshake:
                 await self._rest()
             else:
                 starting = not answered and time.monotonic() < failing + STARTING
-                await asyncio.sleep(AGAIN_AT_FIRST if starting else AGAIN_AFTER_FAILURE)
+                await asyncio.sleep(AGAIN_AT_FIRST if starting else pause)
 
     async def _rest(self) -> None:
         """Wait until it is time to look again, or there is a reason to."""

@@ -32,9 +32,11 @@ Message = dict[str, Any]
 class HandshakeError(McpaceError):
     """The server answered, but not as an MCP server. `status` is that of its HTTP answer."""
 
-    def __init__(self, words: str, status: int = 0) -> None:
+    def __init__(self, words: str, status: int = 0, error: Message | None = None) -> None:
         super().__init__(words)
         self.status = status
+        self.error = error
+        """The JSON-RPC error, where it answered with one."""
 
 
 class Session:
@@ -113,14 +115,16 @@ class Session:
         session = head.get(b"mcp-session-id")
         if method == "initialize" and session is not None and head.status < 300:
             self.headers["Mcp-Session-Id"] = session.decode("latin-1")
-        words = f"{method} was answered with HTTP {head.status} and no result"
+        words = f"{method} was answered with HTTP {head.status} and {_kind(head)}"
+        error: Message | None = None
         for text in await self._responses(head, body):
             answer = msgspec.json.decode(text)
             if isinstance(answer, dict) and isinstance(answer.get("result"), dict):
                 return dict(answer["result"])
             if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
-                words += f": {answer['error'].get('message', '')}"
-        raise HandshakeError(words, head.status)
+                error = dict(answer["error"])
+                words += f": {error.get('message', '')}"
+        raise HandshakeError(words, head.status, error)
 
     async def send(
         self, verb: str, message: Message | None, more: dict[str, str] | None = None
@@ -181,6 +185,18 @@ class Session:
         if head.content_type == b"text/event-stream":
             return [data for event in Events().feed(body + b"\n\n") if (data := data_of(event))]
         return [body] if head.content_type == b"application/json" and body else []
+
+
+def _kind(head: ResponseHead) -> str:
+    """What an answer without a result is."""
+    kind = head.content_type.decode("latin-1")
+    if kind == "text/html":
+        return "an HTML page: no MCP server is at this path"
+    if head.status == 404:
+        return "no result: nothing is at this path"
+    if kind and kind not in ("application/json", "text/event-stream"):
+        return f"{kind[:64]}: no MCP server is at this path"
+    return "no result"
 
 
 def _modern_meta() -> Message:

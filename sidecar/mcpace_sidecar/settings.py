@@ -125,6 +125,6 @@ def _spans(config: SidecarConfig, before: Settings | None, name: str) -> Spans |
         # Imported here because the SDK is an extra, and held in memory only where spans are made.
         from mcpace_sidecar.spans import Spans  # noqa: PLC0415 - because of that
     except ImportError as error:
-        words = f"monitoring.traces needs OpenTelemetry ({error.name}): pip install 'mcpace[traces]'"
+        words = f"monitoring.traces needs {error.name}: in a checkout, pip install '.[traces]'"
         raise ConfigError(words) from error
     return Spans(traces, name)

@@ -8,6 +8,8 @@ import functools
 import gc
 import ipaddress
 import logging
+import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -19,9 +21,10 @@ from mcpace_sidecar.admin import Admin
 from mcpace_sidecar.budget import SHARES, UNLIMITED, Budget
 from mcpace_sidecar.catalog import Catalog
 from mcpace_sidecar.config import SidecarConfig
+from mcpace_sidecar.config.document import changes
 from mcpace_sidecar.dataplane import DataPlane
 from mcpace_sidecar.egress import Doors
-from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.errors import ConfigError, ListenError
 from mcpace_sidecar.findings import REASONS, Findings
 from mcpace_sidecar.handshake import Handshake
 from mcpace_sidecar.http.connections import Connections
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from mcpace_sidecar.store.wire import Link
 
 log = logging.getLogger(__name__)
+reloads = logging.getLogger("mcpace_sidecar.reloads")
 
 WATCH_INTERVAL: Final = 0.5
 """Seconds between two looks at the configuration and the keys."""
@@ -186,7 +190,7 @@ class Sidecar:
         self.plane.audience.most = budget.streams
 
     async def start(self) -> None:
-        """Listen on both ports, then begin to look after everything; OSError if a port is taken."""
+        """Listen on both ports, then begin to look after everything; ListenError if a port is taken."""
         options = self._options
         await self._listen(self._admin, options.admin_listen)
         for link in self._links:
@@ -267,7 +271,10 @@ class Sidecar:
         loop = asyncio.get_running_loop()
         # Every address of every family the host has: a cluster may be IPv4, IPv6 or both.
         host = None if address.host == "*" else address.host
-        server = await loop.create_server(accept, host, address.port, backlog=1024)
+        try:
+            server = await loop.create_server(accept, host, address.port, backlog=1024)
+        except OSError as error:
+            raise ListenError(address, _why(error)) from error
         for listening in server.sockets:
             serve_modestly(listening)
         self._servers.append(server)
@@ -349,7 +356,8 @@ class Sidecar:
         self._divide()
         self.metrics.count("mcpace_config_reloads", "ok")
         _warn(settings)
-        log.info("The configuration was reloaded")
+        changed = ", ".join(changes(before.config, config)) or "nothing that concerns the sidecar"
+        reloads.info("The configuration was reloaded: %s", changed)
 
     def _gauges(self) -> Iterator[tuple[str, dict[str, str], float]]:
         yield "mcp_active_connections", {}, len(self._connections.open)
@@ -386,6 +394,12 @@ class Sidecar:
             yield "mcpace_limit_replicas", {}, self._redis_limits.replicas
             for mode, count in self._redis_limits.decided_without.items():
                 yield "mcpace_decided_without_redis", {"mode": mode}, count
+
+
+def _why(error: OSError) -> str:
+    """The system's words, without the address that asyncio puts before them."""
+    known = error.errno is not None and not isinstance(error, socket.gaierror)
+    return os.strerror(error.errno).lower() if known and error.errno else error.strerror or str(error)
 
 
 def _warn(settings: Settings) -> None:

@@ -50,6 +50,33 @@ async def test_a_key_comes_from_the_environment(weather: int, start: Start, tmp_
     assert done.returncode == 0, done.stderr
 
 
+async def test_a_limit_speaks_for_itself_and_is_not_waited_for(weather: int, start: Start):
+    tiers = [{"name": "free", "requestsPerMinute": 1}]
+    sidecar = await start(weather, {"rateLimits": {"tiers": tiers}})
+    assert (await call_beside(sidecar, "get-weather", "city=Paris")).returncode == 0
+    done = await call_beside(sidecar, "get-weather", "city=Paris", "--wait", "1h")
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"mcpace: {sidecar.url}: Rate limit exceeded (calls per minute, tier free): retry in "
+    )
+    assert "no result" not in done.stderr
+
+
+async def test_a_refused_credential_says_where_a_key_is_given(weather: int, start: Start):
+    sidecar = await start(weather, {"clients": {"anonymous": "deny"}})
+    done = await call_beside(sidecar, "get-weather", "city=Paris", "--wait", "1h")
+    assert done.returncode == 2
+    assert "A key is given by MCPACE_API_KEY." in done.stderr
+
+
+async def test_an_error_of_the_server_is_its_words(weather: int, start: Start):
+    done = await call_beside(await start(weather, {}), "get-weather", "--wait", "1h", "city=Paris")
+    assert done.returncode == 0
+    done = await call_beside(await start(weather, {"path": "/elsewhere"}), "get-weather", "city=Paris")
+    assert done.returncode == 2
+    assert "no result" not in done.stderr
+
+
 async def test_what_went_wrong_is_one_line(weather: int, start: Start):
     sidecar = await start(weather, {})
     assert (await call_beside(sidecar, "no-such-tool")).returncode != 0

@@ -1,42 +1,33 @@
-"""The laptop: `mcpace run`, the tour of `make run`, and what a person is told when something is wrong."""
+"""The laptop: `make run`, the README's commands, what is read of a manifest, and what a reload says."""
 
-import os
-import shlex
+import base64
+import re
 import signal
 import subprocess
 import sys
-import urllib.request
+import tarfile
 from pathlib import Path
 
 import pytest
 import yaml
-from tests.conftest import DEADLINE, ROOT, free_port
+from tests.conftest import ROOT, free_port
+from tests.laptop import WEATHER, manifest, mcpace, port_of, running
 
 from mcpace_sidecar.environment import secret
 
-pytestmark = pytest.mark.interpreted
-
-MCPACE = [sys.executable, "-m", "mcpace_cli"]
-TOUR = yaml.safe_load((ROOT / "examples/tour.yaml").read_text())
-
-
-README_COMMAND = (ROOT / "README.md").read_text().splitlines()
+(README_LINES,) = re.findall(r"```sh\n(\. \.venv.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+KEYS = [{"tier": "pro", "secretRef": {"name": "weather-pro"}}]
+SHOW = [sys.executable, "-c", "import os; print('seen', {n: os.environ.get(n) for n in 'ABCDEF'})"]
 
 
-def mcpace(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*MCPACE, *map(str, arguments)], capture_output=True, text=True, timeout=DEADLINE)
-
-
-def manifest(folder: Path, **spec: object) -> tuple[Path, list[str]]:
-    """A manifest on ports of its own, and the options that go with it."""
-    path = folder / "manifest.yaml"
-    path.write_text(yaml.safe_dump(TOUR | {"spec": TOUR["spec"] | {"port": free_port()} | spec}))
-    return path, [f"--listen=127.0.0.1:{free_port()}", f"--admin-listen=127.0.0.1:{free_port()}"]
+def a_secret(name: str = "weather-pro", **data: str) -> dict[str, object]:
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded}
 
 
 def test_make_run_shows_an_answer_a_hit_and_a_refusal_and_ends_without_a_terminal():
     done = subprocess.run(
-        ["make", "run"], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        ["make", "run"], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=110
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "12 degrees, cloudy" in done.stdout
@@ -44,35 +35,157 @@ def test_make_run_shows_an_answer_a_hit_and_a_refusal_and_ends_without_a_termina
     assert "refused by the tier's limit: retry in" in done.stdout
 
 
-def test_the_readmes_command_serves_its_manifest_and_ends_both_in_order():
-    (command,) = [li for li in README_COMMAND if li.startswith("mcpace run ")]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+def test_the_readmes_commands_serve_their_manifest_and_end_both_in_order(tmp_path: Path):
+    """Typed as they stand, in a copy of the repository's folder whose server has a port of its own."""
+    weather = tmp_path / "examples/weather"
+    weather.mkdir(parents=True)
+    (weather / "server.py").symlink_to(ROOT / "examples/weather/server.py")
+    port = free_port()
+    shown = (ROOT / "examples/weather/manifest.yaml").read_text()
+    (weather / "manifest.yaml").write_text(shown.replace("spec:\n", f"spec:\n  port: {port}\n", 1))
+    (tmp_path / ".venv").symlink_to(sys.prefix)
     with subprocess.Popen(
-        shlex.split(command), cwd=ROOT, env=os.environ | {"PATH": path},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ["sh", "-ec", README_LINES.replace("mcpace run", "exec mcpace run")], cwd=tmp_path,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         url = process.stdout.readline().strip()
-        assert url == "http://127.0.0.1:18080/mcp", url or process.stderr.read()
-        assert urllib.request.urlopen("http://127.0.0.1:18090/readyz", timeout=DEADLINE).status == 200
+        assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+/mcp", url), url or process.stderr.read()
         process.send_signal(signal.SIGINT)
-        assert process.wait(DEADLINE) == 0
-        assert "Traceback" not in process.stderr.read()
-    with pytest.raises(OSError):
-        urllib.request.urlopen("http://127.0.0.1:8000/mcp", timeout=2)
+        assert process.wait(30) == 0
+        said = process.stderr.read()
+    assert "Traceback" not in said
+    (admin,) = re.findall(r"http://(\S+)/metrics", said)
+    assert admin != url.split("/")[2]
 
 
-def test_a_server_that_ends_by_itself_ends_run_with_its_words(tmp_path: Path):
-    path, options = manifest(tmp_path)
-    done = mcpace("run", path, *options, "--", sys.executable, "-c", "raise SystemExit(3)")
-    assert done.returncode == 1
-    assert "The server ended with exit code 3." in done.stderr
+def test_the_sdist_holds_what_a_wheel_is_built_from_and_nothing_else(tmp_path: Path):
+    done = subprocess.run(
+        ["uv", "build", "--sdist", "--quiet", "--out-dir", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        names = {name.partition("/")[2] for name in packed.getnames()}
+    tops = {name.partition("/")[0] for name in names}
+    assert tops == {
+        "sidecar",
+        "operator",
+        "cli",
+        "compile.py",
+        "README.md",
+        "LICENSE",
+        "pyproject.toml",
+        "PKG-INFO",
+        ".gitignore",
+    }
+    assert "sidecar/mcpace_sidecar/proxy.py" in names
+    assert not [name for name in names if "test" in name]
+
+
+def test_env_and_its_references_reach_whatever_is_started(tmp_path: Path):
+    path = manifest(
+        tmp_path,
+        a_secret("s", k="from-secret"),
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"D": "from-map"}},
+        env=[
+            {"name": "A", "value": "plain"},
+            {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+            {"name": "C", "value": "$(A) and $$(A) and $(NONE)"},
+            {"name": "E", "valueFrom": {"secretKeyRef": {"name": "gone", "key": "k"}}},
+            {"name": "F", "valueFrom": {"configMapKeyRef": {"name": "gone", "key": "k", "optional": True}}},
+        ],
+        envFrom=[{"configMapRef": {"name": "c"}}, {"secretRef": {"name": "nowhere"}}],
+    )
+    done = mcpace("run", path, "--", *SHOW, E="mine")
+    seen = "seen {'A': 'plain', 'B': 'from-secret', 'C': 'plain and $(A) and $(NONE)', 'D': 'from-map', 'E': 'mine', 'F': None}"
+    assert seen in done.stderr
+    assert "spec.env E: the key k of the Secret gone is not in the file" in done.stderr
+    assert "spec.envFrom[1]: the Secret nowhere is not in the file" in done.stderr
+    assert "env F" not in done.stderr
+
+
+def test_the_manifests_command_is_started_where_nothing_listens(tmp_path: Path):
+    path = manifest(tmp_path, command=SHOW[:1], args=[*SHOW[1:], "$(A)"], env=[{"name": "A", "value": "x"}])
+    done = mcpace("run", path)
+    assert "seen {'A': 'x'" in done.stderr
+    done = mcpace("run", path, "--", sys.executable, "-c", "print('another')")
+    assert "another" in done.stderr
+    assert "seen" not in done.stderr
+    assert "The command given is started, not spec.command and spec.args" in done.stderr
+
+
+def test_a_command_that_is_only_in_the_image_is_said_to_be(tmp_path: Path):
+    done = mcpace("run", manifest(tmp_path, command=["/app/server"]))
+    assert done.returncode == 2
+    assert "Cannot start '/app/server': No such file or directory (spec.command)" in done.stderr
+    assert "after --" in done.stderr
+
+
+def test_what_only_a_cluster_does_is_said_once(tmp_path: Path):
+    path = manifest(
+        tmp_path,
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "other"}},
+        replicas=2,
+        database={"secretRef": {"name": "db"}},
+        networkPolicy={},
+    )
+    done = mcpace("run", path, "--", "true")
+    assert done.stderr.count("Only a cluster does something about: database (no PgBouncer is started") == 1
+    assert "networkPolicy" in done.stderr
+    assert "replicas (one runs)" in done.stderr
+    assert "Only a cluster does something about: Deployment other" in done.stderr
+
+
+def test_no_image_is_needed(tmp_path: Path):
+    path = manifest(tmp_path)
+    document = yaml.safe_load(path.read_text())
+    del document["spec"]["image"]
+    path.write_text(yaml.safe_dump(document))
+    done = mcpace("run", path, "--", "true")
+    assert "spec.image is missing: a cluster will want it" in done.stderr
+    assert "The server ended" in done.stderr
+
+
+def test_keys_come_from_the_secrets_of_the_same_file_and_stay_there(tmp_path: Path):
+    tiers = [{"name": "free", "requestsPerMinute": 1}, {"name": "pro", "requestsPerMinute": 600}]
+    path = manifest(
+        tmp_path, a_secret(anna="key-of-anna"), clients={"apiKeys": KEYS, "anonymous": "deny"}, rateLimits={"tiers": tiers},
+    )  # fmt: skip
+    (tmp_path / "run").mkdir()
+    with running(tmp_path, path, "--", *WEATHER, XDG_RUNTIME_DIR=str(tmp_path / "run")) as run:
+        url = run.url()
+        assert mcpace("call", url, "get-weather", "city=Oslo", MCPACE_API_KEY="key-of-anna").returncode == 0
+        assert "A credential is required" in mcpace("call", url, "get-weather", "city=Oslo").stderr
+        assert "Read from the same file: Secret weather-pro" in run.said
+        assert "key-of-anna" not in run.said
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_keys_that_are_not_there_are_named(tmp_path: Path):
+    done = mcpace("run", manifest(tmp_path, clients={"apiKeys": KEYS}), "--", "true")
+    assert "without the Secret weather-pro its clients are unknown" in done.stderr
+    assert "--keys DIR" in done.stderr
+
+
+def test_a_file_of_several_servers_asks_which(tmp_path: Path):
+    path = manifest(tmp_path)
+    other = yaml.safe_load(path.read_text()) | {"metadata": {"name": "tides"}}
+    path.write_text(path.read_text() + "---\n" + yaml.safe_dump(other) + "---\n")
+    assert "choose one by --name: weather, tides" in mcpace("run", path).stderr
+    assert "did you mean tides?" in mcpace("run", path, "--name", "tide").stderr
+    assert "The server ended" in mcpace("run", path, "--name", "tides", "--", "true").stderr
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("kind: Pod", "its kind must be McpServer"),
-        ("kind: McpServer\napiVersion: v1", "the apiVersion must be mcpace.dev/v1alpha1"),
+        ("kind: Pod", "holds no McpServer: its kind must be McpServer, not Pod"),
+        ("", "and it is empty"),
+        ("- a", "it holds a list, not fields"),
+        ("kind: McpServer\napiVersion: v1", "the apiVersion must be mcpace.dev/v1alpha1, not v1"),
         ("kind: McpServer\napiVersion: mcpace.dev/v1alpha1", "metadata.name: is required, and missing"),
         ("{", "is not YAML"),
     ],
@@ -86,45 +199,31 @@ def test_what_is_no_manifest_is_refused_in_words(tmp_path: Path, text: str, word
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_field_is_named_with_what_to_write(tmp_path: Path):
-    path, options = manifest(tmp_path, cache={"tools": [{"name": "t", "ttl": "soon"}]}, colour="red")
-    done = mcpace("run", path, *options)
-    assert done.returncode == 2
-    assert "spec.cache.tools[0].ttl: write a duration such as 500ms, 30s, 5m, 1h or 1d" in done.stderr
-    assert "spec.colour" in done.stderr
-
-
 @pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--config", "/nowhere.yaml"], "/nowhere.yaml: No such file or directory"),
-        (["--config", "CONFIG", "--listen", "8080"], "is no HOST:PORT; write for example 127.0.0.1:18080"),
-        (["--config", "CONFIG", "--upstream", "ftp://x"], "write for example http://127.0.0.1:8000"),
-    ],
-)
-def test_a_sidecar_that_cannot_start_says_why(tmp_path: Path, arguments: list[str], words: str):
-    config = tmp_path / "config.yaml"
-    config.write_text("{}")
-    done = mcpace("sidecar", *(str(config) if a == "CONFIG" else a for a in arguments))
+    ("data", "words"),
+    [({"a": "%"}, "Secret s: data.a is no base64"), ({"a": 5}, 'data.a: write text, in quotes: "5"'), ({"../a": ""}, "a key must be")],
+)  # fmt: skip
+def test_a_secret_that_is_none_is_refused_in_words(tmp_path: Path, data: dict, words: str):
+    path = manifest(tmp_path, a_secret("s") | {"data": data})
+    done = mcpace("run", path)
     assert done.returncode == 2
     assert words in done.stderr
 
 
-def test_a_taken_port_is_said(tmp_path: Path):
-    path, options = manifest(tmp_path)
-    port = options[1].rpartition(":")[2]
-    done = mcpace("run", path, f"--listen=127.0.0.1:{port}", f"--admin-listen=127.0.0.1:{port}")
-    assert done.returncode == 2
-    assert "Cannot listen" in done.stderr
-
-
-def test_the_operator_without_its_key_says_what_is_missing():
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MCPACE_")}
-    done = subprocess.run(
-        [*MCPACE, "operator"], env=environment, capture_output=True, text=True, timeout=DEADLINE
-    )
-    assert done.returncode == 2
-    assert "MCPACE_MASTER_KEY" in done.stderr
+def test_a_reload_says_what_changed_and_what_takes_a_new_start(tmp_path: Path):
+    path = manifest(tmp_path, rateLimits={"tiers": [{"name": "free", "requestsPerMinute": 10}]})
+    with running(tmp_path, path, "--", *WEATHER) as run:
+        run.url()
+        before = port_of(path)
+        text = path.read_text().replace("requestsPerMinute: 10", "requestsPerMinute: 20")
+        path.write_text(text.replace(f"port: {before}", f"port: {before + 1}"))
+        run.until_said("The configuration was reloaded: rateLimits.tiers[0].requestsPerMinute: 10 -> 20")
+        assert (
+            f"spec.port has changed: {before} -> {before + 1}; start mcpace run again to take it"
+            in run.said
+        )
+        path.write_text("spec: [")
+        run.until_said("The new configuration is refused, the old one stays")
 
 
 def test_secrets_come_from_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,6 +54,31 @@ def _validated(cls: type[M], document: Any) -> M:
     if nulls:
         raise ConfigError("\n".join(f"{dotted(place)}: write a value, or leave it out" for place in nulls))
     return cls.model_validate_json(json.dumps(told), strict=True, by_alias=True, by_name=False)
+
+
+def changes(before: Model, after: Model) -> list[str]:
+    """The fields that differ, as people write them: `rateLimits.tiers[0].requestsPerMinute: 2 -> 3`."""
+    return [*_changes(before.model_dump(by_alias=True), after.model_dump(by_alias=True), ())]
+
+
+def _changes(before: Any, after: Any, path: Location) -> Iterator[str]:
+    if before == after:
+        return
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in dict.fromkeys([*before, *after]):
+            yield from _changes(before.get(name), after.get(name), (*path, name))
+    elif isinstance(before, tuple) and isinstance(after, tuple) and len(before) == len(after):
+        for number, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from _changes(old, new, (*path, number))
+    elif before is None or isinstance(before, str | int | float):
+        short = after is None or isinstance(after, str | int | float)
+        yield f"{dotted(path)}: {_shown(before)} -> {_shown(after)}" if short else f"{dotted(path)} is new"
+    else:
+        yield f"{dotted(path)} is gone" if after is None else dotted(path)
+
+
+def _shown(value: Any) -> str:
+    return "unset" if value is None else str(value)
 
 
 def read_yaml(path: Path) -> Any:

@@ -1,0 +1,139 @@
+"""The server that `mcpace run` starts: a session and a process group of its own, which end with us.
+
+Whatever the command starts in turn (`npm start`, `sh -c '…; true'`) is of the group. A guard, a
+shell that reads from a pipe of ours, ends the group where we are killed and can end nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Mapping
+from typing import Final
+
+from mcpace_cli import sockets
+from mcpace_sidecar.errors import ConfigError
+
+END_TIMEOUT: Final = 10.0
+"""Seconds that the server gets to end after SIGTERM."""
+_KILLED: Final = 2.0
+_LOOK: Final = 0.1
+_GUARD: Final = """
+trap '' INT TERM HUP QUIT
+read -r _ || { kill -s TERM -- "-$1"; sleep 3; kill -s KILL -- "-$1"; }
+"""
+
+
+class Child:
+    """A server that runs, with all that it starts."""
+
+    def __init__(self, process: asyncio.subprocess.Process, stdin: int) -> None:
+        """`stdin` is our end of its standard input."""
+        self.pid = process.pid
+        self._process = process
+        self._stdin = stdin
+        self.asked = False
+        """Whether it was given something to read."""
+        self._guard = subprocess.Popen(  # noqa: S603 - because the shell's words are ours
+            ["/bin/sh", "-c", _GUARD, "mcpace-guard", str(process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    @classmethod
+    async def start(cls, command: tuple[str, ...], environment: Mapping[str, str]) -> Child:
+        """Start it; ConfigError where it cannot be started."""
+        # Its output goes to standard error: standard output holds the URL and nothing else. Its input
+        # stays open and empty: some servers end when it is closed.
+        reading, writing = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                env=environment,
+                stdin=reading,
+                stdout=sys.stderr.fileno(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            os.close(writing)
+            raise ConfigError(f"Cannot start '{command[0]}': {error.strerror}") from error
+        finally:
+            os.close(reading)
+        os.set_blocking(writing, False)
+        return cls(process, writing)
+
+    def members(self) -> set[int]:
+        """The processes of its session that live; only itself where the system does not tell."""
+        found = sockets.session(self.pid)
+        if found is not None:
+            return found
+        with contextlib.suppress(OSError):
+            os.killpg(self.pid, 0)
+            return {self.pid}
+        return set()
+
+    def reads(self) -> bool:
+        """Whether it has read from its standard input; the first question gives it an empty line."""
+        try:
+            if not self.asked:
+                os.write(self._stdin, b"\n")
+                self.asked = True
+                return False
+            unread = fcntl.ioctl(self._stdin, termios.FIONREAD, b"\0" * 4)
+        except OSError:
+            return False
+        return int.from_bytes(unread, sys.byteorder) == 0
+
+    async def wait(self) -> int:
+        """Wait until it and all of its session have ended; return its own exit code."""
+        code = await self._process.wait()
+        while self.members():
+            await asyncio.sleep(_LOOK)
+        return code
+
+    async def end(self) -> None:
+        """End the whole of it: asked first, killed after a while."""
+        for number, patience in ((signal.SIGTERM, END_TIMEOUT), (signal.SIGKILL, _KILLED)):
+            self._signal(number)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.wait(), patience)
+                break
+        self._release()
+
+    def kill(self) -> None:
+        """End at once what has not ended."""
+        if self._guard.returncode is None:
+            self._signal(signal.SIGKILL)
+            self._release()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(OSError):
+            os.killpg(self.pid, number)
+        for pid in self.members():
+            with contextlib.suppress(OSError):
+                if os.getpgid(pid) != self.pid:
+                    os.kill(pid, number)
+
+    def _release(self) -> None:
+        """Let the guard go, and its standard input be at its end."""
+        if self._guard.returncode is None:
+            self._guard.communicate(b"\n")
+            os.close(self._stdin)
+
+
+def words(code: int) -> str:
+    """How a process ended: `exit code 3`, `killed by SIGKILL`."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

@@ -1,0 +1,106 @@
+"""What is typed wrong on the command line is answered with what to type instead, and never by a traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.conftest import free_port
+from tests.laptop import MCPACE, manifest, mcpace
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--port", "3000", "MANIFEST"], "The server's port is `port` in the manifest."),
+        (["--port", "3000", "MANIFEST"], "What belongs to the server's command goes after --."),
+        (["MANIFEST", "--lissten", "127.0.0.1:1"], "--listen"),
+        (["--", "python", "server.py"], "python: no such file; write mcpace run MANIFEST -- COMMAND"),
+        (["nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["MANIFEST", "--keys", "nowhere"], "'nowhere' does not exist"),
+        (["MANIFEST", "--listen", "8080"], "is no HOST:PORT; write for example 127.0.0.1:18080"),
+        (["MANIFEST", "--listen", "127.0.0.1:²"], "is no HOST:PORT"),
+        (["MANIFEST", "--listen", "nowhere.invalid:80"], "Cannot listen on nowhere.invalid:80"),
+        (
+            ["MANIFEST", "--", "no-such-program"],
+            "Cannot start 'no-such-program': No such file or directory",
+        ),
+    ],
+)
+def test_a_wrong_run_says_what_to_type(tmp_path: Path, arguments: list[str], words: str):
+    path = manifest(tmp_path)
+    done = mcpace("run", *(str(path) if each == "MANIFEST" else each for each in arguments))
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config", "/nowhere.yaml"], "/nowhere.yaml: No such file or directory"),
+        (["--config", "CONFIG", "--listen", "8080"], "is no HOST:PORT; write for example 127.0.0.1:18080"),
+        (["--config", "CONFIG", "--upstream", "ftp://x"], "write for example http://127.0.0.1:8000"),
+    ],
+)
+def test_a_sidecar_that_cannot_start_says_why(tmp_path: Path, arguments: list[str], words: str):
+    config = tmp_path / "config.yaml"
+    config.write_text("{}")
+    done = mcpace("sidecar", *(str(config) if a == "CONFIG" else a for a in arguments))
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--listen", "--admin-listen"])
+@pytest.mark.parametrize("command", ["run", "sidecar"])
+def test_a_taken_port_names_the_option_that_asked_for_it(
+    tmp_path: Path, flag: str, command: str, weather: int
+):
+    other = "--admin-listen" if flag == "--listen" else "--listen"
+    ports = [f"{flag}=127.0.0.1:{weather}", f"{other}=127.0.0.1:{free_port()}"]
+    (tmp_path / "config.yaml").write_text("{}")
+    place = manifest(tmp_path) if command == "run" else f"--config={tmp_path / 'config.yaml'}"
+    done = mcpace(command, place, *ports)
+    assert done.returncode == 2
+    assert (
+        f"Cannot listen on 127.0.0.1:{weather}: address already in use; choose another by {flag}\n"
+        in done.stderr
+    )
+
+
+def test_one_port_for_two_purposes_is_refused(tmp_path: Path):
+    port = free_port()
+    twice = mcpace(
+        "run", manifest(tmp_path), f"--listen=127.0.0.1:{port}", f"--admin-listen=127.0.0.1:{port}"
+    )
+    assert f"--listen and --admin-listen are both 127.0.0.1:{port}" in twice.stderr
+    servers = mcpace("run", manifest(tmp_path, port=port), f"--admin-listen=127.0.0.1:{port}")
+    assert f"--admin-listen 127.0.0.1:{port} is the server's own port" in servers.stderr
+
+
+def operator(**environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MCPACE_")}
+    return subprocess.run(
+        [*MCPACE, "operator"], env=clean | environment, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("port", ["x", "0", "65536", "²", "-1"])
+def test_an_operators_port_that_is_none_is_said(port: str):
+    done = operator(MCPACE_HEALTH_PORT=port, MCPACE_MASTER_KEY="k" * 32, MCPACE_RELEASE_SECRET="x")
+    assert done.returncode == 2
+    assert "MCPACE_HEALTH_PORT is no port: write a number from 1 to 65535" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_operator_without_its_extra_says_what_to_install(tmp_path: Path):
+    """The interpreter is told that there is no kopf."""
+    code = (
+        "import sys; sys.modules['kopf'] = None\n"
+        "from mcpace_cli.__main__ import main; sys.argv = ['mcpace', 'operator']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert "The operator needs kopf, which comes with pip install '.[operator]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,216 @@
+"""The server that `mcpace run` starts: it and all it starts end with us, and nobody else's is taken for it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.conftest import free_port
+from tests.laptop import WEATHER, listens, manifest, mcpace, port_of, running, wait_for
+
+from mcpace_cli.child import words
+
+SHELL = ["sh", "-c", f"{' '.join(WEATHER)}; true"]
+LISTEN = (
+    "import os,socket,time; s=socket.create_server(('127.0.0.1',int(os.environ['PORT']))); time.sleep(99)"
+)
+
+
+def npm(folder: Path) -> list[str]:
+    (folder / "package.json").write_text(json.dumps({"name": "s", "scripts": {"start": " ".join(WEATHER)}}))
+    return ["npm", "--prefix", str(folder), "start"]
+
+
+@pytest.mark.parametrize(
+    ("number", "command"),
+    [
+        (signal.SIGINT, "direct"),
+        (signal.SIGINT, "npm"),
+        (signal.SIGTERM, "sh"),
+        (signal.SIGHUP, "sh"),
+        (signal.SIGQUIT, "sh"),
+    ],
+)
+def test_every_signal_ends_the_server_with_all_it_started(
+    tmp_path: Path, number: signal.Signals, command: str
+):
+    path = manifest(tmp_path)
+    started = {"direct": WEATHER, "sh": SHELL}.get(command) or npm(tmp_path)
+    with running(tmp_path, path, "--", *started) as run:
+        assert run.url()
+        run.send(number)
+        assert run.wait() == 0, run.said
+    assert not listens(port_of(path))
+    assert "Traceback" not in run.said
+
+
+@pytest.mark.parametrize("command", [WEATHER, SHELL], ids=["direct", "sh"])
+def test_the_server_ends_even_where_we_are_killed(tmp_path: Path, command: list[str]):
+    path = manifest(tmp_path)
+    with running(tmp_path, path, "--", *command) as run:
+        assert run.url()
+        run.process.kill()
+        run.wait()
+        wait_for(lambda: not listens(port_of(path)), "the server to end")
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(tmp_path: Path):
+    path = manifest(tmp_path)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with running(tmp_path, path, "--", *WEATHER) as run:
+            assert run.url()
+            run.send(signal.SIGHUP)
+            with pytest.raises(subprocess.TimeoutExpired):
+                run.wait(1)
+            assert listens(port_of(path))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_interrupt_hurries(tmp_path: Path):
+    path = manifest(tmp_path)
+    stubborn = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('really', 'up', flush=True); time.sleep(99)"
+    with running(tmp_path, path, "--", sys.executable, "-c", stubborn) as run:
+        run.until_said("really up")
+        run.send(signal.SIGINT)
+        run.until_said("Ending; once more ends it at once")
+        run.send(signal.SIGINT)
+        assert run.wait(8) == 130
+
+
+def test_a_server_that_does_not_end_when_asked_is_killed(tmp_path: Path):
+    path = manifest(tmp_path)
+    stubborn = (
+        "import signal,time,os; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        " print('pid', os.getpid(), flush=True); time.sleep(99)"
+    )
+    with running(tmp_path, path, "--", sys.executable, "-c", stubborn) as run:
+        pid = int(run.until_said("pid ").rpartition("pid ")[2].split()[0])
+        run.send(signal.SIGTERM)
+        assert run.wait() == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_port_that_is_taken_before_is_no_server_of_ours(tmp_path: Path, weather: int):
+    done = mcpace("run", manifest(tmp_path, port=weather), "--", "sleep", "100")
+    assert done.returncode == 2
+    assert f"Port {weather} is taken by PID " in done.stderr
+    assert "leave the command out to use what listens" in done.stderr
+
+
+def test_a_stranger_that_listens_later_is_not_taken_for_the_command(tmp_path: Path):
+    path = manifest(tmp_path)
+    with running(tmp_path, path, "--", "sleep", "100") as run:
+        run.until_said("Starting the server: sleep 100")
+        with subprocess.Popen(WEATHER, env=os.environ | {"PORT": str(port_of(path))}) as stranger:
+            try:
+                assert run.wait(30) == 1
+            finally:
+                stranger.kill()
+        assert f"PID {stranger.pid} (" in run.said
+        assert "the command did not start it" in run.said
+        assert "Ready" not in run.said
+
+
+def test_without_a_command_the_server_that_listens_is_used(tmp_path: Path, weather: int):
+    with running(tmp_path, manifest(tmp_path, port=weather)) as run:
+        assert run.url()
+        assert "Using the server that listens on port" in run.said
+    assert listens(weather)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise SystemExit(3)", "ended with exit code 3"),
+        ("import os; os.kill(os.getpid(), 9)", "was killed by SIGKILL"),
+    ],
+)
+def test_how_the_server_ended_is_said(tmp_path: Path, code: str, said: str):
+    done = mcpace("run", manifest(tmp_path), "--", sys.executable, "-c", code)
+    assert done.returncode == 1
+    assert f"The server {said}." in done.stderr
+    assert "stdio" not in done.stderr
+
+
+def test_a_number_that_is_no_signal_is_said_too():
+    assert words(-250) == "was killed by signal 250"
+
+
+def test_a_server_of_stdio_that_ends_at_once_is_told_what_it_is(tmp_path: Path):
+    done = mcpace("run", manifest(tmp_path), "--", "true")
+    assert done.returncode == 1
+    assert "The server ended with exit code 0." in done.stderr
+    assert "If it speaks MCP over stdio: mcpace serves servers of HTTP for now" in done.stderr
+
+
+def test_a_server_that_reads_its_standard_input_is_told_what_it_is(tmp_path: Path):
+    with running(tmp_path, manifest(tmp_path), "--", "cat") as run:
+        said = run.until_said("the command reads its standard input")
+    assert "mcpace serves servers of HTTP for now" in said
+
+
+def test_a_server_on_another_port_is_found(tmp_path: Path):
+    other = free_port()
+    code = LISTEN.replace("int(os.environ['PORT'])", str(other))
+    with running(
+        tmp_path, manifest(tmp_path), "--", "sh", "-c", f'{sys.executable} -c "{code}"; true'
+    ) as run:
+        assert f"write `port: {other}`" in run.until_said("The command listens on")
+
+
+def test_a_server_that_does_not_listen_is_told_the_port_to_listen_on(tmp_path: Path):
+    path = manifest(tmp_path)
+    with running(tmp_path, path, "--", "sleep", "100") as run:
+        said = run.until_said("Waiting for the server (5 s)")
+    assert "(connection refused). Let it listen on $PORT" in said
+    assert "or write its `port` in the manifest" in said
+
+
+def test_a_web_server_is_named_for_what_it_is_and_left_in_peace(tmp_path: Path):
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/index.html").write_text("<html>hello</html>")
+    path = manifest(tmp_path)
+    web = [
+        sys.executable,
+        "-u",
+        "-m",
+        "http.server",
+        str(port_of(path)),
+        "--bind",
+        "127.0.0.1",
+        "-d",
+        tmp_path / "web",
+    ]
+    with running(tmp_path, path, "--", *web) as run:
+        began = time.monotonic()
+        said = run.until_said("Waiting for the server (10 s)")
+        asked = said.count('"POST /mcp')
+        assert asked < 3 * (time.monotonic() - began) + 10, said
+    assert "HTML" in said
+    assert "no MCP server" in said
+
+
+def test_the_command_gets_no_secret_of_ours(tmp_path: Path):
+    code = "import os; print('seen', [n for n in os.environ if n.startswith('MCPACE_')])"
+    done = mcpace("run", manifest(tmp_path), "--", sys.executable, "-c", code, MCPACE_ADMIN_TOKEN="secret")
+    assert "seen []" in done.stderr
+
+
+def test_two_at_once_choose_ports_and_say_them(tmp_path: Path):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    with (
+        running(folders[0], manifest(folders[0]), "--", *WEATHER) as one,
+        running(folders[1], manifest(folders[1]), "--", *WEATHER) as two,
+    ):
+        assert one.url() != two.url()
+        assert "/metrics" in one.said
+        assert "/metrics" in two.said
