@@ -208,8 +208,8 @@ class Call:
         """Let go of all it holds: what it waits for, who waits for it, and its slot."""
         plane = self.plane
         plane.in_flight.discard(self)
-        self._shape = None  # which knows the exchange: no cycle stays
         plane.refreshing.discard(self)
+        self._shape = None  # which knows the exchange: no cycle stays
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
             ticket.cancel()
@@ -220,6 +220,7 @@ class Call:
         if fanout is not None:
             fanout.cancel()
         if self.listening:
+            self.listening = False
             plane.audience.leave(self)
         pair_stream, self._pair_stream = self._pair_stream, None
         if pair_stream is not None:

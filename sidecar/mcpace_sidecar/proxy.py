@@ -432,9 +432,9 @@ class Exchange(Call):
         """Its next bytes."""
         if self.ended:
             return
-        if self.listening:
-            self.plane.audience.heard(self)
         try:
+            if self.listening:
+                self.plane.audience.heard(self)
             if self._streamed is not None:
                 self._streamed.piece(piece)
             elif self._pair_stream is not None:
@@ -490,12 +490,15 @@ class Exchange(Call):
         if error.reason == "connect":
             plane.on_upstream_down()
         late = error.reason == "timeout"
-        if self.judged:
+        if error.reason == "internal":  # the sidecar's own: nobody else is to blame
+            head, body = replies.broken(self.message_id, survivable=self.survivable)
+        else:
+            status = {"timeout": 504, "busy": 503}.get(error.reason, 502)
+            head, body = replies.failed(self.message_id, status, str(error), survivable=self.survivable)
+        if self.judged and error.reason != "internal":
             self._blame = TOOL if late else SERVER
             if late and not self.notes.modern:
                 plane.tell_cancelled(self)
-        status = {"timeout": 504, "busy": 503}.get(error.reason, 502)
-        head, body = replies.failed(self.message_id, status, str(error), survivable=self.survivable)
         if self.begun:
             if not self._say(body):
                 self._cut()

@@ -127,10 +127,11 @@ class Streamed:
         self._exchange.settle("failed" if failed else "success" if ok else "error", sent=self.sent)
 
     def fail(self, words: bytes) -> bool:
-        """Say in the stream that it ends here; False if there is no way to say so."""
-        if self._events is None or self.head.length is not None or self.outcome is not None:
+        """Say in the stream that it ends here, unless it has its response; False if there is no way to."""
+        if self._events is None or self.head.length is not None:
             return False
-        self._downstream.send(stream.event_of(words))
+        if self.outcome is None:
+            self._downstream.send(stream.event_of(words))
         return True
 
     def _read(self, event: bytes) -> bytes:

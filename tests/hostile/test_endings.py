@@ -1,20 +1,39 @@
 """Every call ends, once: whatever raises where one is led on ends that one, is counted, and harms no other."""
 
 import asyncio
+import base64
+import contextlib
 import gc
+import inspect
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, get_args
 
 import msgspec
 import pytest
-from tests.conftest import Heard, Running, Scripted, Start, json_answer, until
+from tests.conftest import (
+    DEADLINE,
+    Heard,
+    RedisServer,
+    Running,
+    Scripted,
+    Start,
+    free_port,
+    json_answer,
+    until,
+)
 
 from mcpace_sidecar.cache.entry import Entry, Place
-from mcpace_sidecar.faults import Faults
+from mcpace_sidecar.egress import Passage
+from mcpace_sidecar.fanout import Part
+from mcpace_sidecar.faults import Faults, Stage
+from mcpace_sidecar.http.server import ClientConnection
+from mcpace_sidecar.lookup import Lookup
 from mcpace_sidecar.metrics import Metrics
 from mcpace_sidecar.proxy import LOST_AFTER, Exchange
-from mcpace_sidecar.store.memory import MemoryResults
+from mcpace_sidecar.store.memory import MemoryLimits, MemoryResults
+from mcpace_sidecar.streamed import Streamed
+from mcpace_sidecar.upstream import UpstreamConnection
 
 CONFIG: dict[str, Any] = {
     "rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 100_000}]},
@@ -226,3 +245,395 @@ def test_the_same_fault_is_counted_each_time_and_logged_once_a_while(
     assert metrics.counts["mcpace_internal_errors"][("answer",)] == 3
     assert [record.message.count("in deeper") for record in caplog.records] == [1]
     assert SECRET not in caplog.text
+
+
+# -- every stage, broken in turn
+
+SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+COMPILED = not inspect.isfunction(Exchange.route)
+"""Whether the classes are compiled: their methods cannot be replaced then, and only real seams can break."""
+SEAMS = {"record", "store", "lost"}
+"""The stages that can be broken without replacing a method."""
+
+
+class Broken:
+    """Breaks one stage of the call with the id `broken`, and of no other."""
+
+    def __init__(self, sidecar: Running, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sidecar = sidecar
+        self.plane = sidecar.sidecar.plane
+        self.scripted = scripted
+        self.go = asyncio.Event()
+        self.go.set()
+        self._monkeypatch = monkeypatch
+        scripted.answer = self._answer
+
+    async def _answer(self, heard: Heard) -> AsyncIterator[bytes]:
+        """Streams, closes and waits where the tool's name asks for it."""
+        if heard.line.startswith(b"GET") or b'"streams"' in heard.body:
+            yield SSE + b"9\r\n: hello\n\n\r\n"
+            if heard.line.startswith(b"GET"):
+                await asyncio.Event().wait()
+            await until(self._has_begun, "the answer to begin, or to break")
+        if b'"closes"' in heard.body:
+            heard.writer.close()
+            return
+        if b'"waits"' in heard.body:
+            await self.go.wait()
+        answer = answered(heard)
+        if b'"streams"' in heard.body:
+            event = b"data: " + answer.partition(b"\r\n\r\n")[2] + b"\n\n"
+            answer = b"%x\r\n%b\r\n0\r\n\r\n" % (len(event), event)
+        yield answer
+
+    def _has_begun(self) -> bool:
+        return not any(VICTIM in each.body and not each.begun for each in self.plane.in_flight)
+
+    def breaks(
+        self, owner: type, method: str, *, when: Callable[..., bool] = lambda *_: True, once: bool = False
+    ) -> None:
+        """Let a method raise for the one call; `when` is asked with what the method is given."""
+        original = getattr(owner, method)
+        raised = 0
+
+        def broken(each: Any, *given: Any, **named: Any) -> Any:
+            nonlocal raised
+            exchange = getattr(each, "_exchange", each)
+            is_victim = not isinstance(exchange, Exchange) or VICTIM in exchange.body
+            if is_victim and when(each, *given) and not (once and raised):
+                raised += 1
+                raise KeyError(SECRET)
+            return original(each, *given, **named)
+
+        self._monkeypatch.setattr(owner, method, broken)
+
+    async def call(self, tool: str = "t", **headers: str) -> Any:
+        return await self.sidecar.post(call_of(tool, "broken"), **headers)
+
+    async def fails(self, tool: str = "t", **headers: str) -> None:
+        """The one call gets an error, in whatever form it can have."""
+        status, _, body = await self.call(tool, **headers)
+        if isinstance(body, bytes):
+            assert body.count(b'"error"') == 1, body
+            assert b'"id":"broken","error":{"code":-32603' in body
+        elif status == 500:
+            assert (body["id"], body["error"]["code"]) == (None, -32603), "its message was not read yet"
+        else:
+            assert (status, body["id"], body["error"]["code"]) == (200, "broken", -32603)
+
+    async def is_cut(self, request: bytes = b"") -> None:
+        """The one call gets no whole answer, and no connection that stays."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.sidecar.data)
+        body = msgspec.json.encode(call_of("t", "broken"))
+        head = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        writer.write(request or head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(DEADLINE):
+                assert b"result" not in await reader.read(-1)
+        writer.close()
+
+
+async def in_request(broken: Broken) -> None:
+    broken.breaks(Exchange, "route")
+    await broken.fails()
+
+
+async def in_token(broken: Broken) -> None:
+    broken.breaks(Exchange, "_identified")
+    claims = base64.urlsafe_b64encode(msgspec.json.encode({"iss": "https://issuer.example"})).strip(b"=")
+    head = base64.urlsafe_b64encode(b'{"alg":"RS256"}').strip(b"=")
+    await broken.fails(Authorization=f"Bearer {head.decode()}.{claims.decode()}.c2ln")
+
+
+class Later(MemoryLimits):
+    """Says its verdicts later, as Redis does."""
+
+    def take(self, charges: Any, done: Any = None) -> Any:
+        asyncio.get_running_loop().call_soon(done, super().take(charges))
+
+
+async def in_limits(broken: Broken) -> None:
+    broken.plane.limits = Later()
+    broken.breaks(Exchange, "_heed_verdict")
+    await broken.fails()
+
+
+async def in_look_up(broken: Broken) -> None:
+    broken.breaks(Lookup, "_take")
+    await broken.fails("cached")
+
+
+async def in_flight(broken: Broken) -> None:
+    broken.breaks(Lookup, "_landed")
+    broken.go.clear()
+    same = {"name": "cached", "arguments": {"secret": "waits"}}
+    messages = [
+        {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": same}
+        for number in (0, 1, "broken", 2, 3)
+    ]
+    calls = []
+    for count, message in enumerate(messages, 1):
+        calls.append(asyncio.ensure_future(broken.sidecar.post(message)))
+        await until(lambda: len(broken.plane.in_flight) >= count, "the call to be in flight")  # noqa: B023
+    broken.go.set()
+    bodies = [(await call)[2] for call in calls]
+    assert ["result" in body for body in bodies] == [True, True, False, True, True], bodies
+    assert bodies[2]["error"]["code"] == -32603
+
+
+async def queued(broken: Broken) -> asyncio.Task[None]:
+    broken.go.clear()
+    held = [asyncio.ensure_future(honest(broken.sidecar, number, "waits")) for number in range(100, 108)]
+    await until(lambda: broken.plane.bulkhead.in_flight == 8, "all slots to be taken")
+    failing = asyncio.ensure_future(broken.fails())
+    await until(lambda: any(VICTIM in call.body for call in broken.plane.bulkhead.queue), "it to wait")
+
+    async def all_of() -> None:
+        await asyncio.gather(failing, *held)
+
+    return asyncio.ensure_future(all_of())
+
+
+async def in_seat(broken: Broken) -> None:
+    broken.breaks(Exchange, "forward")
+    waiting = await queued(broken)
+    broken.go.set()
+    await waiting
+
+
+async def in_overdue(broken: Broken) -> None:
+    broken.breaks(Exchange, "_shed")
+    waiting = await queued(broken)
+    for call in broken.plane.bulkhead.queue:
+        if VICTIM in call.body:
+            call.deadline = 0.0
+    await until(lambda: not any(VICTIM in call.body for call in broken.plane.bulkhead.queue), "a sweep")
+    broken.go.set()
+    await waiting
+
+
+async def in_answer(broken: Broken) -> None:
+    broken.breaks(Exchange, "take_answer")
+    await broken.fails()
+
+
+async def in_head(broken: Broken) -> None:
+    broken.breaks(Exchange, "_take_head")
+    await broken.fails("streams")
+
+
+async def in_piece(broken: Broken) -> None:
+    broken.breaks(Streamed, "piece")
+    await broken.fails("streams")
+
+
+async def in_end(broken: Broken) -> None:
+    broken.breaks(Streamed, "end")
+    _, _, body = await broken.call("streams")
+    assert body.count(b'"result"') == 1, "it had its answer by then"
+    assert b'"error"' not in body
+
+
+async def in_failure(broken: Broken) -> None:
+    broken.breaks(Exchange, "_take_failure")
+    await broken.fails("closes")
+
+
+async def in_parts(broken: Broken) -> None:
+    broken.breaks(Exchange, "classify", when=lambda each: isinstance(each.downstream, Part))
+    _, _, body = await broken.sidecar.post([call_of("t", 1), call_of("t", "broken"), call_of("t", 2)])
+    codes = [each.get("error", {}).get("code") for each in body]
+    assert codes == [None, -32603, None]
+
+
+async def in_pages(broken: Broken) -> None:
+    broken.breaks(Exchange, "settle", when=lambda _, status, *__: status == "error", once=True)
+    message = call_of("next_page", "broken", {"handle": "none", "page": 2})
+    _, _, body = await broken.sidecar.post(message)
+    assert body["error"]["code"] == -32603
+
+
+async def in_refresh(broken: Broken) -> None:
+    broken.breaks(Exchange, "_refresh")
+    assert "result" in (await broken.call("cached"))[2]
+    for entry in broken.sidecar.sidecar.memory._entries.values():
+        entry.fresh_until = 0.0
+    assert "result" in (await broken.call("cached"))[2], "the old one is answered meanwhile"
+
+
+class Slow(MemoryResults):
+    """Purges later, as Redis does."""
+
+    def purge(self, tags: Sequence[bytes], done: Any = lambda: None) -> None:
+        super().purge(tags)
+        asyncio.get_running_loop().call_soon(done)
+
+
+async def in_purge(broken: Broken) -> None:
+    broken.plane.results = Slow(1_000_000)
+    broken.breaks(Exchange, "_end", when=lambda each, *_: each._purging, once=True)
+    await broken.fails("writes")
+
+
+async def in_client(broken: Broken) -> None:
+    broken.breaks(Exchange, "settle", when=lambda _, status, *__: status == "cancelled", once=True)
+    broken.go.clear()
+    reader, writer = await asyncio.open_connection("127.0.0.1", broken.sidecar.data)
+    body = msgspec.json.encode(call_of("waits", "broken"))
+    writer.write(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+    writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    await until(lambda: any(VICTIM in e.body for e in broken.plane.in_flight), "the call to be in flight")
+    writer.transport.abort()
+    await until(lambda: not any(VICTIM in e.body for e in broken.plane.in_flight), "it to end")
+    broken.go.set()
+    del reader
+
+
+async def in_drain(broken: Broken) -> None:
+    stream = asyncio.ensure_future(broken.is_cut(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+    await until(lambda: any(e.begun for e in broken.plane.in_flight), "the stream to open")
+    exchange = next(e for e in broken.plane.in_flight if e.begun)
+    exchange.body = VICTIM
+    broken.breaks(Exchange, "settle", once=True)
+    broken.sidecar.sidecar.drain()
+    del exchange
+    await stream
+
+
+async def in_record(broken: Broken) -> None:
+    def listener(call: Any) -> None:
+        if call.received > 1000:
+            raise KeyError(SECRET)
+
+    broken.plane.listeners = (listener,)
+    _, _, body = await broken.sidecar.post(call_of("t", "broken", {"long": "x" * 1000}))
+    assert "result" in body
+
+
+async def in_settle(broken: Broken) -> None:
+    broken.breaks(Exchange, "_end")
+    await broken.is_cut()
+
+
+async def in_sweep(broken: Broken) -> None:
+    broken.breaks(Exchange, "lost")
+    broken.go.clear()
+    await broken.fails("waits")
+    broken.go.set()
+
+
+async def in_store(broken: Broken) -> None:
+    def unable(_: Any) -> None:
+        raise KeyError(SECRET)
+
+    link = broken.sidecar.sidecar._links[0]
+    await until(lambda: link.up, "Redis")
+    link.send(unable, b"PING")
+    link.defer(lambda: unable(None))
+    await broken.call()
+
+
+async def in_connection(broken: Broken) -> None:
+    broken.breaks(ClientConnection, "_take_head", when=lambda _, data: VICTIM in data)
+    await broken.fails()
+
+
+async def in_upstream(broken: Broken) -> None:
+    broken.breaks(UpstreamConnection, "_take_head", when=lambda _, data: VICTIM in data)
+    await broken.fails()
+
+
+async def in_egress(broken: Broken) -> None:
+    broken.breaks(Passage, "on_answer")
+    port = broken.sidecar.config["egress"][0]["port"]
+    answer = await broken.sidecar.raw(
+        b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", port=port
+    )
+    assert answer.startswith(b"HTTP/1.1 502 ")
+
+
+async def in_lost(broken: Broken) -> None:
+    broken.plane.results = Odd("never answers")
+    await broken.fails("cached")
+
+
+async def in_pair(broken: Broken) -> None:
+    """On a stream of 2024-11-05, where the answer of another call comes as it should."""
+    said: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def pair(heard: Heard) -> AsyncIterator[bytes]:
+        if heard.line.startswith(b"GET"):
+            yield SSE
+            said.put_nowait(b"event: endpoint\ndata: /messages?s=1\n\n")
+            while True:
+                event = await said.get()
+                yield b"%x\r\n%b\r\n" % (len(event), event)
+        else:
+            answer = answered(heard).partition(b"\r\n\r\n")[2]
+            said.put_nowait(b"event: message\ndata: " + answer + b"\n\n")
+            yield json_answer(b"Accepted", b"202 Accepted")
+
+    broken.breaks(Exchange, "_take_event")
+    await until(lambda: broken.sidecar.sidecar.handshake.problem, "the first handshake to fail")
+    broken.scripted.answer = pair
+    reader, writer = await asyncio.open_connection("127.0.0.1", broken.sidecar.data)
+    writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(DEADLINE):
+        await reader.readuntil(b"/messages?s=1\n\n")
+        for message_id, end in (("broken", b"-32603"), (7, b'"done"')):
+            body = msgspec.json.encode(call_of("t", message_id))
+            head = b"POST /messages?s=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            accepted = await broken.sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+            assert accepted.startswith(b"HTTP/1.1 202 ")
+            await reader.readuntil(end)
+    writer.transport.abort()
+
+
+BREAKING: dict[str, Callable[[Broken], Awaitable[None]]] = {
+    name[3:]: value for name, value in list(globals().items()) if name.startswith("in_")
+}
+
+
+def test_every_stage_is_broken_in_a_test() -> None:
+    assert set(BREAKING) == set(get_args(Stage))
+
+
+def configured(stage: str, url: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration and the options that a stage needs."""
+    more: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    if stage == "token":
+        jwks = f"http://127.0.0.1:{free_port()}/keys"
+        more["clients"] = {"jwt": {"issuer": "https://issuer.example", "audience": "a", "jwksURL": jwks}}
+    elif stage == "pair":
+        more["transport"] = "sse"
+    elif stage == "egress":
+        more["egress"] = [{"name": "out", "port": free_port(), "url": url}]
+    return CONFIG | more, options
+
+
+@pytest.mark.parametrize("stage", sorted(get_args(Stage)))
+async def test_what_raises_ends_its_own_call_alone(
+    scripted: Scripted,
+    start: Start,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    stage: str,
+) -> None:
+    if COMPILED and stage not in SEAMS:
+        pytest.skip("methods of compiled classes cannot be replaced")
+    config, options = configured(stage, f"http://127.0.0.1:{scripted.port}")
+    if stage == "store":
+        options["limits_url"] = redis_server.url
+    sidecar = await start(scripted.port, config, **options)
+    await until(lambda: scripted.heard, "a handshake")
+    broken = Broken(sidecar, scripted, monkeypatch)
+    others = [] if stage == "pair" else [honest(sidecar, number) for number in range(20)]
+    await asyncio.gather(BREAKING[stage](broken), *others)
+    del broken
+    counted = await errors(sidecar)
+    assert counted.pop(stage, 0) >= 1, counted
+    assert set(counted) <= ({"answer"} if stage == "settle" else set()), counted
+    assert SECRET not in caplog.text
+    await at_rest(sidecar)
