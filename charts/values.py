@@ -130,10 +130,22 @@ class SecretName(Values):
     name: str
 
 
+class PullSecret(Values):
+    """A Secret for pulling images."""
+
+    name: str = Field(min_length=1)
+
+
 class MasterKey(Values):
     """What every password is derived from."""
 
     existing_secret: SecretName
+
+
+class PodSecurity(Values):
+    """What containers say of their users."""
+
+    fixed_user_ids: bool
 
 
 class Persistence(Values):
@@ -185,7 +197,8 @@ class Chart(Values):
     global_: Free = Field(default={}, alias="global")
     fullname_override: str = Field(max_length=40)
     common_labels: Labels
-    image_pull_secrets: list[Free]
+    image_pull_secrets: list[PullSecret]
+    pod_security: PodSecurity
     watch_namespaces: list[Namespace]
     master_key: MasterKey
     crds: Crds

@@ -114,6 +114,8 @@ of the embedded Redis, as an older chart drew them |
 | `MCPACE_NAMESPACES` | operator | the namespaces looked after, with commas; none is all |
 | `MCPACE_CALLERS`, `MCPACE_WATCHERS` | operator | peers of every NetworkPolicy, in JSON: data and \
 admin port |
+| `MCPACE_FIXED_USER_IDS` | operator | `false`: containers name no user, where the cluster chooses one |
+| `MCPACE_PULL_SECRETS` | operator | Secrets, with commas, by which all servers' pods pull images |
 | `MCPACE_MONITOR_LABELS` | operator | labels of ServiceMonitors and PrometheusRules, in JSON |
 | `MCPACE_DATABASE_URI` | pgbouncer | the database; also as `…_FILE` |
 | `MCPACE_API_KEY` | call | the key that is sent; also as `…_FILE` |

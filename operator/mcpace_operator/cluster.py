@@ -44,6 +44,7 @@ RESOURCES: Final = {
     "Pod": ("v1", "pods"),
     "PodMetrics": ("metrics.k8s.io/v1beta1", "pods"),
     "Lease": ("coordination.k8s.io/v1", "leases"),
+    "Namespace": ("v1", "namespaces"),
     "Event": ("events.k8s.io/v1", "events"),
 }
 """Kind -> (apiVersion, plural)."""
@@ -124,6 +125,11 @@ class Cluster:
         body = _named(kind, namespace, name)
         metadata = (await self.apply(body, manager=f"{MANAGER}-look", dry_run=True))["metadata"]
         return dict(metadata) if metadata.get("resourceVersion") else None
+
+    async def labels(self, namespace: str) -> Mapping[str, str]:
+        """The labels of a namespace."""
+        answer = await self._request("GET", _path("Namespace", None, namespace), {})
+        return dict(answer["metadata"].get("labels") or {})
 
     async def scale(self, namespace: str, name: str, replicas: int) -> dict[str, Any]:
         """Write a Deployment's replicas, and nothing else, under a name of its own; return it.

@@ -16,7 +16,7 @@ from mcpace_operator.server import MANAGED_BY
 WATCHED: Final = tuple(
     kind
     for kind in RESOURCES
-    if kind not in (KIND, "Secret", "Pod", "PodMetrics", "Lease", "Event", *OPTIONAL)
+    if kind not in (KIND, "Secret", "Pod", "PodMetrics", "Lease", "Namespace", "Event", *OPTIONAL)
 )
 """The kinds of children that are watched. Secrets are not: the operator reads none; see also `Reading`."""
 

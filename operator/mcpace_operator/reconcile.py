@@ -28,6 +28,7 @@ from mcpace_operator.drift import (
 )
 from mcpace_operator.events import Events, News, news
 from mcpace_operator.models import API_VERSION, KIND, parse_spec
+from mcpace_operator.namespaces import Namespaces
 from mcpace_operator.observed import Observed
 from mcpace_operator.pods import Pods
 from mcpace_operator.reasons import Reason
@@ -137,6 +138,7 @@ class Reconciler:
         self._pods = pods
         self._secrets: dict[Key, str] = {}  # the hash of each Secret we left; they are never read
         self._users: dict[Key, Server] = {}
+        self._namespaces = Namespaces(cluster)
         self._repairs = Repairs()
         self._events = Events(cluster)
 
@@ -162,7 +164,8 @@ class Reconciler:
             self._users[key] = server
         except StoreError as error:
             failure = error
-        context = Context(server, spec, self._settings, credentials, self._observed.kinds)
+        restricted = await self._namespaces.restricted(key.namespace)
+        context = Context(server, spec, self._settings, credentials, self._observed.kinds, restricted)
         if failure is None:
             try:
                 trouble = await self._apply(context)

@@ -39,6 +39,10 @@ class OperatorSettings:
     """Peers that may reach the admin ports: the operator itself, and monitoring."""
     monitor_labels: Mapping[str, str] = field(default_factory=dict)
     """Labels by which a Prometheus finds its ServiceMonitors and PrometheusRules."""
+    fixed_user_ids: bool = True
+    """Whether containers say which user they run as; where the cluster chooses, they must not."""
+    pull_secrets: tuple[str, ...] = ()
+    """Names of Secrets, in each server's namespace, by which every server's pods pull images."""
     election: tuple[str, str] | None = None
     """The namespace of the Lease and this operator's own name, where several run."""
     namespaces: tuple[str, ...] = ()
@@ -66,6 +70,8 @@ class OperatorSettings:
             callers=tuple(_json("MCPACE_CALLERS", [])),
             watchers=tuple(_json("MCPACE_WATCHERS", [])),
             monitor_labels=_json("MCPACE_MONITOR_LABELS", {}),
+            fixed_user_ids=os.environ.get("MCPACE_FIXED_USER_IDS", "true") != "false",
+            pull_secrets=tuple(filter(None, os.environ.get("MCPACE_PULL_SECRETS", "").split(","))),
             election=_election(),
             namespaces=tuple(filter(None, os.environ.get("MCPACE_NAMESPACES", "").split(","))),
         )

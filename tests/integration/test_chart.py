@@ -233,6 +233,21 @@ def test_everything_says_its_namespace_and_names_that_are_numbers_are_texts(argu
         assert not refusals(document)
 
 
+def test_where_the_cluster_chooses_users_nothing_of_the_release_names_one():
+    objects = render("--set=podSecurity.fixedUserIds=false")
+    for word in ("runAsUser", "runAsGroup", "fsGroup"):
+        assert word not in yaml.safe_dump_all(
+            d for (kind, _), d in objects.items() if kind != "CustomResourceDefinition"
+        )
+        assert word in yaml.safe_dump_all(render().values())
+    assert environment(objects)["MCPACE_FIXED_USER_IDS"]["value"] == "false"
+
+
+def test_servers_are_given_the_names_of_the_releases_pull_secrets():
+    objects = render("--set=imagePullSecrets[0].name=one", "--set=imagePullSecrets[1].name=two")
+    assert environment(objects)["MCPACE_PULL_SECRETS"]["value"] == "one,two"
+
+
 def test_what_is_printed_for_kubectl_holds_no_hook_that_would_stay():
     assert "helm.sh/hook" not in helm("template", "mcpace", CHART).stdout
 

@@ -193,3 +193,47 @@ def test_an_upgrade_rolls_the_pods_only_where_the_manifest_wants_it():
     assert made(SETTINGS) == made(newer)
     rolling = {"sidecar": {"rollOnUpgrade": True}}
     assert made(SETTINGS, **rolling) != made(newer, **rolling)
+
+
+def rendered(settings, *, restricted=False, **spec):
+    made = replace(context(**spec), settings=settings, restricted=restricted)
+    return next(child for child in children(made) if child["kind"] == "Deployment")
+
+
+def test_where_the_cluster_chooses_users_no_container_names_one():
+    template = rendered(replace(SETTINGS, fixed_user_ids=False), **DATABASE)["spec"]["template"]
+    beside = [container(template, name)["securityContext"] for name in names(template)]
+    assert not [said for said in beside if {"runAsUser", "runAsGroup"} & said.keys()]
+    assert all(said["runAsNonRoot"] for said in beside), "but none of ours may be root"
+
+
+def test_the_releases_pull_secrets_join_those_of_the_manifest():
+    settings = replace(SETTINGS, pull_secrets=("mirror", "own"))
+    pulled = rendered(settings, imagePullSecrets=[{"name": "own"}])["spec"]["template"]["spec"]
+    assert pulled["imagePullSecrets"] == [{"name": "own"}, {"name": "mirror"}]
+    assert "imagePullSecrets" not in pod()["spec"]
+
+
+def test_a_restricted_namespace_changes_nothing_that_the_manifest_says():
+    written = {"runAsUser": 7, "capabilities": {"drop": ["NET_RAW"]}}
+    template = rendered(SETTINGS, restricted=True, securityContext=written)["spec"]["template"]
+    said = container(template, "server")["securityContext"]
+    assert written.items() <= said.items()
+    assert said["runAsNonRoot"]
+
+
+def test_pods_roll_for_what_they_cannot_do_without_and_for_nothing_else():
+    def cause(settings=SETTINGS, **spec):
+        return rendered(settings, **spec)["metadata"]["annotations"][CAUSE]
+
+    mirror = replace(SETTINGS, pull_secrets=("mirror",))
+    assert (
+        len(
+            {cause(), cause(replace(SETTINGS, fixed_user_ids=False)), cause(mirror), cause(restricted=True)}
+        )
+        == 4
+    )
+    written = {"imagePullSecrets": [{"name": "mirror"}]}
+    assert cause(mirror, **written) == cause(**written)
+    mine = {"securityContext": {"runAsNonRoot": True, "capabilities": {"drop": ["ALL"]}}}
+    assert cause(restricted=True, **mine) == cause(**mine)

@@ -65,6 +65,13 @@ priorityClassName: {{ . }}
 {{ .Values.masterKey.existingSecret.name | default (include "mcpace.name" .) | quote }}
 {{- end -}}
 
+{{/* The names of imagePullSecrets. */}}
+{{- define "mcpace.pullSecrets" -}}
+{{- $names := list -}}
+{{- range .Values.imagePullSecrets }}{{ $names = append $names .name }}{{ end -}}
+{{ join "," $names }}
+{{- end -}}
+
 {{/* Peers that may reach the servers' admin ports. */}}
 {{- define "mcpace.watchers" -}}
 {{- $operator := dict "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace)) "podSelector" (dict "matchLabels" (include "mcpace.selector" (dict "root" . "component" "operator") | fromYaml)) -}}

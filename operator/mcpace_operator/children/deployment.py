@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from mcpace_operator.children import pgbouncer, secret, sidecar
@@ -45,6 +46,13 @@ def _cause(context: Context, template: dict[str, Any]) -> dict[str, Any]:
     )
     for name in ("replicas", "autoscaling", "podDisruptionBudget", "networkPolicy"):
         written.pop(name, None)
+    # Not of the manifest, but without them there may be no pods at all; noted only where they are.
+    needed = {
+        "anyUser": not context.settings.fixed_user_ids,
+        "pullSecrets": _pull_secrets(context),
+        "demanded": _demanded(context),
+    }
+    written |= {name: value for name, value in needed.items() if value}
     return written | {
         "scaledByCpu": _scaled_by_cpu(context),
         "secret": template["metadata"]["annotations"][GIVEN],
@@ -75,8 +83,8 @@ def _template(context: Context) -> dict[str, Any]:
         "containers": [_server(context)],
         "volumes": [*sidecar.volumes(context), *pgbouncer.volumes(context), *spec.volumes],
     }
-    if spec.image_pull_secrets:
-        pod["imagePullSecrets"] = list(spec.image_pull_secrets)
+    if pull := [*spec.image_pull_secrets, *_pull_secrets(context)]:
+        pod["imagePullSecrets"] = pull
     written = spec.pod_template
     pod = merged(pod, written.spec)
     for container in pod["initContainers"]:
@@ -108,11 +116,7 @@ def _server(context: Context) -> dict[str, Any]:
             "timeoutSeconds": 5,
             "failureThreshold": 12,
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "seccompProfile": {"type": "RuntimeDefault"},
-            **(spec.security_context or {}),
-        },
+        "securityContext": _security(context),
         "lifecycle": {"preStop": {"sleep": {"seconds": SERVER_SLEEP}}},
     }
     optional: dict[str, Any] = {
@@ -125,6 +129,29 @@ def _server(context: Context) -> dict[str, Any]:
         "resources": _resources(context),
     }
     return container | {name: value for name, value in optional.items() if value}
+
+
+def _security(context: Context) -> dict[str, Any]:
+    asked = {"allowPrivilegeEscalation": False, "seccompProfile": {"type": "RuntimeDefault"}}
+    return {**asked, **_demanded(context), **(context.spec.security_context or {})}
+
+
+def _demanded(context: Context) -> dict[str, Any]:
+    """What the namespace demands of the server's container, and the manifest does not say."""
+    demanded = {"capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True} if context.restricted else {}
+    return {
+        name: value for name, value in demanded.items() if name not in (context.spec.security_context or {})
+    }
+
+
+def _pull_secrets(context: Context) -> list[dict[str, Any]]:
+    """Secrets of the release that the manifest does not name."""
+    written = [
+        *context.spec.image_pull_secrets,
+        *context.spec.pod_template.spec.get("imagePullSecrets", []),
+    ]
+    names = {secret.get("name") for secret in written if isinstance(secret, Mapping)}
+    return [{"name": name} for name in context.settings.pull_secrets if name not in names]
 
 
 def _resources(context: Context) -> dict[str, Any]:

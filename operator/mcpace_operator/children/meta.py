@@ -29,6 +29,8 @@ class Context:
     credentials: Credentials
     kinds: frozenset[str] = frozenset()
     """The optional kinds that the cluster knows."""
+    restricted: bool = False
+    """Whether the namespace takes pods of the profile `restricted` alone."""
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mcpace_operator.children.meta import Context
-from mcpace_operator.children.sidecar import RESTRICTED
+from mcpace_operator.children.sidecar import security
 from mcpace_operator.spec.database import PORT, Database
 
 NAME: Final = "pgbouncer"
@@ -41,7 +41,7 @@ def containers(context: Context) -> list[dict[str, Any]]:
                 }
             ],
             "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
-            "securityContext": RESTRICTED,
+            "securityContext": security(context),
             "volumeMounts": [mount],
         },
         {
@@ -58,7 +58,7 @@ def containers(context: Context) -> list[dict[str, Any]]:
             "resources": database.resources.model_dump(by_alias=True, exclude_none=True)
             if database.resources
             else {"requests": {"cpu": "20m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
-            "securityContext": RESTRICTED,
+            "securityContext": security(context),
             "volumeMounts": [{**mount, "readOnly": True}],
         },
     ]

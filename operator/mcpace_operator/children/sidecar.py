@@ -22,11 +22,9 @@ RESTRICTED: Final[dict[str, Any]] = {
     "capabilities": {"drop": ["ALL"]},
     "readOnlyRootFilesystem": True,
     "runAsNonRoot": True,
-    "runAsUser": USER,
-    "runAsGroup": USER,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-"""The security context of all that is put beside the server."""
+"""What all that is put beside the server does without."""
 _MIB: Final = 1 << 20
 
 
@@ -72,7 +70,7 @@ def container(context: Context) -> dict[str, Any]:
         # sends clients elsewhere with their next answer.
         "lifecycle": {"preStop": {"exec": {"command": ["/bin/sh", "-c", "kill -USR1 1"]}}},
         "resources": _resources(context),
-        "securityContext": RESTRICTED,
+        "securityContext": security(context),
         "volumeMounts": [
             {"name": "mcpace-config", "mountPath": CONFIG, "readOnly": True},
             *(
@@ -81,6 +79,12 @@ def container(context: Context) -> dict[str, Any]:
             ),
         ],
     }
+
+
+def security(context: Context) -> dict[str, Any]:
+    """The security context of all that is put beside the server."""
+    user = {"runAsUser": USER, "runAsGroup": USER} if context.settings.fixed_user_ids else {}
+    return RESTRICTED | user
 
 
 def volumes(context: Context) -> list[dict[str, Any]]:
