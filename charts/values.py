@@ -234,7 +234,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="fail where the written file is not current")
     if parser.parse_args().check:
-        return int(TARGET.read_text(encoding="utf-8") != schema())
+        stale = TARGET.read_text(encoding="utf-8") != schema()
+        if stale:
+            words = f"charts/mcpace/{TARGET.name}: not current; run python charts/values.py and commit"
+            print(words, file=sys.stderr)  # noqa: T201 - a person asked
+        return int(stale)
     TARGET.write_text(schema(), encoding="utf-8")
     return 0
 

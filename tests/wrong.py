@@ -73,6 +73,21 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "write an origin with its scheme and without a path, such as https://a.example",
     ),
     (
+        "a recreation with a surge",
+        {"strategy": {"type": "Recreate", "maxSurge": 1}},
+        "strategy.type Recreate takes neither maxSurge nor maxUnavailable",
+    ),
+    (
+        "a roll that could not go on",
+        {"strategy": {"maxSurge": 0}},
+        "with strategy.maxSurge 0, write maxUnavailable too",
+    ),
+    (
+        "a roll that could not go on in percent",
+        {"strategy": {"maxSurge": "0%", "maxUnavailable": 0}},
+        "with strategy.maxSurge 0, write maxUnavailable too",
+    ),
+    (
         "trusted headers of nobody",
         {"clients": {"trustedHeaders": {"client": "X-Consumer"}}},
         "trustedHeaders needs trustedProxies",

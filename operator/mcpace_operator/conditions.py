@@ -21,12 +21,24 @@ SCHEMA: Final = {
     "type": "object",
     "required": ["type", "status"],
     "properties": {
-        "type": {"type": "string"},
-        "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
-        "reason": {"type": "string"},
-        "message": {"type": "string"},
-        "lastTransitionTime": {"type": "string", "format": "date-time"},
-        "observedGeneration": {"type": "integer", "format": "int64"},
+        "type": {"type": "string", "description": "What it says; docs/reference.md lists all."},
+        "status": {
+            "type": "string",
+            "enum": ["True", "False", "Unknown"],
+            "description": "Whether it holds.",
+        },
+        "reason": {"type": "string", "description": "Why, in one word; docs/reference.md lists all."},
+        "message": {"type": "string", "description": "Why, and what to do."},
+        "lastTransitionTime": {
+            "type": "string",
+            "format": "date-time",
+            "description": "Since when it holds, or does not.",
+        },
+        "observedGeneration": {
+            "type": "integer",
+            "format": "int64",
+            "description": "Of which manifest it is said.",
+        },
     },
 }
 

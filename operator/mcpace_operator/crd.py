@@ -42,8 +42,18 @@ COLUMNS: Final = (
     ("Errors", "string", ".status.performance.errorRate"),
     ("Limited", "string", ".status.performance.limitedRatio"),
     ("URL", "string", ".status.url"),
+    ("Reason", "string", ".status.conditions[?(@.type=='Ready')].reason"),
+    ("P50", "string", ".status.performance.p50"),
+    ("P99", "string", ".status.performance.p99"),
+    ("Server", "string", ".status.serverInfo.name"),
+    ("Version", "string", ".status.serverInfo.version"),
+    ("Protocol", "string", ".status.serverInfo.protocolVersion"),
+    ("Image", "string", ".spec.image"),
     ("Age", "date", ".metadata.creationTimestamp"),
 )
+
+_WIDE: Final = {"Reason", "P50", "P99", "Server", "Version", "Protocol", "Image"}
+"""Columns that `kubectl get -o wide` shows."""
 
 
 def definition() -> dict[str, Any]:
@@ -51,6 +61,7 @@ def definition() -> dict[str, Any]:
     spec = structural(McpServerSpec.model_json_schema(by_alias=True))
     schema = {
         "type": "object",
+        "description": "An MCP server, and the performance layer that it is given.",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
@@ -81,7 +92,8 @@ def definition() -> dict[str, Any]:
             },
         },
         "additionalPrinterColumns": [
-            {"name": name, "type": kind, "jsonPath": path} for name, kind, path in COLUMNS
+            {"name": name, "type": kind, "jsonPath": path, **({"priority": 1} if name in _WIDE else {})}
+            for name, kind, path in COLUMNS
         ],
     }
     return {
@@ -144,13 +156,19 @@ def main() -> int:
     check = parser.parse_args().check
     # Through JSON, so that no YAML anchors appear where parts are shared.
     text = HEADER + yaml.safe_dump(json.loads(json.dumps(definition())), sort_keys=False, width=100)
+    stale: list[str] = []
     for path in TARGETS:
         if check and (not path.exists() or path.read_text(encoding="utf-8") != text):
-            return 1
+            stale.append(str(path.relative_to(ROOT)))
         if not check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-    return 0
+    if stale:
+        print(  # noqa: T201 - a person asked
+            f"{', '.join(stale)}: not current; run python -m mcpace_operator.crd and commit",
+            file=sys.stderr,
+        )
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

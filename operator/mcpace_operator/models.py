@@ -11,7 +11,7 @@ from mcpace_operator.spec.database import Database
 from mcpace_operator.spec.monitoring import ServerMonitoring
 from mcpace_operator.spec.network import NetworkPolicy
 from mcpace_operator.spec.pod import PodPart, PodTemplate, Resources
-from mcpace_operator.spec.scaling import Autoscaling, DisruptionBudget
+from mcpace_operator.spec.scaling import Autoscaling, DisruptionBudget, Strategy
 from mcpace_sidecar.config import SIDECAR_RULES, Model, SidecarConfig, parse_strictly, rule
 from mcpace_sidecar.config.base import MisplacedError, Text
 
@@ -81,15 +81,23 @@ class McpServerSpec(SidecarConfig):
     )
 
     image: str = Field(min_length=1, max_length=512, description="The server's container image.")
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
-    image_pull_secrets: tuple[PodPart, ...] = Field(default=(), max_length=16)
-    command: tuple[Text, ...] = Field(default=(), max_length=64)
-    args: tuple[Text, ...] = Field(default=(), max_length=256)
-    env: tuple[PodPart, ...] = Field(default=(), max_length=256)
-    env_from: tuple[PodPart, ...] = Field(default=(), max_length=32)
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
+        default=None, description="The server container's; Kubernetes' default where not set."
+    )
+    image_pull_secrets: tuple[PodPart, ...] = Field(default=(), max_length=16, description="As in a pod.")
+    command: tuple[Text, ...] = Field(
+        default=(), max_length=64, description="Instead of the image's entry point, as in a pod."
+    )
+    args: tuple[Text, ...] = Field(
+        default=(), max_length=256, description="Instead of the image's arguments, as in a pod."
+    )
+    env: tuple[PodPart, ...] = Field(default=(), max_length=256, description="As in a pod.")
+    env_from: tuple[PodPart, ...] = Field(default=(), max_length=32, description="As in a pod.")
     resources: Resources | None = None
-    volumes: tuple[PodPart, ...] = Field(default=(), max_length=32)
-    volume_mounts: tuple[PodPart, ...] = Field(default=(), max_length=32)
+    volumes: tuple[PodPart, ...] = Field(default=(), max_length=32, description="As in a pod.")
+    volume_mounts: tuple[PodPart, ...] = Field(
+        default=(), max_length=32, description="The server container's, as in a pod."
+    )
     security_context: PodPart | None = Field(
         default=None,
         description="The server container's; privilege escalation is off unless set here.",
@@ -102,6 +110,7 @@ class McpServerSpec(SidecarConfig):
         description="One at first where not set, and then whatever else scales the Deployment.",
     )
     autoscaling: Autoscaling | None = None
+    strategy: Strategy = Strategy()
     sidecar: SidecarContainer = SidecarContainer()
     database: Database | None = None
     monitoring: ServerMonitoring = ServerMonitoring()

@@ -30,54 +30,78 @@ from mcpace_operator.reasons import Reason, Type
 from mcpace_operator.report import Identity
 from mcpace_operator.server import SERVER_LABEL, Server
 
+
+def _word(description: str) -> dict[str, Any]:
+    return {"type": "string", "description": description}
+
+
+_NUMBERS: Final = {
+    "callsPerSecond": "Calls of tools, limited ones too.",
+    "errorRate": "The part of the calls that failed.",
+    "hitRatio": "The part of the cached tools' answers that came from the cache.",
+    "limitedRatio": "The part of the calls that a limit refused.",
+}
 STATUS_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
+    "description": "What the operator sees of the server.",
     "properties": {
-        "observedGeneration": {"type": "integer", "format": "int64"},
+        "observedGeneration": {
+            "type": "integer",
+            "format": "int64",
+            "description": "The manifest that all of this is said of.",
+        },
         "conditions": {
             "type": "array",
+            "description": "What holds, why, and what to do; docs/reference.md lists all.",
             "items": SCHEMA,
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],
         },
-        "url": {"type": "string"},
-        "replicas": {"type": "integer"},
-        "readyReplicas": {"type": "integer"},
-        "replicasReady": {"type": "string"},
-        "selector": {"type": "string"},
+        "url": _word("Where clients in the cluster reach it."),
+        "replicas": {"type": "integer", "description": "Pods that there are."},
+        "readyReplicas": {"type": "integer", "description": "Pods that answer."},
+        "replicasReady": _word("Pods that answer, of those that are wanted."),
+        "selector": _word("The labels of its pods, for whoever scales it."),
         "serverInfo": {
             "type": "object",
+            "description": "How the server introduced itself.",
             "properties": {
-                "name": {"type": "string"},
-                "version": {"type": "string"},
-                "protocolVersion": {"type": "string"},
+                "name": _word("Its own name."),
+                "version": _word("Its own version."),
+                "protocolVersion": _word("The newest protocol that it speaks."),
             },
         },
-        "tools": {"type": "array", "items": {"type": "string"}},
+        "tools": {
+            "type": "array",
+            "description": "The tools that it lists, 500 at most.",
+            "items": {"type": "string"},
+        },
         "performance": {
             "type": "object",
             "description": "Five minutes over all replicas, told again when a number moves by a fifth.",
             "properties": {
-                name: {"type": "string"}
-                for name in (
-                    *PERCENTILES,
-                    "callsPerSecond",
-                    "errorRate",
-                    "hitRatio",
-                    "limitedRatio",
-                )
+                **{
+                    name: _word(f"What {part:.0%} of the calls did not exceed.")
+                    for name, part in PERCENTILES.items()
+                },
+                **{name: _word(words) for name, words in _NUMBERS.items()},
             },
         },
         "checklist": {
             "type": "array",
+            "description": "The ten items of the performance checklist, judged on live numbers.",
             "items": {
                 "type": "object",
                 "required": ["name", "result"],
                 "properties": {
-                    "name": {"type": "string"},
-                    "result": {"type": "string", "enum": [result.value for result in Result]},
-                    "evidence": {"type": "string"},
-                    "mend": {"type": "string", "description": "What to write in the manifest."},
+                    "name": _word("The item."),
+                    "result": {
+                        "type": "string",
+                        "enum": [result.value for result in Result],
+                        "description": "How it stands.",
+                    },
+                    "evidence": _word("What was seen."),
+                    "mend": _word("What to write in the manifest."),
                 },
             },
             "x-kubernetes-list-type": "map",

@@ -76,3 +76,26 @@ def test_a_drained_node_takes_one_replica_at_a_time_unless_told_otherwise():
     assert budget(maxUnavailable=0) == {"maxUnavailable": 0}
     assert budget(minAvailable=1) == {"minAvailable": 1}
     assert "PodDisruptionBudget" not in built(podDisruptionBudget={"enabled": False})
+
+
+@pytest.mark.parametrize(
+    ("written", "strategy"),
+    [
+        ({}, {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}}),
+        (
+            {"maxSurge": 0, "maxUnavailable": 1},
+            {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}},
+        ),
+        ({"type": "Recreate"}, {"type": "Recreate"}),
+    ],
+)
+def test_pods_are_replaced_as_the_manifest_says(written, strategy):
+    assert built(strategy=written)["Deployment"]["spec"]["strategy"] == strategy
+
+
+def test_a_changed_strategy_is_applied_and_rolls_no_pods():
+    before, after = built()["Deployment"], built(strategy={"type": "Recreate"})["Deployment"]
+    assert before["spec"]["template"] == after["spec"]["template"]
+    assert before["metadata"]["annotations"] != after["metadata"]["annotations"], (
+        "or else it is taken for an upgrade"
+    )

@@ -9,6 +9,7 @@ from mcpace_operator.children import pgbouncer, secret, sidecar
 from mcpace_operator.children.meta import Context
 from mcpace_operator.children.template import merged
 from mcpace_operator.drift import CAUSE, GIVEN, fingerprint
+from mcpace_operator.spec.scaling import Strategy
 from mcpace_sidecar.config import SidecarConfig
 
 SERVER_SLEEP: Final = 8
@@ -23,17 +24,27 @@ def build(context: Context) -> dict[str, Any]:
     """The Deployment. How many replicas it has is written apart, because others may be the ones to say."""
     template = _template(context)
     metadata = context.metadata() | {"annotations": {CAUSE: fingerprint(_cause(context, template))}}
-    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": metadata,
         "spec": {
             "selector": {"matchLabels": context.selector},
-            "strategy": strategy,
+            "strategy": _strategy(context.spec.strategy),
             "template": template,
         },
     }
+
+
+def _strategy(wanted: Strategy) -> dict[str, Any]:
+    if wanted.type == "Recreate":
+        return {"type": wanted.type}
+    surge, unavailable = wanted.max_surge, wanted.max_unavailable
+    rolling = {
+        "maxUnavailable": 0 if unavailable is None else unavailable,
+        "maxSurge": "25%" if surge is None else surge,
+    }
+    return {"type": wanted.type, "rollingUpdate": rolling}
 
 
 def _cause(context: Context, template: dict[str, Any]) -> dict[str, Any]:

@@ -24,10 +24,14 @@ class Database(Model):
     image: str = Field(
         default=IMAGE, min_length=1, max_length=512, description="PgBouncer 1.21 or later, on its path."
     )
-    pool_mode: Literal["transaction", "session", "statement"] = "transaction"
+    pool_mode: Literal["transaction", "session", "statement"] = Field(
+        default="transaction", description="How long a client keeps a connection; as in PgBouncer."
+    )
     max_connections: int = Field(
         default=20, ge=1, le=10_000, description="Connections to the database, per pod."
     )
-    idle_timeout: Duration = "30s"
-    connect_timeout: Duration = "5s"
+    idle_timeout: Duration = Field(default="30s", description="How long an idle connection is kept.")
+    connect_timeout: Duration = Field(
+        default="5s", description="How long the database may take to accept one."
+    )
     resources: Resources | None = None

@@ -25,7 +25,7 @@ def part(percent: Percent) -> float:
 class Alerts(Model):
     """A PrometheusRule for this server, where the cluster knows the kind."""
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="False where you bring your own.")
     p95: Duration = Field(default="5s", description="Above this p95 of five minutes, the server is slow.")
     error_rate: Percent = Field(
         default="5%", description="Above this part of failed calls, an alert fires."

@@ -11,7 +11,7 @@ from mcpace_sidecar.config import Model
 class NetworkPolicy(Model):
     """Nobody reaches the server's own port; the admin port is for the operator and for monitoring."""
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="False leaves the network as it is.")
     from_: tuple[PodPart, ...] = Field(
         default=(),
         max_length=32,

@@ -43,15 +43,15 @@ Amounts = Annotated[dict[str, Quantity], Field(max_length=32)]
 class Resources(Model):
     """Requests and limits, as of a container."""
 
-    requests: Amounts | None = None
-    limits: Amounts | None = None
+    requests: Amounts | None = Field(default=None, description="What is reserved, as cpu: 100m.")
+    limits: Amounts | None = Field(default=None, description="What is the most, as memory: 256Mi.")
 
 
 class PodMetadata(Model):
     """Labels and annotations of the pods."""
 
-    labels: dict[str, Text] = Field(default={}, max_length=64)
-    annotations: dict[str, Text] = Field(default={}, max_length=64)
+    labels: dict[str, Text] = Field(default={}, max_length=64, description="Beside those of ours.")
+    annotations: dict[str, Text] = Field(default={}, max_length=64, description="Beside those of ours.")
 
 
 class PodTemplate(Model):

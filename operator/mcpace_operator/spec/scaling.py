@@ -1,9 +1,9 @@
-"""`autoscaling` and `podDisruptionBudget`: how many replicas there are, and how many may go at once."""
+"""`autoscaling`, `strategy` and `podDisruptionBudget`: how many replicas there are, and may go at once."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -16,6 +16,12 @@ CPU_TARGET: Final = 70
 
 ORDER_WORDS = "autoscaling.maxReplicas must not be below autoscaling.minReplicas"
 BUDGET_WORDS = "podDisruptionBudget takes maxUnavailable or minAvailable, not both"
+
+RECREATE_WORDS = "strategy.type Recreate takes neither maxSurge nor maxUnavailable"
+STUCK_WORDS = (
+    "with strategy.maxSurge 0, write maxUnavailable too, such as 1: or else no pod could be replaced"
+)
+_NONE: Final = (0, "0%")
 
 _PERCENT: Final = r"^(100|[1-9]?[0-9])%$"
 PART_WORDS: Final = "write a number of pods up to 1000, or a part of them such as 50%"
@@ -55,8 +61,8 @@ class Autoscaling(Model):
         }
     )
 
-    min_replicas: int = Field(default=1, ge=1, le=1000)
-    max_replicas: int = Field(ge=1, le=1000)
+    min_replicas: int = Field(default=1, ge=1, le=1000, description="Never fewer.")
+    max_replicas: int = Field(ge=1, le=1000, description="Never more.")
     target_cpu_utilization: int | None = Field(
         default=None,
         ge=1,
@@ -87,6 +93,49 @@ class Autoscaling(Model):
         return self.target_cpu_utilization
 
 
+class Strategy(Model):
+    """How pods are replaced when the manifest changes: with a surge and none less, unless set otherwise."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    "!(has(self.type) && self.type == 'Recreate')"
+                    " || !(has(self.maxSurge) || has(self.maxUnavailable))",
+                    RECREATE_WORDS,
+                ),
+                rule(
+                    "!(has(self.maxSurge) && string(self.maxSurge) in ['0', '0%'])"
+                    " || (has(self.maxUnavailable) && !(string(self.maxUnavailable) in ['0', '0%']))",
+                    STUCK_WORDS,
+                ),
+            ]
+        }
+    )
+
+    type: Literal["RollingUpdate", "Recreate"] = Field(
+        default="RollingUpdate",
+        description="Recreate ends the old pods before new ones start, as a ReadWriteOnce volume needs it:"
+        " calls fail meanwhile.",
+    )
+    max_surge: IntOrPercent | None = Field(
+        default=None,
+        description="Pods above the number wanted while they are replaced; 25% where not set."
+        " 0 where a quota is used up.",
+    )
+    max_unavailable: IntOrPercent | None = Field(
+        default=None, description="Pods below the number wanted while they are replaced; 0 where not set."
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.type == "Recreate" and (self.max_surge, self.max_unavailable) != (None, None):
+            raise ValueError(RECREATE_WORDS)
+        if self.max_surge in _NONE and self.max_unavailable in (None, *_NONE):
+            raise ValueError(STUCK_WORDS)
+        return self
+
+
 class DisruptionBudget(Model):
     """How many replicas a drained node may take at once; one unless said otherwise."""
 
@@ -101,8 +150,10 @@ class DisruptionBudget(Model):
     enabled: bool = Field(
         default=True, description="False where you bring your own: two would block drains."
     )
-    max_unavailable: IntOrPercent | None = None
-    min_available: IntOrPercent | None = None
+    max_unavailable: IntOrPercent | None = Field(
+        default=None, description="Replicas that may go at once; 1 where nothing is set."
+    )
+    min_available: IntOrPercent | None = Field(default=None, description="Replicas that must stay.")
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:

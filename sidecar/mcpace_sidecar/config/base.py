@@ -105,6 +105,7 @@ class SecretRef(Model):
         "write a Secret's name: lower-case letters, digits, '-' and '.'",
         min_length=1,
         max_length=253,
+        description="A Secret of the server's own namespace.",
     )
 
 

@@ -29,7 +29,7 @@ class CachedTool(Model):
         }
     )
 
-    name: McpName
+    name: McpName = Field(description="The tool, as the server lists it.")
     ttl: Duration | None = Field(default=None, description="How long a result is fresh.")
     scope: Literal["shared", "client"] = Field(
         default="client", description="Whether a result may be answered to other clients too."
@@ -61,7 +61,7 @@ class CachedTool(Model):
 class Lists(Model):
     """Lists of servers that give no `ttlMs` of their own, as all before 2026-07-28."""
 
-    ttl: Duration
+    ttl: Duration = Field(description="How long a list is fresh, where the server does not say.")
     scope: Literal["shared", "client"] = Field(
         default="client", description="Whether the server lists the same to every client."
     )
@@ -77,7 +77,12 @@ class Cache(Model):
     vary_on: tuple[HeaderName, ...] = Field(
         default=(), max_length=16, description="Further request headers that tell users apart."
     )
-    tools: tuple[CachedTool, ...] = Field(default=(), max_length=128, json_schema_extra=BY_NAME)
+    tools: tuple[CachedTool, ...] = Field(
+        default=(),
+        max_length=128,
+        json_schema_extra=BY_NAME,
+        description="What is cached, tool by tool, and what makes it stale.",
+    )
     lists: Lists | None = None
 
     @model_validator(mode="after")

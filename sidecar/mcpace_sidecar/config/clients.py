@@ -81,7 +81,7 @@ Host = Annotated[
 class ApiKeys(Model):
     """Keys of one tier: the Secret's entries are client name -> key."""
 
-    tier: Name
+    tier: Name = Field(description="The tier of these clients.")
     secret_ref: SecretRef
 
 
@@ -105,8 +105,8 @@ class Jwt(Model):
 class TrustedHeaders(Model):
     """Headers that a gateway in front has already verified; believed from `trustedProxies` alone."""
 
-    client: HeaderName
-    tier: HeaderName | None = None
+    client: HeaderName = Field(description="The header that names the client.")
+    tier: HeaderName | None = Field(default=None, description="The header that names its tier.")
 
 
 WEB_WORDS = "allowedOrigins must name each origin of the web, such as https://a.example: all may not call"
@@ -133,7 +133,9 @@ class Clients(Model):
         }
     )
 
-    api_keys: tuple[ApiKeys, ...] = Field(default=(), max_length=32)
+    api_keys: tuple[ApiKeys, ...] = Field(
+        default=(), max_length=32, description="Secrets that hold keys, each of one tier."
+    )
     api_key_header: HeaderName = Field(
         default="X-API-Key",
         description="The header that holds an API key; without `apiKeys` it is the server's own.",

@@ -18,7 +18,7 @@ COST_WORDS: Final = "a cost must not exceed the requestsPerMinute of any tier: i
 class Tier(Model):
     """What clients of one plan may call."""
 
-    name: Name
+    name: Name = Field(description="What manifests, tokens and metrics call it.")
     requests_per_minute: int = Field(
         ge=1, le=1_000_000, description="Size and refill of the token bucket, per client."
     )
@@ -42,13 +42,13 @@ class _Limit(Model):
 class ToolLimit(_Limit):
     """A limit or a price of one tool."""
 
-    name: McpName
+    name: McpName = Field(description="The tool, as the server lists it.")
 
 
 class PromptLimit(_Limit):
     """A limit or a price of one prompt."""
 
-    name: McpName
+    name: McpName = Field(description="The prompt, as the server lists it.")
 
 
 class ResourceLimit(_Limit):
@@ -86,6 +86,7 @@ class RateLimits(Model):
     )
 
     tiers: tuple[Tier, ...] = Field(
+        description="One a kind of client; free, pro and enterprise where not set.",
         default=(
             Tier(name="free", requests_per_minute=10, requests_per_day=100),
             Tier(name="pro", requests_per_minute=60, requests_per_day=10_000),
@@ -98,9 +99,18 @@ class RateLimits(Model):
     default_tier: Name | None = Field(
         default=None, description="The tier of clients without one; the first listed, if unset."
     )
-    tools: tuple[ToolLimit, ...] = Field(default=(), max_length=128, json_schema_extra=BY_NAME)
-    prompts: tuple[PromptLimit, ...] = Field(default=(), max_length=128, json_schema_extra=BY_NAME)
-    resources: tuple[ResourceLimit, ...] = Field(default=(), max_length=128, json_schema_extra=BY_NAME)
+    tools: tuple[ToolLimit, ...] = Field(
+        default=(),
+        max_length=128,
+        json_schema_extra=BY_NAME,
+        description="Further limits, and costs, of single tools.",
+    )
+    prompts: tuple[PromptLimit, ...] = Field(
+        default=(), max_length=128, json_schema_extra=BY_NAME, description="The same of prompts."
+    )
+    resources: tuple[ResourceLimit, ...] = Field(
+        default=(), max_length=128, json_schema_extra=BY_NAME, description="The same of resources, by URI."
+    )
     when_redis_is_down: Literal["local", "open", "closed"] = Field(
         default="local",
         description="Without Redis: each replica its share of the limits, no limits, or no calls.",

@@ -31,7 +31,9 @@ class Upstream(Model):
         description="How long a connection is kept idle: less than the server keeps it, which is 5 s of"
         " uvicorn and Node.js; a `Keep-Alive: timeout` of the server's shortens it.",
     )
-    connect_timeout: Duration = "5s"
+    connect_timeout: Duration = Field(
+        default="5s", description="How long the server may take to accept a connection."
+    )
     host: Literal["rewrite", "preserve"] = Field(
         default="rewrite",
         description="The Host that the server sees: its own address, which its guard against DNS rebinding"
@@ -47,7 +49,7 @@ class Upstream(Model):
 class Door(Model):
     """One outgoing door: plain HTTP on the pod's loopback, pooled TLS to the outside."""
 
-    name: Name
+    name: Name = Field(description="What metrics and the log call it.")
     url: str = spelled(
         URL_PATTERN,
         URL_WORDS,
@@ -56,13 +58,17 @@ class Door(Model):
         description="Where the door leads; a path is put before that of each call.",
     )
     port: int = Field(ge=1, le=65535, description="The door's port on the loopback.")
-    max_connections: int = Field(default=100, ge=1, le=10_000)
+    max_connections: int = Field(
+        default=100, ge=1, le=10_000, description="Connections to the outside, per replica."
+    )
     keep_alive: int = Field(default=20, ge=0, le=10_000, description="Idle connections that are kept.")
     idle_timeout: Duration = Field(
         default="30s",
         description="How long a connection is kept idle; `Keep-Alive: timeout` of an answer shortens it.",
     )
-    connect_timeout: Duration = "5s"
+    connect_timeout: Duration = Field(
+        default="5s", description="How long the other side may take to accept a connection."
+    )
     timeout: Duration = Field(default="30s", description="The longest silence of the other side.")
 
 
@@ -76,7 +82,9 @@ class CircuitBreaker(Model):
 class Concurrency(Model):
     """How many calls the server works on at once; without this block, as many as come."""
 
-    max_in_flight: int = Field(default=64, ge=1, le=10_000)
+    max_in_flight: int = Field(
+        default=64, ge=1, le=10_000, description="Calls that the server works on at once, per replica."
+    )
     max_queued: int = Field(default=256, ge=0, le=100_000, description="Calls that wait for a free slot.")
     circuit_breaker: CircuitBreaker | None = None
     parallel_tool: bool = Field(
@@ -121,7 +129,7 @@ class PagedTool(Model):
         }
     )
 
-    name: McpName
+    name: McpName = Field(description="The tool, as the server lists it.")
     items: Annotated[int, Field(ge=1, le=100)] | None = Field(
         default=None, description="Items of a page, when the result holds an array of more."
     )
