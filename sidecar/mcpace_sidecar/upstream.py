@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 MAX_WHOLE: Final = 1024 * 1024
 """Answers up to this many bytes, and of a known length, are handed over whole."""
+MAX_INTERIM: Final = 16
+"""How many interim answers (1xx) may come before an answer."""
 
 
 RECEIVE_BUFFER: Final = 64 * 1024
@@ -103,6 +105,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_gathered",
         "_head",
         "_heads",
+        "_interim",
         "_paused",
         "_pool",
         "_reader",
@@ -125,6 +128,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reader: BodyReader | None = None
         self._whole = False
         self._bodyless = False
+        self._interim = 0
         self._paused = False
         self._gathered: list[bytes] = []
         self.fresh = True
@@ -156,6 +160,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.deadline = now + patience
             if self._pool.asked == 0.0:
                 self._pool.asked = now
+        self._interim = 0
         self._bodyless = request.startswith(b"HEAD ")
         self._transport.write(request)
 
@@ -271,17 +276,21 @@ class UpstreamConnection(asyncio.Protocol):
             self.deadline = now + self.patience
 
     def _take_head(self, data: bytes) -> None:
+        start = 0
         while True:
-            end = data.find(b"\r\n\r\n") + 4
+            end = data.find(b"\r\n\r\n", start) + 4
             if end < 4:
-                if len(data) > MAX_HEAD:
+                self._buffer = data[start:]
+                if len(self._buffer) > MAX_HEAD:
                     raise ProtocolError(502, "head_size", "its head is too large.")
-                self._buffer = data
                 return
-            head = self._heads.read(data[:end])
+            head = self._heads.read(data[start:end])
             if head.status >= 200:
                 break
-            data = data[end:]
+            start = end
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                raise ProtocolError(502, "interim", "it sends interim answers without end.")
         self._buffer = b""
         receiver = self._receiver
         assert receiver is not None

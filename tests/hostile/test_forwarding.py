@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import Heard, Running, Scripted, Start, json_answer
+from tests.conftest import Heard, Running, Scripted, Start, json_answer, until
 
 from mcpace_sidecar.config.clients import Clients
 from mcpace_sidecar.identity import Identities, address_of
@@ -223,3 +223,30 @@ def test_a_stranger_names_nobody_and_no_line_breaks_out(peer: str, apart: tuple[
         assert said == {b"X-Forwarded-For": (peer or "unknown").encode()}
         assert via.caller.client is not None
         assert via.caller.client.name.startswith(("addr:", "unknown"))
+
+
+async def test_a_guard_of_the_official_sdk_accepts_what_comes_through_and_not_what_is_preserved(
+    weather: int, start: Start
+) -> None:
+    initialize = {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"},
+    }  # fmt: skip
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": initialize}
+    headers = {"Host": "mcp.example", "Accept": "application/json, text/event-stream"}
+    through = await start(weather, listen="0.0.0.0")
+    assert (await through.post(message, **headers))[0] == 200
+    preserved = await start(weather, {"upstream": {"host": "preserve"}}, listen="0.0.0.0")
+    assert (await preserved.post(message, **headers))[0] == 421, "a server that was told no other name"
+    for sidecar in (through, preserved):
+        await until(lambda sidecar=sidecar: sidecar.sidecar.handshake.ready, "the handshake, in any case")
+
+
+async def test_a_server_that_answers_its_public_name_alone_is_ready_and_reached(
+    scripted: Scripted, start: Start
+) -> None:
+    refused = b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\n\r\n"
+    scripted.answer = lambda heard: echo(heard) if heard.headers[b"host"] == b"mcp.example" else refused
+    config = {"upstream": {"host": "preserve"}, "clients": {"allowedHosts": ["mcp.example"]}}
+    sidecar = await start(scripted.port, config)
+    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake, though its Host is refused")
+    assert (await told(sidecar, Host="mcp.example"))["host"] == "mcp.example"

@@ -88,6 +88,17 @@ async def test_a_servers_head_that_is_slow_to_refuse_elsewhere_ends_its_call_at_
     assert body["error"]["code"] == 50200
 
 
+async def test_a_server_that_sends_interim_answers_without_end_ends_its_call(
+    scripted: Scripted, start: Start
+) -> None:
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    sidecar = await start(scripted.port)
+    scripted.answer = lambda _: interim * 16 + json_answer(b'{"jsonrpc":"2.0","id":1,"result":{}}')
+    assert "result" in (await sidecar.call("t"))[2]
+    scripted.answer = lambda _: interim * 20_000
+    assert (await sidecar.call("t"))[2]["error"]["code"] == 50200
+
+
 async def test_a_head_of_more_lines_than_any_client_sends_is_431(scripted: Scripted, start: Start) -> None:
     sidecar = await start(scripted.port)
     lines = b"".join(b"A%d: b\r\n" % n for n in range(MAX_LINES))

@@ -30,6 +30,19 @@ async def test_the_access_log_says_who_called_what_and_never_arguments_or_creden
     assert "s3cret" not in json.dumps(lines)
 
 
+@pytest.mark.parametrize(("limits", "tier"), [({"rateLimits": {}}, "free"), ({}, None)])
+async def test_the_access_log_names_the_tier_that_a_call_was_limited_by(
+    scripted: Scripted,
+    start: Start,
+    capsys: pytest.CaptureFixture[str],
+    limits: dict[str, object],
+    tier: str | None,
+) -> None:
+    sidecar = await start(scripted.port, {"monitoring": {"accessLog": True}, **limits})
+    await sidecar.call("t")
+    assert json.loads(capsys.readouterr().out)["tier"] == tier
+
+
 async def test_there_is_no_access_log_unless_it_is_asked_for(
     scripted: Scripted, start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:

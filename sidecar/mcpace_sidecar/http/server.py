@@ -389,6 +389,8 @@ class ClientConnection(asyncio.Protocol):
             except ProtocolError as error:
                 self._refuse(error)
                 return
+        if self._read is None:
+            self._raw = b""
         turn = self.app.on_request(self, self._head, body)
         if turn is not None and self._head is not None and self._transport is not None:
             self._turn = turn
