@@ -26,8 +26,11 @@ log = logging.getLogger(__name__)
 
 AUTHORIZATION: Final = b"authorization"
 _REMEMBERED: Final = 10_000
-_LONG: Final = 512
+_MANY_WAYS: Final = 4096
+_LONG: Final = 256
 """Bytes of forwarding headers beyond which what they say is not remembered."""
+LONGEST_NAME: Final = 256
+"""The longest a client's name may be that a gateway or a token gives, in bytes."""
 _MAX_HOPS: Final = 32
 """How many hops before us are looked at."""
 _FORWARDED: Final = (b"X-Forwarded-For", b"Forwarded", b"X-Real-IP")
@@ -198,7 +201,7 @@ class Identities:
         if known is None:
             known = self._look_at(peer, apart)
             if sum(map(len, apart)) <= _LONG:
-                make_room(self._vias, _REMEMBERED)
+                make_room(self._vias, _MANY_WAYS)
                 self._vias[peer, apart] = known
         return known
 
@@ -218,10 +221,14 @@ class Identities:
             if believed and values.get(name):
                 lines += b"%b: %b\r\n" % (spelled, values[name].replace(b"\n", b", "))
         names = [values.get(name, b"") for name in self.apart[len(_FORWARDED) :]] if trusted else []
-        caller = self._named(names[0], b"".join(names[1:])) if names and names[0] else None
+        fits = all(len(name) <= LONGEST_NAME for name in names)
+        caller = self._named(names[0], b"".join(names[1:])) if fits and names and names[0] else None
         via = Via(self, apart, caller or self._by_address(nearest), lines, believed=believed)
         if any(b"\n" in name for name in names):
             via.refusal = (400, "header", "The gateway's headers name the client more than once.")
+        elif not fits:
+            words = f"The gateway's headers name the client in more than {LONGEST_NAME} bytes."
+            via.refusal = (400, "header", words)
         return via
 
     def _by_address(self, address: str) -> Caller:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import jwt
 
 from mcpace_sidecar.config.clients import Jwt
-from mcpace_sidecar.identity import Caller, Client
+from mcpace_sidecar.identity import LONGEST_NAME, Caller, Client
 from mcpace_sidecar.remembered import make_room
 
 log = logging.getLogger(__name__)
@@ -101,10 +101,10 @@ class Tokens:
         except Exception:  # noqa: BLE001 - because a token that cannot even be judged is not valid
             return Caller(None, words="The token is not valid: its claims are not what they should be.")
         name = claims.get(config.client_claim)
-        if not isinstance(name, str) or not name.isprintable() or not name:
-            return Caller(
-                None, words=f"The token does not name its client: {config.client_claim} is missing."
-            )
+        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
+            claim = config.client_claim
+            words = f"The token does not name its client: {claim} must be a text of 1 to {LONGEST_NAME}."
+            return Caller(None, words=words)
         tier = claims.get(config.tier_claim) if config.tier_claim is not None else None
         client = Client(
             f"jwt:{name}",

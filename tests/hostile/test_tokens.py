@@ -136,6 +136,7 @@ async def test_claims_of_other_types_than_expected_are_401(
         "true",
         '"\\ud800"',
         '"\\u0000"',
+        '"' + "a" * 300 + '"',
         "[" * 2000 + "]" * 2000,
     )
     for name in ("iss", "aud", "sub"):
