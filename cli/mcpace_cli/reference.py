@@ -90,6 +90,7 @@ call is answered with HTTP 200, because clients of the handshake era lose their 
 | `GET /metrics` | Prometheus |
 | `GET /stats` | the last five minutes, per tool, with histograms that can be merged; `findings` |
 | `GET /config` | the configuration in force, defaults included, and its `findings`: rules that do nothing |
+| `POST /drain` | turns unready, and sends clients elsewhere with their next answer: so a pod ends |
 | `POST /purge` | `{"tool": …}`, `{"client": …}` or `{"all": true}`: makes what is kept old, everywhere |
 
 ## Environment
@@ -98,7 +99,7 @@ call is answered with HTTP 200, because clients of the handshake era lose their 
 |---|---|---|
 | `MCPACE_LIMITS_URL`, `MCPACE_CACHE_URL` | sidecar, run, operator | Redis; also as `…_FILE`, a path |
 | `MCPACE_REDIS_CA` | sidecar, run, operator | PEM by which a Redis over TLS is verified; also as `…_FILE` |
-| `MCPACE_ADMIN_TOKEN` | sidecar, run | guards `/stats`, `/config` and `/purge`; also as `…_FILE` |
+| `MCPACE_ADMIN_TOKEN` | sidecar, run | guards what is not open on the admin port; also as `…_FILE` |
 | `MCPACE_MEMORY_LIMIT` | sidecar, run | a size such as 256Mi, in place of the container's memory limit |
 | `MCPACE_SERVER_CGROUP` | sidecar | the folder of the server's cgroup, whose use is shown in the metrics |
 | `OTEL_EXPORTER_OTLP_HEADERS` and its kin | sidecar, run | OpenTelemetry's, with `monitoring.traces` |

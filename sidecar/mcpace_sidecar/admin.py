@@ -1,7 +1,7 @@
 """The second port: health, metrics, statistics. Never reached through the first.
 
-`/healthz`, `/readyz`, `/serverz` and `/metrics` are open. `/stats`, `/config` and `/purge` need the
-server's own token, because the server itself shares the loopback; without a token they answer on
+`/healthz`, `/readyz`, `/serverz` and `/metrics` are open. `/stats`, `/config`, `/purge` and `/drain` need
+the server's own token, because the server itself shares the loopback; without a token they answer on
 loopback only. Listening there, only local Hosts and Origins are answered at all, and those that the
 manifest allows. `/readyz?wait` is answered once the server is ready for the first time, or after four
 seconds: a kubelet probes at most once a second, and a server that has just started should not wait
@@ -38,7 +38,8 @@ from mcpace_sidecar.metrics import Metrics
 from mcpace_sidecar.stats import WINDOW, Stats
 from mcpace_sidecar.store.memory import MemoryResults
 
-_GUARDED: Final = frozenset({b"/stats", b"/config", b"/purge"})
+_GUARDED: Final = frozenset({b"/stats", b"/config", b"/purge", b"/drain"})
+_POSTED: Final = frozenset({b"/purge", b"/drain"})
 _WAITED: Final = 4.0
 """Seconds the probe that waits is held; kubelets give up after five."""
 _TEXT: Final = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
@@ -61,7 +62,8 @@ class Admin:
 
     def __init__(
         self, plane: DataPlane, handshake: Handshake, metrics: Metrics, stats: Stats, memory: MemoryResults,
-        doors: Doors, findings: Findings, token: str | None, *, loopback: bool,
+        doors: Doors, findings: Findings, token: str | None,
+        drain: Callable[[], None], *, loopback: bool,
     ) -> None:  # fmt: skip
         self.heads = RequestHeads(Names({b"authorization", b"origin"}))
         self._plane = plane
@@ -73,6 +75,7 @@ class Admin:
         self._findings = findings
         self._scraped: float | None = None
         self._token = token.encode() if token else None
+        self._drain = drain
         self._loopback = loopback
         self._started = time.monotonic()
         self._held: set[asyncio.Task[None]] = set()
@@ -83,6 +86,7 @@ class Admin:
             b"/metrics": self._read_metrics,
             b"/stats": self._read_stats,
             b"/config": self._read_config,
+            b"/drain": self._begin_to_drain,
         }
 
     def judge_head(self, connection: ClientConnection, head: RequestHead) -> bool:
@@ -99,10 +103,10 @@ class Admin:
             status, lines, text = _words(403, WORDS)
         elif route is None and not purging:
             status, lines, text = _words(
-                404, "Not found: /healthz, /readyz, /serverz, /metrics, /stats, /config, /purge."
+                404, "Not found: /healthz, /readyz, /serverz, /metrics, /stats, /config, /purge, /drain."
             )
-        elif head.method != (b"POST" if purging else b"GET"):
-            status, lines, text = _words(405, "Use POST." if purging else "Use GET.")
+        elif head.method != (b"POST" if head.path in _POSTED else b"GET"):
+            status, lines, text = _words(405, "Use POST." if head.path in _POSTED else "Use GET.")
         elif head.path in _GUARDED and not self._may_read(head):
             status, lines, text = _words(401, "Send the admin token as Authorization: Bearer.")
         elif route is None:
@@ -122,6 +126,10 @@ class Admin:
             await asyncio.wait_for(self._handshake.was_ready.wait(), _WAITED)
         status, lines, text = self._readyz()
         connection.answer(status_line(status) + lines, text)
+
+    def _begin_to_drain(self) -> tuple[int, bytes, bytes]:
+        self._drain()
+        return 200, _JSON, b'{"draining":true}'
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
         """Say what was wrong."""

@@ -143,7 +143,7 @@ class Sidecar:
         self.findings = Findings(lambda: self.plane.settings, self.catalog, self.metrics.looked_up)
         self._admin = Admin(
             self.plane, self.handshake, self.metrics, self.stats, self.memory, self._doors, self.findings,
-            options.admin_token, loopback=_is_loopback(options.admin_listen.host),
+            options.admin_token, self.drain, loopback=_is_loopback(options.admin_listen.host),
         )  # fmt: skip
         self._divide()
         self._lag = 0.0

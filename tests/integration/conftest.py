@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from tests.cluster.controlplane import ControlPlane
+from tests.cluster.helm import Helm
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.operator import Operator
 from tests.conftest import ROOT, RedisServer, until
@@ -43,3 +45,10 @@ async def operator(api: Kubectl, tmp_path: Path, redis_server: RedisServer) -> A
         await until(lambda: not api.items("deployments", "-A"), "cleaning up")
     finally:
         operator.stop()
+
+
+@pytest.fixture
+def helm(api: Kubectl, request: pytest.FixtureRequest) -> Iterator[Helm]:
+    helm = Helm(api, f"ns-{zlib.crc32(request.node.name.encode()):x}")
+    yield helm
+    helm.end()

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import base64
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 from tests.cluster import images
-from tests.cluster.binaries import program
-from tests.cluster.kubectl import Kubectl
+from tests.cluster.helm import Helm
 from tests.cluster.operator import Operator
 from tests.conftest import ROOT, RedisServer, Scripted, Start, json_answer, until
 
@@ -29,48 +26,6 @@ SERVER = Server(Key("default", "weather"), "uid", 1, {}, {})
 OLD, NEW = b"o" * 32, b"n" * 32
 RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
 LIMITED = {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 5}]}}
-
-
-class Helm:
-    """Helm on the API server, in a namespace of its own."""
-
-    def __init__(self, api: Kubectl, namespace: str) -> None:
-        self.api = api
-        self.namespace = namespace
-        api.ok("create", "namespace", namespace)
-
-    def __call__(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [str(program("helm")), *arguments, "-n", self.namespace],
-            env=os.environ | {"KUBECONFIG": str(self.api.kubeconfig)}, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stderr}"
-        return done.stdout
-
-    def secret(self) -> dict[str, Any] | None:
-        found = self.api.get("secret/mcpace", self.namespace)
-        return dict(found) if found else None
-
-    def data(self) -> dict[str, str]:
-        found = self.secret()
-        assert found is not None
-        return dict(found["data"])
-
-    def end(self) -> None:
-        self.api.ok("delete", "namespace", self.namespace, "--wait=false")
-        self.api.run("delete", "clusterrole,clusterrolebinding", f"mcpace-{self.namespace}")
-
-
-@pytest.fixture
-def helm(api: Kubectl, request: pytest.FixtureRequest) -> Iterator[Helm]:
-    helm = Helm(api, f"ns-{abs(hash(request.node.name)) % 10**8}")
-    yield helm
-    helm.api.run("delete", "mcpservers", "--all", "-A")
-    subprocess.run(
-        [str(program("helm")), "uninstall", "mcpace", "--ignore-not-found", "-n", helm.namespace],
-        env=os.environ | {"KUBECONFIG": str(api.kubeconfig)}, capture_output=True,
-    )  # fmt: skip
-    helm.end()
 
 
 WITHOUT_CRD = "--set=crds.enabled=false"

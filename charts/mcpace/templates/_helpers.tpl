@@ -65,6 +65,13 @@ priorityClassName: {{ . }}
 {{ .Values.masterKey.existingSecret.name | default (include "mcpace.name" .) | quote }}
 {{- end -}}
 
+{{/* A volume's size in MiB: an API server writes 1024Mi as 1Gi. */}}
+{{- define "mcpace.mebibytes" -}}
+{{- $number := regexFind "^[0-9]+" . | default "0" | int64 -}}
+{{- $unit := get (dict "Mi" 1 "Gi" 1024 "Ti" 1048576) (regexFind "[A-Za-z]+$" .) -}}
+{{- if $unit }}{{ mul $number $unit }}{{ else }}{{ . }}{{ end -}}
+{{- end -}}
+
 {{/* The names of imagePullSecrets. */}}
 {{- define "mcpace.pullSecrets" -}}
 {{- $names := list -}}

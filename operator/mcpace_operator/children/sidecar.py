@@ -25,6 +25,7 @@ RESTRICTED: Final[dict[str, Any]] = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 """What all that is put beside the server does without."""
+DRAIN: Final = ("python", "-m", "mcpace_sidecar.drain")
 _MIB: Final = 1 << 20
 
 
@@ -68,7 +69,7 @@ def container(context: Context) -> dict[str, Any]:
         },
         # Told at once when the pod ends, long before its turn to end comes: it turns unready and
         # sends clients elsewhere with their next answer.
-        "lifecycle": {"preStop": {"exec": {"command": ["/bin/sh", "-c", "kill -USR1 1"]}}},
+        "lifecycle": {"preStop": {"exec": {"command": [*DRAIN, str(spec.sidecar.admin_port)]}}},
         "resources": _resources(context),
         "securityContext": security(context),
         "volumeMounts": [
