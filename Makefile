@@ -31,6 +31,11 @@ check: .venv/installed  ## style, types, import contracts, generated files
 	@$(RUN) python -m mcpace_cli.reference --check
 	@$(RUN) python charts/values.py --check
 
+# SURFACES="heads pages" are fewer than all; what is found is kept in tests/fuzz/corpus, and fails `make test`.
+fuzz: SECONDS ?= 600
+fuzz: .venv-fuzz/installed  ## ten minutes of hostile bytes to everything that reads a stranger's, guided by coverage
+	@.venv-fuzz/bin/python -m tests.fuzz $(SECONDS) $(SURFACES)
+
 # BENCH="--rounds 1 --seconds 1" makes it short, BENCH=--write writes docs/performance.md; a thousand servers
 # take ten minutes, SERVERS=100 two. BASE=COMMIT measures this commit beside that one, and nothing else.
 SERVERS ?= 1000
@@ -67,6 +72,9 @@ kind: .venv/installed  ## the whole way on a local cluster: create, build, load,
 # With the system's interpreter, built with profile-guided optimisation as the images' is.
 .venv-bench/installed: pyproject.toml uv.lock $(UV)
 	@UV_PROJECT_ENVIRONMENT=.venv-bench $(UV) sync --frozen --quiet --group bench $(SYSTEM_PYTHON) && touch $@
+
+.venv-fuzz/installed: pyproject.toml uv.lock $(UV)
+	@UV_PROJECT_ENVIRONMENT=.venv-fuzz $(UV) sync --frozen --quiet --group fuzz && touch $@
 
 SOURCES := $(shell find sidecar operator cli -name '*.py') compile.py pyproject.toml uv.lock
 .PHONY: .compiled

@@ -58,10 +58,13 @@ def read_book(stored: bytes) -> Book:
 def paginate(result: bytes, rule: PageRule) -> tuple[Book, dict[str, Any]] | None:
     """Return the book of a result that is too large, and what else is on its first page.
 
-    None: the result is not too large, or holds nothing that could be cut, and passes whole.
+    None: the result is not too large, or holds nothing that could be cut, and passes whole. ValueError or
+    RecursionError where it is no JSON in UTF-8.
     """
     if len(result) > MAX_RESULT:
         return None
+    if not result.isascii():
+        result.decode()  # what is passed on undecoded would be looked at by nobody
     fields = _fields.decode(result)
     blocks = _items.decode(fields["content"]) if "content" in fields else []
     too_long = rule.max_bytes is not None and len(result) > rule.max_bytes

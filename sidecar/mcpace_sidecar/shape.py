@@ -75,7 +75,7 @@ def replaced(body: bytes, result: bytes, *, events: bool) -> bytes:
 def _paged(exchange: Exchange, rule: PageRule, result: bytes) -> bytes | None:
     try:
         cut = paging.paginate(result, rule)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
     if cut is None:
         return None

@@ -23,6 +23,7 @@ def parse(cls: type[M], document: Any) -> tuple[M, tuple[str, ...]]:
     An older sidecar must run under a newer operator, so unknown fields are left out
     and reported instead of refused. Raises ConfigError with one line a problem.
     """
+    document = _as_json(document)
     ignored: list[str] = []
     while True:
         try:
@@ -38,10 +39,19 @@ def parse(cls: type[M], document: Any) -> tuple[M, tuple[str, ...]]:
 
 def parse_strictly(cls: type[M], document: Any) -> M:
     """Validate a document; unknown fields are refused. Raises ConfigError with one line a problem."""
+    document = _as_json(document)
     try:
         return _validated(cls, document)
     except ValidationError as error:
         raise ConfigError(explain(error, cls, document)) from None
+
+
+def _as_json(document: Any) -> Any:
+    """The document as an API server is sent it: names are texts. ConfigError for what is no JSON."""
+    try:
+        return json.loads(json.dumps(document))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"write what JSON can hold too: {error}") from None
 
 
 def _validated(cls: type[M], document: Any) -> M:

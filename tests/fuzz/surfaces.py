@@ -1,0 +1,433 @@
+"""What strangers' bytes reach, each with what must hold of it, whatever they are.
+
+A surface takes bytes and returns, or raises what it should not: an error of another type than it
+documents, or an AssertionError where it and its oracle differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from mcpace_operator.models import parse_spec
+from mcpace_sidecar import messages, stream
+from mcpace_sidecar.config import SidecarConfig, parse, parse_strictly
+from mcpace_sidecar.config.clients import Jwt
+from mcpace_sidecar.config.document import read_yaml
+from mcpace_sidecar.config.traffic import PagedTool
+from mcpace_sidecar.errors import ConfigError, ProtocolError
+from mcpace_sidecar.http.connections import Connections
+from mcpace_sidecar.http.framing import ChunkedBody
+from mcpace_sidecar.http.head import Heads, Names, RequestHead, ResponseHead
+from mcpace_sidecar.http.known import RequestHeads
+from mcpace_sidecar.http.server import ClientConnection
+from mcpace_sidecar.messages import MessageError
+from mcpace_sidecar.paging import first_page, later_page, paginate
+from mcpace_sidecar.tokens import Tokens
+from mcpace_sidecar.treatment import PageRule
+
+LONGEST: Final = 8192
+"""Bytes of an input."""
+LONGEST_SECONDS: Final = 0.5
+"""CPU time that one input may take, instrumented and slow machines included: far above what is linear."""
+NAMES: Final = Names(
+    [b"authorization", b"content-type", b"mcp-method", b"mcp-name", b"mcp-session-id", b"x-api-key"],
+    apart=(b"x-consumer-username",),
+    prefixes=(b"mcp-param-",),
+)
+
+
+def bounded(surface: Callable[[bytes], None], data: bytes) -> None:
+    """Run a surface, in bounded time."""
+    data = data[:LONGEST]
+    began = time.process_time()
+    surface(data)
+    took = time.process_time() - began
+    assert took < LONGEST_SECONDS, f"{len(data)} bytes took {took:.2f} s"
+
+
+def cuts(data: bytes) -> tuple[list[bytes], bytes]:
+    """The rest of an input in one cut, which its first two bytes choose, and whole."""
+    if len(data) < 3:
+        return [], b""
+    step, first, rest = data[0] % 61 + 1, data[1] % 64, data[2:]
+    places = [first, *range(first + step, len(rest), step)]
+    pieces = [rest[a:b] for a, b in zip([0, *places], [*places, len(rest)], strict=True)]
+    return [piece for piece in pieces if piece], rest
+
+
+# -- heads
+
+
+class _Loop:
+    """What a connection asks of its loop."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+
+    def call_soon(self, call: Callable[..., Any], *arguments: Any) -> None:
+        self.waiting.append((call, arguments))
+
+    def run(self) -> None:
+        while self.waiting:
+            call, arguments = self.waiting.pop(0)
+            call(*arguments)
+
+
+class _Listener:
+    """An application that notes what it is asked, and its connection's transport."""
+
+    max_request_bytes = 4096
+    idle_timeout = 60.0
+    draining = False
+
+    def __init__(self) -> None:
+        self.heads = RequestHeads(NAMES)
+        self.heard: list[Any] = []
+        self.written: list[bytes] = []
+        self.closed = False
+        self.loop = _Loop()
+
+    def judge_head(self, connection: ClientConnection, head: RequestHead) -> bool:
+        del connection, head
+        return False
+
+    def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
+        self.heard.append((*_said(head, connection.trace, connection.lines), connection.apart, body))
+        connection.answer(b"HTTP/1.1 200 OK\r\n", b"{}")
+
+    def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
+        del error
+        return b"", b"refused"
+
+    def on_broken(self, error: Exception) -> tuple[bytes, bytes]:
+        raise error
+
+    def get_extra_info(self, name: str) -> Any:
+        return ("127.0.0.1", 1) if name == "peername" else None
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data.partition(b"\r\n")[0])
+
+    def close(self) -> None:
+        self.closed = True
+
+    def write_eof(self) -> None:
+        pass
+
+    pause_reading = resume_reading = abort = write_eof
+
+
+def _said(head: RequestHead, trace: bytes, lines: bytes) -> tuple[Any, ...]:
+    onward = b"".join(line for _, line in head.onward) + trace + lines
+    return (
+        head.method,
+        head.target,
+        head.length,
+        head.chunked,
+        head.keep_alive,
+        sorted(onward.split(b"\r\n")),
+    )
+
+
+def _heard(pieces: list[bytes]) -> tuple[list[Any], list[bytes]]:
+    app = _Listener()
+    asyncio.events._set_running_loop(app.loop)  # type: ignore[arg-type]
+    try:
+        connection = ClientConnection(app, app.heads, Connections(lambda _: None, 1, 1 << 20, 1 << 20))
+        connection.connection_made(app)  # type: ignore[arg-type]
+        for piece in pieces:
+            if app.closed:
+                break
+            connection.data_received(piece)
+            app.loop.run()
+    finally:
+        asyncio.events._set_running_loop(None)
+    return app.heard, [line for line in app.written if b" 100 " not in line]
+
+
+def requests(data: bytes) -> None:
+    """Requests on one connection are the same in any cut."""
+    pieces, wire = cuts(data)
+    assert _heard(pieces) == _heard([wire])
+
+
+def heads(data: bytes) -> None:
+    """A head that is read by its lines, and again, says what it says when it is parsed whole."""
+    end = data.find(b"\r\n\r\n") + 4
+    raw = data[:end] if end > 3 else data + b"\r\n\r\n"
+    known = RequestHeads(NAMES)
+    for number in range(10):  # so that what varies is learned
+        _outcome(lambda n=number: known.read(raw.replace(b"VARY", b"%04d" % n)))
+    first, again, whole = (
+        _outcome(lambda: _said(*known.read(raw)[:3])),
+        _outcome(lambda: _said(*known.read(raw)[:3])),
+        _outcome(lambda: _said(RequestHead(raw, NAMES), b"", b"")),
+    )
+    assert first == again, (first, again)
+    assert first == whole, (first, whole)
+
+
+def _outcome(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except ProtocolError as error:
+        return error.status
+
+
+def responses(data: bytes) -> None:
+    """A server's head is parsed or refused, twice the same; a chunked body is whole in any cut."""
+    pieces, wire = cuts(data)
+    end = wire.find(b"\r\n\r\n") + 4
+    known = Heads()
+    with_head = wire[:end]
+    results = [_outcome(lambda: _answered(known.read(with_head))) for _ in range(2)]
+    assert results[0] == results[1]
+    assert _chunked(pieces) == _chunked([wire])
+
+
+def _answered(head: ResponseHead) -> tuple[Any, ...]:
+    assert b"\r\n\r\n" not in head.onward
+    assert b"transfer-encoding" not in head.onward.lower().split(b"\r\n", 1)[-1].replace(
+        b":", b"\r\n"
+    ).split(b"\r\n")
+    return head.status, head.length, head.chunked, head.keep_alive, head.onward
+
+
+def _chunked(pieces: list[bytes]) -> Any:
+    reader, body, rest, done = ChunkedBody(strict=False), b"", b"", False
+    try:
+        for piece in pieces:
+            if done:
+                rest += piece
+                continue
+            part, rest, done = reader.feed(piece)
+            body += part
+    except ProtocolError:
+        return None
+    return body, rest, done
+
+
+# -- bodies
+
+
+def bodies(data: bytes) -> None:
+    """A message is what Python reads: its method, its target, its id."""
+    try:
+        message = messages.classify(data)
+    except MessageError:
+        return
+    if getattr(message, "halved", False):
+        return  # halves of surrogate pairs: Python keeps them
+    try:
+        read = json.loads(data)
+    except RecursionError:
+        return
+    assert isinstance(read, dict), read
+    assert read.get("method") == message.method
+    assert "id" not in read or read["id"] is None or json.loads(message.id or b"null") == read["id"]
+    name = messages.COUNTED.get(message.method or "")
+    if name is not None:
+        assert read["params"][name] == message.target
+    assert read["jsonrpc"] == "2.0"
+
+
+def batches(data: bytes) -> None:
+    """The parts of a batch are the array's, one by one."""
+    try:
+        parts = messages.split(data)
+    except MessageError:
+        return
+    try:
+        read = json.loads(data)
+    except RecursionError:
+        return
+    assert [json.loads(part) for part in parts] == read
+
+
+def answers(data: bytes) -> None:
+    """An answer is read without a word, whatever it is; two ways of judging it agree."""
+    messages.kind(data)
+    messages.id_of(data)
+    messages.suspect(data)
+    messages.written_id(data)
+    messages.read_events(data)
+    messages.stray(data, b"1")
+    messages.stray(data, b"1", events=True)
+    outcome, quick = messages.read_answer(data), messages.succeeded(data)
+    try:
+        read = json.loads(data, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        return
+    plain = isinstance(read, dict) and data[:1] == b"{" and b"\\" not in data and "error" not in read
+    if plain and isinstance(read.get("result"), dict) and "isError" not in str(read["result"].values()):
+        assert outcome.ok == quick, (outcome.ok, quick)
+        flag = read["result"].get("isError", False)
+        assert not isinstance(flag, bool) or not outcome.result or outcome.ok != flag
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("a name stands twice")
+    return dict(pairs)
+
+
+def streams(data: bytes) -> None:
+    """Events are the same in any cut, and nothing of a stream is lost."""
+    pieces, wire = cuts(data)
+    whole, cut = stream.Events(), stream.Events()
+    events = whole.feed(wire)
+    assert [event for piece in pieces for event in cut.feed(piece)] == events
+    rest = whole.rest()
+    assert cut.rest() == rest
+    assert b"".join(events) + rest == wire
+    for event in events:
+        assert stream.data_of(stream.with_data(event, b"x")) == b"x"
+
+
+# -- pages
+
+
+def pages(data: bytes) -> None:
+    """Pages put together are the whole: an array of the result, or its text."""
+    if len(data) < 4:
+        return
+    items, size, result = data[0] % 100 + 1, 40 + data[1] * 16, data[3:]
+    rule = PageRule(PagedTool.model_validate({"name": "t", "items": items, "bytes": str(size)}))
+    try:
+        cut = paginate(result, rule)
+    except (ValueError, RecursionError):
+        return  # it passes whole
+    if cut is None:
+        return
+    book, more = cut
+    json.loads(first_page(book, more, "h", "next_page"))
+    shown: list[Any] = []
+    total, number = 0, 0
+    while True:
+        number += 1
+        try:
+            page = later_page(book, number, data[2] % 100 + 1 if data[2] < 200 else None, "h", "next_page")
+        except ValueError:
+            break
+        read = _read(_read(page)["content"][0]["text"])
+        assert read["page"] == str(number)
+        assert read["data"]
+        total = int(read["total"])
+        shown.extend([read["data"]] if isinstance(read["data"], str) else read["data"])
+    whole = _read(result)
+    blocks = [block for block in whole.get("content", []) if isinstance(block, dict)]
+    texts = [block["text"] for block in blocks if block.get("type") == "text" and "text" in block]
+    if all(isinstance(piece, str) for piece in shown) and "".join(shown) in texts:
+        assert total in (len("".join(shown)), len(shown))
+        return
+    assert len(shown) == total
+    assert shown in [
+        texts,
+        *_arrays(whole.get("structuredContent")),
+        *(a for t in texts for a in _arrays(t)),
+    ]
+
+
+def _read(document: str | bytes) -> Any:
+    """JSON with its numbers as they are spelt."""
+    return json.loads(document, parse_int=str, parse_float=str)
+
+
+def _arrays(document: Any) -> list[Any]:
+    """The arrays that pages may be of: a document that is one, or those that it holds."""
+    if isinstance(document, str):
+        try:
+            document = _read(document)
+        except (ValueError, RecursionError):
+            return []
+    inner = document.values() if isinstance(document, dict) else [document]
+    return [value for value in inner if isinstance(value, list)]
+
+
+# -- tokens
+
+
+@cache
+def _signing() -> tuple[Tokens, jwt.PyJWK, ec.EllipticCurvePrivateKey]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = jwt.PyJWK.from_dict(json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())), "ES256")
+    config = {"issuer": "https://id.example", "audience": "weather", "jwksURL": "https://id.example/keys"}
+    return Tokens(Jwt.model_validate(config | {"algorithms": ("ES256",), "tierClaim": "plan"})), public, key
+
+
+def tokens(data: bytes) -> None:
+    """A token is a stranger's or names a client by valid claims, whatever it or its claims are."""
+    judge, public, key = _signing()
+    assert judge.ours(data) in (True, False)
+    judge._key(data)
+    caller = judge._verify(data, public)
+    assert caller.client is None
+    signed = jwt.api_jws.encode(data, key, "ES256").encode()
+    judge.ours(signed)
+    caller = judge._verify(signed, public)
+    if caller.client is not None:
+        claims = json.loads(data)
+        assert claims["iss"] == "https://id.example"
+        assert "weather" in claims["aud"]
+        assert float(claims["exp"]) > time.time() - 60
+        assert caller.client.name == f"jwt:{claims['sub']}"
+
+
+# -- configuration
+
+
+@cache
+def _file() -> Path:
+    return Path(tempfile.mkdtemp(prefix="mcpace-fuzz-")) / "manifest.yaml"
+
+
+def configuration(data: bytes) -> None:
+    """A configuration is taken or refused in words; what is taken strictly is taken."""
+    _file().write_bytes(data)
+    try:
+        document = read_yaml(_file())
+    except ConfigError as error:
+        assert str(error)
+        return
+    config = _worded(lambda: parse(SidecarConfig, document))
+    strict = _worded(lambda: parse_strictly(SidecarConfig, document))
+    if strict is not None:
+        assert config is not None
+        assert config[0] == strict
+    if isinstance(document, dict):
+        _worded(lambda: parse_spec(document))
+
+
+def _worded(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except ConfigError as error:
+        assert str(error)
+        return None
+
+
+SURFACES: Final[dict[str, Callable[[bytes], None]]] = {
+    surface.__name__: surface
+    for surface in (
+        requests,
+        heads,
+        responses,
+        bodies,
+        batches,
+        answers,
+        streams,
+        pages,
+        tokens,
+        configuration,
+    )
+}
