@@ -52,3 +52,7 @@ class LostError(McpaceError):
 
 class StoreError(McpaceError):
     """Redis did not answer in time, or not as it should."""
+
+
+class WrongStoreError(OSError):
+    """A Redis answers, and is not what its URL says."""

@@ -24,7 +24,7 @@ from typing import Any, Final, cast
 
 import hiredis
 
-from mcpace_sidecar.errors import StoreError
+from mcpace_sidecar.errors import StoreError, WrongStoreError
 from mcpace_sidecar.redis import Place, RedisAddress, misplaced
 from mcpace_sidecar.scripts import Script
 
@@ -280,7 +280,7 @@ class Link:
         with contextlib.suppress(StoreError):  # unknown before Redis 6
             wrong = misplaced(address, *_told(await _answer(wire, b"HELLO")))
             if wrong is not None:
-                raise _MisplacedError(wrong)
+                raise WrongStoreError(wrong)
         if address.database:
             await _answer(wire, b"SELECT", b"%d" % address.database)
         await _answer(wire, b"PING")
@@ -450,10 +450,6 @@ class _Wire(asyncio.Protocol):
 
 def _unheard(error: Exception) -> None:
     log.error("Internal error: %s", type(error).__qualname__)
-
-
-class _MisplacedError(OSError):
-    """It answers, and is not what its URL says."""
 
 
 async def _answer(wire: _Wire, *command: bytes) -> Any:
