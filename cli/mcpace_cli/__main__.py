@@ -54,13 +54,35 @@ def sidecar(**options: Any) -> None:
     serve(**options)
 
 
+def _duration(_ctx: click.Context, _option: click.Parameter, value: str) -> str:
+    """A duration as it was written; BadParameter."""
+    from mcpace_sidecar.quantity import seconds  # noqa: PLC0415 - because few commands use it
+
+    try:
+        seconds(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
 @mcpace.command()
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="A folder.")
-@click.option("--pool-mode", default="transaction", show_default=True)
-@click.option("--max-connections", type=int, default=20, show_default=True)
-@click.option("--idle-timeout", default="30s", show_default=True)
-@click.option("--connect-timeout", default="5s", show_default=True)
-@click.option("--wait-timeout", default="30s", show_default=True, help="For a connection that is free.")
+@click.option(
+    "--pool-mode",
+    type=click.Choice(["transaction", "session", "statement"]),
+    default="transaction",
+    show_default=True,
+)
+@click.option("--max-connections", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option("--idle-timeout", callback=_duration, default="30s", show_default=True)
+@click.option("--connect-timeout", callback=_duration, default="5s", show_default=True)
+@click.option(
+    "--wait-timeout",
+    callback=_duration,
+    default="30s",
+    show_default=True,
+    help="For a connection that is free.",
+)
 def pgbouncer(out: Path, max_connections: int, **options: str) -> None:
     """Write PgBouncer's files for the database of MCPACE_DATABASE_URI (or of the file that
     MCPACE_DATABASE_URI_FILE names).
@@ -112,7 +134,13 @@ def operator() -> None:
 @click.argument("url")
 @click.argument("tool", required=False)
 @click.argument("arguments", metavar="[NAME=VALUE]...", nargs=-1)
-@click.option("--wait", default="0s", show_default=True, help="How long to try until the server answers.")
+@click.option(
+    "--wait",
+    callback=_duration,
+    default="0s",
+    show_default=True,
+    help="How long to try until the server answers.",
+)
 def call(**options: Any) -> None:
     """Call a TOOL of the MCP server at URL, or list its tools.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 import sys
 import time
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import click
 import msgspec
@@ -22,6 +23,9 @@ from mcpace_sidecar.upstream import Address, Pool
 
 TIMEOUT = 60.0
 """Seconds that a tool may take."""
+_URL = "write for example http://127.0.0.1:18080/mcp"
+_KEPT = "/%:@!$&'()*+,;=~-._?"
+"""What stays as it is in a path or a query."""
 _PASSING = (50200, 50300, 50400)
 """Errors of a server that is not there, or not yet."""
 PAUSE = 1.0
@@ -31,11 +35,7 @@ PAUSE = 1.0
 def run(url: str, tool: str | None, arguments: tuple[str, ...], wait: str) -> None:
     """Print the result as JSON, or the tools; exit code 1 where the tool says that it failed."""
     given = dict(map(_argument, arguments))
-    try:
-        patience = seconds(wait)
-    except ValueError as error:
-        raise ConfigError(f"--wait: {error}") from None
-    result = asyncio.run(_until_answered(url, tool, given, patience))
+    result = asyncio.run(_until_answered(Target(url), tool, given, seconds(wait)))
     if tool is None:
         for each in result.get("tools") or []:
             click.echo(f"{each['name']}\t{each.get('description', '')}")
@@ -55,15 +55,42 @@ def _argument(text: str) -> tuple[str, Any]:
         return name, value
 
 
-async def _until_answered(url: str, tool: str | None, arguments: dict[str, Any], patience: float) -> Any:
+class Target:
+    """Where a call goes, and the key that goes with it."""
+
+    def __init__(self, url: str) -> None:
+        """ConfigError where it is no URL, or the key can be in no header."""
+        self.url = url
+        try:
+            parts = urlsplit(url)
+            self.tls = parts.scheme == "https"
+            address = Address(parts.hostname or "", parts.port or (443 if self.tls else 80))
+        except ValueError:
+            raise ConfigError(f"{url!r} is no URL; {_URL}") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"{url!r} is no URL; {_URL}")
+        self.address = address
+        self.path = quote(parts.path or "/", _KEPT) + (
+            f"?{quote(parts.query, _KEPT)}" if parts.query else ""
+        )
+        self.key = secret("MCPACE_API_KEY")
+        if self.key is not None and not re.fullmatch("[!-~]+", self.key):
+            raise ConfigError(
+                "MCPACE_API_KEY holds what no key can: letters, digits and signs of ASCII alone"
+            )
+
+
+async def _until_answered(
+    target: Target, tool: str | None, arguments: dict[str, Any], patience: float
+) -> Any:
     deadline = time.monotonic() + patience
     while True:
         try:
-            return await _once(url, tool, arguments)
+            return await _once(target, tool, arguments)
         except (McpaceError, TimeoutError, msgspec.DecodeError, StopAsyncIteration) as error:
             refusal = _refusal(error)
-            if isinstance(error, ConfigError) or refusal or time.monotonic() > deadline:
-                raise McpaceError(f"{url}: {refusal or error or 'no answer in time'}") from None
+            if refusal or time.monotonic() > deadline:
+                raise McpaceError(f"{target.url}: {refusal or error or 'no answer in time'}") from None
             await asyncio.sleep(PAUSE)
 
 
@@ -82,14 +109,9 @@ def _refusal(error: Exception) -> str:
     return f"the server refused the call: {said} (error {code})"
 
 
-async def _once(url: str, tool: str | None, arguments: dict[str, Any]) -> Any:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"{url!r} is no URL; write for example http://127.0.0.1:18080/mcp")
-    tls = ssl.create_default_context() if parts.scheme == "https" else None
-    pool = Pool(Address(parts.hostname, parts.port or (443 if tls else 80)), tls)
-    key = secret("MCPACE_API_KEY")
-    session = Session(pool, parts.path or "/", {"X-API-Key": key} if key else {})
+async def _once(target: Target, tool: str | None, arguments: dict[str, Any]) -> Any:
+    pool = Pool(target.address, ssl.create_default_context() if target.tls else None)
+    session = Session(pool, target.path, {"X-API-Key": target.key} if target.key else {})
     session.timeout = TIMEOUT
     try:
         try:

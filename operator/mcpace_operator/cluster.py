@@ -15,7 +15,7 @@ from kubernetes.aio import client, config
 from mcpace_operator.additions import MANAGER
 from mcpace_operator.health import REQUESTS
 from mcpace_operator.models import API_VERSION, KIND, PLURAL
-from mcpace_sidecar.errors import McpaceError
+from mcpace_sidecar.errors import ConfigError, McpaceError
 
 log = logging.getLogger(__name__)
 
@@ -77,13 +77,18 @@ class Cluster:
 
     @classmethod
     async def connect(cls) -> Cluster:
-        """As the pod's service account, or else as the kubeconfig says."""
+        """As the pod's service account, or else as the kubeconfig says; ConfigError."""
         configuration = client.Configuration()
-        if "KUBERNETES_SERVICE_HOST" in os.environ:
-            config.load_incluster_config(client_configuration=configuration)
-        else:
-            file = os.environ.get("KUBECONFIG")  # the client reads it when it is imported, and never again
-            await config.load_kube_config(config_file=file, client_configuration=configuration)
+        try:
+            if "KUBERNETES_SERVICE_HOST" in os.environ:
+                config.load_incluster_config(client_configuration=configuration)
+            else:
+                file = os.environ.get(
+                    "KUBECONFIG"
+                )  # the client reads it when it is imported, and never again
+                await config.load_kube_config(config_file=file, client_configuration=configuration)
+        except config.ConfigException as error:
+            raise ConfigError(f"No cluster is known: {error}; name one by KUBECONFIG") from error
         configuration.connection_pool_maxsize = CONNECTIONS
         return cls(client.ApiClient(configuration))
 

@@ -67,8 +67,8 @@ class OperatorSettings:
             master_key=key or MasterKey(),
             key_secret=key_secret if key is None else None,
             health_port=_port("MCPACE_HEALTH_PORT", 8080),
-            callers=tuple(_json("MCPACE_CALLERS", [])),
-            watchers=tuple(_json("MCPACE_WATCHERS", [])),
+            callers=_peers("MCPACE_CALLERS"),
+            watchers=_peers("MCPACE_WATCHERS"),
             monitor_labels=_json("MCPACE_MONITOR_LABELS", {}),
             fixed_user_ids=os.environ.get("MCPACE_FIXED_USER_IDS", "true") != "false",
             pull_secrets=tuple(filter(None, os.environ.get("MCPACE_PULL_SECRETS", "").split(","))),
@@ -83,6 +83,13 @@ def _key_secret() -> tuple[str, str] | None:
     if text and not (namespace and name):
         raise ConfigError(f"MCPACE_MASTER_KEY_SECRET is {text!r}: write NAMESPACE/NAME of a Secret")
     return (namespace, name) if text else None
+
+
+def _peers(variable: str) -> tuple[Mapping[str, Any], ...]:
+    peers = _json(variable, [])
+    if not all(isinstance(peer, dict) for peer in peers):
+        raise ConfigError(f"{variable} must be a list of objects in JSON, each a peer of a NetworkPolicy")
+    return tuple(peers)
 
 
 def _port(variable: str, default: int) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -71,10 +72,10 @@ def cannot_listen(error: ListenError, options: Options) -> ConfigError:
 
 def address(text: str) -> Address:
     """Read `HOST:PORT`, where `*` is every address; ConfigError says what to write."""
-    host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^\s:\[\]/]+)):([0-9]{1,5})", text)
+    if match is None or int(match[3]) > 65535:
         raise ConfigError(f"{text!r} is no HOST:PORT; write for example 127.0.0.1:18080")
-    return Address(host.strip("[]"), int(port))
+    return Address(match[1] or match[2], int(match[3]))
 
 
 def upstream_address(url: str) -> Address:

@@ -9,7 +9,7 @@ from mcpace_sidecar.errors import ConfigError
 
 
 def secret(variable: str) -> str | None:
-    """A secret from the environment, or from the file that `VARIABLE_FILE` names."""
+    """A secret from the environment, or from the file that `VARIABLE_FILE` names; ConfigError."""
     value = os.environ.get(variable)
     if value:
         return value
@@ -20,3 +20,5 @@ def secret(variable: str) -> str | None:
         return Path(path).read_text(encoding="utf-8").strip() or None
     except OSError as error:
         raise ConfigError(f"{variable}_FILE: {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{variable}_FILE: {path} is no text in UTF-8") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 class McpaceError(Exception):
     """Base of all of them."""
@@ -9,6 +11,13 @@ class McpaceError(Exception):
 
 class ConfigError(McpaceError):
     """A configuration that cannot be used; the message says what to write instead."""
+
+
+def words_of(error: OSError) -> str:
+    """The system's words, without the address that asyncio puts before them."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return (error.strerror or str(error)).lower()  # a name that is not known has numbers of its own
 
 
 class ListenError(ConfigError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.errors import ConfigError, words_of
 from mcpace_sidecar.quantity import seconds
 
 WORDS: Final = "the database's uri must be postgresql://user:password@host:port/database"
@@ -83,11 +83,15 @@ def write(uri: str | None, pool: Pool, folder: Path) -> None:
     """Write the files, for their owner alone to read. ConfigError."""
     if uri is None:
         raise ConfigError("MCPACE_DATABASE_URI (or MCPACE_DATABASE_URI_FILE) is missing")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files(uri.strip(), pool, folder).items():
-        path = folder / name
-        path.touch(mode=0o600)
-        path.write_text(text, encoding="utf-8")
+    written = files(uri.strip(), pool, folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in written.items():
+            path = folder / name
+            path.touch(mode=0o600)
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{folder}: {words_of(error)}") from error
 
 
 def _target(uri: str) -> tuple[dict[str, str], str]:

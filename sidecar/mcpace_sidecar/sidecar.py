@@ -8,8 +8,6 @@ import functools
 import gc
 import ipaddress
 import logging
-import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -24,7 +22,7 @@ from mcpace_sidecar.config import SidecarConfig
 from mcpace_sidecar.config.document import changes
 from mcpace_sidecar.dataplane import DataPlane
 from mcpace_sidecar.egress import Doors
-from mcpace_sidecar.errors import ConfigError, ListenError
+from mcpace_sidecar.errors import ConfigError, ListenError, words_of
 from mcpace_sidecar.findings import REASONS, Findings
 from mcpace_sidecar.handshake import Handshake
 from mcpace_sidecar.http.connections import Connections
@@ -274,7 +272,7 @@ class Sidecar:
         try:
             server = await loop.create_server(accept, host, address.port, backlog=1024)
         except OSError as error:
-            raise ListenError(address, _why(error)) from error
+            raise ListenError(address, words_of(error)) from error
         for listening in server.sockets:
             serve_modestly(listening)
         self._servers.append(server)
@@ -394,12 +392,6 @@ class Sidecar:
             yield "mcpace_limit_replicas", {}, self._redis_limits.replicas
             for mode, count in self._redis_limits.decided_without.items():
                 yield "mcpace_decided_without_redis", {"mode": mode}, count
-
-
-def _why(error: OSError) -> str:
-    """The system's words, without the address that asyncio puts before them."""
-    known = error.errno is not None and not isinstance(error, socket.gaierror)
-    return os.strerror(error.errno).lower() if known and error.errno else error.strerror or str(error)
 
 
 def _warn(settings: Settings) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import socket
 import ssl
 from collections import OrderedDict, deque
@@ -21,7 +20,7 @@ from time import monotonic
 from typing import Final, Protocol, cast
 
 from mcpace_sidecar.config.traffic import Upstream
-from mcpace_sidecar.errors import ProtocolError, UpstreamError
+from mcpace_sidecar.errors import ProtocolError, UpstreamError, words_of
 from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody, UntilClose
 from mcpace_sidecar.http.head import MAX_HEAD, ResponseHead
 from mcpace_sidecar.http.known import ResponseHeads
@@ -553,7 +552,7 @@ class Pool:
             refused = not isinstance(error, TimeoutError)
             how = f"not within {self.connect_timeout:g} s"
             if refused:
-                how = os.strerror(error.errno).lower() if error.errno else str(error)
+                how = words_of(error)
             words = f"The server does not accept connections on {self.address} ({how})."
             if isinstance(error, ssl.SSLError):
                 words = f"TLS with {self.address} failed: {error.reason or error}."

@@ -104,3 +104,58 @@ def test_an_operator_without_its_extra_says_what_to_install(tmp_path: Path):
     assert done.returncode == 2, done.stderr
     assert "The operator needs kopf, which comes with pip install '.[operator]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (["call", "http://127.0.0.1:99999/mcp"], {}, "is no URL; write for example"),
+        (["call", "http://[::1/mcp"], {}, "is no URL"),
+        (["call", "http://x:y/"], {}, "is no URL"),
+        (["call", ""], {}, "is no URL"),
+        (["call", "ftp://x/"], {}, "is no URL"),
+        (["call", "http://nowhere.invalid/mcp"], {}, "(name or service not known)"),
+        (["call", "http://127.0.0.1:1/mcp", "--wait", "-5s"], {}, "write a duration such as"),
+        (["call", "http://127.0.0.1:1/mcp"], {"MCPACE_API_KEY": "a\nHost: x"}, "MCPACE_API_KEY holds what no key can"),
+        (["call", "http://127.0.0.1:1/mcp"], {"MCPACE_API_KEY": "schlüssel"}, "MCPACE_API_KEY holds what no key can"),
+        (["call", "http://127.0.0.1:1/mcp"], {"MCPACE_API_KEY_FILE": "/"}, "mcpace: MCPACE_API_KEY_FILE: /: Is a directory"),
+        (["call", "http://127.0.0.1:1/mcp"], {"MCPACE_API_KEY_FILE": "BINARY"}, "is no text in UTF-8"),
+        (["sidecar", "--config", "CONFIG", "--upstream", "http://[::1"], {}, "is no HOST:PORT"),
+        (["sidecar", "--config", "CONFIG", "--listen", "127.0.0.1:1:2"], {}, "is no HOST:PORT"),
+        (["sidecar", "--config", "BINARY"], {}, "is not UTF-8"),
+        (["sidecar", "--config", "/"], {}, "is a directory"),
+        (["pgbouncer", "--out", "OUT"], {}, "MCPACE_DATABASE_URI"),
+        (["pgbouncer", "--out", "OUT", "--idle-timeout", "x"], {}, "write a duration such as"),
+        (["pgbouncer", "--out", "OUT", "--pool-mode", "x"], {}, "'transaction', 'session', 'statement'"),
+        (["pgbouncer", "--out", "/proc/x"], {"MCPACE_DATABASE_URI": "postgresql://u:p@h/d"}, "no such file or directory"),
+        (["run", "BINARY"], {}, "is not UTF-8"),
+        (["run", "/dev/null"], {}, "and it is empty"),
+        (["rum"], {}, "Did you mean 'run'"),
+    ],
+)  # fmt: skip
+def test_whatever_is_typed_is_answered_in_words(tmp_path: Path, arguments, environment, words):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "config.yaml").write_text("{}")
+    places = {"BINARY": tmp_path / "binary", "CONFIG": tmp_path / "config.yaml", "OUT": tmp_path / "out"}
+    given = {name: str(places.get(value, value)) for name, value in environment.items()}
+    done = mcpace(*(places.get(each, each) for each in arguments), **given)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"MCPACE_CALLERS": "x"}, "MCPACE_CALLERS is no JSON"),
+        ({"MCPACE_CALLERS": "[1]"}, "MCPACE_CALLERS must be a list of objects"),
+        ({"MCPACE_MONITOR_LABELS": "[]"}, "MCPACE_MONITOR_LABELS must be an object"),
+        ({"MCPACE_IDENTITY": "x"}, "go together"),
+        ({"KUBECONFIG": "/nowhere"}, "No cluster is known: "),
+    ],
+)
+def test_an_operators_environment_that_is_wrong_is_said(environment: dict[str, str], words: str):
+    done = operator(MCPACE_MASTER_KEY="k" * 32, **environment)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
