@@ -93,7 +93,8 @@ class Handshake:
             self._doubt.clear()
             try:
                 await self._once()
-            except (McpaceError, msgspec.DecodeError, TimeoutError, StopAsyncIteration) as error:
+            except Exception as raised:  # noqa: BLE001 - because a server may answer anything
+                error = _known(raised)
                 now = time.monotonic()
                 if self.ready and self._at_work(error, now):
                     await asyncio.sleep(AGAIN_AFTER_FAILURE)
@@ -162,7 +163,7 @@ class Handshake:
             await self._announces.wait()
             if self._ending:
                 await asyncio.Event().wait()
-            with contextlib.suppress(McpaceError, msgspec.DecodeError, TimeoutError, StopAsyncIteration):
+            with contextlib.suppress(Exception):  # a server may say anything
                 assert self._era is not None
                 session = self._listening = Session(self._pool, self._settings().config.endpoint)
                 try:
@@ -244,3 +245,10 @@ async def _listed(session: Session, kind: str) -> list[dict[str, Any]]:
             break
         cursor = {"cursor": result["nextCursor"]}
     return items
+
+
+def _known(error: Exception) -> Exception:
+    """What went wrong in our words: of what is no MCP at all, nobody has foreseen how it fails."""
+    if isinstance(error, McpaceError | msgspec.DecodeError | TimeoutError | StopAsyncIteration):
+        return error
+    return HandshakeError(f"The server's answers are not what MCP says they are ({type(error).__name__}).")

@@ -558,6 +558,10 @@ class Pool:
                 words = f"TLS with {self.address} failed: {error.reason or error}."
             self._fail_line(UpstreamError("connect", words, refused=refused))
             return
+        except Exception as error:  # noqa: BLE001 - because those who wait are told, whatever it is
+            self.on_error(error)
+            self._fail_line(UpstreamError("connect", f"{self.address} cannot be connected to."))
+            return
         self.opened += 1
         self._all.add(connection)
         self.give_back(connection)

@@ -1,0 +1,36 @@
+"""Servers that answer the handshake with what nobody expects: the sidecar goes on asking, and says why."""
+
+import pytest
+from tests.conftest import Scripted, Start, json_answer, until
+
+INFO = b'"serverInfo":{"name":"x"}'
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        b'{"capabilities":5}',
+        b'{"capabilities":{"tools":1},"_meta":[1]}',
+        b'{"capabilities":{},"protocolVersion":{"a":1},"serverInfo":[1,2]}',
+        b'{"capabilities":{"tools":{}},%b,"tools":[1,{"name":{}},{"name":"x","annotations":5}]}' % INFO,
+        b'{"capabilities":{"tools":{}},%b,"tools":5}' % INFO,
+        b'{"capabilities":{"tools":{}},"supportedVersions":5,%b,"tools":[]}' % INFO,
+        '{"capabilities":{"tools":{}},"protocolVersion":"\u0100"}'.encode(),
+        b'{"capabilities":{"tools":{}},"protocolVersion":"a\\r\\nB: c"}',
+        b"[" * 100_000,
+        b'{"tools":[{"name":"x","inputSchema":{"properties":{"a":{"x-mcp-header":5}}}}]}',
+    ],
+)
+async def test_a_server_that_answers_oddly_does_not_end_the_sidecar(
+    scripted: Scripted, start: Start, result: bytes
+) -> None:
+    scripted.answer = lambda _: json_answer(b'{"jsonrpc":"2.0","id":1,"result":%b}' % result)
+    sidecar = await start(scripted.port)
+
+    def asked_again() -> bool:
+        assert not sidecar.waiting.done(), "the sidecar has ended"
+        handshake = sidecar.sidecar.handshake
+        return handshake.ready or sum(b"discover" in each.body for each in scripted.heard) > 1
+
+    await until(asked_again, "the handshake to be tried again")
+    assert (await sidecar.admin_get("/healthz"))[0] == 200
