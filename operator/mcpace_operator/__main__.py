@@ -7,11 +7,11 @@ import logging
 import signal
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import uvloop
 
-from mcpace_operator import handlers
 from mcpace_operator.cluster import Cluster
 from mcpace_operator.health import LEADING, SERVERS, Health
 from mcpace_operator.leader import Leadership
@@ -57,13 +57,20 @@ async def operate(settings: OperatorSettings) -> None:
             raise
     operator = Operator(settings, cluster)
     leadership = Leadership(cluster, *settings.election) if settings.election else None
-    health = Health(settings.health_port, operator.problems)
+
+    def problems() -> Iterator[str]:
+        yield from operator.problems()
+        if leadership is not None and leadership.problem is not None:
+            yield leadership.problem
+
+    health = Health(settings.health_port, problems)
     try:
         await health.start()
     except OSError as error:
         raise ConfigError(
             f"Cannot listen on port {settings.health_port}: {error.strerror or error}"
         ) from error
+    trying = asyncio.ensure_future(operator.try_out())
     try:
         if leadership is None or await _unless(stop, leadership.acquire()):
             LEADING.set(1)
@@ -71,6 +78,7 @@ async def operate(settings: OperatorSettings) -> None:
             await _unless(stop, *parts)
     finally:
         log.info("Ending")
+        trying.cancel()
         await operator.close()
         if leadership is not None:
             await leadership.release()
@@ -118,8 +126,8 @@ class Operator:
         log.info("Reading the cluster")
         await self._reading.first()
         log.info("Watching %d servers", len(self._observed.servers))
-        see = handlers.See(from_kopf, lambda: loop.call_soon_threadsafe(self._reading.soon))
-        self._watching = Watching(see, self._settings)
+        gap = partial(loop.call_soon_threadsafe, self._reading.soon)
+        self._watching = Watching(from_kopf, gap, self._settings)
         self._watching.start()
         async with asyncio.TaskGroup() as group:
             for _ in range(WORKERS):
@@ -130,9 +138,15 @@ class Operator:
             group.create_task(self._reading.often())
             group.create_task(self._reading.discover())
 
+    async def try_out(self) -> None:
+        """Try whether everything that must be read may be."""
+        await self._reading.try_out()
+
     def problems(self) -> Iterator[str]:
-        """What keeps the operator from being ready; one that waits for its turn is."""
+        """What keeps the operator from being ready; one that waits for its turn is, if it may read."""
         SERVERS.set(len(self._observed.servers))
+        if self._reading.problem is not None:
+            yield self._reading.problem
         if self._watching is not None and (problem := self._watching.problem()) is not None:
             yield problem
 

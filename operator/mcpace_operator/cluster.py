@@ -207,6 +207,10 @@ class Cluster:
         path = _path("Lease", namespace, LEASE)
         return await self._request("PUT", path, {}, body, seconds=LEASE_TIMEOUT)
 
+    async def may_list(self, kind: str, namespace: str | None) -> None:
+        """Whether objects of a kind may be listed; ApiError where not."""
+        await self._request("GET", _path(kind, namespace), {"limit": "1"})
+
     async def items(
         self,
         kind: str,

@@ -37,6 +37,8 @@ class See(NamedTuple):
     """Takes (kind, body, deleted)."""
     gap: Callable[[], object]
     """Told when a watch could not go on where it was: what was deleted meanwhile comes by no event."""
+    watched: Callable[[str], object]
+    """Told of each path that is watched, when its watch has begun."""
 
 
 class Nothing(kopf.DiffBaseStorage):
@@ -80,16 +82,14 @@ def registry(
         found = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
         if found is None:
             return None
-        session = _paced(found, see.gap, ending)
+        session = _paced(found, see, ending)
         opened(session)
         return kopf.AiohttpSession(server=found.server, aiohttp_session=session)
 
     return handlers
 
 
-def _paced(
-    found: kopf.ConnectionInfo, gap: Callable[[], object], ending: Callable[[], bool]
-) -> aiohttp.ClientSession:
+def _paced(found: kopf.ConnectionInfo, see: See, ending: Callable[[], bool]) -> aiohttp.ClientSession:
     """The same connection with a pace: kopf opens a watch anew the moment a server closes it.
 
     A list after the first one means that a watch could not go on, which kopf tells nobody.
@@ -107,10 +107,15 @@ def _paced(
                 await asyncio.sleep(min(left, TURN))
         elif "limit" in query and "continue" not in query:
             if path in listed:
-                gap()
+                see.gap()
             listed.add(path)
 
+    async def on_end(_: Any, __: Any, params: aiohttp.TraceRequestEndParams) -> None:
+        if params.url.query.get("watch") == "true" and params.response.status == 200:
+            see.watched(params.url.path)
+
     trace.on_request_start.append(on_start)
+    trace.on_request_end.append(on_end)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
         headers=found.as_http_headers(),

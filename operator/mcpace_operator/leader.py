@@ -28,6 +28,8 @@ class Leadership:
 
     def __init__(self, cluster: Cluster, namespace: str, identity: str) -> None:
         self.leading = False
+        self.problem: str | None = None
+        """Why the Lease could not be asked for or renewed."""
         self._cluster = cluster
         self._namespace = namespace
         self._identity = identity
@@ -71,11 +73,14 @@ class Leadership:
         try:
             lease = await self._cluster.lease(self._namespace)
             if not self._may_take(lease):
+                self.problem = None
                 return False
             await self._write(self._identity, int(DURATION), lease)
         except ApiError as error:
+            self.problem = f"The Lease cannot be had: {error}"
             log.info("The lease was not renewed: %s", error)
             return False
+        self.problem = None
         self._renewed = began  # from before the request: others count from when it arrived
         return True
 

@@ -40,6 +40,8 @@ class Reading:
         self._queue = queue
         self._namespaces: tuple[str | None, ...] = namespaces or (None,)
         self._wanted = asyncio.Event()
+        self.problem: str | None = "The cluster has not been read yet."
+        """Why what is known of the cluster may be wrong."""
 
     def soon(self) -> None:
         """Something may have been missed."""
@@ -55,6 +57,7 @@ class Reading:
             try:
                 await self.once()
             except ApiError as error:
+                self._failed(error)
                 log.warning("The cluster could not be read again: %s", error)
                 self.soon()
 
@@ -88,11 +91,31 @@ class Reading:
                 if error.status == 404:
                     words = "The McpServer CRD is not installed: kubectl apply -f crds/mcpservers.yaml"
                     raise ConfigError(words) from error
+                self._failed(error)
                 log.warning("The cluster cannot be read yet: %s", error)
                 await asyncio.sleep(_AGAIN[min(failures, len(_AGAIN) - 1)])
                 failures += 1
             else:
                 return
+
+    async def try_out(self) -> None:
+        """Try whether what must be read may be, until it is: also while another operator leads."""
+        failures = 0
+        while True:
+            try:
+                for kind in (KIND, *handlers.WATCHED):
+                    for namespace in self._namespaces:
+                        await self._cluster.may_list(kind, namespace)
+            except ApiError as error:
+                self._failed(error)
+                await asyncio.sleep(_AGAIN[min(failures, len(_AGAIN) - 1)])
+                failures += 1
+            else:
+                self.problem = None
+                return
+
+    def _failed(self, error: ApiError) -> None:
+        self.problem = f"The cluster cannot be read: {error}"
 
     async def once(self) -> None:
         """Read everything, page by page: what is there, and what is there no more."""
@@ -104,6 +127,7 @@ class Reading:
                 observed.forget(key)
                 self._queue.mark(key)
         self._queue.mark_all(observed.servers)
+        self.problem = None
 
     async def _read(self, kinds: Iterable[str], *, near: bool = False) -> set[tuple[str, str, str]]:
         """Read these kinds; return what there is, as (kind, namespace, name)."""

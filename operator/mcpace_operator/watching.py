@@ -6,7 +6,8 @@ import asyncio
 import logging
 import threading
 import time
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import aiohttp
 import kopf
@@ -32,19 +33,35 @@ class Watching(threading.Thread):
     API server make it end, so it is started again.
     """
 
-    def __init__(self, see: handlers.See, settings: OperatorSettings) -> None:
+    def __init__(
+        self,
+        event: Callable[[str, Mapping[str, Any], bool], object],
+        gap: Callable[[], object],
+        settings: OperatorSettings,
+    ) -> None:
+        """`event` and `gap` are of `See`."""
         # A daemon: told to end in the midst of its start, kopf does not, and nothing needs it to.
         super().__init__(name="kopf", daemon=True)
-        self._see = see
+        self._see = handlers.See(event, gap, self.watched)
         self._settings = settings
         self._ending = threading.Event()
         self._round = threading.Event()
         """Ends what is watched now."""
         self._began: float | None = None
+        self._wanted = (1 + len(handlers.WATCHED)) * max(1, len(settings.namespaces))
+        self._watched: set[str] = set()
 
     def problem(self) -> str | None:
         """Why nothing is seen at the moment."""
-        return None if self._began is not None else "Watching has ended, and is about to begin again."
+        if self._began is None:
+            return "Watching has ended, and is about to begin again."
+        if len(self._watched) < self._wanted:
+            return f"Watching is about to begin: {len(self._watched)} of {self._wanted} watches are open."
+        return None
+
+    def watched(self, path: str) -> None:
+        """A watch has begun. Called in kopf's thread."""
+        self._watched.add(path)
 
     def end(self) -> None:
         """Stop watching, for good."""
@@ -56,6 +73,7 @@ class Watching(threading.Thread):
         failures = 0
         while not self._ending.is_set():
             self._round.clear()
+            self._watched.clear()
             began = self._began = time.monotonic()
             if failures:
                 self._see.gap()

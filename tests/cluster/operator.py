@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from tests.cluster.controlplane import free_port
@@ -52,6 +55,18 @@ class Operator:
             process, self._process = self._process, None
             process.kill()
             process.wait()
+
+    def readiness(self) -> tuple[int, list[str]]:
+        """What its `/readyz` says: the status, and what keeps it from being ready; 0 while it does not listen."""
+        url = f"http://127.0.0.1:{self._environment['MCPACE_HEALTH_PORT']}/readyz"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.status, json.load(answer)["problems"]
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)["problems"]
+        except OSError:
+            return 0, []
 
     def ended(self) -> int | None:
         """Its exit code, once it has ended by itself."""

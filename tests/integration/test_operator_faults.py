@@ -348,3 +348,47 @@ async def test_an_api_server_restarted_under_a_hundred_servers(
     await until(lambda: api.get("configmap/many-7"), "what was missed to be repaired", 90)
     await until(lambda: api.get("deployment/many-8")["spec"]["replicas"] == 5, "work to go on", 60)
     assert sum(proxy.requests.values()) - before < 500
+
+
+async def unready(operator: Operator, words: str) -> None:
+    def said() -> bool:
+        code, problems = operator.readiness()
+        return code == 503 and any(words in problem for problem in problems)
+
+    await until(said, f"unreadiness for {words!r}")
+
+
+async def test_an_operator_that_may_list_nothing_is_not_ready_leading_or_waiting(
+    api: Kubectl, proxy: FaultyProxy, begin
+):
+    def forbid(request: web.Request) -> web.Response | None:
+        return status(403, "services is forbidden") if request.path.endswith("/services") else None
+
+    proxy.fault = forbid
+    elected = {"MCPACE_LEASE_NAMESPACE": "default"}
+    leader = begin("leader", **elected, MCPACE_IDENTITY="a")
+    await until(lambda: "Leading" in leader.log.read_text(), "a leader", 30)
+    waiting = begin("waiting", **elected, MCPACE_IDENTITY="b")
+    await until(lambda: "Waiting" in waiting.log.read_text(), "a second one to wait", 30)
+    await unready(leader, "services is forbidden")
+    await unready(waiting, "services is forbidden")
+    proxy.fault = lambda _: None
+    for operator in (leader, waiting):
+        await until(lambda operator=operator: operator.readiness() == (200, []), "readiness", 30)
+
+
+async def test_an_operator_that_may_have_no_lease_is_not_ready(api: Kubectl, proxy: FaultyProxy, begin):
+    proxy.fault = lambda request: status(403, "leases is forbidden") if is_lease(request) else None
+    operator = begin(MCPACE_LEASE_NAMESPACE="default", MCPACE_IDENTITY="c")
+    await unready(operator, "leases is forbidden")
+    proxy.fault = lambda _: None
+    await until(lambda: operator.readiness() == (200, []), "readiness", 30)
+
+
+async def test_an_operator_whose_watches_do_not_begin_is_not_ready(api: Kubectl, proxy: FaultyProxy, begin):
+    proxy.fault = lambda request: status(503) if is_watch(request) else None
+    operator = begin()
+    await until(lambda: "Watching 0 servers" in operator.log.read_text(), "the first reading", 30)
+    await unready(operator, "0 of 8 watches are open")
+    proxy.fault = lambda _: None
+    await until(lambda: operator.readiness() == (200, []), "readiness", 60)
