@@ -1,7 +1,8 @@
-"""The whole way on a Kubernetes of your own: create, build, load, install, apply, call, delete.
+"""The whole way on a Kubernetes of your own: build, create, load, install, apply, call, delete.
 
-`make kind` runs it with kind and Docker. With `--kubeconfig FILE` it takes a cluster that there is,
-with the images in it, and leaves it as it was. KIND_NODE_IMAGE chooses the node's image.
+`make kind` runs it with kind and Docker, with a kubeconfig of its own (.kind/kubeconfig), so that yours
+stays as it is. With `--kubeconfig FILE` it takes a cluster that there is, with the images in it, and leaves
+it as it was. In the environment, KIND_NODE_IMAGE chooses the node's image and BASE the base of ours.
 """
 
 from __future__ import annotations
@@ -15,21 +16,25 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import yaml
 from rich.console import Console
+
+from mcpace_sidecar import __version__
 
 ROOT: Final = Path(__file__).parents[1]
 NAME: Final = "mcpace"
 SYSTEM: Final = "mcpace-system"
-VERSION: Final = "0.1.0"
+KUBECONFIG: Final = ROOT / ".kind/kubeconfig"
+DELETE: Final = f"kind delete cluster --name {NAME}"
 IMAGES: Final = {
-    f"mcpace/sidecar:{VERSION}": ("--target=sidecar", "."),
-    f"mcpace/operator:{VERSION}": ("--target=operator", "."),
-    f"mcpace/example-weather:{VERSION}": ("-f", "examples/weather/Dockerfile", "."),
+    f"mcpace/sidecar:{__version__}": ("--target=sidecar", "."),
+    f"mcpace/operator:{__version__}": ("--target=operator", "."),
+    f"mcpace/example-weather:{__version__}": ("-f", "examples/weather/Dockerfile", "."),
 }
 READY: Final = 180.0
 
@@ -37,17 +42,19 @@ HINTS: Final = {
     r"annot connect to the Docker daemon|docker daemon": "Start Docker.",
     r"address already in use|port is already allocated":
         "Something uses a port that kind needs: end it, or change kind-config.yaml.",
-    r"already exist for a cluster": "It is there already: `kind delete cluster --name mcpace`.",
-    r"pull access denied|manifest unknown|failed to pull image":
-        "The image is not to be had: name another one in KIND_NODE_IMAGE.",
+    r"already exist for a cluster": f"It is there already: `{DELETE}`.",
     r"no such image|not present locally": "An image is missing: build it anew, by this same command.",
     r"no matches for kind": "The CRD is missing: install the chart with crds.enabled=true.",
     r"cannot re-use a name|another operation .* is in progress":
-        "An older installation is in the way: `helm uninstall mcpace -n mcpace-system`.",
+        f"An older installation is in the way: `helm uninstall mcpace -n {SYSTEM}`.",
     r"timed out waiting|context deadline exceeded":
         "Pods did not become ready: `kubectl get pods -A`, then `kubectl describe pod`.",
 }  # fmt: skip
 """What a tool says -> what to do."""
+NOT_TO_BE_HAD: Final = (
+    r"pull access denied|manifest unknown|failed to (pull|solve|resolve)|not found|no such host|i/o timeout"
+)
+"""What is said of an image that cannot be pulled; what to do depends on whose it is."""
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -56,15 +63,18 @@ class StepError(Exception):
     """A step failed; the words say why and what to do."""
 
 
-def step(words: str, *command: str, stdin: str | None = None) -> str:
-    """Say what is done, do it, and return what it printed. StepError."""
+def step(words: str, *command: str, pulls: str = "") -> str:
+    """Say what is done, do it, and return what it printed. StepError.
+
+    `pulls` is what to do where an image is not to be had.
+    """
     out.print(f"[bold]{words}[/]  [dim]{' '.join(command)}[/]")
-    if shutil.which(command[0]) is None:
-        raise StepError(f"{command[0]} is not installed. {MISSING.get(command[0], '')}".rstrip())
-    done = subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr or done.stdout).strip()
         hints = [hint for pattern, hint in HINTS.items() if re.search(pattern, said)]
+        if pulls and re.search(NOT_TO_BE_HAD, said):
+            hints.append(pulls)
         raise StepError("\n".join([said, *hints[:1]]))
     return done.stdout
 
@@ -87,15 +97,11 @@ def main() -> int:
     began = time.monotonic()
     try:
         if options.kubeconfig:
+            check("kubectl", "helm")
             os.environ["KUBECONFIG"] = options.kubeconfig
             walk(options.values, keep=options.keep)
         else:
-            create()
-            try:
-                walk(options.values, keep=True)
-            finally:
-                if not options.keep:
-                    step("Deleting the cluster", "kind", "delete", "cluster", "--name", NAME)
+            own_cluster(options.values, keep=options.keep)
     except StepError as error:
         out.print(f"[red]{error}[/]", markup=True)
         return 1
@@ -105,15 +111,83 @@ def main() -> int:
     return 0
 
 
+def check(*programs: str) -> None:
+    """All that is missing, before anything is made. StepError."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        raise StepError("\n".join(f"{each} is not installed. {MISSING[each]}" for each in missing))
+
+
+def own_cluster(values: list[str], *, keep: bool) -> None:
+    """Go the way on a cluster that is made for it, and deleted at the end; StepError.
+
+    One on which a step failed is left to be looked at, with words on how.
+    """
+    check("docker", "kind", "kubectl", "helm")
+    step("Asking for Docker", "docker", "version", "--format", "{{.Server.Version}}")
+    if NAME in step("Looking for a cluster of that name", "kind", "get", "clusters").split():
+        raise StepError(f"There is a kind cluster {NAME} already, and it may be yours: `{DELETE}`.")
+    build()
+    KUBECONFIG.parent.mkdir(exist_ok=True)
+    KUBECONFIG.unlink(missing_ok=True)
+    os.environ["KUBECONFIG"] = str(KUBECONFIG)
+    try:
+        create()
+    except (StepError, KeyboardInterrupt):
+        delete()  # there is nothing in it to look at
+        raise
+    try:
+        walk(values, keep=True)
+    except KeyboardInterrupt:
+        delete()
+        raise
+    except StepError as error:
+        left = f"The cluster is left as it is: `export KUBECONFIG={KUBECONFIG}`. Afterwards `{DELETE}`."
+        raise StepError(f"{error}\n{left}") from None
+    if keep:
+        out.print(f"The cluster is left: `export KUBECONFIG={KUBECONFIG}`. Afterwards `{DELETE}`.")
+    else:
+        delete()
+
+
+def build() -> None:
+    """Every image that the cluster will hold, before there is one."""
+    base = os.environ.get("BASE")
+    chosen = ["--build-arg", f"BASE={base}"] if base else []
+    hint = "The base is not to be had: name another image with Python 3.11 or later in BASE."
+    for name, arguments in IMAGES.items():
+        step("Building an image", "docker", "build", "--quiet", "-t", name, *chosen, *arguments, pulls=hint)
+    image = redis()
+    known = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False)
+    if known.returncode:
+        hint = f"Redis's image is not to be had: pull it from elsewhere, and `docker tag` it {image}."
+        step("Pulling Redis", "docker", "pull", "--quiet", image, pulls=hint)
+
+
+def redis() -> str:
+    """The image of the chart's embedded Redis."""
+    values = yaml.safe_load((ROOT / "charts/mcpace/values.yaml").read_text(encoding="utf-8"))
+    image: Mapping[str, str] = values["redis"]["image"]
+    return f"{image['repository']}:{image['tag']}"
+
+
 def create() -> None:
     """A cluster with the images in it."""
-    step("Asking for Docker", "docker", "version", "--format", "{{.Server.Version}}")
     chosen = os.environ.get("KIND_NODE_IMAGE")
     image = ["--image", chosen] if chosen else []
-    step("Creating the cluster", "kind", "create", "cluster", "--config", "kind-config.yaml", *image)
-    for name, arguments in IMAGES.items():
-        step("Building an image", "docker", "build", "--quiet", "-t", name, *arguments)
-    step("Loading the images", "kind", "load", "docker-image", "--name", NAME, *IMAGES)
+    kubeconfig = ("--kubeconfig", str(KUBECONFIG))
+    command = ("kind", "create", "cluster", "--config", "kind-config.yaml", *kubeconfig, *image)
+    hint = "The node's image is not to be had: name another one in KIND_NODE_IMAGE."
+    step("Creating the cluster", *command, pulls=hint)
+    step("Loading the images", "kind", "load", "docker-image", "--name", NAME, *IMAGES, redis())
+
+
+def delete() -> None:
+    """Take the cluster away; if that fails, say how."""
+    try:
+        step("Deleting the cluster", *DELETE.split(), "--kubeconfig", str(KUBECONFIG))
+    except StepError as error:
+        out.print(f"[red]{error}\nThe cluster is left: `{DELETE}`.[/]", markup=True)
 
 
 def walk(values: list[str], *, keep: bool) -> None:

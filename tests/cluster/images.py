@@ -16,8 +16,10 @@ from typing import Final
 
 from tests.cluster.binaries import cache, program
 
+from mcpace_sidecar import __version__
+
 ROOT: Final = Path(__file__).parents[2]
-VERSION: Final = "0.1.0"
+VERSION: Final = __version__
 SUITE: Final = "bookworm"
 PACKAGES: Final = "python3,python3-venv,ca-certificates,redis-server"
 BASE: Final = "localhost/mcpace/base:1"
