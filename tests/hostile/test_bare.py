@@ -1,7 +1,6 @@
 """A bare manifest changes no answer: the same requests, to the server itself and through a sidecar."""
 
 import asyncio
-import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -29,8 +28,9 @@ async def asked(port: int, path: str = "/mcp", **headers: str) -> Answer:
         status, *rest = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
         if "chunked" in fields.get("transfer-encoding", ""):
-            chunked = await reader.readuntil(b"\r\n0\r\n\r\n")
-            body = b"".join(re.split(rb"(?:^|\r\n)[0-9a-f]+\r\n", chunked)).strip(b"\r\n")
+            body = b""
+            while size := int(await reader.readuntil(b"\r\n"), 16):
+                body += (await reader.readexactly(size + 2))[:-2]
         else:
             body = await reader.readexactly(int(fields.get("content-length", "0")))
     writer.close()
