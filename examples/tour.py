@@ -27,6 +27,10 @@ out = Console(highlight=False, soft_wrap=True)
 
 async def main() -> int:
     """Run the tour; return the exit code."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     with tempfile.TemporaryDirectory() as folder:
         return await show(manifest(Path(folder)))
 
@@ -140,4 +144,7 @@ async def read_metrics(admin: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    try:
+        sys.exit(asyncio.run(main()))
+    except asyncio.CancelledError:
+        sys.exit(130)

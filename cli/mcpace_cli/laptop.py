@@ -175,7 +175,7 @@ async def _serve(options: Options, manifest: Manifest, command: tuple[str, ...])
     try:
         if command:
             child = await _start(manifest, command)
-            sidecar.server_usage = functools.partial(usage.of_process, child.pid)
+            sidecar.server_usage = functools.partial(usage.of_processes, child.members)
         code = await _until_end(sidecar, manifest.spec.port, child, serving, hurry)
     finally:
         # The sidecar first: the server still has calls to answer.

@@ -7,7 +7,7 @@ names it by MCPACE_SERVER_CGROUP. On a laptop the server is a child. Source: cgr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -32,11 +32,17 @@ def of_cgroup(folder: Path) -> Iterator[tuple[str, float]]:
         return
 
 
-def of_process(pid: int) -> Iterator[tuple[str, float]]:
-    """(metric, value) of what a process uses, its ended children included."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return
-    yield "mcpace_server_cpu_seconds", sum(map(int, fields[11:15])) / _TICK
-    yield "mcpace_server_memory_bytes", int(fields[21]) * _PAGE
+def of_processes(pids: Callable[[], Iterable[int]]) -> Iterator[tuple[str, float]]:
+    """(metric, value) of what processes use together, their ended children included."""
+    ticks = pages = seen = 0
+    for pid in pids():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += sum(map(int, fields[11:15]))
+        pages += int(fields[21])
+        seen += 1
+    if seen:
+        yield "mcpace_server_cpu_seconds", ticks / _TICK
+        yield "mcpace_server_memory_bytes", pages * _PAGE

@@ -1,7 +1,9 @@
 """The laptop: `make run`, the README's commands, what is read of a manifest, and what a reload says."""
 
 import base64
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +15,11 @@ import yaml
 from tests.conftest import ROOT, free_port
 from tests.laptop import WEATHER, manifest, mcpace, port_of, running
 
+from mcpace_cli import sockets
 from mcpace_sidecar.environment import secret
 
 (README_LINES,) = re.findall(r"```sh\n(\. \.venv.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+UV = os.environ.get("UV") or shutil.which("uv") or str(ROOT / ".uv/bin/uv")
 KEYS = [{"tier": "pro", "secretRef": {"name": "weather-pro"}}]
 SHOW = [sys.executable, "-c", "import os; print('seen', {n: os.environ.get(n) for n in 'ABCDEF'})"]
 
@@ -33,6 +37,35 @@ def test_make_run_shows_an_answer_a_hit_and_a_refusal_and_ends_without_a_termina
     assert "12 degrees, cloudy" in done.stdout
     assert "from the cache" in done.stdout
     assert "refused by the tier's limit: retry in" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_tour_that_is_broken_off_leaves_nothing(number: signal.Signals):
+    with subprocess.Popen(
+        [sys.executable, "examples/tour.py"],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as tour:
+        said = ""
+        while "Starting the server: " not in said:
+            line = tour.stderr.readline()
+            assert line, said
+            said += line
+        started = sessions_below(tour.pid)
+        assert started
+        tour.send_signal(number)
+        assert tour.wait(30) == 130
+        assert "Traceback" not in tour.stderr.read()
+    assert not [leader for leader in started if sockets.session(leader)]
+
+
+def sessions_below(pid: int) -> set[int]:
+    """The sessions of what a process has started, and of what that has."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    below = {os.getsid(int(child)) for child in children}
+    return below.union(*(sessions_below(int(child)) for child in children))
 
 
 def test_the_readmes_commands_serve_their_manifest_and_end_both_in_order(tmp_path: Path):
@@ -60,7 +93,7 @@ def test_the_readmes_commands_serve_their_manifest_and_end_both_in_order(tmp_pat
 
 def test_the_sdist_holds_what_a_wheel_is_built_from_and_nothing_else(tmp_path: Path):
     done = subprocess.run(
-        ["uv", "build", "--sdist", "--quiet", "--out-dir", tmp_path],
+        [UV, "build", "--sdist", "--quiet", "--out-dir", tmp_path],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -190,7 +190,7 @@ def test_a_web_server_is_named_for_what_it_is_and_left_in_peace(tmp_path: Path):
     ]
     with running(tmp_path, path, "--", *web) as run:
         began = time.monotonic()
-        said = run.until_said("Waiting for the server (10 s)")
+        said = run.until_said("Waiting for the server (5 s)")
         asked = said.count('"POST /mcp')
         assert asked < 3 * (time.monotonic() - began) + 10, said
     assert "HTML" in said

@@ -16,11 +16,11 @@ def test_a_child_is_seen_by_its_process() -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        seen = dict(usage.of_process(child.pid))
+        seen = dict(usage.of_processes(lambda: [child.pid]))
         child.kill()
     assert seen["mcpace_server_cpu_seconds"] > 0.02
     assert 30e6 < seen["mcpace_server_memory_bytes"] < 300e6
-    assert list(usage.of_process(child.pid)) == []
+    assert list(usage.of_processes(lambda: [child.pid])) == []
 
 
 def test_a_container_is_seen_by_its_cgroup(tmp_path: Path) -> None:
