@@ -150,6 +150,9 @@ LINES = st.sampled_from(
         b" folded",
         b"\tfolded",
         b"no colon",
+        b"X-Request-Id",
+        b"X-A",
+        b"Date",
         b": nameless",
         b"Bad Name: a",
         b"X" * 70 + b": a",
@@ -271,6 +274,9 @@ ANSWER_LINES = st.sampled_from(
         b"traceparent: x",
         b" folded",
         b"no colon",
+        b"X-Request-Id",
+        b"X-A",
+        b"Date",
         b"X-A: a\n",
         b"X-A: a\x01",
         b"X" * 70 + b": a",
@@ -312,3 +318,13 @@ def test_a_servers_head_means_the_same_whatever_was_read_before(learned, last, v
                 heads.read(raw)
         else:
             assert answered(heads.read(raw)) == answered(whole), raw
+
+
+@pytest.mark.parametrize("name", [b"X-Request-Id", b"Content-Length", b"traceparent", b"X-Forwarded-For"])
+def test_a_line_without_a_colon_is_refused_though_its_name_is_known(name) -> None:
+    heads = RequestHeads(NAMES)
+    for number in range(20):
+        heads.read(gateway(number))
+    for _ in range(2):
+        with pytest.raises(ProtocolError):
+            heads.read(PLAIN + name + b"\r\n\r\n")

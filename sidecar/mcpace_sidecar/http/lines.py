@@ -78,7 +78,7 @@ class Lines:
                 stable.append(line)
                 continue
             spelled, colon, value = line.partition(b":")
-            name = written.get(spelled)
+            name = written.get(spelled) if colon else None
             if name is None:
                 name = self._meet(spelled, colon)
                 if name is None:
