@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from mcpace_operator.performance import Performance, merged, moved
 from mcpace_operator.report import Report
-from mcpace_operator.report import Report
 from mcpace_sidecar.events import CallEnded
 from mcpace_sidecar.stats import Stats
 
