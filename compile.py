@@ -42,6 +42,7 @@ MODULES: Final = (
     "messages",
     "metrics",
     "notes",
+    "paging",
     "proxy",
     "questions",
     "remembered",
@@ -57,6 +58,7 @@ MODULES: Final = (
     "stream",
     "streamed",
     "treatment",
+    "turns",
     "upstream",
 )
 

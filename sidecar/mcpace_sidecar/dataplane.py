@@ -33,6 +33,7 @@ from mcpace_sidecar.stats import Stats
 from mcpace_sidecar.store import LimitStore, ResultStore
 from mcpace_sidecar.store.memory import MemoryLimits
 from mcpace_sidecar.treatment import NEXT_PAGE, PARALLEL
+from mcpace_sidecar.turns import Turns
 from mcpace_sidecar.upstream import Pool
 
 MOST_STREAMS = 1024
@@ -73,6 +74,7 @@ class DataPlane:
         self.breakers = Breakers(monotonic)
         self.sessions = Sessions()
         self.conversations = Conversations()
+        self.turns = Turns()
         self.refunds = MemoryLimits()
         """What was given back lately: whoever makes sessions up is limited all the same."""
         self.audience = Audience(MOST_STREAMS)

@@ -97,3 +97,56 @@ def batch_of(length: int) -> type[msgspec.Struct]:
     """An array of which this many members are read, and the rest is passed over."""
     members = [(f"member{number}", msgspec.Raw, msgspec.Raw(b"")) for number in range(length)]
     return msgspec.defstruct("Batch", members, array_like=True)
+
+
+class PagedParts(msgspec.Struct):
+    """The members of a tool's result that may be paged."""
+
+    content: msgspec.Raw = msgspec.Raw(b"")
+    structured: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="structuredContent")
+
+
+class TextBlock(msgspec.Struct):
+    """A block of content, as far as it is text."""
+
+    type: str = ""
+    text: str | None = None
+
+
+class Wrapped(msgspec.Struct):
+    """What the SDKs make structured content of, where a tool returns no object."""
+
+    result: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Nothing(msgspec.Struct, gc=False):
+    """An object of which nothing is wanted: not even that it takes room."""
+
+
+class NothingOf(msgspec.Struct, array_like=True, gc=False):
+    """An array of which nothing is wanted."""
+
+
+class BookHead(msgspec.Struct, array_like=True):
+    """The facts of a book of pages, as they are kept."""
+
+    count: int
+    page_size: int
+    largest: int
+    total: int
+    text: bool
+    structured: bool
+
+
+class NextPage(msgspec.Struct):
+    """The arguments of the tool that reads pages."""
+
+    handle: str
+    page: int
+    page_size: int | None = None
+
+
+class NextPageParams(msgspec.Struct):
+    """Its params."""
+
+    arguments: NextPage

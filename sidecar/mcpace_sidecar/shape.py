@@ -13,6 +13,7 @@ from mcpace_sidecar import messages, paging, stream
 from mcpace_sidecar.cache.entry import Place
 from mcpace_sidecar.cache.policy import digest
 from mcpace_sidecar.fanout import PARALLEL_TOOL
+from mcpace_sidecar.jsonrpc import NextPageParams
 from mcpace_sidecar.messages import Message
 from mcpace_sidecar.treatment import PageRule, Treatment
 
@@ -41,12 +42,12 @@ def listed(exchange: Exchange, result: bytes) -> bytes | None:
     try:
         fields = _decode.decode(result)
         tools = _tools.decode(fields["tools"])
-    except (msgspec.DecodeError, KeyError):
+    except (ValueError, KeyError, RecursionError):
         return None
     paged = plane.settings.treatments.paged
     for tool in tools:
         name = msgspec.json.decode(tool.get("name", msgspec.Raw(b"null")))
-        if name in paged:
+        if isinstance(name, str) and name in paged:
             tool.pop("outputSchema", None)
     offered: list[Any] = list(tools)
     if "nextCursor" not in fields or bytes(fields["nextCursor"]) in (b"null", b'""'):
@@ -73,19 +74,15 @@ def replaced(body: bytes, result: bytes, *, events: bool) -> bytes:
 
 
 def _paged(exchange: Exchange, rule: PageRule, result: bytes) -> bytes | None:
-    try:
-        cut = paging.paginate(result, rule)
-    except (ValueError, RecursionError):
-        return None
+    cut = paging.paginate(result, rule)
     if cut is None:
         return None
     book, more = cut
-    stored = msgspec.json.encode(book)
     plane = exchange.plane
-    if len(stored) > plane.settings.cache_bytes // 4:
+    if len(book) > min(plane.settings.cache_bytes // 4, paging.MAX_RESULT):
         return None  # it could not be held: better whole than lost
     handle = secrets.token_hex(16)
-    plane.results.keep(_shelf(exchange, handle), (), stored, paging.KEPT, 0.0)
+    plane.results.keep(_shelf(exchange, handle), (), book, paging.KEPT, 0.0)
     return paging.first_page(book, more, handle, plane.next_page_name)
 
 
@@ -94,17 +91,7 @@ def _shelf(exchange: Exchange, handle: str) -> Place:
     return Place(digest((b"page", handle.encode(), exchange.variant, exchange.who)), ())
 
 
-class _Wanted(msgspec.Struct):
-    handle: str
-    page: int
-    page_size: int | None = None
-
-
-class _NextPage(msgspec.Struct):
-    arguments: _Wanted
-
-
-_next_page: Final = msgspec.json.Decoder(_NextPage)
+_next_page: Final = msgspec.json.Decoder(NextPageParams)
 
 
 def next_page(exchange: Exchange, answer: Callable[[bytes | None, str], None]) -> None:
@@ -125,6 +112,10 @@ def next_page(exchange: Exchange, answer: Callable[[bytes | None, str], None]) -
         return
     plane = exchange.plane
     place = _shelf(exchange, wanted.handle)
+    wait = plane.turns.wait(place.key)
+    if wait:
+        answer(None, f"These pages are read too fast: retry in {wait:.1f} s.")
+        return
 
     def looked(found: Any) -> None:
         try:
@@ -135,12 +126,12 @@ def next_page(exchange: Exchange, answer: Callable[[bytes | None, str], None]) -
     def read(found: Any) -> None:
         stored = getattr(found, "result", None)
         if stored is None:
+            plane.results.release((place,))  # nobody will fetch it
             answer(None, "The handle is unknown or has expired: call the tool again for a new first page.")
             return
         try:
-            book = paging.read_book(stored)
             result = paging.later_page(
-                book, wanted.page, wanted.page_size, wanted.handle, plane.next_page_name
+                stored, wanted.page, wanted.page_size, wanted.handle, plane.next_page_name
             )
         except ValueError as error:
             answer(None, str(error))

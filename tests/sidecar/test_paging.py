@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpace_sidecar.config.traffic import PagedTool
-from mcpace_sidecar.paging import first_page, later_page, paginate, read_book
+from mcpace_sidecar.paging import first_page, later_page, paginate
 from mcpace_sidecar.treatment import PageRule
 
 SCALARS = (
@@ -37,13 +37,12 @@ def all_pages(
         return None
     book, more = cut
     shown = msgspec.json.decode(first_page(book, more, "h", "next_page"))
-    stored = read_book(msgspec.json.encode(book))
     first = msgspec.json.decode(shown["content"][0]["text"])
     pages = []
     number = 1
     while True:
         try:
-            later = msgspec.json.decode(later_page(stored, number, page_size, "h", "next_page"))
+            later = msgspec.json.decode(later_page(book, number, page_size, "h", "next_page"))
         except ValueError:
             break
         pages.append(msgspec.json.decode(later["content"][0]["text"]))
