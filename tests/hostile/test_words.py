@@ -176,8 +176,19 @@ def test_the_name_and_labels_are_those_a_cluster_takes(tmp_path: Path, metadata,
         ("spec: {image: x, image: y}\n", "the key 'image' stands twice"),
         ("spec:\n\timage: x\n", "line 5 is not YAML: found character '\\t'"),
         ("spec: [\n", "is not YAML"),
-        ("spec: " + "[" * 5000 + "]" * 5000 + "\n", "nested too deeply"),
-        ("spec: {port: " + "9" * 5000 + "}\n", "numbers too long"),
+        ("spec: " + "[" * 5000 + "]" * 5000 + "\n", "nested too deeply, or in itself"),
+        ("spec: {port: " + "9" * 5000 + "}\n", "a number is too long"),
+        ("spec: &a {image: x, podTemplate: {spec: *a}}\n", "nested too deeply, or in itself"),
+        ("spec: {port: !!int ''}\n", "a value not what its tag says"),
+        ("spec: {port: !!bool x}\n", "a value not what its tag says"),
+        ("spec: {image: !!binary aGk=}\n", "could not determine a constructor for the tag"),
+        ("spec: {image: !!python/name:os.system ''}\n", "could not determine a constructor for the tag"),
+        ("spec: {port: .nan}\n", "spec.port: write a whole number"),
+        (
+            "a0: &a0 [x, x, x, x, x, x, x, x]\n"
+            + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]\n" for n in range(1, 12)),
+            "repeats itself too often by its aliases",
+        ),
     ],
 )
 def test_what_kubectl_does_not_read_is_not_read_here(tmp_path: Path, text, words):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -15,6 +15,9 @@ from mcpace_sidecar.config.words import Location, dotted, explain, models_of, na
 from mcpace_sidecar.errors import ConfigError
 
 M = TypeVar("M", bound=Model)
+
+_LARGEST: Final = 200_000
+"""Values in a file; an API server takes objects of 1.5 MiB."""
 
 
 def parse(cls: type[M], document: Any) -> tuple[M, tuple[str, ...]]:
@@ -108,6 +111,8 @@ def read_documents(path: Path) -> list[Any]:
         text = path.read_text(encoding="utf-8")
         # The loader is a SafeLoader.
         documents = list(yaml.load_all(text, _Loader))
+        if sum(_size(document, {}) for document in documents) > _LARGEST:
+            raise ConfigError(f"{path} is too large, or repeats itself too often by its aliases")
         return [document for document in documents if document is not None]
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
@@ -120,12 +125,29 @@ def read_documents(path: Path) -> list[Any]:
         raise ConfigError(f"{place}{words}: {error.problem}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
-    except (RecursionError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: nested too deeply, or numbers too long") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} cannot be read: it is nested too deeply, or in itself") from error
+    except (LookupError, ValueError) as error:
+        words = "a number is too long, or a value not what its tag says"
+        raise ConfigError(f"{path} cannot be read: {words}") from error
+
+
+def _size(document: Any, known: dict[int, int]) -> int:
+    """Values of a document with its aliases written out; RecursionError where it holds itself."""
+    if not isinstance(document, dict | list):
+        return 1
+    size = known.get(id(document))
+    if size is None:
+        parts = document.values() if isinstance(document, dict) else document
+        size = known[id(document)] = 1 + sum(_size(part, known) for part in parts)
+    return size
 
 
 class _TwiceError(yaml.MarkedYAMLError):
     """A key that stands twice in one mapping."""
+
+
+_KINDS: Final = ("map", "seq", "str", "int", "float", "bool", "null")
 
 
 class _Loader(yaml.SafeLoader):
@@ -134,6 +156,12 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {  # noqa: RUF012 - because the base class has it so
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    yaml_constructors = {  # noqa: RUF012 - the same; what JSON cannot hold, no API server is sent
+        tag: construct
+        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.rpartition(":")[2] in _KINDS
     }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
