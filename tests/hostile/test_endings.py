@@ -6,6 +6,7 @@ import contextlib
 import gc
 import inspect
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, get_args
 
@@ -117,24 +118,27 @@ async def test_a_listener_that_raises_costs_no_call_its_answer(scripted: Scripte
     await at_rest(sidecar)
 
 
-class Odd(MemoryResults):
-    """A store that does what a test says where a call asks it."""
+class Odd:
+    """A store that does what a test says. It holds one: compiled classes have no interpreted heirs."""
 
     def __init__(self, does: str) -> None:
-        super().__init__(1_000_000)
         self.does = does
+        self._store = MemoryResults(1_000_000)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
     def far(self, places: Sequence[Place], life: float, done: Any) -> None:
         if self.does == "raises":
             raise RecursionError(SECRET)
         if self.does == "never answers":
             return
-        super().far(places, life, done)
+        self._store.far(places, life, done)
 
     def near(self, key: bytes) -> Entry | None:
-        if self.does == "raises at last" and self._entries:
+        if self.does == "raises at last" and len(self._store):
             raise KeyError(SECRET)
-        return super().near(key)
+        return self._store.near(key)
 
 
 async def test_a_store_that_raises_ends_the_calls_that_ask_it_and_no_other(
@@ -363,6 +367,11 @@ async def in_look_up(broken: Broken) -> None:
     await broken.fails("cached")
 
 
+def alike(broken: Broken) -> int:
+    """How many of the identical calls are in flight."""
+    return sum(b'"secret":"waits"' in each.body for each in broken.plane.in_flight)
+
+
 async def in_flight(broken: Broken) -> None:
     broken.breaks(Lookup, "_landed")
     broken.go.clear()
@@ -372,9 +381,9 @@ async def in_flight(broken: Broken) -> None:
         for number in (0, 1, "broken", 2, 3)
     ]
     calls = []
-    for count, message in enumerate(messages, 1):
+    for number, message in enumerate(messages):
         calls.append(asyncio.ensure_future(broken.sidecar.post(message)))
-        await until(lambda: len(broken.plane.in_flight) >= count, "the call to be in flight")  # noqa: B023
+        await until(lambda: alike(broken) > number, "the call to be in flight")  # noqa: B023
     broken.go.set()
     bodies = [(await call)[2] for call in calls]
     assert ["result" in body for body in bodies] == [True, True, False, True, True], bodies
@@ -457,7 +466,7 @@ async def in_refresh(broken: Broken) -> None:
     broken.breaks(Exchange, "_refresh")
     assert "result" in (await broken.call("cached"))[2]
     for entry in broken.sidecar.sidecar.memory._entries.values():
-        entry.fresh_until = 0.0
+        entry.fresh_until = time.monotonic() - 0.001
     assert "result" in (await broken.call("cached"))[2], "the old one is answered meanwhile"
 
 
