@@ -208,9 +208,8 @@ def responses(data: bytes) -> None:
 
 def _answered(head: ResponseHead) -> tuple[Any, ...]:
     assert b"\r\n\r\n" not in head.onward
-    assert b"transfer-encoding" not in head.onward.lower().split(b"\r\n", 1)[-1].replace(
-        b":", b"\r\n"
-    ).split(b"\r\n")
+    names = [line.partition(b":")[0].lower() for line in head.onward.split(b"\r\n")]
+    assert b"transfer-encoding" not in names
     return head.status, head.length, head.chunked, head.keep_alive, sorted(head.onward.split(b"\r\n"))
 
 

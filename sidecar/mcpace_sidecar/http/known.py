@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from mcpace_sidecar.http.head import ANSWERED, NOTHING, Names, RequestHead, ResponseHead
-from mcpace_sidecar.http.lines import Lines, is_trace
+from mcpace_sidecar.http.lines import Lines, is_trace, names_one
 
 _MANY_HEADS: Final = 2048
 _MANY_BYTES: Final = 2 * 1024 * 1024
@@ -96,8 +96,8 @@ class RequestHeads:
             return self._read_whole(raw)
         rest, trace, varying, apart, length = parted
         head = self._parse(rest)
-        if varying and head.options:
-            return self._read_whole(raw)  # for they may name what varies
+        if head.options and names_one(varying, head.options):
+            return self._read_whole(raw)
         if length >= 0:
             head = head.with_length(length)
         if not varying and not apart:
@@ -147,12 +147,12 @@ class ResponseHeads:
         if parted is None:
             return self._parse(raw)
         rest, trace, varying, _, length = parted
-        head = self._parse(rest)
-        if (varying or trace) and head.options:
-            return self._parse(raw)  # for they may name what varies
-        if varying or trace or length >= 0:
-            head = head.with_lines(varying + trace, length)
-            if not varying and not trace:
+        head, lines = self._parse(rest), varying + trace
+        if head.options and names_one(lines, head.options):
+            return self._parse(raw)
+        if lines or length >= 0:
+            head = head.with_lines(lines, length)
+            if not lines:
                 self._heads.keep(raw, head)
         return head
 

@@ -158,3 +158,8 @@ _ODD: Final = _Name(STABLE)
 def is_trace(value: bytes) -> bool:
     """Whether this is a usual `traceparent`, behind one blank (W3C Trace Context, section 3.2)."""
     return len(value) == 56 and value.translate(None, b"0123456789abcdef") == b" ---"
+
+
+def names_one(lines: bytes, options: frozenset[bytes]) -> bool:
+    """Whether Connection's options name one of these lines, which then goes no further."""
+    return any(line.partition(b":")[0].lower() in options for line in lines.split(b"\r\n"))
