@@ -112,6 +112,7 @@ of the embedded Redis, as an older chart drew them |
 | `MCPACE_SIDECAR_IMAGE`, `MCPACE_SIDECAR_PULL_POLICY` | operator | the image put beside every server |
 | `MCPACE_HEALTH_PORT` | operator | where `/healthz`, `/readyz` and `/metrics` answer; 8080 |
 | `MCPACE_LEASE_NAMESPACE`, `MCPACE_IDENTITY` | operator | where several elect one, and this one's name |
+| `MCPACE_INSTANCE` | operator | what names this mcpace among others: the release's namespace and name |
 | `MCPACE_NAMESPACES` | operator | the namespaces looked after, with commas; none is all |
 | `MCPACE_CALLERS`, `MCPACE_WATCHERS` | operator | peers of every NetworkPolicy, in JSON: data and \
 admin port |

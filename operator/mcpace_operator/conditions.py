@@ -15,7 +15,7 @@ from mcpace_operator.checklist import Finding, Live, Result
 from mcpace_operator.children.meta import Context
 from mcpace_operator.drift import ChildId
 from mcpace_operator.reasons import Reason, Type
-from mcpace_operator.server import Server
+from mcpace_operator.server import INSTANCE, Server
 
 SCHEMA: Final = {
     "type": "object",
@@ -295,6 +295,14 @@ def _store(kind: Type, state: StoreState, without: str) -> Condition:
         return Condition(kind, holds=False, reason=Reason.RedisUnusable, message=words)
     words = f"Redis does not answer: {without}."
     return Condition(kind, holds=False, reason=Reason.RedisDown, message=words)
+
+
+def elsewhere(server: Server) -> Condition:
+    """What another mcpace than the one that looks after a server says of it."""
+    words = f"The mcpace {server.manager} looks after this server, another one leaves it alone. Let them"
+    words += " watch other namespaces (watchNamespaces), or say which it shall be:"
+    words += f" kubectl annotate mcpserver {server.key.name} {INSTANCE}=NAMESPACE/RELEASE"
+    return Condition(Type.Managed, holds=False, reason=Reason.ManagedByAnother, message=words)
 
 
 def stamped(server: Server, conditions: Sequence[Condition], now: datetime) -> list[dict[str, Any]]:

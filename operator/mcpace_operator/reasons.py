@@ -67,4 +67,5 @@ class Reason(Enum):
     EveryItemPassed = "Every item of the performance checklist passed."
     ItemsFailed = "Items of the performance checklist failed; status.checklist says what to write."
     ItemsUnknown = "Of some items of the performance checklist too little was seen."
+    ManagedByAnother = "Another mcpace looks after this server; the message says which, and how to move it."
     PutBack = "Of an Event: a child was changed or deleted by others, and is again as the manifest says."

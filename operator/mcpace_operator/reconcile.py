@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final
 
-from mcpace_operator.additions import Addition, without
+from mcpace_operator.additions import MANAGER, Addition, without
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.cluster import OPTIONAL, ApiError, Cluster
-from mcpace_operator.conditions import Trouble, available
+from mcpace_operator.conditions import Trouble, available, by_type, elsewhere
+from mcpace_operator.conditions import stamped as stamped_conditions
 from mcpace_operator.drift import (
     CAUSE,
     Child,
@@ -31,7 +32,7 @@ from mcpace_operator.models import API_VERSION, KIND, parse_spec
 from mcpace_operator.namespaces import Namespaces
 from mcpace_operator.observed import Observed
 from mcpace_operator.pods import Pods
-from mcpace_operator.reasons import Reason
+from mcpace_operator.reasons import Reason, Type
 from mcpace_operator.redis import Stores
 from mcpace_operator.repairs import Repairs, changed_by
 from mcpace_operator.server import SERVER_LABEL, Key, Server
@@ -40,6 +41,9 @@ from mcpace_operator.status import Told, invalid, status
 from mcpace_sidecar.errors import ConfigError, McpaceError, StoreError
 
 log = logging.getLogger(__name__)
+
+ELSEWHERE: Final = f"{MANAGER}-elsewhere"
+"""The field manager of what is said of a server that another mcpace looks after."""
 
 
 class LateError(McpaceError):
@@ -139,6 +143,7 @@ class Reconciler:
         self._secrets: dict[Key, str] = {}  # the hash of each Secret we left; they are never read
         self._users: dict[Key, Server] = {}
         self._namespaces = Namespaces(cluster)
+        self._settled: set[str] = set()
         self._repairs = Repairs()
         self._events = Events(cluster)
 
@@ -150,6 +155,10 @@ class Reconciler:
             return
         if server.deleting:  # what it owned is being taken, and nothing must be put back
             self._pods.forget(key)
+            return
+        if server.manager not in ("", self._settings.instance):
+            self._pods.forget(key)
+            await self._leave(server)
             return
         try:
             spec = parse_spec(server.spec)
@@ -424,22 +433,42 @@ class Reconciler:
         child = self._observed.children[key].get(ChildId(kind, key.name))
         return child.facts if child is not None else {}
 
-    async def _say(self, server: Server, wanted: dict[str, Any]) -> None:
-        """Write the status if it says anything new."""
-        if covers(wanted, server.status) and covers(_names(server.status), _names(wanted)):
-            return
-        body = {
-            "apiVersion": API_VERSION,
-            "kind": KIND,
-            "metadata": {"name": server.key.name, "namespace": server.key.namespace},
-            "status": wanted,
-        }
+    async def _leave(self, server: Server) -> None:
+        """Say that another mcpace looks after it: under a name of our own, because it writes the rest."""
+        condition = elsewhere(server)
+        known = by_type(server.status).get(condition.type.name) or {}
+        if known.get("message") != condition.message:
+            log.info("%s: left alone: %s looks after it", server.key, server.manager)
+            said = stamped_conditions(server, [condition], datetime.now(UTC))
+            await self._write(server, {"conditions": said}, manager=ELSEWHERE)
+
+    async def _settle(self, server: Server) -> None:
+        """Take back what another mcpace may have said before it went; one that is there says it again."""
+        if Type.Managed.name in by_type(server.status) and server.uid not in self._settled:
+            self._settled.add(server.uid)
+            await self._write(server, {}, manager=ELSEWHERE)
+
+    async def _write(
+        self, server: Server, status: dict[str, Any], *, manager: str = MANAGER
+    ) -> dict[str, Any] | None:
+        """Write a status; None where the server is gone."""
+        metadata = {"name": server.key.name, "namespace": server.key.namespace}
+        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": status}
         try:
-            answer = await self._cluster.apply(body, "/status")
+            return await self._cluster.apply(body, "/status", manager=manager)
         except ApiError as error:
             if error.status == 404:
-                return  # deleted meanwhile
+                return None
             raise
+
+    async def _say(self, server: Server, wanted: dict[str, Any]) -> None:
+        """Write the status if it says anything new."""
+        await self._settle(server)
+        if covers(wanted, server.status) and covers(_names(server.status), _names(wanted)):
+            return
+        answer = await self._write(server, wanted)
+        if answer is None:
+            return
         for told in news(server.status, wanted):
             await self._events.tell(server, told)
         current = self._observed.servers.get(server.key)
@@ -471,5 +500,5 @@ def _collected(child_id: ChildId) -> str:
 def _names(document: Mapping[str, Any]) -> dict[str, Any]:
     """The names that a status holds, and its conditions' types: what must not be left over."""
     conditions = document.get("conditions")
-    types = conditions if isinstance(conditions, list) else []
-    return {"names": sorted(document), "types": sorted(str(c["type"]) for c in types if "type" in c)}
+    types = {str(c["type"]) for c in (conditions if isinstance(conditions, list) else []) if "type" in c}
+    return {"names": sorted(document), "types": sorted(types - {Type.Managed.name})}

@@ -8,6 +8,8 @@ from typing import Any, Final, NamedTuple
 
 MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "mcpace"}
 """The label of every child."""
+INSTANCE: Final = "mcpace.dev/instance"
+"""The annotation by which a person says which mcpace looks after a server."""
 SERVER_LABEL: Final = "mcpace.dev/server"
 """The label that names a child's server."""
 
@@ -33,16 +35,19 @@ class Server:
     status: Mapping[str, Any]
     deleting: bool = False
     """Whether it waits for its deletion: for what it owns, or for somebody's finalizer."""
+    manager: str = ""
+    """The mcpace that looks after it, as a person or else that one itself said; "" is whoever sees it."""
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Server:
         """Read a body of the API server's."""
-        metadata = body["metadata"]
+        metadata, status = body["metadata"], body.get("status") or {}
         return cls(
             key=Key(metadata["namespace"], metadata["name"]),
             uid=metadata["uid"],
             generation=metadata.get("generation", 1),
             spec=body.get("spec") or {},
-            status=body.get("status") or {},
+            status=status,
             deleting="deletionTimestamp" in metadata,
+            manager=str((metadata.get("annotations") or {}).get(INSTANCE) or status.get("managedBy") or ""),
         )

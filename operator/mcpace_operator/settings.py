@@ -45,6 +45,8 @@ class OperatorSettings:
     """Names of Secrets, in each server's namespace, by which every server's pods pull images."""
     election: tuple[str, str] | None = None
     """The namespace of the Lease and this operator's own name, where several run."""
+    instance: str = "mcpace"
+    """What names this mcpace among others of the cluster: its release's namespace and name."""
     namespaces: tuple[str, ...] = ()
     """The namespaces that are watched; none is all."""
 
@@ -73,6 +75,7 @@ class OperatorSettings:
             fixed_user_ids=os.environ.get("MCPACE_FIXED_USER_IDS", "true") != "false",
             pull_secrets=tuple(filter(None, os.environ.get("MCPACE_PULL_SECRETS", "").split(","))),
             election=_election(),
+            instance=os.environ.get("MCPACE_INSTANCE") or "mcpace",
             namespaces=tuple(filter(None, os.environ.get("MCPACE_NAMESPACES", "").split(","))),
         )
 

@@ -57,6 +57,7 @@ STATUS_SCHEMA: Final[dict[str, Any]] = {
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],
         },
+        "managedBy": _word("The mcpace that looks after it: its release's namespace and name."),
         "url": _word("Where clients in the cluster reach it."),
         "replicas": {"type": "integer", "description": "Pods that there are."},
         "readyReplicas": {"type": "integer", "description": "Pods that answer."},
@@ -158,10 +159,13 @@ class Told:
         return first != second
 
 
+_APART: Final = (Type.Ready.name, Type.Managed.name)
+
+
 def invalid(server: Server, words: str, now: datetime) -> dict[str, Any]:
     """The status of a server whose spec cannot be used: what runs goes on as it is."""
     kept = {name: value for name, value in server.status.items() if name != "conditions"}
-    others = [c for c in by_type(server.status).values() if c.get("type") != "Ready"]
+    others = [c for c in by_type(server.status).values() if c.get("type") not in _APART]
     ready = Condition(Type.Ready, holds=False, reason=Reason.InvalidSpec, message=words)
     return kept | {
         "observedGeneration": server.generation,
@@ -193,6 +197,7 @@ def status(
     trouble = trouble or (None if is_complete(context, deployment) else told.trouble)
     document: dict[str, Any] = {
         "observedGeneration": server.generation,
+        "managedBy": context.settings.instance,
         "url": service.url(context),
         "replicas": deployment.get("replicas", 0),
         "readyReplicas": ready,
