@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Iterator
 from functools import cached_property
 from itertools import cycle
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
 
 import redis.asyncio
 from redis.asyncio.connection import SSLConnection, parse_url
@@ -41,6 +41,8 @@ _WRITE: Final = (
     "write redis://user:password@host:6379/0, redis+sentinel://user:password@host:26379/NAME/0,"
     " or redis+cluster://user:password@host:6379"
 )
+_TLS_OPTIONS: Final = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_SENTINEL_OPTIONS: Final = ("sentinel_username", "sentinel_password")
 Place = tuple[str, int]
 """Host and port."""
 
@@ -54,6 +56,7 @@ class RedisAddress:
             plain, hosts, self._service = _parted(url)
             self._options: dict[str, Any] = dict(parse_url(plain))
             scheme = urlsplit(url).scheme
+            _refuse_what_is_lost(urlsplit(plain), scheme)
             self.seeds: list[Place] = hosts if scheme.endswith(_CLUSTER) else []
             """Nodes to ask for the others, of a Redis Cluster."""
             self._sentinels: list[Place] = hosts if scheme.endswith(_SENTINEL) else []
@@ -162,6 +165,22 @@ def heed_cancellation() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+def _refuse_what_is_lost(plain: SplitResult, scheme: str) -> None:
+    """ValueError for what is written in a URL and would mean nothing."""
+    path = unquote(plain.path).strip("/")
+    if plain.scheme != "unix" and path and not path.isdigit():
+        raise ValueError(f"{path!r} is no number of a database")
+    for name in parse_qs(plain.query):
+        meant = (
+            name == "db"
+            or (name in ("username", "password") and plain.scheme == "unix")
+            or (name in _TLS_OPTIONS and plain.scheme == "rediss")
+            or (name in _SENTINEL_OPTIONS and scheme.endswith(_SENTINEL))
+        )
+        if not meant:
+            raise ValueError(f"the option {name!r} means nothing with {scheme}://")
 
 
 def misplaced(address: RedisAddress, mode: str, role: str) -> str | None:

@@ -12,6 +12,7 @@ import pytest
 import redis
 from tests.cluster import images
 from tests.cluster.helm import Helm
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.operator import Operator
 from tests.conftest import ROOT, RedisServer, Scripted, Start, json_answer, until
 
@@ -98,6 +99,41 @@ async def test_an_operator_that_finds_a_key_it_was_not_given_ends_to_be_started_
     await until(lambda: operator.ended() is not None, "the operator to end")
     assert "was made meanwhile" in operator.log.read_text()
     assert helm.data() == before
+
+
+async def test_a_changed_key_gives_pods_a_new_environment_once_and_the_end_of_the_old_one_changes_nothing(
+    api: Kubectl, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    def running(**keys: str) -> Operator:
+        urls = {"MCPACE_LIMITS_URL": redis_server.url, "MCPACE_CACHE_URL": redis_server.url}
+        operator = Operator(api, tmp_path / "log", **urls, **keys)
+        operator.start()
+        return operator
+
+    def given() -> str:
+        deployment = api.get("deployment/weather")
+        template = deployment["spec"]["template"] if deployment else {"metadata": {"annotations": {}}}
+        return str(template["metadata"]["annotations"].get("mcpace.dev/secret", ""))
+
+    old, new = OLD.decode(), NEW.decode()
+    operator = running(MCPACE_MASTER_KEY=old)
+    try:
+        api.apply("weather", image="weather:1", rateLimits={})
+        before = await until(given, "the pods to be given a Secret")
+        operator.stop()
+        operator = running(MCPACE_MASTER_KEY=new, MCPACE_MASTER_KEY_PREVIOUS=old)
+        await until(lambda: given() != before, "the pods to be given the new one")
+        versions = await operator.settled(api)
+        operator.stop()
+        operator = running(MCPACE_MASTER_KEY=new)
+        user = "mcpace:default/weather"
+        with redis_server.client() as client:
+            await until(lambda: len(client.acl_getuser(user)["passwords"]) == 1, "the old password to go")
+        assert await operator.settled(api) == versions
+    finally:
+        operator.stop()
+        api.ok("delete", "mcpservers", "--all", "-A")
+        await until(lambda: not api.items("deployments", "-A", "-l", "mcpace.dev/server"), "cleaning up")
 
 
 async def stores_of(key: MasterKey, server: RedisServer) -> Stores:

@@ -202,6 +202,13 @@ async def test_tls_is_verified_by_the_authority_that_is_given(
         ("redis+sentinel://:secret@host:26379", "the master's name is missing"),
         ("redis+sentinel://:secret@host:26379,/main", "a Sentinel's host is missing"),
         ("redis://:secret@host:99999/0", "Port out of range"),
+        ("redis://:secret@sentinel:26379/main/0", "'main/0' is no number of a database"),
+        (
+            "redis://:secret@host/0?sentinel_password=secret",
+            "'sentinel_password' means nothing with redis://",
+        ),
+        ("redis://:secret@host/0?ssl_cert_reqs=none", "'ssl_cert_reqs' means nothing with redis://"),
+        ("rediss+sentinel://:secret@host/main/0?socket_timeout=5", "'socket_timeout' means nothing"),
     ],
 )
 def test_a_wrong_url_says_what_to_write_and_not_the_password(url: str, words: str) -> None:
@@ -209,6 +216,22 @@ def test_a_wrong_url_says_what_to_write_and_not_the_password(url: str, words: st
         RedisAddress(url)
     assert "redis+sentinel://user:password@host:26379/NAME/0" in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://host",
+        "redis://user:p%40ss@host:6379/3",
+        "redis://host?db=2",
+        "rediss://host/0?ssl_cert_reqs=none&ssl_ca_certs=/ca.pem",
+        "rediss+sentinel://host/main/1?sentinel_username=u&sentinel_password=p&ssl_cert_reqs=none",
+        "rediss+cluster://one,two:7000?ssl_certfile=/cert.pem&ssl_keyfile=/key.pem",
+        "unix:///run/redis.sock?db=1&password=p",
+    ],
+)
+def test_what_a_url_may_say_is_taken(url: str) -> None:
+    RedisAddress(url)
 
 
 def test_certificates_that_are_none_are_said_so() -> None:
