@@ -34,6 +34,7 @@ MODULES: Final = (
     "http/known",
     "http/lines",
     "http/server",
+    "ledger",
     "limits/bucket",
     "limits/lease",
     "limits/plan",

@@ -51,18 +51,22 @@ SHARES: Final = {
         "the largest client's oldest unfinished one, else this one, is answered 503",
     ),
     "answers": Share(
-        3, 1, "bytes of answers that clients do not read",
+        2, 1, "bytes of answers that clients do not read",
         "the connection that has not read for the longest is closed",
+    ),
+    "gathered": Share(
+        2, 1, "bytes of answers that are read whole before they are passed on",
+        "one passes as it comes: it is not kept, and not cut into pages",
     ),
     "egress": Share(2, 1, "bytes of the bodies, and of the answers, at the doors of `egress`", "the same"),
 }  # fmt: skip
-"""What is bounded, and by how much. The rest is left to what no table foresees."""
+"""What is bounded, and by how much: sixteen sixteenths."""
 
 
 class Budget:
     """The bounds under one memory limit."""
 
-    __slots__ = ("answers", "bodies", "connections", "egress", "memory", "streams")
+    __slots__ = ("answers", "bodies", "connections", "egress", "gathered", "memory", "streams")
 
     def __init__(self, memory: int, cache: int, files: int) -> None:
         """`memory`: bytes that the process may use, `cache` of them; `files` it may open."""
@@ -71,7 +75,8 @@ class Budget:
         most = {name: divided * share.sixteenths // _WHOLE // share.unit for name, share in SHARES.items()}
         self.connections = min(most["connections"], max(16, files // 2 - _SPARE_FILES))
         self.streams = min(most["streams"], self.connections // 2)
-        self.bodies, self.answers, self.egress = most["bodies"], most["answers"], most["egress"]
+        self.bodies, self.answers = most["bodies"], most["answers"]
+        self.gathered, self.egress = most["gathered"], most["egress"]
 
 
 def memory_limit(root: Path = Path("/")) -> int:

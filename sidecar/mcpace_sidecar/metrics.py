@@ -62,11 +62,11 @@ GAUGES: Final = {
     "mcp_active_connections": ("Client connections open now.", ()),
     "mcpace_open_streams": ("Event streams of clients that are open now.", ()),
     "mcpace_held_bytes": (
-        "Bytes held for clients together: bodies, and answers that they have not read.",
+        "Bytes held for clients together: bodies, answers gathered, answers that they have not read.",
         ("what",),
     ),
     "mcpace_bound": (
-        "How many, or how many bytes, there may be: connections, streams, bodies, answers, egress.",
+        "How many, or how many bytes, there may be of each part of the budget.",
         ("what",),
     ),
     "mcpace_calls_in_flight": ("Requests being answered now.", ()),

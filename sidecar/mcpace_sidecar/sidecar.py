@@ -186,6 +186,7 @@ class Sidecar:
         self._connections.bound(budget.connections, budget.bodies, budget.answers)
         self._door_connections.bound(budget.connections, budget.egress, budget.egress)
         self.plane.audience.most = budget.streams
+        self.plane.pool.gathered.most = budget.gathered
 
     async def start(self) -> None:
         """Listen on both ports, then begin to look after everything; ListenError if a port is taken."""
@@ -362,6 +363,7 @@ class Sidecar:
         yield "mcpace_open_streams", {}, len(self.plane.audience)
         yield "mcpace_held_bytes", {"what": "bodies"}, self._connections.held
         yield "mcpace_held_bytes", {"what": "answers"}, self._connections.owed
+        yield "mcpace_held_bytes", {"what": "gathered"}, self.plane.pool.gathered.held
         for what in SHARES:
             yield "mcpace_bound", {"what": what}, getattr(self.budget, what)
         yield "mcpace_calls_in_flight", {}, len(self.plane.in_flight)

@@ -66,6 +66,11 @@ class Events:
         return events
 
     @property
+    def held(self) -> int:
+        """Bytes of an event that is not whole."""
+        return len(self._held)
+
+    @property
     def overfull(self) -> bool:
         """Whether an event is longer than is held back."""
         return len(self._held) > MAX_EVENT

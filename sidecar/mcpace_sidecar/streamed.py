@@ -40,6 +40,9 @@ class Streamed:
         read = self._reads = plain and (exchange.judged or exchange.reads or asked)
         self._events = stream.Events() if read and self.is_events else None
         self._held: list[bytes] | None = [] if read and not self.is_events else None
+        self._ledger = exchange.plane.pool.gathered
+        self._reserved = 0
+        """Bytes that the ledger holds for what is held back here."""
         self._most = MAX_RESULT if exchange.reads else _JUDGED
         self.outcome: Outcome | None = None
         """What the response said, once it has been passed on."""
@@ -59,7 +62,7 @@ class Streamed:
         self.sent += len(piece)
         if self._held is not None:
             self._held.append(piece)
-            if self.sent > self._most:
+            if self.sent > self._most or not self._reserve(self.sent):
                 self._let_go(b"".join(self._held))
         elif self._events is not None:
             for event in self._events.feed(piece):
@@ -67,7 +70,7 @@ class Streamed:
                 if self._exchange.ended:
                     return
                 self._say(said)
-            if self._events.overfull:
+            if self._events.overfull or not self._reserve(self._events.held):
                 self._say(self._events.rest())
                 self._events = None  # longer than any client reads; it passes unread
                 self.outcome = Outcome(ok=True, result=b"", complete=False)
@@ -76,6 +79,20 @@ class Streamed:
                 self._look_at(piece)
                 self._last, piece = piece, self._last
             self._say(piece)
+
+    def _reserve(self, size: int) -> bool:
+        """Hold so many bytes in all; False: there is no room, or too much is held together."""
+        if size > self._reserved and not self._ledger.take(size - self._reserved):
+            return False
+        if size < self._reserved:
+            self._ledger.give(self._reserved - size)
+        self._reserved = size
+        return True
+
+    def release(self) -> None:
+        """Hold nothing more: it has ended."""
+        self._ledger.give(self._reserved)
+        self._reserved = 0
 
     def beat(self, now: float, every: float) -> None:
         """Say that the stream is open, where nothing has been said for so many seconds."""
@@ -90,6 +107,7 @@ class Streamed:
     def _let_go(self, whole: bytes) -> None:
         """Pass on JSON that is too large to be held, unless it begins with the id of another request."""
         self._held = None
+        self.release()
         written = messages.first_id(whole)
         self._named = bool(written) and messages.same_id(written, self._exchange.message_id)
         if written and not self._named:

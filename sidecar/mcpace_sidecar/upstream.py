@@ -25,6 +25,7 @@ from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody, Unt
 from mcpace_sidecar.http.head import MAX_HEAD, ResponseHead
 from mcpace_sidecar.http.known import ResponseHeads
 from mcpace_sidecar.http.tcp import probe
+from mcpace_sidecar.ledger import Ledger
 from mcpace_sidecar.quantity import seconds
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,10 @@ MAX_INTERIM: Final = 16
 RECEIVE_BUFFER: Final = 64 * 1024
 """Bytes that the kernel holds of an answer nobody reads; on the loopback more is no faster."""
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
+
+
+UNLIMITED: Final = 64 * 1024 * 1024
+"""Bytes of answers that are gathered, where no budget says otherwise."""
 
 
 class Receiver(Protocol):
@@ -109,6 +114,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_pool",
         "_reader",
         "_receiver",
+        "_reserved",
         "_transport",
         "_whole",
         "deadline",
@@ -130,6 +136,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._interim = 0
         self._paused = False
         self._gathered: list[bytes] = []
+        self._reserved = 0
+        """Bytes that the ledger holds for what is gathered."""
         self.fresh = True
         self.idle_until = 0.0
         self.patience: float | None = None  # seconds of silence allowed; None: any
@@ -226,6 +234,7 @@ class UpstreamConnection(asyncio.Protocol):
         """The server closed, or we did; an answer that ends with the connection is whole."""
         self._transport = None
         receiver, self._receiver = self._receiver, None
+        self._forget()
         self._pool.forget(self)
         if receiver is None:
             return
@@ -307,11 +316,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._reader = ChunkedBody(strict=False) if head.chunked else UntilClose()
         self._head = head
         # What has arrived whole is handed over whole, however it was framed.
-        self._whole = (
-            head.length <= MAX_WHOLE
-            if head.length is not None
-            else head.chunked and data.endswith(_LAST_CHUNK)
-        )
+        if head.length is not None:
+            self._whole = head.length <= MAX_WHOLE and self._pool.gathered.take(head.length)
+            self._reserved = head.length if self._whole else 0
+        else:
+            self._whole = head.chunked and data.endswith(_LAST_CHUNK)
         if not self._whole:
             receiver.on_head(head)
         if self._receiver is not None and len(data) > end:
@@ -344,7 +353,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Back to the pool before the receiver is told, so that its next request finds it."""
         self._receiver = None
         self._head = self._reader = None
-        self._gathered = []
+        if self._gathered:
+            self._forget()
         self.deadline = 0.0
         self.fresh = False
         pool, now = self._pool, monotonic()
@@ -364,6 +374,11 @@ class UpstreamConnection(asyncio.Protocol):
             pool.give_back(self)
         else:
             self.close()
+
+    def _forget(self) -> None:
+        self._gathered = []
+        self._pool.gathered.give(self._reserved)
+        self._reserved = 0
 
 
 class Waiting:
@@ -439,6 +454,8 @@ class Pool:
         """When it last said anything."""
         self.served = -math.inf
         """When it last answered a request, be it with a refusal, and not with an error of its own."""
+        self.gathered = Ledger(UNLIMITED)
+        """What is held of answers that are not whole yet, here and by whoever reads them."""
         self.streams: set[UpstreamConnection] = set()
         """The connections of open streams, which are none of the calls'."""
         self._tls = tls

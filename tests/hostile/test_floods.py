@@ -18,7 +18,7 @@ LARGE = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%b
 POST = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
 LITTLE = {"memory": 1}
-"""What is left to divide then is 16 MiB: 4 of bodies, 3 of answers."""
+"""What is left to divide then is 16 MiB: 4 of bodies, 2 of answers, 2 of what is gathered."""
 
 
 class Client:
@@ -206,13 +206,57 @@ async def test_answers_that_nobody_reads_are_bounded(scripted: Scripted, start: 
     crowd = []
     for _ in range(40):
         crowd.append(await Client.to(sidecar, request, limit=1024))
-        assert connections.owed <= 3 * MIB
+        assert connections.owed <= 2 * MIB
     await until(lambda: connections.owed > 0, "answers to wait")
     status, _, body = await sidecar.call("t")
     assert (status, len(body["result"]["content"][0]["text"])) == (200, 900_000)
     for client in crowd:
         client.leave()
     await until(lambda: connections.owed == 0, "what waited for them to be dropped")
+
+
+async def test_answers_that_never_become_whole_are_bounded(scripted: Scripted, start: Start) -> None:
+    """What finds no room to be gathered passes as it comes."""
+    go_on = asyncio.Event()
+    half = json_answer(LARGE)[: -MIB // 2]
+
+    async def halves(heard: Heard) -> AsyncIterator[bytes]:
+        if b"tools/call" in heard.body:
+            yield half
+            await go_on.wait()
+            yield json_answer(LARGE)[len(half) :]
+        else:
+            yield json_answer(RESULT)
+
+    scripted.answer = halves
+    sidecar = await start(scripted.port, {"responses": {"compressOver": "1Gi"}}, **LITTLE)
+    gathered = sidecar.sidecar.plane.pool.gathered
+    calls = [asyncio.ensure_future(sidecar.call("t")) for _ in range(20)]
+    await until(lambda: len(scripted.calls) >= 20 and gathered.held > MIB, "the halves to have come")
+    assert gathered.held <= gathered.most == 2 * MIB
+    go_on.set()
+    for status, _, body in await asyncio.gather(*calls):
+        assert (status, len(body["result"]["content"][0]["text"])) == (200, 900_000)
+    assert gathered.held == 0
+
+
+async def test_events_that_never_become_whole_are_bounded(scripted: Scripted, start: Start) -> None:
+    async def endless(heard: Heard) -> AsyncIterator[bytes]:
+        if b"tools/call" in heard.body:
+            yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: " + b"x" * 900_000
+            await asyncio.Event().wait()
+        yield json_answer(RESULT)
+
+    scripted.answer = endless
+    sidecar = await start(scripted.port, **LITTLE)
+    gathered = sidecar.sidecar.plane.pool.gathered
+    request = POST + b"Content-Length: %d\r\n\r\n%b" % (len(CALL), CALL)
+    crowd = [await Client.to(sidecar, request) for _ in range(10)]
+    await until(lambda: gathered.held > MIB, "the beginnings to have come")
+    assert gathered.held <= gathered.most == 2 * MIB
+    for client in crowd:
+        client.leave()
+    await until(lambda: gathered.held == 0, "what was held to be released")
 
 
 async def test_whoever_does_not_read_an_answer_is_given_no_second(scripted: Scripted, start: Start) -> None:

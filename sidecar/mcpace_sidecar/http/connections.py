@@ -33,7 +33,7 @@ class Connections:
         """Bytes of answers that clients have not read yet."""
         self._gathering: dict[ClientConnection, None] = {}  # unfinished requests, as they began
         self._slow: dict[ClientConnection, None] = {}  # who does not read, as they stopped
-        self._may_go: list[ClientConnection] = []  # the longest waited for last
+        self._may_go: list[tuple[float, ClientConnection]] = []  # since when; the longest waited for last
         self._looked = 0.0
         self._entered = 0
         self.bound(most, body_bytes, answer_bytes)
@@ -117,16 +117,17 @@ class Connections:
     def _longest_waited_for(self) -> ClientConnection | None:
         while True:
             while self._may_go:
-                connection = self._may_go.pop()
-                if connection in self.open and connection.is_waited_for:
+                since, connection = self._may_go.pop()
+                still = connection.is_waited_for and connection.waited_since == since
+                if still and connection in self.open:
                     return connection
             # A look costs as much as there are connections: not for each new one.
             now = monotonic()
             if now - self._looked < _LOOK_EVERY and self._entered * 2 < self._most:
                 return None
             self._looked, self._entered = now, 0
-            self._may_go = [c for c in self.open if c.is_waited_for]
-            self._may_go.sort(key=lambda c: -c.waited_since)
+            self._may_go = [(c.waited_since, c) for c in self.open if c.is_waited_for]
+            self._may_go.sort(key=lambda each: -each[0])
             if not self._may_go:
                 return None
 
