@@ -73,6 +73,21 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "write an origin with its scheme and without a path, such as https://a.example",
     ),
     (
+        "all origins of the web",
+        {"clients": {"allowedOrigins": ["https://*"]}},
+        "allowedOrigins must name each origin of the web",
+    ),
+    (
+        "a host with a scheme",
+        {"clients": {"allowedHosts": ["https://mcp.example"]}},
+        "spec.clients.allowedHosts[0]",
+    ),
+    (
+        "a Host that is neither",
+        {"upstream": {"host": "mcp.example"}},
+        'supported values: "rewrite", "preserve"',
+    ),
+    (
         "a recreation with a surge",
         {"strategy": {"type": "Recreate", "maxSurge": 1}},
         "strategy.type Recreate takes neither maxSurge nor maxUnavailable",
