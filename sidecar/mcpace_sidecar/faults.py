@@ -39,6 +39,7 @@ Stage = Literal[
     "connection",
     "upstream",
     "egress",
+    "reload",
     "lost",
 ]
 """What led a call on, or the sidecar, when it raised; `lost`: nothing would ever have led the call on."""

@@ -335,8 +335,12 @@ class Sidecar:
             now = _fingerprint(self._options.watched, self._options.keys)
             if now != self._seen:
                 self._seen = now
-                self.reload()
-                await self._doors.adopt(self.plane.settings.config.egress)
+                try:
+                    self.reload()
+                    await self._doors.adopt(self.plane.settings.config.egress)
+                except Exception as error:  # noqa: BLE001 - because what was taken before still serves
+                    self.metrics.count("mcpace_config_reloads", "error")
+                    self.plane.faults.tell("reload", error)
 
     def reload(self) -> None:
         """Read the configuration and the keys again."""

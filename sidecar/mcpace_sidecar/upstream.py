@@ -522,7 +522,11 @@ class Pool:
     def sweep(self, now: float) -> None:
         """Fail what waited too long, close what was idle too long; about twice a second."""
         for connection in list(self._all):
-            connection.look(now)
+            try:
+                connection.look(now)
+            except Exception as error:  # noqa: BLE001 - because the others are looked at all the same
+                self.on_error(error)
+                connection.fail(UpstreamError("internal", "Internal error"))
         for waiting in [w for w in self._line if w.deadline < now]:
             self._line.pop(waiting, None)
             words = f"No connection to the server became free within {waiting.patience:g} s."

@@ -8,6 +8,7 @@ import inspect
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -256,7 +257,7 @@ def test_the_same_fault_is_counted_each_time_and_logged_once_a_while(
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 COMPILED = not inspect.isfunction(Exchange.route)
 """Whether the classes are compiled: their methods cannot be replaced then, and only real seams can break."""
-SEAMS = {"record", "store", "lost"}
+SEAMS = {"record", "store", "lost", "reload"}
 """The stages that can be broken without replacing a method."""
 
 
@@ -561,6 +562,18 @@ async def in_egress(broken: Broken) -> None:
     assert answer.startswith(b"HTTP/1.1 502 ")
 
 
+async def in_reload(broken: Broken) -> None:
+    def unable(*_: Any) -> None:
+        raise KeyError(SECRET)
+
+    before = broken.plane.settings
+    broken._monkeypatch.setattr("mcpace_sidecar.sidecar.Settings", unable)
+    broken.sidecar.sidecar._seen = ()
+    await until(lambda: broken.sidecar.sidecar._seen, "a look at the configuration")
+    assert broken.plane.settings is before
+    assert not broken.sidecar.waiting.done()
+
+
 async def in_lost(broken: Broken) -> None:
     broken.plane.results = Odd("never answers")
     await broken.fails("cached")
@@ -628,11 +641,14 @@ async def test_what_raises_ends_its_own_call_alone(
     redis_server: RedisServer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
     stage: str,
 ) -> None:
     if COMPILED and stage not in SEAMS:
         pytest.skip("methods of compiled classes cannot be replaced")
+    (tmp_path / "config").touch()
     config, options = configured(stage, f"http://127.0.0.1:{scripted.port}")
+    options["watched"] = (tmp_path / "config",)
     if stage == "store":
         options["limits_url"] = redis_server.url
     sidecar = await start(scripted.port, config, **options)
