@@ -24,7 +24,7 @@ _NOT_STARTED: Final = (
 )  # how the same is remembered once it is tried again
 _CREDENTIAL: Final = re.compile(r"://[^/@\s]*@")
 
-START: Final = timedelta(seconds=45)
+START: Final = timedelta(seconds=20)
 """How long a server may take to start until it is a trouble that it does not answer."""
 AT_ONCE: Final = timedelta(seconds=10)
 

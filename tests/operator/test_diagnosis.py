@@ -94,7 +94,7 @@ def test_what_the_sidecar_says_is_told_when_the_containers_run():
 
 
 def test_a_server_that_starts_for_the_first_time_is_no_trouble_yet():
-    young = {"state": {"running": {"startedAt": "2026-11-22T12:00:30Z"}}}
+    young = {"state": {"running": {"startedAt": "2026-11-22T12:00:45Z"}}}
     words = "The server does not accept connections on port 8000."
     assert said(pod(server=young, mcpace=RUNNING), weather_1=words) is None
     assert starting([pod(server=young, mcpace=RUNNING)], {"weather-1": words}) == words
