@@ -178,6 +178,22 @@ async def test_long_heads_together_are_bounded(scripted: Scripted, start: Start)
     await until(lambda: connections.held == 0, "what they held to be released")
 
 
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 5000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"]
+)
+async def test_a_body_that_never_finds_room_is_told_what_would(
+    scripted: Scripted, start: Start, framing: bytes
+) -> None:
+    sidecar = await start(scripted.port, {"maxRequestBytes": "64Mi"}, **LITTLE)
+    client = await Client.to(sidecar, POST + framing)
+    if b"chunked" in framing:
+        client.writer.write(b"%x\r\n" % 5_000_000 + b" " * 5_000_000)
+    head = await client.reads(b"\r\n\r\n")
+    assert head.split()[1] == b"413"
+    assert b"4194304 bytes" in await client.reads(b"}}")
+    client.leave()
+
+
 async def test_bodies_at_work_count_too(scripted: Scripted, start: Start) -> None:
     release = asyncio.Event()
 

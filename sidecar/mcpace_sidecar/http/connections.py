@@ -40,7 +40,11 @@ class Connections:
 
     def bound(self, most: int, body_bytes: int, answer_bytes: int) -> None:
         """Allow so many connections, and so many bytes together, from now on."""
-        self._most, self._body_bytes, self._answer_bytes = most, body_bytes, answer_bytes
+        self._most, self.body_bytes, self._answer_bytes = most, body_bytes, answer_bytes
+
+    def longest(self, wanted: int) -> int:
+        """The bytes that one body may have, of so many wanted: no more than there may be together."""
+        return min(wanted, self.body_bytes)
 
     def enter(self, connection: ClientConnection) -> bool:
         """Take in a new connection; where there are too many, one that is waited for makes room."""
@@ -76,7 +80,7 @@ class Connections:
     def hold(self, connection: ClientConnection, size: int) -> bool:
         """Hold so many bytes more of its body; others' unfinished ones make room. False: there is none."""
         self.held += size
-        while self.held > self._body_bytes:
+        while self.held > self.body_bytes:
             other = self._heaviest()
             if other is None or other is connection:
                 return False

@@ -325,7 +325,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _take_request(self, head: RequestHead, data: bytes, end: int) -> None:
         self._buffer = b""
-        limit = self.app.max_request_bytes
+        limit = self._all.longest(self.app.max_request_bytes)
         if head.length is not None and head.length > limit:
             self._refuse(ProtocolError(413, "body_size", f"The body must not exceed {limit} bytes."))
             return
@@ -363,13 +363,13 @@ class ClientConnection(asyncio.Protocol):
         assert self._reader is not None
         try:
             piece, rest, done = self._reader.feed(data)
+            limit = self._all.longest(self.app.max_request_bytes)
+            if len(self._body) + len(piece) > limit:
+                raise ProtocolError(413, "body_size", f"The body must not exceed {limit} bytes.")
             self.held += len(piece)
             if not self._all.hold(self, len(piece)):
                 self._refuse(_NO_ROOM)
                 return
-            if len(self._body) + len(piece) > self.app.max_request_bytes:
-                limit = self.app.max_request_bytes
-                raise ProtocolError(413, "body_size", f"The body must not exceed {limit} bytes.")
         except ProtocolError as error:
             self._refuse(error)
             return
