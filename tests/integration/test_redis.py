@@ -1,6 +1,7 @@
 """What replicas share through a real Redis, and what happens without it."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -8,6 +9,10 @@ import pytest
 import redis
 from tests.conftest import RedisServer, Running, Scripted, Start, json_answer, until
 
+from mcpace_operator.masterkey import MasterKey
+from mcpace_operator.redis import Stores
+from mcpace_operator.server import Key, Server
+from mcpace_operator.settings import OperatorSettings
 from mcpace_sidecar.limits.bucket import Charge, Charges, Verdict
 from mcpace_sidecar.redis import RedisAddress
 from mcpace_sidecar.scripts import library
@@ -244,3 +249,35 @@ async def test_passwords_reach_neither_logs_nor_metrics(
     await sidecar.call("t")
     assert "hush-hush" not in caplog.text
     assert "hush-hush" not in msgspec.json.encode(await sidecar.metrics()).decode()
+
+
+async def test_a_redis_without_functions_is_sent_scripts(
+    echo: Scripted, start: Start, tmp_path: Path
+) -> None:
+    """As before version 7: neither command is known."""
+    unknown = [part for name in ("FCALL", "FUNCTION") for part in ("--rename-command", name, "")]
+    server = RedisServer(tmp_path, *unknown)
+    server.start()
+    try:
+        stores = Stores(OperatorSettings(limits_url=server.url, master_key=MasterKey(b"k" * 32)))
+        await stores.check()
+        given = await stores.credentials(Server(Key("ns", "one"), "uid", 1, {}, {}))
+        await stores.close()
+        for url in (server.url, given.limits_url):
+            sidecars = [
+                await start(echo.port, tier(600, day=5), name="ns/one", limits_url=url) for _ in range(2)
+            ]
+            assert await answered(sidecars, 12) == 5
+            with server.client() as client:
+                client.script_flush()  # as a restart forgets them
+                client.delete(*client.keys("*:day:*"))
+            await until(lambda s=sidecars[0]: s.sidecar._links[0].up, "the link")
+            for sidecar in sidecars:
+                sidecar.sidecar._redis_limits._accounts.clear()
+            assert await answered(sidecars, 12) == 5
+            for sidecar in sidecars:
+                assert (await sidecar.metrics())['mcpace_decided_without_redis_total{mode="local"}'] == 0
+            with server.client() as client:
+                client.flushall()
+    finally:
+        server.stop()
