@@ -210,7 +210,7 @@ class Call:
         plane.in_flight.discard(self)
         plane.refreshing.discard(self)
         self._shape = None  # which knows the exchange: no cycle stays
-        ticket, self._ticket = self._ticket, None
+        ticket, self._ticket, self._served = self._ticket, None, None
         if ticket is not None:
             ticket.cancel()
         parked, self._parked = self._parked, None
