@@ -35,6 +35,8 @@ class Envelope(msgspec.Struct):
     method: str | None = None
     id: msgspec.Raw = msgspec.Raw(b"")
     params: msgspec.Raw = msgspec.Raw(b"")
+    result: msgspec.Raw = msgspec.Raw(b"")
+    error: msgspec.Raw = msgspec.Raw(b"")
 
 
 class Params(msgspec.Struct):
@@ -43,6 +45,9 @@ class Params(msgspec.Struct):
     name: str | None = None
     uri: str | None = None
     state: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="requestState")
+    arguments: msgspec.Raw = msgspec.Raw(b"")
+    meta: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="_meta")
+    inputs: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="inputResponses")
 
 
 class Enclosed(msgspec.Struct):

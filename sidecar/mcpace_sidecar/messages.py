@@ -250,6 +250,7 @@ def _classify(body: bytes) -> Message:
         params = envelope.params
         name = COUNTED.get(method) if method is not None else None
         wanted = _params.decode(params) if name is not None and params else None
+        _refuse_crowds(body, envelope, wanted)
         judged = [(body, _object.decode(body), _NAMES)]
         if wanted is not None:
             judged.append((bytes(params), _object.decode(params), _PARAM_NAMES))
@@ -263,8 +264,10 @@ def _classify(body: bytes) -> Message:
         or body.count(b'"method"') > 1
         or (name == "uri" and body.count(b'"uri"') > 1)
     )
-    if doubtful and not all(_plain(raw, entries) for raw, entries, _ in judged):
-        refuse_duplicates(body)
+    if doubtful:
+        for raw, entries, _ in judged:
+            if not _plain(raw, entries):
+                _look_closely(raw)
     for _, entries, names in judged:
         _refuse_lookalikes(entries, names)
     if raw_id and not raw_id.isdigit() and _ID.fullmatch(raw_id) is None:
@@ -282,6 +285,35 @@ def _classify(body: bytes) -> Message:
     more = not judged[0][1].keys() <= _NAMES
     state = wanted.state if wanted is not None else msgspec.Raw(b"")
     return Message(body, method, raw_id or None, target, more=more, state=_text(state))
+
+
+def _refuse_crowds(body: bytes, envelope: Envelope, wanted: Params | None) -> None:
+    """Refuse so much beside what messages are known to hold that reading its names would take long."""
+    known = [envelope.params, envelope.result, envelope.error]
+    beside = len(body) - sum(map(len, known))
+    if wanted is not None:
+        known = [wanted.arguments, wanted.meta, wanted.inputs, wanted.state]
+        within = len(envelope.params) - sum(map(len, known)) - len(wanted.name or wanted.uri or "")
+        beside = max(beside, within)
+    if beside > _CROWD:
+        words = f"Beside params, arguments and their like, a message holds at most {_CROWD} bytes."
+        raise MessageError(INVALID_REQUEST, words, written_id(body) or b"null")
+
+
+_CROWD: Final = 64 * 1024
+_CLOSELY: Final = 256 * 1024
+"""Bytes of an object up to which names that are written with escapes are read."""
+
+
+def _look_closely(raw: bytes) -> None:
+    """Refuse an object in which a name stands twice, though it is written with spaces or escapes."""
+    compact = msgspec.json.format(raw, indent=-1)
+    if _plain(compact, _object.decode(compact)):
+        return
+    if len(raw) > _CLOSELY:
+        words = "A name stands twice in one JSON object, or is written with escapes."
+        raise MessageError(PARSE_ERROR, words, written_id(raw) or b"null")
+    refuse_duplicates(raw)
 
 
 def _text(raw: msgspec.Raw) -> str:

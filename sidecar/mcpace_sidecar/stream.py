@@ -46,22 +46,26 @@ class Events:
     __slots__ = ("_held", "_searched")
 
     def __init__(self) -> None:
-        self._held = b""
+        self._held = bytearray()  # which grows in place: an event may come in very many pieces
         self._searched = 0
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The events that this piece completes, each with its empty line."""
-        held = self._held + piece if self._held else piece
+        if not self._held:
+            return self._cut(piece)
+        self._held += piece
+        if _END.search(self._held, self._searched) is None:
+            self._searched = max(0, len(self._held) - 3)
+            return []
+        return self._cut(self.rest())
+
+    def _cut(self, whole: bytes) -> list[bytes]:
         events = []
         start = 0
-        search = self._searched
-        while True:
-            match = _END.search(held, search)
-            if match is None:
-                break
-            events.append(held[start : match.end()])
-            start = search = match.end()
-        self._held = held[start:]
+        for match in _END.finditer(whole):
+            events.append(whole[start : match.end()])
+            start = match.end()
+        self._held = bytearray(whole[start:])
         self._searched = max(0, len(self._held) - 3)
         return events
 
@@ -77,7 +81,7 @@ class Events:
 
     def rest(self) -> bytes:
         """What was not completed."""
-        held, self._held, self._searched = self._held, b"", 0
+        held, self._held, self._searched = bytes(self._held), bytearray(), 0
         return held
 
 

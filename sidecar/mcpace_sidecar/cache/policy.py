@@ -43,6 +43,9 @@ HINTED: Final = frozenset({*LISTS, "server/discover", "resources/read"})
 LONGEST: Final = 86_400.0
 """Seconds that a server's own `ttlMs` may ask for at most."""
 
+LONGEST_PARAMS: Final = 256 * 1024
+"""Bytes of params beyond which a call is not kept: decoding and comparing them would take long."""
+
 _REMEMBERED: Final = 4096
 _LONG: Final = 2048
 _CONVERSATION: Final = ("inputResponses", "requestState")
@@ -185,6 +188,8 @@ def canonical(params: bytes) -> bytes | None:
     to some readers), half of a surrogate pair, values nested deeper than the decoder goes (some 900
     levels). MessageError if a name stands twice in an object.
     """
+    if len(params) > LONGEST_PARAMS:
+        return None
     try:
         decoded = _decode.decode(params)
         spelled = _encode.encode(decoded)
