@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -24,6 +25,8 @@ MODERN_VERSION: Final = "2026-07-28"
 HANDSHAKE_VERSION: Final = "2025-11-25"
 TIMEOUT: Final = 5.0
 """Seconds an answer may take, unless a session says otherwise."""
+_TARGET: Final = re.compile(r"/[\x21-\x7e]*")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _CLIENT: Final = {"name": "mcpace", "version": __version__}
 
 Message = dict[str, Any]
@@ -170,6 +173,12 @@ class Session:
             **self.headers,
             **more,
         }
+        # Some of these are the server's own words: they write no lines of ours.
+        if _TARGET.fullmatch(self.path) is None:
+            raise HandshakeError(f"Its messages go to {self.path!r}, which is no path.")
+        for name, value in lines.items():
+            if _VALUE.fullmatch(value) is None:
+                raise HandshakeError(f"It says {value[:64]!r}, which cannot be sent as {name}.")
         head = f"{verb} {self.path} HTTP/1.1\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
         return head.encode("latin-1") + body

@@ -34,3 +34,18 @@ async def test_a_server_that_answers_oddly_does_not_end_the_sidecar(
 
     await until(asked_again, "the handshake to be tried again")
     assert (await sidecar.admin_get("/healthz"))[0] == 200
+
+
+async def test_what_a_server_says_writes_no_line_of_the_sidecars_requests(
+    scripted: Scripted, start: Start
+) -> None:
+    body = rb'{"capabilities":{},"protocolVersion":"a\r\nInjected: yes","serverInfo":{"name":"x"}}'
+    scripted.answer = lambda heard: (
+        json_answer(b'{"jsonrpc":"2.0","id":1,"result":%b}' % body)
+        if b'"initialize"' in heard.body
+        else json_answer(b'{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no"}}')
+    )
+    sidecar = await start(scripted.port)
+    await until(lambda: sum(b'"initialize"' in h.body for h in scripted.heard) > 1, "a second handshake")
+    assert not [heard for heard in scripted.heard if b"injected" in heard.headers]
+    assert "cannot be sent as MCP-Protocol-Version" in sidecar.sidecar.handshake.problem
