@@ -222,8 +222,9 @@ class Call:
         if self.listening:
             self.listening = False
             plane.audience.leave(self)
-        if self._streamed is not None:
-            self._streamed.release()
+        streamed, self._streamed = self._streamed, None  # it too knows the exchange
+        if streamed is not None:
+            streamed.release()
         pair_stream, self._pair_stream = self._pair_stream, None
         if pair_stream is not None:
             pair_stream.closed()

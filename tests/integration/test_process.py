@@ -105,7 +105,7 @@ async def settled(sidecar: Process) -> float:
     return seen[-1]
 
 
-@pytest.mark.parametrize("tool", ["plain", "kept", "paged", "parallel", "missing"])
+@pytest.mark.parametrize("tool", ["plain", "kept", "paged", "parallel", "missing", "large", "left"])
 async def test_no_call_leaves_a_cycle_for_the_collector(
     scripted: Scripted, start: Start, tool: str
 ) -> None:
@@ -114,7 +114,8 @@ async def test_no_call_leaves_a_cycle_for_the_collector(
     def answer(heard: Heard) -> bytes:
         if b'"missing"' in heard.body:
             return json_answer(b'{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no"}}')
-        text = ",".join(str(number) for number in range(300))
+        count = 400_000 if b'"large"' in heard.body or b'"left"' in heard.body else 300
+        text = ",".join(str(number) for number in range(count))
         return json_answer(
             b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"[%b]"}]}}' % text.encode()
         )
@@ -128,14 +129,23 @@ async def test_no_call_leaves_a_cycle_for_the_collector(
     }
     sidecar = await start(scripted.port, config)
     arguments = {"calls": [{"tool": "plain", "arguments": {}}]} if tool == "parallel" else {}
-    await sidecar.call(tool, arguments)
+
+    async def call() -> None:
+        if tool != "left":
+            await sidecar.call(tool, arguments)
+            return
+        reader, writer = await sidecar.begin(tool)
+        await reader.readexactly(100)
+        writer.transport.abort()
+
+    await call()
     await until(lambda: not sidecar.sidecar.plane.in_flight, "the call to end")
     gc.collect()
     gc.disable()
     try:
         gc.set_debug(gc.DEBUG_SAVEALL)
         for _ in range(5):
-            await sidecar.call(tool, arguments)
+            await call()
         await until(lambda: not sidecar.sidecar.plane.in_flight, "the calls to end")
         gc.collect()
         ours = [type(o) for o in gc.garbage if type(o).__module__.startswith("mcpace_sidecar")]
