@@ -89,8 +89,6 @@ class Call:
     _retried = False
     _shape: Callable[[bytes], bytes | None] | None = None
     _parked: asyncio.Task[None] | None = None
-    _served: Ticket | None = None
-    """The ticket of an answer that has come: its connection may be another's now."""
     _streamed: Streamed | None = None
     _pair_stream: PairStream | None = None
     pair: PairStream | None = None
@@ -117,6 +115,8 @@ class Call:
         self.lines = lines
         self.started = monotonic()
         self._ticket: Ticket | None = None
+        self._served: Ticket | None = None
+        """The ticket of an answer that has come: its connection may be another's now."""
 
     # -- how it ends
 
