@@ -146,7 +146,7 @@ def _paginate(result: bytes, rule: PageRule) -> tuple[bytes, Rest] | None:
     beside = bool(structured) and not mirrored
     """Whether there is structured content of its own, which stays as it is where a text is cut."""
     cut: _Cut | None = None
-    if found is not None and len(longest[1]) <= len(structured):
+    if found is not None and len(longest[1]) <= max(len(structured), rule.max_bytes or len(result)):
         cut = _Cut(*found)
     elif not beside or len(longest[1]) > len(structured):
         cut = _cut_texts(others, longest, rule.max_bytes if too_long else None, alone=not structured)
