@@ -56,6 +56,8 @@ soak: SECONDS ?= 600
 soak: .compiled .venv-bench/installed  ## ten minutes of all kinds of call, ten of hostile clients, repetitions in full
 	@.venv-bench/bin/python benchmarks/soak.py --compiled .venv-compiled/bin/python --seconds $(SECONDS) \
 	  $(filter --write,$(BENCH))
+	@.venv-bench/bin/python benchmarks/hostile.py --compiled .venv-compiled/bin/python --seconds $(SECONDS) \
+	  $(filter --write,$(BENCH))
 	@test $(SECONDS) -lt 600 || MCPACE_REPEAT=1 $(RUN) pytest tests -m repeated
 
 e2e: .venv/installed  ## real pods on a real Kubernetes in a namespace of its own (root)

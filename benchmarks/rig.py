@@ -208,9 +208,16 @@ class Rig:
         return Contender(ENVOY, process.pid)
 
     def sidecar(
-        self, build: str, config: str = CONFIG, redis: str | None = None, *, exact: bool = False
+        self,
+        build: str,
+        config: str = CONFIG,
+        redis: str | None = None,
+        *,
+        exact: bool = False,
+        within: tuple[object, ...] = (),
+        environment: dict[str, str] | None = None,
     ) -> Contender:
-        """Start a sidecar of one build; `exact`: every counted call asks Redis."""
+        """Start a sidecar of one build; `exact`: every counted call asks Redis; `within`: what execs it."""
         data, admin = self._port, self._port + 1
         self._port += 2
         path = self.folder / f"config-{data}.yaml"
@@ -223,7 +230,8 @@ class Rig:
         if exact:
             command = [python, HERE / "exact.py", path, data, admin, UPSTREAM]
         began = time.perf_counter()
-        process = self.start(PROXY_CORE, command, {"MCPACE_LIMITS_URL": redis} if redis else {})
+        given = (environment or {}) | ({"MCPACE_LIMITS_URL": redis} if redis else {})
+        process = self.start(PROXY_CORE, [*within, *command], given)
         wait_for(f"http://127.0.0.1:{admin}/healthz")
         return Contender(data, process.pid, admin, time.perf_counter() - began)
 

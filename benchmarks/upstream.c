@@ -2,8 +2,9 @@
 // the same 1 KiB tools/call result under the request's own id, so that a benchmark measures what
 // stands before it. The tool's name chooses another answer: "events" the same as one event of a
 // stream, "answerN" a text of N bytes, "paged" an array of 500 items, "failing" a result that says
-// it is an error. What bears no id is accepted without a result. It introduces itself as a server
-// of the handshake era, and lists 1,000 tools.
+// it is an error. What bears no id is accepted without a result; a GET of a target that ends with
+// "?stream" opens a stream on which nothing comes. It introduces itself as a server of the
+// handshake era, and lists 1,000 tools.
 // Usage: upstream PORT
 #include <arpa/inet.h>
 #include <errno.h>
@@ -187,6 +188,10 @@ static int serve(int fd, struct connection *c) {
       return 1;
     }
     answer_to(c, c->buffer + head, body);
+    char *line = strchr(c->buffer, '\r');
+    if (!body && !strncmp(c->buffer, "GET ", 4) && line - c->buffer > 20 && !strncmp(line - 16, "?stream", 7))
+      c->opened = (size_t)sprintf(c->opening, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                                              "Transfer-Encoding: chunked\r\n\r\n");
     if (!say(fd, c)) return 0;
     memmove(c->buffer, c->buffer + head + body, c->used - head - body);
     c->used -= head + body;

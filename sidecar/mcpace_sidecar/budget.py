@@ -18,7 +18,7 @@ VARIABLE: Final = "MCPACE_MEMORY_LIMIT"
 """The environment variable that takes the place of the container's limit."""
 UNLIMITED: Final = 512 << 20
 """Bytes that are reckoned with where nothing limits them, as on a laptop."""
-BASE: Final = 64 << 20
+BASE: Final = 128 << 20
 """Bytes of the process itself: the interpreter, the code, what it remembers of clients."""
 LEAST: Final = 16 << 20
 """Bytes to be divided, however little is left."""

@@ -163,7 +163,7 @@ async def test_of_a_server_that_works_on_five_hundred_calls_at_once(
         yield result(heard)
 
     scripted.answer = meeting
-    sidecar = await start(scripted.port, memory=128 << 20, files=1 << 16)
+    sidecar = await start(scripted.port, memory=192 << 20, files=1 << 16)
     await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
     answers = await asyncio.gather(*(asked(sidecar.data) for _ in range(AT_ONCE)))
     assert {(status, body) for status, _, body in answers} == {(200, (await asked(scripted.port))[2])}

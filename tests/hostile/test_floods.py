@@ -294,9 +294,9 @@ async def test_whoever_does_not_read_an_answer_is_given_no_second(scripted: Scri
 
 
 def test_all_bounds_are_shares_of_one_limit() -> None:
-    small, large = Budget(128 * MIB, 0, 1 << 20), Budget(1024 * MIB, 64 * MIB, 1 << 20)
+    small, large = Budget(192 * MIB, 0, 1 << 20), Budget(1024 * MIB, 64 * MIB, 1 << 20)
     assert (small.connections, small.streams) == (2048, 1024)
-    assert small.bodies + small.answers + 2 * small.egress < 128 * MIB
+    assert small.bodies + small.answers + 2 * small.egress < 192 * MIB
     for name in budget.SHARES:
         assert getattr(large, name) > getattr(small, name)
     assert sum(share.sixteenths for share in budget.SHARES.values()) <= 16

@@ -57,7 +57,7 @@ async def test_five_hundred_clients_behind_one_address_live_with_a_stream_each(
     scripted: Scripted, start: Start
 ) -> None:
     scripted.answer = hello
-    sidecar = await start(scripted.port, memory=128 << 20, files=1 << 16)
+    sidecar = await start(scripted.port, memory=192 << 20, files=1 << 16)
     await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
     clients = [await Listening.to(sidecar) for _ in range(500)]
     for client in clients:

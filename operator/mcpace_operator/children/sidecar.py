@@ -14,7 +14,7 @@ from mcpace_sidecar.quantity import size
 NAME: Final = "mcpace"
 CONFIG: Final = "/etc/mcpace/config"
 KEYS: Final = "/etc/mcpace/keys"
-MEMORY: Final = 128 << 20
+MEMORY: Final = 192 << 20
 """Bytes the sidecar may use beside what its cache holds."""
 USER: Final = 65532
 RESTRICTED: Final[dict[str, Any]] = {
