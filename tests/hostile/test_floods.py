@@ -21,6 +21,11 @@ LITTLE = {"memory": 1}
 """What is left to divide then is 16 MiB: 4 of bodies, 2 of answers, 2 of what is gathered."""
 
 
+def padded(size: int) -> bytes:
+    """A call with an argument of this length."""
+    return CALL.replace(b'"t"', b'"t","arguments":{"pad":"%b"}' % (b"x" * size))
+
+
 class Client:
     """A raw connection."""
 
@@ -112,7 +117,7 @@ async def test_unfinished_bodies_together_are_bounded_and_the_oldest_makes_room(
         await crowd[-1].writer.drain()
         assert connections.held <= 4 * MIB
     assert b"503" in await crowd[0].reads(b"\r\n\r\n"), "the first, which never ends, makes room"
-    body = CALL[:-1] + b" " * MIB + b"}"
+    body = padded(MIB)
     assert (await sidecar.post(body))[2]["result"]["isError"] is False, "an honest body finds room"
     assert (await sidecar.metrics())['mcpace_shed_connections_total{reason="bodies"}'] >= 5
     for client in crowd:
@@ -204,7 +209,7 @@ async def test_bodies_at_work_count_too(scripted: Scripted, start: Start) -> Non
 
     scripted.answer = held
     sidecar = await start(scripted.port, **LITTLE)
-    body = CALL[:-1] + b" " * (3 * MIB // 2) + b"}"
+    body = padded(3 * MIB // 2)
     calls = [asyncio.ensure_future(sidecar.post(body)) for _ in range(2)]
     await until(lambda: len(sidecar.sidecar.plane.in_flight) == 2, "two to be at work")
     status, headers, _ = await sidecar.post(body)
