@@ -155,9 +155,9 @@ _ID: Final = re.compile(rb"-?[0-9]{1,20}|" + _TEXT_ID, re.DOTALL)
 _ANY_ID: Final = rb"(-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?|null|%b)\s*+" % _TEXT_ID
 _VERSION: Final = rb'"jsonrpc"\s*+:\s*+"2\.0"\s*+'
 _FIRST_ID: Final = re.compile(
-    rb'\s*+\{\s*+(?:%b,\s*+)?+"id"\s*+:\s*+%b[,}]' % (_VERSION, _ANY_ID), re.DOTALL
+    rb'\s*+\{\s*+(?:%b,\s*+)?"id"\s*+:\s*+%b[,}]' % (_VERSION, _ANY_ID), re.DOTALL
 )
-_LAST_ID: Final = re.compile(rb',\s*+"id"\s*+:\s*+%b(?:,\s*+%b)?+\}\s*+\Z' % (_ANY_ID, _VERSION), re.DOTALL)
+_LAST_ID: Final = re.compile(rb',\s*+"id"\s*+:\s*+%b(?:,\s*+%b)?\}\s*+\Z' % (_ANY_ID, _VERSION), re.DOTALL)
 _LAST: Final = 2048
 """Bytes at the end of a message in which its last members stand."""
 
@@ -216,11 +216,11 @@ def _classify_any(body: bytes) -> Message:
 _STAND_IN: Final = "\ufffd"
 _MAX_MENDED: Final = 1024 * 1024
 _HALF: Final = re.compile(
-    rb"(?:[^\\]++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F]).)++"
+    rb"(?:[^\\]++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F]).)+"
     rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
     re.DOTALL,
 )
-"""Everything up to a half, or a half."""
+"""Everything up to a half, or a half. No group is possessive: Python before 3.11.5 errs there."""
 
 
 def _without_halves(body: bytes) -> bytes | None:
