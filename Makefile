@@ -78,7 +78,7 @@ kind: .venv/installed  ## the whole way on a local cluster: create, build, load,
 .venv-fuzz/installed: pyproject.toml uv.lock $(UV)
 	@UV_PROJECT_ENVIRONMENT=.venv-fuzz $(UV) sync --frozen --quiet --group fuzz && touch $@
 
-SOURCES := $(shell find sidecar operator cli -name '*.py') compile.py pyproject.toml uv.lock
+SOURCES := $(shell find sidecar operator cli -type f ! -name '*.pyc') compile.py pyproject.toml uv.lock
 .PHONY: .compiled
 .compiled: .venv/installed .venv-compiled/built
 	@$(RUN) python -m tests.cluster.requirements bench
