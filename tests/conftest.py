@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from mcpace_sidecar.config import SidecarConfig, parse
 from mcpace_sidecar.sidecar import Options, Sidecar
 from mcpace_sidecar.upstream import Address
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, all that tests start would ignore it
 settings.register_profile("mcpace", parent=settings(), deadline=None)  # a busy machine fails no test
 settings.load_profile("mcpace")
 
