@@ -24,7 +24,13 @@ from mcpace_sidecar.config import SidecarConfig, parse
 from mcpace_sidecar.sidecar import Options, Sidecar
 from mcpace_sidecar.upstream import Address
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, all that tests start would ignore it
+# In the background, or under nohup, all that tests start would ignore these.
+for _number, _handler in (
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGINT, signal.default_int_handler),
+):
+    signal.signal(_number, _handler)
 settings.register_profile("mcpace", parent=settings(), deadline=None)  # a busy machine fails no test
 settings.load_profile("mcpace")
 
