@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,11 @@ class RedisCluster:
         raise AssertionError("nobody has the slot")
 
     async def hand_over(self, target: RedisServer) -> None:
-        """Move the server's slot as `redis-cli --cluster reshard` does, key by key."""
+        """Move the server's slot as `redis-cli --cluster reshard` does, key by key; calls go on meanwhile."""
+        await asyncio.to_thread(self._hand_over, target)
+
+    def _hand_over(self, target: RedisServer) -> None:
+        pause = threading.Event()  # never set
         source = self.owner()
         with source.client() as old, target.client() as new:
             theirs, ours = old.cluster("MYID").decode(), new.cluster("MYID").decode()
@@ -105,7 +110,7 @@ class RedisCluster:
             old.execute_command("CLUSTER", "SETSLOT", SLOT, "MIGRATING", ours)
             while keys := old.execute_command("CLUSTER", "GETKEYSINSLOT", SLOT, 1):
                 old.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 1000, "KEYS", *keys)
-                await asyncio.sleep(0.002)  # calls go on in between
+                pause.wait(0.002)
             for node in (new, old):
                 node.execute_command("CLUSTER", "SETSLOT", SLOT, "NODE", ours)
         for node in self.nodes:
@@ -138,11 +143,13 @@ async def stores(cluster: RedisCluster) -> AsyncIterator[Stores]:
     await stores.close()
 
 
-async def sidecars(stores: Stores, start: Start, scripted: Scripted, config: Any) -> list[Running]:
+async def sidecars(
+    stores: Stores, start: Start, scripted: Scripted, config: Any, **options: Any
+) -> list[Running]:
     scripted.answer = lambda _: json_answer(RESULT)
     given = await stores.credentials(SERVER)
     urls = {"limits_url": given.limits_url, "cache_url": given.cache_url}
-    return [await start(scripted.port, config, name="default/weather", **urls) for _ in range(2)]
+    return [await start(scripted.port, config, name="default/weather", **urls, **options) for _ in range(2)]
 
 
 async def test_the_operator_makes_each_user_on_every_node_and_on_one_that_joins(
@@ -200,11 +207,12 @@ async def test_what_one_replica_purges_another_forgets_in_a_cluster(
     await until(forgotten, "the other to ask the server again")
 
 
+@pytest.mark.parametrize("leasing", [False, True])
 async def test_a_slot_that_moves_under_load_costs_no_call_and_no_exactness(
-    cluster: RedisCluster, stores: Stores, start: Start, scripted: Scripted
+    cluster: RedisCluster, stores: Stores, start: Start, scripted: Scripted, leasing: bool
 ) -> None:
     limit = 400
-    both = await sidecars(stores, start, scripted, limited(60_000, limit))
+    both = await sidecars(stores, start, scripted, limited(60_000, limit), leasing=leasing)
     moving = True
     outcomes: list[bool] = []
 
@@ -222,10 +230,12 @@ async def test_a_slot_that_moves_under_load_costs_no_call_and_no_exactness(
         await cluster.hand_over(target)
     moving = False
     await asyncio.gather(*calling)
-    assert sum(outcomes) == limit, f"{sum(outcomes)} of {limit} a day"
     for each in both:
         samples = await each.metrics()
         assert (samples[UP], samples[ALONE]) == (1, 0)
+    leased = 50 * len(both) if leasing else 0  # may be held by one while the other is refused
+    assert limit - leased <= sum(outcomes) <= limit, f"{sum(outcomes)} of {limit} a day"
+    for each in both:
         assert each.sidecar._links[0].place == ("127.0.0.1", others[0].port)
 
 
