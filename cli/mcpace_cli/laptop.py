@@ -79,11 +79,16 @@ def run(asked: Asked) -> None:
             _say_what_waits(written, now)
             return parse(SidecarConfig, now.spec.sidecar_config())
 
+        ports = written.spec.sidecar
+        listen = _place(asked.listen, ports.port, asked.admin_listen)
+        admin_listen = _place(asked.admin_listen, ports.admin_port, asked.listen)
+        asks = ((listen, asked.listen), (admin_listen, asked.admin_listen))
         options = Options(
             load=load,
             watched=(asked.manifest,),
-            listen=_free(asked.listen, written.spec.sidecar.port),
-            admin_listen=_free(asked.admin_listen, written.spec.sidecar.admin_port),
+            listen=listen,
+            admin_listen=admin_listen,
+            movable=tuple(place for place, wish in asks if wish is None),
             upstream=Address("localhost", written.spec.port),
             name=written.name,
             keys=folder,
@@ -115,11 +120,12 @@ class _Said(logging.Handler):
         say(self.format(record), style if record.levelno >= logging.WARNING else None)
 
 
-def _free(asked: str | None, usual: int) -> Address:
-    """The address that was asked for; else the usual port where it is free, or any that is."""
+def _place(asked: str | None, usual: int, other: str | None) -> Address:
+    """The address that was asked for; else the usual port, unless the `other` asks for that one."""
     if asked is not None:
         return address(asked)
-    return Address("127.0.0.1", usual if sockets.is_free("127.0.0.1", usual) else 0)
+    taken = other is not None and address(other).port == usual
+    return Address("127.0.0.1", 0 if taken else usual)
 
 
 @contextlib.contextmanager

@@ -27,17 +27,6 @@ def listens(port: int) -> bool:
     return False
 
 
-def is_free(host: str, port: int) -> bool:
-    """Whether a server of ours could listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with contextlib.suppress(OSError), socket.socket(family) as trying:
-        trying.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        trying.bind((host, port))
-        trying.listen(1)
-        return True
-    return False
-
-
 def stranger(port: int, pids: Iterable[int] = ()) -> str | None:
     """Who listens on a port and is none of these: `PID 4242 (node)`; None if nobody is known to."""
     wanted = {inode for inode, there in _listeners() if there == port}

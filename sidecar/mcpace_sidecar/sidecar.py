@@ -76,6 +76,8 @@ class Options:
     listen: Address
     admin_listen: Address
     upstream: Address
+    movable: tuple[Address, ...] = ()
+    """Which of both nobody asked for: where one is taken, any free port is listened on instead."""
     name: str = "default/server"
     keys: Path | None = None
     limits_url: str | None = field(default=None, repr=False)
@@ -273,6 +275,9 @@ class Sidecar:
         try:
             server = await loop.create_server(accept, host, address.port, backlog=1024)
         except OSError as error:
+            if address in self._options.movable:
+                await self._listen(app, Address(address.host, 0))
+                return
             raise ListenError(address, words_of(error)) from error
         for listening in server.sockets:
             serve_modestly(listening)

@@ -39,6 +39,18 @@ def test_make_run_shows_an_answer_a_hit_and_a_refusal_and_ends_without_a_termina
     assert "refused by the tier's limit: retry in" in done.stdout
 
 
+def test_tours_at_once_take_no_ports_from_each_other():
+    tours = [
+        subprocess.Popen(
+            [sys.executable, "examples/tour.py"], cwd=ROOT, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    said = [tour.communicate(timeout=110)[0] for tour in tours]
+    assert [tour.returncode for tour in tours] == [0, 0, 0], "\n".join(said)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_tour_that_is_broken_off_leaves_nothing(number: signal.Signals):
     with subprocess.Popen(

@@ -1,15 +1,18 @@
 """The server that `mcpace run` starts: it and all it starts end with us, and nobody else's is taken for it."""
 
+import contextlib
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from tests.conftest import free_port
+from tests.conftest import DEADLINE, free_port
 from tests.laptop import WEATHER, listens, manifest, mcpace, port_of, running, wait_for
 
 from mcpace_cli.child import words
@@ -214,3 +217,47 @@ def test_two_at_once_choose_ports_and_say_them(tmp_path: Path):
         assert one.url() != two.url()
         assert "/metrics" in one.said
         assert "/metrics" in two.said
+
+
+def test_several_started_at_once_share_no_usual_port(tmp_path: Path):
+    usual = {"port": free_port(), "adminPort": free_port()}
+    folders = [tmp_path / str(number) for number in range(3)]
+    with contextlib.ExitStack() as stack:
+        runs = []
+        for folder in folders:
+            folder.mkdir()
+            path = manifest(folder, sidecar=usual)
+            runs.append(stack.enter_context(running(folder, path, "--", *WEATHER)))
+        urls = [run.url() for run in runs]
+        said = "".join(run.said for run in runs)
+    assert len(set(urls)) == len(folders)
+    assert f"http://127.0.0.1:{usual['port']}/mcp" in urls, said
+    assert len(set(re.findall(r"http://\S+/metrics", said))) == len(folders), said
+
+
+def test_a_usual_port_that_is_taken_at_the_last_moment_leads_to_a_free_one(tmp_path: Path):
+    """It starts by asking its Redis: here a thief, who takes the port before he lets it go on."""
+    usual = free_port()
+    path = manifest(tmp_path, sidecar={"port": usual})
+    with socket.create_server(("127.0.0.1", 0)) as redis:
+        redis.settimeout(DEADLINE)
+        limits = f"redis://127.0.0.1:{redis.getsockname()[1]}/0"
+        with running(tmp_path, path, "--", *WEATHER, MCPACE_LIMITS_URL=limits) as run:
+            asking, _ = redis.accept()
+            with asking:
+                thief = socket.create_server(("127.0.0.1", usual))
+            with thief:
+                redis.close()
+                url = run.url()
+                assert f":{usual}/" not in url
+                assert mcpace("call", url, "get-weather", "city=Oslo").returncode == 0, run.said
+
+
+@pytest.mark.parametrize("flag", ["--listen", "--admin-listen"])
+def test_a_usual_port_makes_way_for_the_other_that_is_asked_for(tmp_path: Path, flag: str):
+    port = free_port()
+    path = manifest(tmp_path, sidecar={"adminPort" if flag == "--listen" else "port": port})
+    with running(tmp_path, path, f"{flag}=127.0.0.1:{port}", "--", *WEATHER) as run:
+        url = run.url()
+        assert (f":{port}/mcp" in url) == (flag == "--listen")
+        assert (f":{port}/metrics" in run.said) == (flag == "--admin-listen")
