@@ -75,14 +75,16 @@ class Treatments:
         self._readings: Callable[[str], tuple[str, ...]] = lambda uri: (uri,)
         if patterns:
             # Imported here because the parser is held in memory only where resources have limits.
-            from mcpace_sidecar.uris import normal, readings  # noqa: PLC0415 - because of that
+            from mcpace_sidecar.uris import normal, of_pydantic, readings  # noqa: PLC0415 - because of that
 
             self._readings = readings
             for resource in patterns:
                 treatment = Treatment(Price("resource", resource), read.cache)
                 begins = resource.name.removesuffix("*")
                 star = resource.name[len(begins) :]
-                for name in dict.fromkeys((resource.name, normal(begins) + star)):
+                for name in dict.fromkeys(
+                    (resource.name, normal(begins) + star, of_pydantic(begins) + star)
+                ):
                     self._resources.append((name, treatment))
 
     def of(self, message: Message) -> Treatment:

@@ -169,6 +169,7 @@ RESOURCES = {
         "resources": [
             {"name": "db://reports/*", "requestsPerMinute": 2, "cost": 3},
             {"name": "HTTP://Files.Example:80/a/*", "requestsPerMinute": 2},
+            {"name": "file:///a/*", "requestsPerMinute": 2},
         ],
     }
 }
@@ -200,6 +201,10 @@ def read_of(uri: str, message_id: int = 7) -> Any:
         "http://files.example/x/../a/b",
         "http://files.example/%61/b",
         "http://FILES.example/a/b",
+        "file:////a/b",
+        "file:///..//a/b",
+        "file:////%61/b",
+        "file://localhost//a/b",
     ],
 )
 async def test_a_resource_is_limited_however_its_uri_is_written(
@@ -226,7 +231,9 @@ async def test_a_resource_is_limited_however_its_uri_is_written(
     assert len(reached) <= 2, reached
 
 
-@pytest.mark.parametrize("uri", ["db://reports/q1", "http://files.example/a/b", "db://reports/q%201"])
+@pytest.mark.parametrize(
+    "uri", ["db://reports/q1", "http://files.example/a/b", "db://reports/q%201", "file:///a//b"]
+)
 async def test_the_plain_spelling_of_a_resource_passes_up_to_its_limit(
     scripted: Scripted, start: Start, uri: str
 ) -> None:
