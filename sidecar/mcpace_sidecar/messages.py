@@ -79,7 +79,7 @@ class Message:
         self._body = body
         self._call = call
         self.more = more
-        """Whether it holds members that JSON-RPC does not know."""
+        """Whether it holds what `spelling` does not: members that JSON-RPC lacks, or halves (below)."""
         self.halved = False
         """Whether it holds halves of surrogate pairs, which readers take for different things."""
         self.state = state

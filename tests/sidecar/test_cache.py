@@ -58,6 +58,29 @@ def test_numbers_that_a_double_cannot_tell_apart_are_told_apart(one, other) -> N
     assert key_of(template % one) != key_of(template % other)
 
 
+@pytest.mark.parametrize("spaced", [False, True])
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda body: body.replace(rb"\ufffd", rb"\ud800"),
+        lambda body: body.replace(rb"\ufffd", rb"\udfff"),
+        lambda body: body[:-1] + b',"tenant":1}',
+        lambda body: body.replace(b'"id":1', b'"id":1,"tenant":1'),
+    ],
+    ids=["first half", "second half", "a member at the end", "a member within"],
+)
+def test_what_is_kept_for_nobody_is_so_after_a_like_call_too(spaced, other) -> None:
+    body = (
+        rb'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"q":"\ufffd"}}}'
+    )
+    if spaced:
+        body = body.replace(b'"jsonrpc":', b'"jsonrpc": ')
+    keys, rule = Keys(None), Rule(60, shared=True)
+    for _ in range(2):
+        assert keys.places(rule, b"", classify(body), None)
+        assert not keys.places(rule, b"", classify(other(body)), None)
+
+
 def test_tool_version_and_client_each_make_another_key() -> None:
     keys = {
         key_of(call({})),

@@ -135,6 +135,8 @@ class Keys:
         name stands twice in an object.
         """
         assert message.method is not None
+        if message.more:  # of which the spelling says nothing
+            return ()
         spelling = message.spelling
         spelled = (variant, message.method, message.target, spelling, private.who if private else b"")
         known = self._places.get(spelled)
@@ -148,8 +150,6 @@ class Keys:
     def _find(
         self, rule: Rule, variant: bytes, message: Message, private: Private | None
     ) -> tuple[Place, ...]:
-        if message.more:
-            return ()
         written = message.params
         params = canonical(written) if written else b"{}"
         if params is None:
