@@ -168,6 +168,10 @@ def _notes(spec: McpServerSpec) -> Iterator[str]:
     unused = [words for name, words in _CLUSTERS_OWN.items() if name in spec.model_fields_set]
     if unused:
         yield f"Only a cluster does something about: {', '.join(unused)}"
+    limits = spec.rate_limits
+    if limits is not None and "tiers" not in limits.model_fields_set:
+        listed = "; ".join(tier.words for tier in limits.tiers)
+        yield f"rateLimits without `tiers` limits each client by these: {listed}"
 
 
 def _others(documents: list[dict[str, Any]], server: dict[str, Any], namespace: str) -> Iterator[str]:

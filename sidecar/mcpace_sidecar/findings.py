@@ -26,9 +26,12 @@ REASONS: Final = {
     "NobodyIsToldApart": "A tool is cached per client, and nothing tells clients apart.",
     "NothingToInvalidate": "A tool invalidates another that is not cached.",
     "EmptyLimit": "A limit sets neither requestsPerMinute nor a cost.",
+    "LimitOutOfReach": "A limit per client lies above what every tier lets a client call.",
     "NobodyMayCall": "Anonymous callers are refused, and no credential is known.",
 }
 """Every reason of a finding -> what it says."""
+
+Limit = ToolLimit | PromptLimit | ResourceLimit
 
 _CLOSELY: Final = 2
 """Names for which letters are compared: a server may list thousands."""
@@ -81,7 +84,7 @@ def find(settings: Settings, catalog: Catalog, told_apart: Collection[str]) -> t
 
     Nothing is said of names while the server's lists are not known.
     """
-    found = [*_nobody(settings), *_empty(settings), *_invalid(settings)]
+    found = [*_nobody(settings), *_empty(settings), *_out_of_reach(settings), *_invalid(settings)]
     if catalog.server is not None:
         found += _writing(settings, catalog)
         if not catalog.locked:  # or else it may list more than was overheard
@@ -179,20 +182,44 @@ def _nobody(settings: Settings) -> Iterator[Finding]:
 
 
 def _empty(settings: Settings) -> Iterator[Finding]:
-    limits = settings.config.rate_limits
-    if limits is None:
-        return
-    rules: list[tuple[str, int, ToolLimit | PromptLimit | ResourceLimit]]
-    rules = [("tools", *each) for each in enumerate(limits.tools)]
-    rules += [("prompts", *each) for each in enumerate(limits.prompts)]
-    rules += [("resources", *each) for each in enumerate(limits.resources)]
-    for kind, number, rule in rules:
+    for path, rule in _limits(settings):
         if rule.requests_per_minute is None and rule.cost == 1:
             yield Finding(
                 "EmptyLimit",
-                f"rateLimits.{kind}[{number}]: '{rule.name}' has no limit of its own;"
+                f"{path}: '{rule.name}' has no limit of its own;"
                 " write its requestsPerMinute, or a cost above 1",
             )
+
+
+def _out_of_reach(settings: Settings) -> Iterator[Finding]:
+    """One that all share is none of these: clients are many."""
+    limits = settings.config.rate_limits
+    if limits is None:
+        return
+    largest = max(limits.tiers, key=lambda tier: tier.requests_per_minute)
+    for path, rule in _limits(settings):
+        asked, most = rule.requests_per_minute, largest.requests_per_minute
+        if asked is not None and rule.per == "client" and asked * rule.cost > most:
+            price = f" at a cost of {rule.cost}" if rule.cost > 1 else ""
+            unwritten = "" if "tiers" in limits.model_fields_set else " (rateLimits.tiers is not written)"
+            yield Finding(
+                "LimitOutOfReach",
+                f"{path}: '{rule.name}' may be called {asked} times a minute{price}, but no tier lets a"
+                f" client: the largest, {largest.name}, has {most}{unwritten};"
+                f" write at most {most // rule.cost}, or more for a tier",
+            )
+
+
+def _limits(settings: Settings) -> Iterator[tuple[str, Limit]]:
+    """Where each is -> every limit of a tool, a prompt or a resource."""
+    limits = settings.config.rate_limits
+    if limits is None:
+        return
+    kinds: dict[str, tuple[Limit, ...]]
+    kinds = {"tools": limits.tools, "prompts": limits.prompts, "resources": limits.resources}
+    for kind, rules in kinds.items():
+        for number, rule in enumerate(rules):
+            yield f"rateLimits.{kind}[{number}]", rule
 
 
 def _invalid(settings: Settings) -> Iterator[Finding]:

@@ -187,6 +187,15 @@ def test_what_only_a_cluster_does_is_said_once(tmp_path: Path):
     assert "Only a cluster does something about: Deployment other" in done.stderr
 
 
+def test_tiers_that_are_not_written_are_named_with_their_numbers(tmp_path: Path):
+    numbers = "free: 10 a minute, 100 a day; pro: 60 a minute, 10,000 a day; enterprise: 300 a minute, 1,000,000 a day"
+    assert f"by these: {numbers}" in mcpace("run", manifest(tmp_path, rateLimits={}), "--", "true").stderr
+    tiers = [{"name": "free", "requestsPerMinute": 10}]
+    for written in ({"rateLimits": {"tiers": tiers}}, {}):
+        assert "10 a minute" not in mcpace("run", manifest(tmp_path, **written), "--", "true").stderr
+    assert f"Where not set: {numbers}." in (ROOT / "docs/reference.md").read_text()
+
+
 def test_no_image_is_needed(tmp_path: Path):
     path = manifest(tmp_path)
     document = yaml.safe_load(path.read_text())

@@ -63,6 +63,26 @@ def cached(**tool: object) -> dict:
         ),
         ({"rateLimits": {"tools": [{"name": "drop"}]}}, "EmptyLimit", "rateLimits.tools[0]: 'drop'"),
         ({"rateLimits": {"resources": [{"name": "db://*"}]}}, "EmptyLimit", "rateLimits.resources[0]"),
+        (
+            {"rateLimits": {"tools": [{"name": "drop", "requestsPerMinute": 600}]}},
+            "LimitOutOfReach",
+            "but no tier lets a client: the largest, enterprise, has 300 (rateLimits.tiers is not written)",
+        ),
+        (
+            {"rateLimits": {"prompts": [{"name": "plan-trip", "requestsPerMinute": 31, "cost": 10}]}},
+            "LimitOutOfReach",
+            "31 times a minute at a cost of 10, but no tier",
+        ),
+        (
+            {
+                "rateLimits": {
+                    "tiers": [{"name": "a", "requestsPerMinute": 5}, {"name": "b", "requestsPerMinute": 3}],
+                    "resources": [{"name": "db://*", "requestsPerMinute": 6}],
+                }
+            },
+            "LimitOutOfReach",
+            "the largest, a, has 5; write at most 5",
+        ),
         ({"clients": {"anonymous": "deny"}}, "NobodyMayCall", "no apiKeys, jwt or trustedHeaders are set"),
         (
             {"clients": {"anonymous": "deny", "apiKeys": [{"tier": "pro", "secretRef": {"name": "s"}}]}},
@@ -83,6 +103,8 @@ def test_each_rule_that_does_nothing_is_found(document, reason, words):
     [
         {},
         {"rateLimits": {"tools": [{"name": "report-storm", "requestsPerMinute": 2}]}},
+        {"rateLimits": {"tools": [{"name": "drop", "requestsPerMinute": 600, "per": "server"}]}},
+        {"rateLimits": {"tools": [{"name": "drop", "requestsPerMinute": 30, "cost": 10}]}},
         cached(name="get-weather"),
         {"cache": {"tools": [{"name": "get-weather", "ttl": "1m"}], "varyOn": ["X-User"]}},
         {

@@ -26,6 +26,20 @@ class Tier(Model):
         default=None, ge=1, le=1_000_000_000, description="Quota per client and UTC calendar day."
     )
 
+    @property
+    def words(self) -> str:
+        """`free: 10 a minute, 100 a day`."""
+        daily = f", {self.requests_per_day:,} a day" if self.requests_per_day is not None else ""
+        return f"{self.name}: {self.requests_per_minute:,} a minute{daily}"
+
+
+DEFAULTS: Final = (
+    Tier(name="free", requests_per_minute=10, requests_per_day=100),
+    Tier(name="pro", requests_per_minute=60, requests_per_day=10_000),
+    Tier(name="enterprise", requests_per_minute=300, requests_per_day=1_000_000),
+)
+"""The tiers of `rateLimits` without `tiers`."""
+
 
 class _Limit(Model):
     requests_per_minute: int | None = Field(
@@ -86,12 +100,10 @@ class RateLimits(Model):
     )
 
     tiers: tuple[Tier, ...] = Field(
-        description="One a kind of client; free, pro and enterprise where not set.",
-        default=(
-            Tier(name="free", requests_per_minute=10, requests_per_day=100),
-            Tier(name="pro", requests_per_minute=60, requests_per_day=10_000),
-            Tier(name="enterprise", requests_per_minute=300, requests_per_day=1_000_000),
-        ),
+        description="One a kind of client. Where not set: "
+        + "; ".join(tier.words for tier in DEFAULTS)
+        + ".",
+        default=DEFAULTS,
         min_length=1,
         max_length=16,
         json_schema_extra=BY_NAME,
