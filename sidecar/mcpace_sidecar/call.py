@@ -47,7 +47,7 @@ class Call:
     # Defaults of the class, not set for each instance: most of them stay so.
     client: Client | None = None
     via: Via | None = None
-    """By which way it came; a part of another call has none of its own."""
+    """By which way it came: a part of another call, and a refresh, by that one's."""
     message: Message | None = None
     reads = False
     """Whether the result is wanted, to be kept or shaped."""
@@ -312,7 +312,7 @@ class Call:
         """What an HTTP error of the server's changes; True: a kept result was answered instead of it."""
         plane, client = self.plane, self.client
         if status in (401, 403) and client is not None:
-            private = self.notes.private(client)
+            private = self.private
             if private is not None:
                 plane.results.purge((private.credential,))
         elif status == 404 and self.notes.session and self._charges is not None:
@@ -367,10 +367,15 @@ class Call:
     @property
     def who(self) -> bytes:
         """What tells apart those whose pages and conversations are their own."""
-        client = self.client
-        assert client is not None
-        private = self.notes.private(client)
-        return private.who if private is not None else client.name.encode()
+        assert self.client is not None
+        private = self.private
+        return private.who if private is not None else self.client.name.encode()
+
+    @property
+    def private(self) -> policy.Private | None:
+        """What tells its user's results from all others'; None: nothing does."""
+        assert self.client is not None
+        return self.notes.private(self.client, self.via.named if self.via is not None else ())
 
     @property
     def is_tool_call(self) -> bool:

@@ -77,7 +77,7 @@ class Caller:
 class Via:
     """Who calls without a credential of ours, and what the server is told of the way here."""
 
-    __slots__ = ("apart", "believed", "caller", "identities", "lines", "refusal")
+    __slots__ = ("apart", "believed", "caller", "identities", "lines", "named", "refusal")
 
     def __init__(
         self,
@@ -85,6 +85,7 @@ class Via:
         apart: tuple[bytes, ...],
         caller: Caller,
         lines: bytes,
+        named: tuple[bytes, ...],
         *,
         believed: bool,
     ) -> None:
@@ -94,6 +95,8 @@ class Via:
         """As a gateway in front says, or by address."""
         self.lines = lines
         """The header lines of the way here: addresses, and whom a trusted gateway names."""
+        self.named = named
+        """Whom these lines name, whoever is held to be calling: the server may answer by them."""
         self.believed = believed
         """Whether what came of forwarding headers may pass."""
         self.refusal: tuple[int, str, str] | None = None
@@ -223,7 +226,8 @@ class Identities:
         names = [values.get(name, b"") for name in self.apart[len(_FORWARDED) :]] if trusted else []
         fits = all(len(name) <= LONGEST_NAME for name in names)
         caller = self._named(names[0], b"".join(names[1:])) if fits and names and names[0] else None
-        via = Via(self, apart, caller or self._by_address(nearest), lines, believed=believed)
+        named = tuple(names) if any(names) else ()
+        via = Via(self, apart, caller or self._by_address(nearest), lines, named, believed=believed)
         if any(b"\n" in name for name in names):
             via.refusal = (400, "header", "The gateway's headers name the client more than once.")
         elif not fits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -24,6 +25,19 @@ _JSON_TYPE: Final = re.compile(
 )
 _ONCE: Final = (AUTHORIZATION, b"content-type", b"mcp-protocol-version", b"mcp-session-id", b"origin")
 _FORWARDED: Final = b"x-forwarded-"
+_PERSONS: Final = frozenset(
+    _FORWARDED + what
+    for what in (
+        b"user",
+        b"email",
+        b"groups",
+        b"preferred-username",
+        b"access-token",
+        b"id-token",
+        b"client-cert",
+    )
+)
+"""Headers in which a gateway names a person; all others like them are of the address that is public."""
 _BATCHED: Final = (b"", b"2025-03-26")
 _METHODS: Final = frozenset({b"POST", b"GET", b"DELETE", b"OPTIONS"})
 
@@ -34,6 +48,7 @@ class Notes:
     __slots__ = (
         "_credential",
         "_loopback",
+        "_persons",
         "_private",
         "_target",
         "_upstream",
@@ -116,9 +131,11 @@ class Notes:
         names = {identities.key_header, b"x-api-key", b"cookie", *(() if verified else (AUTHORIZATION,))}
         self._credential = _values(head, tuple(sorted(names)))
         self._varies = _values(head, settings.vary_on)
+        passed = _passed(head, hidden) if believed else ()
+        self._persons = _values(head, tuple(name for name in passed if name in _PERSONS))
         self._target = head.target
         self.variant: bytes = variant(self.version, head.target)
-        self._private: tuple[Client, Private | None] | None = None
+        self._private: tuple[Client, tuple[bytes, ...], Private | None] | None = None
 
     def _own(self, head: RequestHead) -> tuple[bytes, bytes] | None:
         asked = cors.preflight(head) if self.grant is not None else None
@@ -156,15 +173,18 @@ class Notes:
         notes.onward += params if self.modern else b""
         return notes
 
-    def private(self, client: Client) -> Private | None:
-        """What tells this user's results from all others'; None: nothing does."""
+    def private(self, client: Client, named: tuple[bytes, ...]) -> Private | None:
+        """What tells this user's results from all others'; None: nothing does.
+
+        `named`: whom the header lines of the way here name to the server, beside what tells us.
+        """
         known = self._private
-        if known is None or known[0] is not client:
+        if known is None or known[0] is not client or known[1] != named:
             nobody = client.anonymous and not self._credential and not self._varies
-            apart = (self.session, self._target, *self._varies)
+            apart = (self.session, self._target, *self._varies, b"", *self._persons, b"", *named)
             mark = None if nobody else Private(client, self._credential, apart)
-            known = self._private = (client, mark)
-        return known[1]
+            known = self._private = (client, named, mark)
+        return known[2]
 
 
 def without_mirrors(lines: bytes) -> bytes:
@@ -200,6 +220,12 @@ def _told(settings: Settings, head: RequestHead, *, believed: bool) -> bytes:
     if not (believed and head.get(b"x-forwarded-proto") is not None):
         lines += b"X-Forwarded-Proto: %b\r\n" % scheme
     return lines
+
+
+def _passed(head: RequestHead, hidden: AbstractSet[bytes]) -> tuple[bytes, ...]:
+    """The forwarding headers that are passed on as they came, without those of the way here."""
+    passed = {name for name, _ in head.onward if name.startswith(_FORWARDED)}
+    return tuple(sorted(passed - hidden))
 
 
 def _values(head: RequestHead, names: tuple[bytes, ...]) -> tuple[bytes, ...]:

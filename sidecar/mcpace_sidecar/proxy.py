@@ -218,8 +218,7 @@ class Exchange(Call):
         elif plane.catalog.forbids_caching(message.target or ""):
             self._bypass(rule, "writes")
             return
-        assert self.client is not None
-        private = self.notes.private(self.client)
+        private = self.private
         if private is None and not rule.shared:
             self._bypass(rule, "anonymous")
         self._places = self._settings.keys.places(rule, self.variant, message, private)
@@ -645,6 +644,7 @@ class Exchange(Call):
         lines = self.lines if notes.mirrors else without_mirrors(self.lines)
         exchange = Exchange(self.plane, downstream, self.head, notes, body, self.trace, lines)
         exchange.client = self.client
+        exchange.via = self.via
         exchange.pair = self.pair
         self.plane.in_flight.add(exchange)
         return exchange
@@ -659,6 +659,7 @@ class Exchange(Call):
     def _refresh(self, stale: Exchange) -> None:
         self._refreshing = self._admitted = True
         self.client = stale.client
+        self.via = stale.via
         self.pair = stale.pair  # whose stream brings the answer
         self.message = messages.classify(self.body)
         self._treatment = self._settings.treatments.of(self.message)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +24,7 @@ DECIDING = (
     b"x-user",
     b"x-gateway-client",
     b"x-gateway-plan",
+    b"x-forwarded-user",
 )
 """The headers that the server of these tests answers by."""
 
@@ -115,6 +118,9 @@ CONFIG: dict[str, Any] = {
 }
 GATEWAY = {"clients": {"trustedProxies": ["127.0.0.1/32"], "trustedHeaders": {
     "client": "X-Gateway-Client", "tier": "X-Gateway-Plan"}}}  # fmt: skip
+BESIDE = {"clients": GATEWAY["clients"] | {"apiKeys": [{"secretRef": {"name": "gateway"}, "tier": "free"}]}}
+OURS = "a key of ours"
+"""Which goes no further than the sidecar."""
 BASE = Request()
 CAPABLE = {"io.modelcontextprotocol/clientCapabilities": {"sampling": {}}}
 
@@ -134,6 +140,36 @@ PAIRS: dict[str, tuple[dict[str, Any], Request, Request]] = {
         BASE.given(X_Gateway_Client="a", X_Gateway_Plan="free"),
         BASE.given(X_Gateway_Client="a", X_Gateway_Plan="pro"),
     ),
+    "gateway's client beside a key": (
+        BESIDE,
+        BASE.given(X_API_Key=OURS, X_Gateway_Client="a"),
+        BASE.given(X_API_Key=OURS, X_Gateway_Client="b"),
+    ),
+    "a client beside a key, and none": (
+        BESIDE,
+        BASE.given(X_API_Key=OURS, X_Gateway_Client="a"),
+        BASE.given(X_API_Key=OURS),
+    ),
+    "gateway's client beside a bearer": (
+        BESIDE,
+        BASE.given(Authorization=f"Bearer {OURS}", X_Gateway_Client="a"),
+        BASE.given(Authorization=f"Bearer {OURS}", X_Gateway_Client="b"),
+    ),
+    "gateway's tier beside a key": (
+        BESIDE,
+        BASE.given(X_API_Key=OURS, X_Gateway_Client="a", X_Gateway_Plan="free"),
+        BASE.given(X_API_Key=OURS, X_Gateway_Client="a", X_Gateway_Plan="pro"),
+    ),
+    "a person whom a gateway names": (
+        {},
+        BASE.given(X_Forwarded_User="anna"),
+        BASE.given(X_Forwarded_User="bert"),
+    ),
+    "a person beside a key": (
+        BESIDE,
+        BASE.given(X_API_Key=OURS, X_Forwarded_User="anna"),
+        BASE.given(X_API_Key=OURS),
+    ),
     "arguments": ({}, BASE, replace(BASE, arguments={"city": "Bergen"})),
     "capabilities": ({}, BASE, replace(BASE, meta=CAPABLE)),
 }
@@ -145,7 +181,7 @@ def expected(request: Request) -> Any:
     lines = {name.lower().encode(): value for name, value in request.headers.items()}
     return {
         "target": request.target,
-        "headers": {n.decode(): lines[n] for n in DECIDING if lines.get(n)},
+        "headers": {n.decode(): lines[n] for n in DECIDING if lines.get(n) and OURS not in lines[n]},
         "arguments": request.arguments,
         "capabilities": (request.meta or {}).get("io.modelcontextprotocol/clientCapabilities"),
     }
@@ -167,6 +203,15 @@ async def running(scripted: Scripted, start: Start, more: dict[str, Any], *reque
             await post(sidecar, request, request.message(tool="unknown"))
     echo.calls = 0
     return echo, sidecar
+
+
+@pytest.fixture
+def start(start: Start, tmp_path: Path) -> Start:
+    """The same, with a Secret that holds a key."""
+    secret = tmp_path / "gateway"
+    secret.mkdir()
+    (secret / "one").write_text(OURS)
+    return functools.partial(start, keys=tmp_path)
 
 
 @pytest.fixture(params=PAIRS)
@@ -381,6 +426,27 @@ async def test_a_verified_token_is_its_issuer_subject_and_client_and_itself_wher
     for request in (*requests, *requests):
         await post(sidecar, request, request.message())
     assert echo.calls == (1 if shares else 2)
+
+
+async def test_whom_a_gateway_names_beside_a_verified_token_has_answers_of_his_own(
+    scripted: Scripted, start: Start, issuer: Issuer
+) -> None:
+    jwt = {"issuer": ISSUER, "audience": AUDIENCE, "jwksURL": issuer.url}
+    echo, sidecar = await running(scripted, start, {"clients": GATEWAY["clients"] | {"jwt": jwt}})
+    token = BASE.given(Authorization=f"Bearer {issuer.token(sub='anna')}")
+    requests = [token.given(X_Gateway_Client="a"), token.given(X_Gateway_Client="b"), token]
+    for request in (*requests, *requests):
+        answer = seen(await post(sidecar, request, request.message()))
+        wanted = request.headers.get("X-Gateway-Client")
+        assert answer["headers"].get("x-gateway-client") == wanted
+    assert echo.calls == 3
+    first = await post(sidecar, requests[0], BASE.message(tool="long"))
+    handle = msgspec.json.decode(first["result"]["content"][0]["text"])["handle"]
+    wanted = BASE.message(tool="next_page", arguments={"handle": handle, "page": 2})
+    refused = [
+        bool((await post(sidecar, request, wanted))["result"].get("isError")) for request in requests
+    ]
+    assert refused == [False, True, True]
 
 
 @pytest.mark.parametrize("status", [b"401 Unauthorized", b"403 Forbidden"])
