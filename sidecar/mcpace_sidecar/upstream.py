@@ -38,6 +38,8 @@ MAX_INTERIM: Final = 16
 
 RECEIVE_BUFFER: Final = 64 * 1024
 """Bytes that the kernel holds of an answer nobody reads; on the loopback more is no faster."""
+_UNREAD: Final = 413
+"""The status of an answer to a request that may not have been read whole (RFC 9110, section 15.5.14)."""
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 
 
@@ -369,7 +371,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         idle = min(pool.idle_timeout, head.keep_for)
-        if keep and idle > 0.0:
+        if self._transport.get_write_buffer_size() > 0:
+            self._transport.abort()  # answered early: the next request would wait behind the rest of this
+        elif keep and idle > 0.0 and head.status != _UNREAD:
             self.idle_until = now + idle
             pool.give_back(self)
         else:

@@ -1,9 +1,10 @@
 """Kept connections: none is used that the server may just be closing."""
 
 import asyncio
+import contextlib
 
 import pytest
-from tests.conftest import Heard, Scripted, Start, json_answer, until
+from tests.conftest import DEADLINE, Heard, Scripted, Start, json_answer, until
 
 from mcpace_sidecar.http.head import ResponseHead
 
@@ -85,3 +86,40 @@ async def test_a_call_that_finds_no_connection_is_given_up_beside_a_stream(
     answers = await asyncio.gather(*(sidecar.call("t") for _ in range(4)))
     assert {body["error"]["code"] for _, _, body in answers} <= {50300, 50400}
     stream.transport.abort()
+
+
+@pytest.mark.parametrize("size", [64 * 1024, 3_900_000], ids=["written", "unwritten"])
+async def test_a_request_that_is_answered_before_it_is_read_keeps_no_other_waiting(
+    start: Start, size: int
+) -> None:
+    over = asyncio.Event()
+    ended: list[asyncio.Event] = []
+
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A server that reads no further than the head of what is too large."""
+        ended.append(asyncio.Event())
+        mine = ended[-1]
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while not over.is_set():
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                if length > 32_000:
+                    writer.write(json_answer(b"{}", b"413 Content Too Large"))
+                    await over.wait()
+                    break
+                await reader.readexactly(length)
+                writer.write(json_answer(RESULT))
+        writer.transport.abort()
+        mine.set()
+
+    server = await asyncio.start_server(hasty, "127.0.0.1", 0, limit=1024)
+    sidecar = await start(server.sockets[0].getsockname()[1], {"upstream": {"timeout": "60s"}})
+    assert (await sidecar.call("t"))[0] == 200
+    assert (await sidecar.call("t", {"x": "y" * size}))[0] == 413
+    async with asyncio.timeout(DEADLINE):
+        assert (await sidecar.call("t"))[0] == 200
+    over.set()
+    server.close()
+    sidecar.sidecar.end()
+    await sidecar.waiting
+    await until(lambda: all(each.is_set() for each in ended), "the server to end")
