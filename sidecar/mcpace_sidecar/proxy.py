@@ -341,6 +341,9 @@ class Exchange(Call):
         framing = length_line(len(body)) if has_body else b"\r\n"
         patience = None if self._lasts else left or self._settings.patience
         if patience is None:
+            if self.plane.draining:  # it would keep the sidecar from ending
+                self.close_stream()
+                return
             self._join_audience()
         if self.pair is not None and message is not None and message.id:
             self.pair.expect(self)

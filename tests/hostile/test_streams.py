@@ -130,6 +130,27 @@ async def test_a_stream_whose_head_does_not_come_is_answered_when_the_sidecar_en
     client.leave()
 
 
+async def test_a_stream_that_is_asked_for_once_the_sidecar_ends_does_not_keep_it(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = hello
+    sidecar = await start(scripted.port)
+    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+    late = Listening(reader, writer)
+    await until(lambda: len(sidecar.sidecar._connections.open) == 1, "the connection to be taken")
+    sidecar.sidecar.end()
+    await until(lambda: sidecar.sidecar.plane.draining, "the end to begin")
+    writer.write(GET)
+    head = await late.reads(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 "), head
+    assert b"Retry-After: " in head
+    async with asyncio.timeout(DEADLINE):
+        await sidecar.waiting
+    assert not any(heard.line.startswith(b"GET /mcp") for heard in scripted.calls)
+    late.leave()
+
+
 async def test_a_silent_stream_says_that_it_is_open_and_never_in_the_midst_of_an_event(
     scripted: Scripted, start: Start
 ) -> None:
