@@ -84,6 +84,8 @@ class Call:
     """Whether the server has been asked, and may have done what it was asked."""
     _purging = False
     _answered = False
+    _rounds = 0
+    """How often the server has asked before this call went on, of those that one counted call covers."""
     _idle = 0.0
     """Since when nothing is known that would lead it on."""
     _retried = False

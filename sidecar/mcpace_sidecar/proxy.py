@@ -171,7 +171,8 @@ class Exchange(Call):
         if message.target is None or self._settings.limits is None:
             self._admitted = True
         elif message.state:
-            self._admitted = self.plane.conversations.continues(self._conversation(message.state))
+            self._rounds = self.plane.conversations.continues(self._conversation(message.state))
+            self._admitted = self._rounds > 0
         if self._admitted or not self._settings.count_cache_hits:
             self.look_up()
         else:
@@ -554,7 +555,7 @@ class Exchange(Call):
         """Keep a result where its rule says so; return it in another shape, or None: as it is."""
         if not outcome.complete:
             if outcome.state and self._settings.limits is not None:
-                self.plane.conversations.asked(self._conversation(outcome.state))
+                self.plane.conversations.asked(self._conversation(outcome.state), self._rounds)
             return None
         message, treatment = self.message, self._treatment
         assert message is not None

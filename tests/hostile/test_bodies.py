@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Heard, Scripted, Start, json_answer
 from tests.integration.test_spans import Collector, collector, traces
 
-from mcpace_sidecar.conversations import LIFE, REMEMBERED, Conversations
+from mcpace_sidecar.conversations import LIFE, REMEMBERED, ROUNDS, Conversations
 from mcpace_sidecar.messages import classify
 
 __all__ = ["collector", "traces"]  # fixtures
@@ -340,11 +340,35 @@ async def test_a_call_that_goes_on_is_counted_once(
     assert refused["error"]["code"] == 42900, "each question lets one call pass"
 
 
+async def test_a_conversation_without_end_is_counted_again_and_again(
+    scripted: Scripted, start: Start
+) -> None:
+    questions = 0
+
+    def ask(heard: Heard) -> bytes:
+        nonlocal questions
+        questions += 1
+        result = {"resultType": "input_required", "requestState": f"s{questions}", "inputRequests": {}}
+        return json_answer(msgspec.json.encode({"jsonrpc": "2.0", "id": 7, "result": result}))
+
+    scripted.answer = ask
+    sidecar = await start(scripted.port, limited(2))
+    modern = {"MCP_Protocol_Version": "2026-07-28"}
+    _, _, body = await sidecar.post(asked(), **modern)
+    before = questions
+    for _ in range(3 * ROUNDS):
+        _, _, body = await sidecar.post(asked(body["result"]["requestState"]), **modern)
+        if "error" in body:
+            break
+    assert body["error"]["code"] == 42900
+    assert questions - before == 2 * ROUNDS + 1, "each of two counted calls covers so many questions"
+
+
 def test_questions_are_remembered_up_to_a_bound_and_for_a_time() -> None:
     now = 0.0
     conversations = Conversations(lambda: now)
     for number in range(2 * REMEMBERED):
-        conversations.asked(b"%d" % number)
+        conversations.asked(b"%d" % number, 0)
     assert len(conversations) <= REMEMBERED
     assert conversations.continues(b"%d" % (2 * REMEMBERED - 1))
     assert not conversations.continues(b"0")
