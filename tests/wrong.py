@@ -108,6 +108,21 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "trustedHeaders needs trustedProxies",
     ),
     (
+        "trusted headers that name an address",
+        {"clients": {"trustedProxies": ["10.0.0.0/8"], "trustedHeaders": {"client": "X-Real-IP"}}},
+        "name a header of whom a gateway has verified",
+    ),
+    (
+        "a tier that is a way",
+        {
+            "clients": {
+                "trustedProxies": ["10.0.0.0/8"],
+                "trustedHeaders": {"client": "X-Consumer", "tier": "x-forwarded-for"},
+            }
+        },
+        "name a header of whom a gateway has verified",
+    ),
+    (
         "a cached tool without a time",
         {"cache": {"tools": [{"name": "t"}]}},
         "write a ttl, invalidates, or both",

@@ -102,11 +102,37 @@ class Jwt(Model):
     )
 
 
+_WAY = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+WAY_WORDS = (
+    "name a header of whom a gateway has verified, such as X-Consumer-Username: Forwarded, X-Real-IP and"
+    " X-Forwarded-For, -Host and -Proto say by which way a call came"
+)
+
+
 class TrustedHeaders(Model):
     """Headers that a gateway in front has already verified; believed from `trustedProxies` alone."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    f"!(self.client.lowerAscii() in {list(_WAY)})"
+                    f" && (!has(self.tier) || !(self.tier.lowerAscii() in {list(_WAY)}))",
+                    WAY_WORDS,
+                )
+            ]
+        }
+    )
+
     client: HeaderName = Field(description="The header that names the client.")
     tier: HeaderName | None = Field(default=None, description="The header that names its tier.")
+
+    @model_validator(mode="after")
+    def _names_no_way(self) -> Self:
+        for field, name in (("client", self.client), ("tier", self.tier or "")):
+            if name.lower() in _WAY:
+                raise MisplacedError((field,), WAY_WORDS)
+        return self
 
 
 WEB_WORDS = "allowedOrigins must name each origin of the web, such as https://a.example: all may not call"
