@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from decimal import Decimal
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -95,7 +96,7 @@ class Call:
     _pair_stream: PairStream | None = None
     pair: PairStream | None = None
     """The stream of 2024-11-05 that the answer goes to."""
-    pair_key: str | float | None = None
+    pair_key: str | int | Decimal | None = None
     """What tells its id from others there."""
     fanout: Fanout | None = None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -150,9 +151,12 @@ _params: Final = msgspec.json.Decoder(Params)
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _batch: Final = msgspec.json.Decoder(batch_of(MAX_BATCH + 1))
 _str: Final = msgspec.json.Decoder(str)
+_ID_DIGITS: Final = 20
+_ID_TEXT: Final = 1000
 _TEXT_ID: Final = rb'"(?:[^"\\]|\\.){0,1000}"'
 _ID: Final = re.compile(rb"-?[0-9]{1,20}|" + _TEXT_ID, re.DOTALL)
-_ANY_ID: Final = rb"(-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?|null|%b)\s*+" % _TEXT_ID
+"""An acceptable id: each has a value, which `id_value` knows."""
+_ANY_ID: Final = rb"(-?[0-9]{1,2000}+(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?|null|%b)\s*+" % _TEXT_ID
 _VERSION: Final = rb'"jsonrpc"\s*+:\s*+"2\.0"\s*+'
 _FIRST_ID: Final = re.compile(
     rb'\s*+\{\s*+(?:%b,\s*+)?"id"\s*+:\s*+%b[,}]' % (_VERSION, _ANY_ID), re.DOTALL
@@ -188,7 +192,7 @@ def classify(body: bytes) -> Message:
     if written:
         length += _META + written
     plain = length == len(body) and call.jsonrpc == "2.0"
-    if not plain or not (raw_id.isdigit() or _ID.fullmatch(raw_id)):
+    if not plain or not _is_id(raw_id):
         return _classify_any(body)
     return Message(body, method, raw_id, target, params)
 
@@ -270,8 +274,10 @@ def _classify(body: bytes) -> Message:
                 _look_closely(raw)
     for _, entries, names in judged:
         _refuse_lookalikes(entries, names)
-    if raw_id and not raw_id.isdigit() and _ID.fullmatch(raw_id) is None:
-        raise MessageError(INVALID_REQUEST, "The id must be a string or an integer.")
+    if raw_id and not _is_id(raw_id):
+        most = f"{_ID_TEXT} characters or {_ID_DIGITS} digits at most"
+        words = f"The id must be a string or an integer, of {most}."
+        raise MessageError(INVALID_REQUEST, words)
     if envelope.jsonrpc != "2.0":
         raise MessageError(INVALID_REQUEST, 'jsonrpc must be "2.0".', raw_id or b"null")
     target = None
@@ -318,6 +324,10 @@ def _look_closely(raw: bytes) -> None:
 
 def _text(raw: msgspec.Raw) -> str:
     return _str.decode(raw) if bytes(raw).startswith(b'"') else ""
+
+
+def _is_id(raw: bytes) -> bool:
+    return (len(raw) <= _ID_DIGITS and raw.isdigit()) or _ID.fullmatch(raw) is not None
 
 
 def is_batch(body: bytes) -> bool:
@@ -555,17 +565,21 @@ def last_id(body: bytes) -> bytes:
 
 
 def same_id(one: bytes, other: bytes) -> bool:
-    """Whether two ids are the same JSON value, however they are written."""
-    return one == other or id_value(one) == id_value(other)
+    """Whether two ids are the same JSON value, however they are written; what has no value is no id."""
+    value = id_value(one)
+    return value is not None and value == id_value(other)
 
 
-def id_value(message_id: bytes) -> str | float | None:
-    """What an id is: a text, or a number; None for anything else."""
+def id_value(message_id: bytes) -> str | int | Decimal | None:
+    """What an id is: a text, or a number, exactly; None for anything else."""
     try:
-        value = msgspec.json.decode(message_id)
-    except (ValueError, RecursionError):
+        value = _any_id.decode(message_id)
+    except (ValueError, ArithmeticError, RecursionError):
         return None
-    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    return value if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else None
+
+
+_any_id: Final = msgspec.json.Decoder(Any, float_hook=Decimal)
 
 
 def error_body(message_id: bytes, code: int, words: str, data: dict[str, Any] | None = None) -> bytes:

@@ -8,6 +8,7 @@ itself is answered 202. Source: MCP 2024-11-05, basic/transports (HTTP with SSE)
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -38,7 +39,7 @@ class PairStream:
         """Where the stream was opened, with its query."""
         self._exchange = exchange
         self._events = stream.Events()
-        self._awaited: dict[str | float | None, Exchange] = {}
+        self._awaited: dict[str | int | Decimal | None, Exchange] = {}
         self._pulse = stream.Pulse()
         exchange.begin(head.onward, head.length)
 

@@ -520,7 +520,7 @@ FORMS: dict[str, Any] = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("tool", ["plain", "shared"])
-@pytest.mark.parametrize("written", [b"2", b'"1"', b"null", b"1.5", b'"one"'])
+@pytest.mark.parametrize("written", [b"2", b'"1"', b"null", b"1.5", b'"one"', b"7" * 1500])
 async def test_a_result_that_bears_another_id_reaches_nobody(
     scripted: Scripted, start: Start, form: str, tool: str, written: bytes
 ) -> None:
@@ -565,6 +565,42 @@ async def test_ids_are_the_same_where_their_values_are(
     scripted.answer = lambda _: FORMS[form](answer_of(written))
     for tool in ("plain", "shared"):
         assert b"mine" in await ask(sidecar, tool, asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [
+        (b"9007199254740992", b"9007199254740993.0"),
+        (b"12345678901234567890", b"12345678901234567891e0"),
+        (b"1", b"1.00000000000000000000001"),
+        (b"1", b"7" * 5000),
+        (b"1", b"1e999"),
+        (b"1", b"true"),
+    ],
+    ids=["rounded", "rounded, exponent", "a little more", "5000 digits", "huge", "no id"],
+)
+async def test_ids_are_not_the_same_where_their_values_are_only_near(
+    scripted: Scripted, start: Start, asked: bytes, written: bytes
+) -> None:
+    sidecar = await start(scripted.port, CONFIG)
+    scripted.answer = lambda _: json_answer(answer_of(written))
+    for tool in ("plain", "shared"):
+        assert b"mine" not in await ask(sidecar, tool, asked)
+
+
+@pytest.mark.parametrize("digits", [21, 400, 4300, 5000, 50_000])
+@pytest.mark.parametrize("sign", [b"", b"-"])
+async def test_an_id_of_more_digits_than_readers_keep_apart_is_refused(
+    scripted: Scripted, start: Start, digits: int, sign: bytes
+) -> None:
+    """So whatever an answer bears, null above all, is not taken for it."""
+    sidecar = await start(scripted.port, CONFIG)
+    scripted.answer = lambda _: json_answer(answer_of(b"null"))
+    for tool in ("plain", "shared"):
+        raw = await ask(sidecar, tool, sign + b"9" * digits)
+        assert raw.startswith(b"HTTP/1.1 400 ")
+        assert b"20 digits at most" in raw
+    assert not [heard for heard in scripted.calls if b"tools/call" in heard.body]
 
 
 @pytest.mark.parametrize("form", [f for f in FORMS if "turned" not in f and "large" not in f])
