@@ -25,6 +25,7 @@ from mcpace_sidecar.egress import Doors
 from mcpace_sidecar.errors import ConfigError, ListenError, words_of
 from mcpace_sidecar.findings import REASONS, Findings
 from mcpace_sidecar.handshake import Handshake
+from mcpace_sidecar.heap import Heap
 from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.server import Application, ClientConnection
 from mcpace_sidecar.http.tcp import serve_modestly
@@ -102,6 +103,7 @@ class Sidecar:
     def __init__(self, options: Options) -> None:
         """Raises ConfigError."""
         self._options = options
+        self._heap = Heap(options.memory)
         # Before the first reading, so that no change between it and the first look is missed.
         self._seen = _fingerprint(options.watched, options.keys)
         config, ignored = options.load()
@@ -309,6 +311,7 @@ class Sidecar:
             self._swept(self.plane.sweep, now)
             self._swept(self._own_pool.sweep, now)
             self._swept(self._doors.sweep, now)
+            self._swept(self._heap.sweep, now)
             self._swept(self.stats.turn)
             if self.handshake.ready:
                 self._swept(self.findings.tell)
