@@ -53,7 +53,7 @@ JSON-RPC errors; their codes lie outside the ranges that the specifications rese
 
 | code | HTTP | when |
 |---|---|---|
-| -32700 | 400 | the body is no JSON, no UTF-8, nested too deeply, or holds a name twice |
+| -32700 | 400 | the body is no JSON, no UTF-8, nested over 512 levels deep, or holds a name twice |
 | -32600 | 400, 408, 413, 431 | the body is no JSON-RPC 2.0 message, or the request no acceptable HTTP \
 (a head has at most 32 KiB and 200 lines); a batch within a batch; an id that is no string or integer, or \
 of over 1,000 characters or 20 digits; on a 2024-11-05 stream, an id whose response is still to come |

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
@@ -54,6 +55,8 @@ SAFE: Final = frozenset(
 """The methods that may be sent twice."""
 
 
+MAX_DEPTH: Final = 512
+"""Levels of objects and arrays that a message has at most: well below where decoders give up."""
 MAX_BATCH: Final = 100
 """Messages of one batch at most."""
 
@@ -194,6 +197,8 @@ def classify(body: bytes) -> Message:
     plain = length == len(body) and call.jsonrpc == "2.0"
     if not plain or not _is_id(raw_id):
         return _classify_any(body)
+    if len(body) > 2 * MAX_DEPTH:
+        _refuse_deep(body, raw_id)
     return Message(body, method, raw_id, target, params)
 
 
@@ -260,6 +265,7 @@ def _classify(body: bytes) -> Message:
             judged.append((bytes(params), _object.decode(params), _PARAM_NAMES))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _why(body, error) from None
+    _refuse_deep(body, raw_id)
     # An honest call holds each judged name once; only more than that needs a closer look.
     doubtful = (
         (b"\\" in body and b"\\u" in body)
@@ -291,6 +297,22 @@ def _classify(body: bytes) -> Message:
     more = not judged[0][1].keys() <= _NAMES
     state = wanted.state if wanted is not None else msgspec.Raw(b"")
     return Message(body, method, raw_id or None, target, more=more, state=_text(state))
+
+
+def _refuse_deep(body: bytes, raw_id: bytes) -> None:
+    """Refuse valid JSON that has too many levels."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return  # nearly every body
+    steps = _TEXTS.sub(b"", body).translate(_STEPS, _NO_BRACKETS)
+    if max(accumulate(memoryview(steps).cast("b"))) > MAX_DEPTH:
+        raise MessageError(PARSE_ERROR, _TOO_DEEP, raw_id if _is_id(raw_id) else b"null")
+
+
+_TOO_DEEP: Final = f"The body is nested too deeply: it may have {MAX_DEPTH} levels."
+_TEXTS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+"""A bracket as the step that it makes, as a signed byte."""
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[{]}")
 
 
 def _refuse_crowds(body: bytes, envelope: Envelope, wanted: Params | None) -> None:
@@ -351,7 +373,7 @@ def _why(body: bytes, error: Exception) -> MessageError:
     if isinstance(error, UnicodeDecodeError):
         return MessageError(PARSE_ERROR, "The body is not valid UTF-8.")
     if isinstance(error, RecursionError):
-        return MessageError(PARSE_ERROR, "The body is nested too deeply.", written_id(body) or b"null")
+        return MessageError(PARSE_ERROR, _TOO_DEEP, written_id(body) or b"null")
     if isinstance(error, msgspec.ValidationError):
         if is_batch(body):
             words = "Batches are of 2025-03-26 alone: send one JSON-RPC message per POST."
@@ -394,7 +416,7 @@ def refuse_duplicates(body: bytes) -> None:
     try:
         json.loads(body, object_pairs_hook=pairs, parse_int=_unread, parse_float=_unread)
     except RecursionError:
-        raise MessageError(PARSE_ERROR, "The body is nested too deeply.") from None
+        raise MessageError(PARSE_ERROR, _TOO_DEEP) from None
     except ValueError as error:
         raise MessageError(PARSE_ERROR, f"The body is not valid JSON: {error}") from None
 

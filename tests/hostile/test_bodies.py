@@ -74,21 +74,57 @@ async def test_numbers_beyond_a_double_are_kept_by_their_spelling(
     assert len(server.bodies) == 2
 
 
-@pytest.mark.parametrize("levels", [970, 5_000, 200_000])
+WRAPPED = 3
+"""Levels of the message, its params and its arguments."""
+
+
+@pytest.mark.parametrize("levels", [1, 100, 512 - WRAPPED])
 @pytest.mark.parametrize("spaced", [False, True])
-async def test_whatever_is_nested_is_answered_and_nothing_stays(
+async def test_what_is_nested_up_to_the_deepest_level_passes(
     scripted: Scripted, start: Start, levels: int, spaced: bool
 ) -> None:
     Numbering(scripted)
     sidecar = await start(scripted.port, CACHED)
-    arguments = b'{"x":%b%b}' % (b" " * spaced, b"[" * levels + b"]" * levels)
+    text = b'"%b"' % (b"[{" * 1000 + rb"\"[[" * 1000)
+    deep = b"[" * levels + text + b"]" * levels
+    many = b"[%b]" % b",".join([b'[{"a":[]},"]]"]'] * 1000)
+    arguments = b'{"x":%b%b,"y":%b}' % (b" " * spaced, deep, many)
     status, _, body = await sidecar.post(call_of(arguments))
-    if status == 400:
-        assert "nested too deeply" in body["error"]["message"]
-    else:
-        assert body["result"] == {"n": 1}
+    assert (status, body["result"]) == (200, {"n": 1})
+
+
+@pytest.mark.parametrize("levels", [513 - WRAPPED, 700, *range(940, 1000, 2), 5_000, 200_000])
+@pytest.mark.parametrize("left", [b"[", b'{"[":', b'{"\\"]":'], ids=["arrays", "objects", "escapes"])
+@pytest.mark.parametrize("name", [b'"name":"t"', b'"name": "t"', b'"name":"parallel"'])
+async def test_what_is_nested_deeper_is_refused_in_the_same_words_at_every_depth(
+    scripted: Scripted, start: Start, levels: int, left: bytes, name: bytes
+) -> None:
+    """Also near the depth at which the interpreter itself gives up."""
+    server = Numbering(scripted)
+    sidecar = await start(scripted.port, CACHED | {"concurrency": {"parallelTool": True}})
+    right = b"]" if left == b"[" else b"}"
+    arguments = b'{"x":%b1%b}' % (left * levels, right * levels)
+    status, _, body = await sidecar.post(call_of(arguments).replace(b'"name":"t"', name))
+    assert (status, body["id"]) == (400, 7), body
+    assert "nested too deeply: it may have 512 levels" in body["error"]["message"]
+    assert not server.bodies
     assert not sidecar.sidecar.plane.in_flight
-    assert (await sidecar.post(call_of(b"{}")))[0] == 200
+
+
+@pytest.mark.parametrize("levels", [511, 512, 966, 970, 20_000])
+async def test_a_message_of_any_method_is_nested_no_deeper(
+    scripted: Scripted, start: Start, levels: int
+) -> None:
+    sidecar = await start(scripted.port, CACHED)
+    body = b'{"jsonrpc":"2.0","id":"p","method":"ping","params":%b%b}' % (
+        b'{"a":' * levels,
+        b"1" + b"}" * levels,
+    )
+    status, _, answer = await sidecar.post(body)
+    if levels == 511:
+        assert status == 200
+    else:
+        assert (status, answer["id"], answer["error"]["code"]) == (400, "p", -32700)
 
 
 async def test_a_name_that_stands_twice_is_refused_with_the_calls_own_id(

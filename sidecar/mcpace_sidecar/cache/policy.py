@@ -185,8 +185,7 @@ def canonical(params: bytes) -> bytes | None:
     """The params in one spelling, without what is volatile; None: such a call is never kept.
 
     None as well for what has no one spelling here: an integer of more than 4,300 digits, -0 (an integer
-    to some readers), half of a surrogate pair, values nested deeper than the decoder goes (some 900
-    levels). MessageError if a name stands twice in an object.
+    to some readers), half of a surrogate pair. MessageError if a name stands twice in an object.
     """
     if len(params) > LONGEST_PARAMS:
         return None
