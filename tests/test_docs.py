@@ -24,6 +24,16 @@ RUN_BY = {
         "tests/integration/test_laptop.py",
         "README_LINES",
     ),
+    "mcpace call http://127.0.0.1:18080/mcp get-weather city=Oslo": (
+        "tests/integration/test_laptop.py",
+        "README_CALL",
+    ),
+    "mcpace run weather.yaml -- python examples/weather/server.py": (
+        "tests/integration/test_laptop.py",
+        "PAGE_LINES",
+    ),
+    "mcpace call http://127.0.0.1:18080/mcp": ("tests/integration/test_laptop.py", "PAGE_LINES"),
+    "export MCPACE_API_KEY=a-long-key-drawn-at-random": ("tests/integration/test_laptop.py", "PAGE_LINES"),
     "make kind": ("tests/e2e/test_walk.py", "examples/kind.py"),  # all but the creation of the cluster
     "helm test mcpace -n mcpace-system": (
         "tests/e2e/test_uninstall.py",

@@ -19,6 +19,11 @@ from mcpace_cli import sockets
 from mcpace_sidecar.environment import secret
 
 (README_LINES,) = re.findall(r"```sh\n(\. \.venv.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+(README_CALL,) = re.findall(r"```sh\n(mcpace call .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PAGE = (ROOT / "docs/laptop.md").read_text()
+PAGE_MANIFESTS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+PAGE_LINES = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+SHOWN_URL = "http://127.0.0.1:18080/mcp"
 UV = os.environ.get("UV") or shutil.which("uv") or str(ROOT / ".uv/bin/uv")
 KEYS = [{"tier": "pro", "secretRef": {"name": "weather-pro"}}]
 SHOW = [sys.executable, "-c", "import os; print('seen', {n: os.environ.get(n) for n in 'ABCDEF'})"]
@@ -98,12 +103,41 @@ def test_the_readmes_commands_serve_their_manifest_and_end_both_in_order(tmp_pat
     ) as process:  # fmt: skip
         url = process.stdout.readline().strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+/mcp", url), url or process.stderr.read()
+        called = typed(README_CALL.replace(SHOWN_URL, url))
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
         said = process.stderr.read()
+    assert '"city": "Oslo"' in called.stdout, called.stderr
     assert "Traceback" not in said
     (admin,) = re.findall(r"http://(\S+)/metrics", said)
     assert admin != url.split("/")[2]
+
+
+def typed(lines: str) -> subprocess.CompletedProcess[str]:
+    """Lines as a person types them into a shell that finds `mcpace`."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["sh", "-ec", lines], env=os.environ | {"PATH": path}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_the_pages_manifests_are_run_and_called_as_it_says(tmp_path: Path):
+    smallest, keyed = PAGE_MANIFESTS
+    (start, first), second = PAGE_LINES[0].split("\n", 1), PAGE_LINES[1]
+    assert start.startswith("mcpace run weather.yaml -- ")
+    path = tmp_path / "weather.yaml"
+    path.write_text(smallest.replace("spec: {}", f"spec: {{port: {free_port()}}}"))
+    with running(tmp_path, path, "--", *WEATHER) as run:
+        called = typed(first.replace(SHOWN_URL, run.url()))
+        assert "get-weather\t" in called.stdout, called.stderr
+        assert '"city": "Oslo"' in called.stdout
+    path.write_text(keyed.replace("spec:\n", f"spec:\n  port: {free_port()}\n", 1))
+    with running(tmp_path, path, "--", *WEATHER) as run:
+        called = typed(second.replace(SHOWN_URL, run.url()))
+        assert '"city": "Oslo"' in called.stdout, called.stderr
+        guessed = typed(second.replace(SHOWN_URL, run.url()).replace("at-random", "by-guess"))
+        assert "MCPACE_API_KEY" in guessed.stderr
 
 
 def test_the_sdist_holds_what_a_wheel_is_built_from_and_nothing_else(tmp_path: Path):
