@@ -146,6 +146,8 @@ class Part:
     def finish(self) -> None:
         """It is whole."""
         if not self.ended:
+            if self._events is not None and not self.response:
+                self.send(b"\n\n")  # its last event may lack that
             self.ended = True
             if not self.response:
                 self.response = b"".join(self._pieces) or self._no_response("The server gave no response.")

@@ -18,7 +18,7 @@ import msgspec
 from mcpace_sidecar import __version__
 from mcpace_sidecar.errors import McpaceError, UpstreamError
 from mcpace_sidecar.http.head import ResponseHead
-from mcpace_sidecar.stream import Events, data_of
+from mcpace_sidecar.stream import Events, data_of, name_of
 from mcpace_sidecar.upstream import MAX_WHOLE, Pool
 
 MODERN_VERSION: Final = "2026-07-28"
@@ -85,8 +85,10 @@ class Session:
         self._stream = stream = Stream()
         stream.open(self._pool, self._request("GET", None, {"Accept": "text/event-stream"}))
         async with asyncio.timeout(TIMEOUT):
-            event = await anext(stream.events())
-        if b"endpoint" not in event:
+            event = b""
+            while not data_of(event):  # comments may come first
+                event = await anext(stream.events())
+        if name_of(event) != b"endpoint":
             raise HandshakeError("The event stream does not begin with the endpoint of messages.")
         place = urlsplit(urljoin(f"http://server{self.path}", data_of(event).decode()))
         self.path = place.path + (f"?{place.query}" if place.query else "")

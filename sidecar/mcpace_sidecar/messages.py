@@ -541,9 +541,10 @@ def stray(body: bytes, message_id: bytes, *, events: bool = False) -> Stray | No
     at = body.find(b'"id":', 0, _TOP)
     if at > 0 and body.startswith(message_id, at + 5) and body.count(b"{", 0, at) == 1:
         end = at + 5 + len(message_id)
-        if body.startswith((b",", b"}"), end) and not (events and body.find(b"data:", end) > 0):
+        if body.startswith((b",", b"}"), end) and not (events and not _only_data(body, end)):
             return None  # where Python's servers write it
-    if body.rstrip().endswith(b',"id":%b}' % message_id) and not (events and body.count(b"data:") > 1):
+    written = body.rstrip()
+    if written.endswith(b',"id":%b}' % message_id) and not (events and not _only_data(body, len(written))):
         return None  # where TypeScript's do
     if not events:
         return _stray(body, message_id)
@@ -553,6 +554,18 @@ def stray(body: bytes, message_id: bytes, *, events: bool = False) -> Stray | No
         if found is not None:
             return found
     return None
+
+
+def _only_data(events: bytes, end: int) -> bool:
+    """Whether what stands before `end` is of one line of data, and there is no other such line."""
+    at = events.find(b"data:")
+    return (
+        0 <= at < end
+        and events[:at].endswith((b"\n", b"\r") if at else b"")
+        and events.find(b"\n", at, end) < 0
+        and events.find(b"\r", at, end) < 0
+        and events.find(b"data:", at + 5) < 0
+    )
 
 
 def _stray(body: bytes, message_id: bytes) -> Stray | None:

@@ -109,7 +109,7 @@ class PairStream:
 
     def _read(self, event: bytes) -> bytes:
         data = stream.data_of(event)
-        if not self.target and b"event: endpoint" in event:
+        if not self.target and stream.name_of(event) == b"endpoint":
             self.target = endpoint_of(self._exchange.head.target, data)
             if not self.target:
                 return event

@@ -7,12 +7,14 @@ from typing import Final
 
 MAX_EVENT: Final = 8 * 1024 * 1024 + 64 * 1024
 """Bytes of an event that is held back until it is whole."""
-_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\r\n\n|\n\r\n")
+_END: Final = re.compile(rb"(?:\n|\r\n|\r(?!\n))(?:\n|\r\n?)")
+"""Two line ends. Where the second is a CR, an LF to come belongs to it, and leads the next event."""
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 PING: Final = b": ping\n\n"
 """A comment, which says nothing but that the stream is open."""
-_BETWEEN: Final = (b"\n\n", b"\r\r", b"\n\r\n")
+_BETWEEN: Final = (b"\n\n", b"\r\r", b"\n\r\n", b"\n\r")
 
 
 class Pulse:
@@ -43,14 +45,15 @@ class Pulse:
 class Events:
     """Cuts a stream into whole events."""
 
-    __slots__ = ("_held", "_searched")
+    __slots__ = ("_begun", "_held", "_searched")
 
     def __init__(self) -> None:
+        self._begun = False
         self._held = bytearray()  # which grows in place: an event may come in very many pieces
         self._searched = 0
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """The events that this piece completes, each with its empty line."""
+        """The events that this piece completes, each with its empty line; a BOM first, for itself."""
         if not self._held:
             return self._cut(piece)
         self._held += piece
@@ -65,6 +68,10 @@ class Events:
         for match in _END.finditer(whole):
             events.append(whole[start : match.end()])
             start = match.end()
+        if events and not self._begun:
+            self._begun = True
+            if events[0].startswith(_BOM):
+                events[:1] = [_BOM, events[0][len(_BOM) :]]
         self._held = bytearray(whole[start:])
         self._searched = max(0, len(self._held) - 3)
         return events
@@ -87,18 +94,40 @@ class Events:
 
 def data_of(event: bytes) -> bytes:
     """The data of one event; empty where it has none."""
-    if event.startswith(b"data: ") and event.count(b"data:") == 1:
-        return event[6:].rstrip(b"\r\n")
-    lines = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
-    return b"\n".join(lines)
+    if event.startswith(b"data: "):
+        data = event[6:].rstrip(b"\r\n")
+        if b"\n" not in data and b"\r" not in data:
+            return data  # the only line, as most servers write it
+    return b"\n".join(_values(event, b"data"))
+
+
+def name_of(event: bytes) -> bytes:
+    """What kind of event it is; empty for a message."""
+    names = _values(event, b"event")
+    return names[-1] if names else b""
 
 
 def with_data(event: bytes, data: bytes) -> bytes:
     """The event with other data: its id, its name and its retry stay."""
-    kept = [line for line in event.splitlines() if line and not line.startswith(b"data:")]
-    return b"\n".join([*kept, b"data: " + data]) + b"\n\n"
+    kept = [line for line in event.splitlines() if line and line.partition(b":")[0] != b"data"]
+    return b"\n".join([*kept, _lines(data)]) + b"\n\n"
 
 
 def event_of(data: bytes) -> bytes:
     """A message as an event."""
-    return b"event: message\ndata: " + data + b"\n\n"
+    return b"event: message\n" + _lines(data) + b"\n\n"
+
+
+def _values(event: bytes, name: bytes) -> list[bytes]:
+    size = len(name)
+    return [
+        line[size + 1 :].removeprefix(b" ")
+        for line in event.splitlines()
+        if line.startswith(name) and line[size : size + 1] in (b":", b"")
+    ]
+
+
+def _lines(data: bytes) -> bytes:
+    if b"\n" not in data and b"\r" not in data:
+        return b"data: " + data
+    return b"\n".join([b"data: " + line for line in data.splitlines()])

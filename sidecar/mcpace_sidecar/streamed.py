@@ -124,7 +124,7 @@ class Streamed:
             return
         if self._events is not None:
             rest = self._events.rest()
-            if rest.strip():
+            if rest:
                 said = self._read(rest)
                 if self._exchange.ended:
                     return

@@ -21,15 +21,18 @@ class Pairs:
         self.streams: list[asyncio.Queue[bytes]] = []
         self.accepting = asyncio.Event()
         self.accepting.set()
+        self.endpoint = b"event: endpoint\ndata: %b\n\n"
+        self.message = b"event: message\ndata: %b\n\n"
+        """How events are written."""
         scripted.answer = self._answer
 
     async def _answer(self, heard: Heard) -> AsyncIterator[bytes]:
         if heard.line.startswith(b"GET"):
             said: asyncio.Queue[bytes] = asyncio.Queue()
             self.streams.append(said)
-            yield SSE + chunk(b"event: endpoint\ndata: /messages?s=%d\n\n" % len(self.streams))
+            yield SSE + chunk(self.endpoint % b"/messages?s=%d" % len(self.streams))
             while True:
-                yield chunk(b"event: message\ndata: " + await said.get() + b"\n\n")
+                yield chunk(self.message % await said.get())
         await self.accepting.wait()
         yield json_answer(b"Accepted", b"202 Accepted")
 
@@ -100,6 +103,34 @@ async def test_a_client_that_leaves_its_stream_does_not_take_the_connection_of_a
     await staying.hear(b'"id":2,"result"')
     await until(lambda: plane.bulkhead.in_flight == 0, "both slots to be free")
     staying.leave()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "message"),
+    [
+        (b"data: %b\nevent: endpoint\n\n", b"data: %b\nid: 5\n\n"),
+        (b"event:endpoint\r\ndata:%b\r\n\r\n", b"data:%b\r\nevent:message\r\n\r\n"),
+        (b"\xef\xbb\xbfevent: endpoint\ndata: %b\n\n", b"data: %b\n\n"),
+        (b": welcome\n\nevent: endpoint\ndata: %b\n\n", b": event: endpoint\ndata: %b\nretry: 5\n\n"),
+    ],
+    ids=["data first", "no spaces", "a BOM", "comments"],
+)
+async def test_answers_are_found_however_events_are_written(
+    scripted: Scripted, pairs: Pairs, start: Start, endpoint: bytes, message: bytes
+) -> None:
+    pairs.endpoint, pairs.message = endpoint, message
+    sidecar = await start(scripted.port, SLOTS)
+    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+    writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    client = Client(reader, writer, sidecar)
+    await client.hear(b"/messages?s=")
+    number = int(await client.hear(b"\n"))
+    client.target = b"/messages?s=%d" % number
+    assert b"202 Accepted" in await client.call(b"7")
+    pairs.say(number, b'{"jsonrpc":"2.0","id":7,"result":{"content":[]}}')
+    await client.hear(b'"id":7,"result"')
+    await until(lambda: not sidecar.sidecar.plane.bulkhead.in_flight, "the call to have ended")
+    client.leave()
 
 
 async def test_a_post_whose_stream_ends_before_it_is_accepted_is_answered(

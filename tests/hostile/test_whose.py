@@ -478,7 +478,9 @@ def answer_of(message_id: bytes, words: bytes = b"mine", kind: bytes = b"result"
 def turned(answer: bytes) -> bytes:
     """The answer with its members in the order in which the TypeScript SDK writes them."""
     entries = msgspec.json.decode(answer, type=dict[str, msgspec.Raw])
-    return msgspec.json.encode({name: entries[name] for name in ("result", "jsonrpc", "id")})
+    return msgspec.json.encode(
+        {n: entries[n] for n in ("result", "error", "jsonrpc", "id") if n in entries}
+    )
 
 
 def as_event(answer: bytes) -> bytes:
@@ -501,6 +503,11 @@ async def in_pieces(head: bytes, *pieces: bytes) -> Any:
     yield b"0\r\n\r\n"
 
 
+def whole_event(event: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n"
+    return head % len(event) + event
+
+
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 LONG = b"x" * 3_000_000
 FORMS: dict[str, Any] = {
@@ -511,6 +518,20 @@ FORMS: dict[str, Any] = {
     "an event, turned": lambda a: in_pieces(SSE, as_event(turned(a))),
     "an event after another": lambda a: in_pieces(SSE, NOTICE, as_event(a)),
     "two events at once": lambda a: in_pieces(SSE, NOTICE + as_event(a)),
+    "an event, its data first": lambda a: in_pieces(SSE, b"data: %b\nid: 5\n\n" % a),
+    "an event, its data first, turned": lambda a: in_pieces(
+        SSE, b"data: %b\nevent: message\n\n" % turned(a)
+    ),
+    "an event, of CR, with what looks like an id": lambda a: in_pieces(
+        SSE, b'data: %b\rid: 5,"id":1}\r\r' % turned(a)
+    ),
+    "an event after a BOM": lambda a: in_pieces(SSE, b"\xef\xbb\xbf" + as_event(a)),
+    "an event after a BOM, in pieces": lambda a: in_pieces(
+        SSE, b"\xef", b"\xbb", b"\xbfdata", b": %b\r\r" % a
+    ),
+    "an event, whole": lambda a: whole_event(b"data: %b\nid: 5\n\n" % a),
+    "an event, whole, of CR": lambda a: whole_event(b'data: %b\rid: 5,"id":1}\r\r' % turned(a)),
+    "an event, whole, after a BOM": lambda a: whole_event(b"\xef\xbb\xbfdata: %b\n\n" % a),
     "in chunks": lambda a: in_pieces(CHUNKED, a[:9], a[9:40], a[40:]),
     "in chunks, turned": lambda a: in_pieces(CHUNKED, turned(a)[:9], turned(a)[9:]),
     "large": lambda a: json_answer(a.replace(b"mine", b"mine" + LONG)),
@@ -543,6 +564,19 @@ async def ask(sidecar: Running, tool: str, message_id: bytes = b"1") -> bytes:
     body %= (message_id, tool.encode())
     head = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     return await sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
+@pytest.mark.parametrize(
+    "form", [f for f in FORMS if f.startswith(("whole", "an event", "in")) and "after another" not in f]
+)
+async def test_the_parts_of_a_batch_are_found_in_every_form_of_answer(
+    scripted: Scripted, start: Start, form: str
+) -> None:
+    sidecar = await start(scripted.port, {})
+    scripted.answer = lambda heard: FORMS[form](answer_of(b"%d" % heard.message["id"]))
+    messages = [BASE.message() | {"id": number} for number in (1, 2)]
+    answers = await post(sidecar, BASE, messages)
+    assert [answer["result"]["content"][0]["text"] for answer in answers] == ["mine", "mine"]
 
 
 @pytest.mark.parametrize("form", FORMS)
