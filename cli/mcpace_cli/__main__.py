@@ -15,7 +15,10 @@ from mcpace_sidecar.errors import ConfigError, McpaceError
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mcpace")
 def mcpace() -> None:
-    """MCP at pace: limits, caching and metrics for any MCP server, from one manifest."""
+    """MCP at pace: limits, caching and metrics for MCP servers, from one manifest.
+
+    Any server that speaks HTTP: streamable HTTP, or the older pair with SSE; not stdio yet.
+    """
 
 
 @mcpace.command()

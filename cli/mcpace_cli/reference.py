@@ -61,7 +61,7 @@ of over 1,000 characters or 20 digits; on a 2024-11-05 stream, an id whose respo
 | -32603 | 200 | a defect in the sidecar: `mcpace_internal_errors_total` counts it, and the log says where |
 | 40100 | 401 | the X-API-Key is unknown, the token is not valid, or a credential is required |
 | 40300 | 403 | this Host or Origin may not call: see `clients.allowedHosts`, `clients.allowedOrigins` |
-| 40400 | 404 | another path than the MCP endpoint |
+| 40400 | 404 | another path than the MCP endpoint and those of `passPaths` |
 | 40500 | 405 | the endpoint takes POST, GET, DELETE and OPTIONS |
 | 41500 | 415 | the body of a POST must be application/json |
 | 42900 | 200, or 429 with `reply: http429` | a limit refused the call; `data`: `retryAfterMs`, `tier`, \
@@ -79,7 +79,8 @@ call is answered with HTTP 200, because clients of the handshake era lose their 
 ## The admin port
 
 `/metrics`, `/healthz`, `/readyz` and `/serverz` are open; the others need the server's admin token, as
-`Authorization: Bearer`.
+`Authorization: Bearer`. Where none is set (on a laptop without `MCPACE_ADMIN_TOKEN`), the others answer on
+loopback without any, and elsewhere not at all.
 
 | path | |
 |---|---|

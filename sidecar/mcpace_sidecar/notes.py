@@ -249,7 +249,8 @@ def _refusal(
     settings: Settings, head: RequestHead, route: str, *, loopback: bool
 ) -> tuple[int, str, str] | None:
     if route == "unknown":
-        return 404, "path", f"Not found. The MCP endpoint is {settings.config.endpoint}."
+        words = f"The MCP endpoint is {settings.config.endpoint}; other paths must be in passPaths."
+        return 404, "path", f"Not found. {words}"
     if head.method not in _METHODS and route == "mcp":
         return 405, "method", "The MCP endpoint takes POST, GET, DELETE and OPTIONS."
     if head.path == settings.health_path:

@@ -79,6 +79,12 @@ def test_one_port_for_two_purposes_is_refused(tmp_path: Path):
     assert f"--admin-listen 127.0.0.1:{port} is the server's own port" in servers.stderr
 
 
+def test_the_help_says_which_servers_are_meant():
+    assert "streamable HTTP, or the older pair with SSE; not stdio yet" in " ".join(
+        mcpace("--help").stdout.split()
+    )
+
+
 def operator(**environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MCPACE_")}
     return subprocess.run(

@@ -227,6 +227,7 @@ async def test_every_other_spelling_of_the_path_is_not_found(
     sidecar = await start(scripted.port)
     answer = await sidecar.raw(b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n" % target)
     assert answer.startswith(b"HTTP/1.1 404")
+    assert b"The MCP endpoint is /mcp; other paths must be in passPaths." in answer
     assert not scripted.calls
 
 
