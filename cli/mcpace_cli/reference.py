@@ -20,6 +20,7 @@ from mcpace_operator.reasons import Reason, Type
 from mcpace_sidecar.budget import BASE, SHARES, Budget
 from mcpace_sidecar.findings import REASONS as FINDINGS
 from mcpace_sidecar.metrics import BUCKETS, COUNTED_ELSEWHERE, COUNTERS, GAUGES
+from mcpace_sidecar.settings import UNASKED, UNASKED_PAGES
 
 TARGET: Final = Path(__file__).parents[2] / "docs/reference.md"
 
@@ -156,11 +157,13 @@ def text() -> str:
 
 def _bounds() -> str:
     """The sidecar's budget of memory, as a table."""
-    usual = Budget(MEMORY, 0, 1 << 20)
+    usual = Budget(MEMORY, UNASKED, 1 << 20)
     page = (
         "\n## Bounds\n\nAll are shares of what the sidecar's memory limit leaves beside"
-        f" {BASE >> 20} MiB for itself and what its\ncache is given; the last column is what that makes of"
-        f" the default limit of {MEMORY >> 20} MiB without a cache.\nEach is a gauge (`mcpace_bound`),"
+        f" {BASE >> 20} MiB for itself and what its\ncache is given"
+        f" ({UNASKED >> 20} MiB without `cache`, {UNASKED_PAGES >> 20} with pages);"
+        f" the last column is what that makes of the default limit of {MEMORY >> 20} MiB"
+        " without a cache.\nEach is a gauge (`mcpace_bound`),"
         " and each refusal counted (`mcpace_shed_connections_total`).\n\n"
         "| bound | of | sixteenths | beyond it | usually |\n|---|---|---|---|---|\n"
     )

@@ -85,6 +85,8 @@ class Book:
 
 _LINE: Final = 512
 _WIDTH: Final = 4
+LARGEST: Final = MAX_RESULT + _LINE + _WIDTH * MAX_ITEMS
+"""Bytes of the largest book."""
 
 
 def _bind(head: BookHead, ends: list[int], document: bytes) -> bytes:

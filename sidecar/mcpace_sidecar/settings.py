@@ -42,6 +42,8 @@ _READ: Final = frozenset(
 """Headers that decide something under any configuration."""
 UNASKED: Final = 8 << 20
 """Bytes of the cache where none is written: of what the server itself says may be kept."""
+UNASKED_PAGES: Final = 17 << 20
+"""The same where results come in pages: room for those of two, however large."""
 
 
 class Settings:
@@ -86,7 +88,9 @@ class Settings:
         self.names = Names(_READ | read, apart, (b"x-forwarded-",))
         """The request headers that decide something under this configuration."""
         self.all_apart = apart == self.identities.apart
-        self.cache_bytes = size(cache.max_bytes) if config.cache is not None else UNASKED
+        self.paging = config.responses.page is not None
+        unasked = UNASKED_PAGES if self.paging else UNASKED
+        self.cache_bytes = size(cache.max_bytes) if config.cache is not None else unasked
         self.cache_entries = cache.max_entries
         self.heartbeat = seconds(config.responses.heartbeat)
         self.idle_timeout = seconds(config.clients.idle_timeout)
@@ -94,7 +98,6 @@ class Settings:
         self.compress_over = size(config.responses.compress_over)
         self.access_log = config.monitoring.access_log
         self.spans = _spans(config, before, name)
-        self.paging = config.responses.page is not None
         self.parallel = config.concurrency is not None and config.concurrency.parallel_tool
 
     def tier(self, client: Client) -> str | None:

@@ -79,7 +79,7 @@ def _paged(exchange: Exchange, rule: PageRule, result: bytes) -> bytes | None:
         return None
     book, more = cut
     plane = exchange.plane
-    if len(book) > min(plane.settings.cache_bytes // 4, paging.MAX_RESULT):
+    if len(book) > plane.settings.cache_bytes // 2:
         return None  # it could not be held: better whole than lost
     handle = secrets.token_hex(16)
     plane.results.keep(_shelf(exchange, handle), (), book, paging.KEPT, 0.0)

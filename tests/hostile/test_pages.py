@@ -13,7 +13,8 @@ from tests.conftest import Heard, RedisServer, Running, Scripted, Start, json_an
 from tests.hostile.work import assert_linear
 
 from mcpace_sidecar.config.traffic import PagedTool
-from mcpace_sidecar.paging import MAX_ITEMS, MAX_RESULT, Book, first_page, later_page, paginate
+from mcpace_sidecar.paging import LARGEST, MAX_ITEMS, MAX_RESULT, Book, first_page, later_page, paginate
+from mcpace_sidecar.settings import UNASKED_PAGES
 from mcpace_sidecar.treatment import PageRule
 from mcpace_sidecar.turns import A_MINUTE, Turns
 
@@ -192,6 +193,10 @@ def test_every_page_keeps_to_the_bytes_whatever_size_is_asked_for(lengths, size,
         assert len(page["data"]) == 1 or len(encoded(page["data"])) <= size + 1
         assert len(page["data"]) <= book.largest
     assert read == items
+
+
+def test_two_of_the_largest_books_are_held_where_no_cache_is_written() -> None:
+    assert UNASKED_PAGES > 2 * (LARGEST + 1000)
 
 
 async def paged(sidecar: Running, page: int, handle: str) -> Any:

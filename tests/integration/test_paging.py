@@ -147,6 +147,26 @@ async def test_a_result_larger_than_can_be_held_passes_whole(scripted: Scripted,
     assert (await sidecar.call("list"))[2]["result"] == result
 
 
+@pytest.mark.parametrize("size", [2_200_000, 5_000_000, 8_380_000])
+@pytest.mark.parametrize("redis", [False, True])
+async def test_a_result_up_to_the_largest_is_paged_though_no_cache_is_written(
+    scripted: Scripted, start: Start, redis_server: RedisServer, size: int, redis: bool
+) -> None:
+    scripted.answer = answer_with(
+        {"content": [], "structuredContent": {"result": ["x" * 97] * (size // 100)}}
+    )
+    url = redis_server.url if redis else None
+    sidecars = [await start(scripted.port, PAGED, cache_url=url) for _ in range(1 + redis)]
+    handles = []
+    for _ in range(2):
+        page = (await sidecars[0].call("list"))[2]["result"]["structuredContent"]
+        assert page["total"] == size // 100
+        handles.append(page["handle"])
+    for handle in handles:
+        last = await next_page(sidecars[-1], handle, page["total_pages"])
+        assert last["structuredContent"]["page"] == page["total_pages"]
+
+
 async def test_the_list_of_tools_promises_only_what_pages_keep(scripted: Scripted, start: Start) -> None:
     scripted.answer = answer_with({})
     sidecar = await start(scripted.port, PAGED)

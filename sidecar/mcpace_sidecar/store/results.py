@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 LEAD_LIFE: Final = 2.0
 """Seconds after which a leader that says nothing more has lost its lead."""
 _MARK_LIFE: Final = 86_400.0
-_MAX_RESULT: Final = 8 * 1024 * 1024
+_MAX_RESULT: Final = 9 * 1024 * 1024
+"""Bytes: room for the pages of the largest result that is cut into any."""
 
 
 class _Seen:
