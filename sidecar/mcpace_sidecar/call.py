@@ -358,9 +358,12 @@ class Call:
     @property
     def variant(self) -> bytes:
         """What tells apart the answers even of those who share them."""
-        if self.pair is None:
+        public = self.via.public if self.via is not None else b""
+        if self.pair is None and not public:
             return self.notes.variant
-        return policy.variant(self.notes.version, self.pair.opened)  # POSTs have targets of their own
+        # POSTs of a pair have targets of their own.
+        target = self.pair.opened if self.pair is not None else self.head.target
+        return policy.variant(self.notes.version, target, self.notes.public, public)
 
     @property
     def survivable(self) -> bool:

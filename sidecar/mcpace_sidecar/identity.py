@@ -11,6 +11,7 @@ import hmac
 import ipaddress
 import logging
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -77,7 +78,7 @@ class Caller:
 class Via:
     """Who calls without a credential of ours, and what the server is told of the way here."""
 
-    __slots__ = ("apart", "believed", "caller", "identities", "lines", "named", "refusal")
+    __slots__ = ("apart", "believed", "caller", "identities", "lines", "named", "public", "refusal")
 
     def __init__(
         self,
@@ -97,6 +98,8 @@ class Via:
         """The header lines of the way here: addresses, and whom a trusted gateway names."""
         self.named = named
         """Whom these lines name, whoever is held to be calling: the server may answer by them."""
+        self.public = b""
+        """What they say of the address that is public: the server may write it into its answers."""
         self.believed = believed
         """Whether what came of forwarding headers may pass."""
         self.refusal: tuple[int, str, str] | None = None
@@ -228,6 +231,8 @@ class Identities:
         caller = self._named(names[0], b"".join(names[1:])) if fits and names and names[0] else None
         named = tuple(names) if any(names) else ()
         via = Via(self, apart, caller or self._by_address(nearest), lines, named, believed=believed)
+        if believed:
+            via.public = _public(values.get(b"forwarded", b""))
         if any(b"\n" in name for name in names):
             via.refusal = (400, "header", "The gateway's headers name the client more than once.")
         elif not fits:
@@ -323,6 +328,17 @@ def network(address: str) -> str:
     if ip is None:
         return address or "unknown"
     return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else str(ip)
+
+
+_PAIR: Final = re.compile(rb'[ \t]*([A-Za-z0-9-]+)=(?:[^\s"\\]*|"[^"\\]*")[ \t]*')
+
+
+def _public(forwarded: bytes) -> bytes:
+    """A Forwarded header without its addresses (RFC 7239); one that readers may read differently, whole."""
+    pairs = [_PAIR.fullmatch(pair) for pair in re.split(rb"[;,\n]", forwarded)] if forwarded else []
+    if any(pair is None for pair in pairs):
+        return forwarded
+    return b";".join(p[0].strip() for p in pairs if p is not None and p[1].lower() not in (b"for", b"by"))
 
 
 def _hops(value: bytes) -> list[bytes]:

@@ -8,13 +8,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from mcpace_sidecar import compression, cors, guard, resource
-from mcpace_sidecar.cache.policy import Private, variant
+from mcpace_sidecar.cache.policy import Private, digest, variant
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.identity import AUTHORIZATION, Caller, Client, bearer_of
 from mcpace_sidecar.messages import MODERN
 from mcpace_sidecar.replies import OK_JSON
 from mcpace_sidecar.resource import Resource
-from mcpace_sidecar.settings import Settings
+from mcpace_sidecar.settings import PLACES, Settings
 from mcpace_sidecar.upstream import Address
 
 _MIRRORS: Final = re.compile(
@@ -63,6 +63,7 @@ class Notes:
         "modern",
         "onward",
         "own",
+        "public",
         "refusal",
         "route",
         "session",
@@ -109,12 +110,9 @@ class Notes:
         bearer = bearer_of(authorization)
         if self.caller is None and bearer and identities.is_token(bearer):
             self.token = bearer
-        hidden = set(identities.apart)
-        if not settings.forward_credential:
-            hidden |= identities.ours(api_key, authorization)
-        if self.route in ("mcp", "pair"):
-            hidden.add(b"accept-encoding")  # answers are read here, and compressed here
+        hidden = self._hidden(api_key, authorization)
         host = head.get(b"host") if settings.preserves_host else None
+        told = _told(settings, head, believed=believed)
         self.onward: bytes = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (
             head.method,
             head.target,
@@ -124,7 +122,7 @@ class Notes:
                 for name, line in head.onward
                 if name not in hidden and (believed or not name.startswith(_FORWARDED))
             )
-            + _told(settings, head, believed=believed),
+            + told,
         )
         # A token that is verified here and goes no further is told by its subject: tokens are renewed.
         verified = self.token and not settings.forward_credential
@@ -134,8 +132,21 @@ class Notes:
         passed = _passed(head, hidden) if believed else ()
         self._persons = _values(head, tuple(name for name in passed if name in _PERSONS))
         self._target = head.target
-        self.variant: bytes = variant(self.version, head.target)
+        places = tuple(name for name in passed if name not in _PERSONS) + tuple(sorted(PLACES))
+        self.public: bytes = digest((told, host or b"", *_values(head, places)))
+        """What the server is told of its public address, beside what the way here says."""
+        self.variant: bytes = variant(self.version, head.target, self.public, b"")
         self._private: tuple[Client, tuple[bytes, ...], Private | None] | None = None
+
+    def _hidden(self, api_key: bytes | None, authorization: bytes | None) -> AbstractSet[bytes]:
+        """The headers that go no further as they came."""
+        identities = self.settings.identities
+        hidden = set(identities.apart)
+        if not self.settings.forward_credential:
+            hidden |= identities.ours(api_key, authorization)
+        if self.route in ("mcp", "pair"):
+            hidden.add(b"accept-encoding")  # answers are read here, and compressed here
+        return hidden
 
     def _own(self, head: RequestHead) -> tuple[bytes, bytes] | None:
         asked = cors.preflight(head) if self.grant is not None else None

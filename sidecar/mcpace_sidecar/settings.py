@@ -40,6 +40,19 @@ _READ: Final = frozenset(
     }
 )
 """Headers that decide something under any configuration."""
+PLACES: Final = frozenset(
+    {
+        b"front-end-https",
+        b"x-host",
+        b"x-original-host",
+        b"x-original-url",
+        b"x-rewrite-url",
+        b"x-scheme",
+        b"x-script-name",
+        b"x-url-scheme",
+    }
+)
+"""Headers besides X-Forwarded-* that frameworks take for the address that is public."""
 UNASKED: Final = 8 << 20
 """Bytes of the cache where none is written: of what the server itself says may be kept."""
 UNASKED_PAGES: Final = 17 << 20
@@ -85,7 +98,7 @@ class Settings:
         self.vary_on = self.keys.vary_on
         apart = tuple(name for name in self.identities.apart if name not in self.vary_on)
         read = {self.identities.key_header, *self.vary_on}
-        self.names = Names(_READ | read, apart, (b"x-forwarded-",))
+        self.names = Names(_READ | PLACES | read, apart, (b"x-forwarded-",))
         """The request headers that decide something under this configuration."""
         self.all_apart = apart == self.identities.apart
         self.paging = config.responses.page is not None

@@ -25,6 +25,10 @@ DECIDING = (
     b"x-gateway-client",
     b"x-gateway-plan",
     b"x-forwarded-user",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-forwarded-prefix",
+    b"x-script-name",
 )
 """The headers that the server of these tests answers by."""
 
@@ -172,13 +176,25 @@ PAIRS: dict[str, tuple[dict[str, Any], Request, Request]] = {
     ),
     "arguments": ({}, BASE, replace(BASE, arguments={"city": "Bergen"})),
     "capabilities": ({}, BASE, replace(BASE, meta=CAPABLE)),
+    "public host": ({}, BASE, BASE.given(Host="127.0.0.1")),
+    "forwarded host": ({}, BASE, BASE.given(X_Forwarded_Host="evil.example")),
+    "forwarded scheme": ({}, BASE, BASE.given(X_Forwarded_Proto="https")),
+    "forwarded prefix": (
+        {},
+        BASE.given(X_Forwarded_Prefix="/a"),
+        BASE.given(X_Forwarded_Prefix="/b"),
+    ),
+    "forwarded prefix of a gateway's": (GATEWAY, BASE, BASE.given(X_Forwarded_Prefix="/a")),
+    "script name": ({}, BASE, BASE.given(X_Script_Name="/a")),
 }
-SHARED = ("query", "no query", "version", "arguments", "capabilities")
+PUBLIC = tuple(n for n in PAIRS if n.split()[0] in ("public", "forwarded", "script"))
+SHARED = ("query", "no query", "version", "arguments", "capabilities", *PUBLIC)
 """What tells answers apart even where the manifest says that they are everybody's."""
 
 
 def expected(request: Request) -> Any:
     lines = {name.lower().encode(): value for name, value in request.headers.items()}
+    lines = {b"x-forwarded-host": lines.get(b"host", "localhost"), b"x-forwarded-proto": "http"} | lines
     return {
         "target": request.target,
         "headers": {n.decode(): lines[n] for n in DECIDING if lines.get(n) and OURS not in lines[n]},
@@ -341,6 +357,38 @@ async def test_even_what_is_shared_is_told_apart_by_target_version_and_body(
     assert echo.calls == 2
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "shares"),
+    [
+        ("for=192.0.2.1;host=a", "for=192.0.2.2;host=a", True),
+        ('for="[2001:db8::1]:80";proto=https, for=192.0.2.1', "FOR=192.0.2.2; proto=https", True),
+        ("for=192.0.2.1", "", True),
+        ("for=192.0.2.1;host=a", "for=192.0.2.1;host=b", False),
+        ("for=192.0.2.1", "for=192.0.2.1;proto=https", False),
+        ('for="a;host=b"', 'for="a;host=c"', False),
+        (r'for="a\";host=b;x="', r'for="a\";host=c;x="', False),
+    ],
+)
+async def test_what_is_shared_is_told_apart_by_the_public_address_in_forwarded_alone(
+    scripted: Scripted, start: Start, one: str, other: str, shares: bool
+) -> None:
+    echo, sidecar = await running(scripted, start, {})
+    for value in (one, other, one, other):
+        await post(sidecar, BASE.given(Forwarded=value), BASE.message(tool="shared"))
+    assert echo.calls == (1 if shares else 2)
+
+
+async def test_what_is_shared_is_told_apart_by_the_host_that_the_server_sees(
+    scripted: Scripted, start: Start
+) -> None:
+    public = {"publicURL": "https://a.example/mcp"}
+    for more, calls in ((public, 1), (public | {"upstream": {"host": "preserve"}}, 2)):
+        echo, sidecar = await running(scripted, start, more)
+        for host in ("localhost", "127.0.0.1", "localhost"):
+            await post(sidecar, BASE.given(Host=host), BASE.message(tool="shared"))
+        assert echo.calls == calls
+
+
 async def test_members_beside_those_of_json_rpc_are_kept_for_nobody(
     scripted: Scripted, start: Start
 ) -> None:
@@ -359,9 +407,10 @@ async def test_members_beside_those_of_json_rpc_are_kept_for_nobody(
         {"Tracestate": "a={}"},
         {"User_Agent": "client/{}"},
         {"Accept": "application/json, text/event-stream;q=0.{}"},
+        {"X_Forwarded_For": "192.0.2.{}", "X_Real_IP": "192.0.2.{}", "Forwarded": "for=192.0.2.{};host=a"},
         {"X_Request_Id": "{}", "X_Correlation_Id": "{}", "User_Agent": "{}"},
     ],
-    ids=["request id", "trace", "trace state", "user agent", "accept", "all of them"],
+    ids=["request id", "trace", "trace state", "user agent", "accept", "way", "all of them"],
 )
 async def test_what_decides_nothing_makes_no_difference(
     scripted: Scripted, start: Start, tool: str, more: dict[str, str]

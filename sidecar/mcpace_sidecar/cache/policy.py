@@ -218,9 +218,13 @@ def digest(parts: tuple[bytes, ...]) -> bytes:
     return sum_.digest()
 
 
-def variant(version: bytes, target: bytes) -> bytes:
-    """What tells apart all answers, shared ones too: protocol version, and the target with its query."""
-    return digest((version, target))
+def variant(version: bytes, target: bytes, *public: bytes) -> bytes:
+    """What tells apart all answers, shared ones too.
+
+    Protocol version, the target with its query, and what the server is told of its public address: it may
+    write that into its answers.
+    """
+    return digest((version, target, *public))
 
 
 def _key(variant: bytes, method: str, params: bytes, who: bytes) -> bytes:
