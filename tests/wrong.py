@@ -65,13 +65,14 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (
         "an origin without a scheme",
         {"clients": {"allowedOrigins": ["app.example"]}},
-        "write an origin with its scheme and without a path, such as https://a.example",
+        "write origins one by one, each with its scheme and without a path, such as https://a.example",
     ),
     (
         "an origin with a path",
         {"clients": {"allowedOrigins": ["https://app.example/"]}},
-        "write an origin with its scheme and without a path, such as https://a.example",
+        "write origins one by one, each with its scheme and without a path, such as https://a.example",
     ),
+    ("all origins", {"clients": {"allowedOrigins": ["*"]}}, "write origins one by one"),
     (
         "all origins of the web",
         {"clients": {"allowedOrigins": ["https://*"]}},

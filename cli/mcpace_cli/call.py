@@ -26,10 +26,18 @@ TIMEOUT = 60.0
 _URL = "write for example http://127.0.0.1:18080/mcp"
 _KEPT = "/%:@!$&'()*+,;=~-._?"
 """What stays as it is in a path or a query."""
+_PAIR = (
+    "this is an event stream of the older SSE pair, and mcpace call speaks streamable HTTP only: call the"
+    " server's other endpoint, often /mcp"
+)
 _PASSING = (50200, 50300, 50400)
 """Errors of a server that is not there, or not yet."""
 PAUSE = 1.0
 """Seconds between two attempts, while it is waited for."""
+
+
+class _PairError(McpaceError):
+    """A server that speaks, but not what we do."""
 
 
 def run(url: str, tool: str | None, arguments: tuple[str, ...], wait: str) -> None:
@@ -78,6 +86,7 @@ class Target:
             raise ConfigError(
                 "MCPACE_API_KEY holds what no key can: letters, digits and signs of ASCII alone"
             )
+        self.credential = {"X-API-Key": self.key} if self.key else {}
 
 
 async def _until_answered(
@@ -96,6 +105,8 @@ async def _until_answered(
 
 def _refusal(error: Exception) -> str:
     """What the server, or the sidecar before it, answered that no further try would change."""
+    if isinstance(error, _PairError):
+        return str(error)
     if not isinstance(error, HandshakeError) or error.error is None:
         return ""
     code = error.error.get("code")
@@ -111,16 +122,37 @@ def _refusal(error: Exception) -> str:
 
 async def _once(target: Target, tool: str | None, arguments: dict[str, Any]) -> Any:
     pool = Pool(target.address, ssl.create_default_context() if target.tls else None)
-    session = Session(pool, target.path, {"X-API-Key": target.key} if target.key else {})
+    session = Session(pool, target.path, target.credential)
     session.timeout = TIMEOUT
     try:
         try:
             await session.discover()
         except HandshakeError:
-            await session.initialize()
+            await _initialize(session, pool, target)
         if tool is None:
             return await session.call("tools/list", {})
         return await session.call("tools/call", {"name": tool, "arguments": arguments})
     finally:
         await session.end()
         await pool.close()
+
+
+async def _initialize(session: Session, pool: Pool, target: Target) -> None:
+    """Begin in the handshake era; _PairError where only the era before it is spoken."""
+    try:
+        await session.initialize()
+    except HandshakeError as refused:
+        if refused.error is None and await _speaks_pair(pool, target):
+            raise _PairError(_PAIR) from None
+        raise
+
+
+async def _speaks_pair(pool: Pool, target: Target) -> bool:
+    session = Session(pool, target.path, target.credential)
+    try:
+        await session.connect_pair()
+    except (McpaceError, TimeoutError, msgspec.DecodeError, StopAsyncIteration):
+        return False
+    finally:
+        await session.end()
+    return True

@@ -28,7 +28,7 @@ from mcpace_sidecar.config import SidecarConfig, parse
 from mcpace_sidecar.entrypoint import address, cannot_listen
 from mcpace_sidecar.environment import secret
 from mcpace_sidecar.errors import ConfigError, ListenError
-from mcpace_sidecar.sidecar import Options, Sidecar
+from mcpace_sidecar.sidecar import Options, Sidecar, is_loopback
 from mcpace_sidecar.upstream import Address
 
 _AT_ONCE: Final = 10.0
@@ -236,7 +236,10 @@ def _command(manifest: Manifest, given: tuple[str, ...]) -> tuple[str, ...]:
     if taken or not spec.command:
         if spec.command:
             say(f"spec.command is not started: a server listens on port {port} already")
-        say(f"Using the server that listens on port {port} of this machine")
+        if taken:
+            say(f"Using the server that listens on port {port} of this machine")
+        else:
+            say(f"Nothing listens on port {port} yet: start the server there, or give its command after --")
         return ()
     values, _ = environment(manifest)
     return tuple(expanded(word, values) for word in (*spec.command, *spec.args))
@@ -317,10 +320,20 @@ async def _announce(sidecar: Sidecar, port: int, child: Child | None) -> bool:
     else:
         say("Ready: a server that speaks to its own clients alone, so its tools are not known yet")
     sidecar.findings.tell()
+    for place, what in ((data, "call"), (admin, "read the metrics")):
+        if not is_loopback(place.host):
+            say(f"{place} is no address of this machine alone: others may {what} too", "yellow")
+    admin = _reached(admin)
     say(f"Metrics and statistics: http://{admin}/metrics, http://{admin}/stats")
     # The one line on standard output: for scripts, and for people to paste into a client.
-    print(f"http://{data}{sidecar.plane.settings.config.endpoint}", flush=True)
+    print(f"http://{_reached(data)}{sidecar.plane.settings.config.endpoint}", flush=True)
     return True
+
+
+def _reached(place: Address) -> Address:
+    """Where this machine reaches what listens there: an address of none is every one."""
+    here = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - because nothing is bound
+    return Address(here.get(place.host, place.host), place.port)
 
 
 def _why(sidecar: Sidecar, port: int, child: Child | None) -> str:

@@ -114,7 +114,7 @@ class Sidecar:
         self.stats = Stats()
         self.metrics = Metrics(self._gauges)
         self.catalog = Catalog()
-        loopback = _is_loopback(options.listen.host)
+        loopback = is_loopback(options.listen.host)
         shed = functools.partial(self.metrics.count, "mcpace_shed_connections")
         self._connections = Connections(shed)
         self._admin_connections = Connections(shed, *ADMIN)
@@ -145,7 +145,7 @@ class Sidecar:
         self.findings = Findings(lambda: self.plane.settings, self.catalog, self.metrics.looked_up)
         self._admin = Admin(
             self.plane, self.handshake, self.metrics, self.stats, self.memory, self._doors, self.findings,
-            options.admin_token, self.drain, loopback=_is_loopback(options.admin_listen.host),
+            options.admin_token, self.drain, loopback=is_loopback(options.admin_listen.host),
         )  # fmt: skip
         self._divide()
         self._lag = 0.0
@@ -426,7 +426,8 @@ def _fingerprint(paths: tuple[Path, ...], keys: Path | None) -> tuple[Any, ...]:
     return tuple(marks)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether nobody else reaches what listens there."""
     if host == "localhost":
         return True
     try:

@@ -261,3 +261,20 @@ def test_a_usual_port_makes_way_for_the_other_that_is_asked_for(tmp_path: Path, 
         url = run.url()
         assert (f":{port}/mcp" in url) == (flag == "--listen")
         assert (f":{port}/metrics" in run.said) == (flag == "--admin-listen")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "*"])
+def test_every_address_is_said_to_be_others_too_and_the_url_can_be_called(tmp_path: Path, host: str):
+    with running(tmp_path, manifest(tmp_path), f"--listen={host}:{free_port()}", "--", *WEATHER) as run:
+        url = run.url()
+        assert url.startswith("http://127.0.0.1:")
+        assert mcpace("call", url, "get-weather", "city=Oslo").returncode == 0
+        assert "is no address of this machine alone: others may call too" in run.said
+        assert "others may read" not in run.said
+
+
+def test_a_server_that_does_not_listen_yet_is_not_said_to_be_used(tmp_path: Path):
+    path = manifest(tmp_path)
+    with running(tmp_path, path) as run:
+        run.until_said(f"Nothing listens on port {port_of(path)} yet: start the server there")
+        assert "Using" not in run.said

@@ -9,6 +9,7 @@ from mcp.client.session import ClientSession
 from mcp.client.sse import sse_client
 from mcp.shared.exceptions import MCPError
 from tests.conftest import DEADLINE, Heard, Scripted, Start, free_port, json_answer, serving, until
+from tests.laptop import mcpace
 from tests.packages.install import modules, node
 
 from mcpace_sidecar.ssepair import endpoint_of
@@ -169,3 +170,17 @@ async def test_messages_are_posted_where_the_server_says_also_behind_a_prefix(
 
 def test_an_endpoint_that_is_no_url_names_nothing() -> None:
     assert endpoint_of(b"/sse", b"http://[x/messages") == b""
+
+
+@pytest.mark.parametrize("sidecars", [False, True], ids=["direct", "behind a sidecar"])
+async def test_mcpace_call_says_what_it_does_not_speak(
+    everything: int, start: Start, sidecars: bool
+) -> None:
+    port = everything
+    if sidecars:
+        sidecar = await start(everything, CONFIG)
+        await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+        port = sidecar.data
+    done = await asyncio.to_thread(mcpace, "call", f"http://127.0.0.1:{port}/sse")
+    assert done.returncode == 2
+    assert "mcpace call speaks streamable HTTP only" in done.stderr

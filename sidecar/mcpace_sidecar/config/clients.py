@@ -30,14 +30,13 @@ HttpUrl = Annotated[
     spelled(
         r"^https?://[^\s]+$",
         "write a URL, such as https://id.example/keys",
-        min_length=8,
         max_length=512,
     ),
 ]
 
 PublicUrl = Annotated[
     str,
-    spelled(URL_PATTERN, URL_WORDS, min_length=8, max_length=512),
+    spelled(URL_PATTERN, URL_WORDS, max_length=512),
 ]
 """The address of an endpoint as the world knows it: no credential, query, fragment or escapes."""
 
@@ -46,17 +45,18 @@ _BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rf"{_BYTE}(\.{_BYTE}){{3}}(/(3[0-2]|[12]?[0-9]))?"
 _IPV6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?"
 NETWORK_WORDS = "write a network, such as 10.1.0.0/16, or one address"
-Network = Annotated[str, spelled(rf"^({_IPV4}|{_IPV6})$", NETWORK_WORDS, min_length=2, max_length=64)]
+Network = Annotated[str, spelled(rf"^({_IPV4}|{_IPV6})$", NETWORK_WORDS, max_length=64)]
 """A network such as 10.1.0.0/16, or one address; 10.1.2.3/16 means the same network."""
 
 
 _ORIGIN = r"^(null|[A-Za-z][A-Za-z0-9+.-]*://([^/* ]+|[*]))$"
 ORIGIN_WORDS = (
-    "write an origin with its scheme and without a path, such as https://a.example or vscode-webview://*"
+    "write origins one by one, each with its scheme and without a path, such as https://a.example or"
+    " vscode-webview://*"
 )
 Origin = Annotated[
     str,
-    spelled(_ORIGIN, ORIGIN_WORDS, min_length=4, max_length=256),
+    spelled(_ORIGIN, ORIGIN_WORDS, max_length=256),
     WithJsonSchema(
         {
             "type": "string",

@@ -53,7 +53,6 @@ class Door(Model):
     url: str = spelled(
         URL_PATTERN,
         URL_WORDS,
-        min_length=8,
         max_length=512,
         description="Where the door leads; a path is put before that of each call.",
     )

@@ -53,8 +53,17 @@ def _words(problem: ErrorDetails, cls: type[Model], document: Any) -> str | None
         return "there is no such field" + _meant(cls, location)
     if kind == "too_short" and len(_at(document, location) or ()) >= problem["ctx"]["min_length"]:
         return None  # its items are wrong, and each is named
+    beside = _fields_at(cls, location) if kind == "model_type" else []
+    if isinstance(problem["input"], str) and "name" in beside:
+        more = ", and beside it what else is said of it" if beside != ["name"] else ""
+        return f"write {{name: {_flow(problem['input'])}}}{more}"
     words = WORDS.get(kind)
     return words(problem) if words is not None else f"cannot be used ({kind})"
+
+
+def _flow(text: str) -> str:
+    """A text as it stands within braces; in quotes where it must."""
+    return text if re.fullmatch(r"[A-Za-z_][\w./-]*", text) else json.dumps(text, ensure_ascii=False)
 
 
 def _text(problem: ErrorDetails) -> str:
@@ -148,18 +157,24 @@ def _at(document: Any, location: Iterable[int | str]) -> Any:
 def _meant(cls: type[Model], location: Location) -> str:
     """`; did you mean …?`: a field beside it, or the one place where a field of that name is."""
     *parents, name = location
-    parent: type[Model] | None = cls
-    for part in parents:
-        if isinstance(part, str) and parent is not None:
-            parent = models_of(parent).get(part)
-    if parent is None:
+    known = _fields_at(cls, parents)
+    if not known:
         return ""
     word = str(name)
-    beside = Names(names_of(parent)).meant(word)
+    beside = Names(known).meant(word)
     if beside:
         return beside
     elsewhere = [path for path in _paths(cls) if path.rpartition(".")[2] == word]
     return f"; did you mean {elsewhere[0]}?" if len(elsewhere) == 1 else ""
+
+
+def _fields_at(cls: type[Model], location: Iterable[int | str]) -> list[str]:
+    """The fields that may be written there; none where it holds no model."""
+    model: type[Model] | None = cls
+    for part in location:
+        if isinstance(part, str) and model is not None:
+            model = models_of(model).get(part)
+    return names_of(model) if model is not None else []
 
 
 def names_of(cls: type[Model]) -> list[str]:
