@@ -69,3 +69,19 @@ def test_every_link_between_pages_leads_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def anchors(text: str) -> set[str]:
+    """What a link into a page may name: its headings, as GitHub spells them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_link_into_a_page_leads_to_a_heading_of_it():
+    found = 0
+    for page in [*PAGES, ROOT / "SECURITY.md"]:
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
+            found += 1
+            there = (page.parent / target) if target else page
+            assert anchor in anchors(there.read_text()), f"{page.name} links to {target}#{anchor}"
+    assert found > 2
