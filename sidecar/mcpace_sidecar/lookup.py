@@ -137,7 +137,8 @@ class Lookup:
             return False
         if entry.fresh_until + self._rule.while_revalidate > now:
             self._exchange.found(entry, "stale")
-            self._plane.refresh(self._exchange)
+            if self._places[-1].key not in self._plane.flights:  # else somebody is fetching it already
+                self._plane.refresh(self._exchange)
             return True
         if entry.fresh_until + self._rule.if_error > now:
             self.fallback = entry

@@ -298,6 +298,41 @@ async def test_whoever_does_not_read_an_answer_is_given_no_second(scripted: Scri
     client.leave()
 
 
+async def test_what_is_answered_stale_is_fetched_anew_by_one_at_a_time(
+    scripted: Scripted, start: Start
+) -> None:
+    slow, go_on = False, asyncio.Event()
+
+    async def slowly(heard: Heard) -> AsyncIterator[bytes]:
+        if slow and b"tools/call" in heard.body:
+            await go_on.wait()
+        yield json_answer(RESULT)
+
+    scripted.answer = slowly
+    rule = {"name": "t", "ttl": "100ms", "scope": "shared", "staleWhileRevalidate": "1h"}
+    sidecar = await start(scripted.port, {"cache": {"tools": [rule]}})
+    plane = sidecar.sidecar.plane
+    await sidecar.call("t")
+    slow, asked = True, len(scripted.calls)
+
+    async def is_stale() -> bool:
+        await sidecar.call("t")
+        return bool(plane.refreshing)
+
+    await until(is_stale, "the result to be stale")
+    for _ in range(20):
+        status, _, body = await sidecar.call("t")
+        assert (status, "result" in body) == (200, True), body
+        assert len(plane.refreshing) == 1
+    await until(lambda: len(scripted.calls) > asked, "the server to be asked")
+    go_on.set()
+    await until(lambda: not plane.refreshing, "the new result")
+    assert len(scripted.calls) == asked + 1
+    go_on.clear()
+    await until(is_stale, "the new result to be stale, and fetched again")
+    go_on.set()
+
+
 def test_all_bounds_are_shares_of_one_limit() -> None:
     small, large = Budget(192 * MIB, 0, 1 << 20), Budget(1024 * MIB, 64 * MIB, 1 << 20)
     assert (small.connections, small.streams) == (2048, 1024)
