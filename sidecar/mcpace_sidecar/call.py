@@ -22,7 +22,7 @@ from mcpace_sidecar.lookup import Lookup
 from mcpace_sidecar.messages import Message
 from mcpace_sidecar.notes import Notes
 from mcpace_sidecar.settings import Settings
-from mcpace_sidecar.ssepair import PairStream
+from mcpace_sidecar.ssepair import PairStream, Posted
 from mcpace_sidecar.streamed import Streamed
 from mcpace_sidecar.treatment import Treatment
 from mcpace_sidecar.upstream import Ticket
@@ -81,6 +81,8 @@ class Call:
     """Whom its failure is held against."""
     _queued = False
     _seated = False
+    accepted = -1
+    """Bytes of its body that the server of 2024-11-05 has accepted, and that are held no more; -1: none."""
     forwarded = False
     """Whether the server has been asked, and may have done what it was asked."""
     _purging = False
@@ -160,6 +162,12 @@ class Call:
         if not head:
             if self.begun:
                 self.downstream.finish()
+        elif self.begun and not isinstance(self.downstream, Posted):
+            # A head has been written: what came instead of the rest is said after it, or nothing is.
+            if self._say(body or b""):
+                self.downstream.finish()
+            else:
+                self._cut()
         elif body is None:
             self.downstream.answer_empty(head)
         else:
@@ -198,7 +206,7 @@ class Call:
             status,
             monotonic() - self.started,
             self._cache_use,
-            len(self.body),
+            max(self.accepted, len(self.body)),
             sent,
             client.name if client is not None else "",
             self._settings.tier(client) if client is not None else None,

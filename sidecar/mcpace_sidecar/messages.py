@@ -115,6 +115,10 @@ class Message:
         meta = params.meta if params is not None else None
         return meta.traceparent.encode() if meta is not None else b""
 
+    def forget(self) -> None:
+        """Hold the body no more: from now on it has no params."""
+        self._body, self._call = b"{}", None
+
     @property
     def trace_at(self) -> int:
         """Where in the body the `traceparent` of its `_meta` stands; -1 where that is not certain.

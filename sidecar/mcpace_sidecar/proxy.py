@@ -375,9 +375,7 @@ class Exchange(Call):
     def take_answer(self, head: ResponseHead, body: bytes) -> None:
         """Read the server's whole answer, and give it."""
         ok = head.status == 200
-        if self.pair is not None and head.status == 202 and self.message is not None and self.message.id:
-            if isinstance(self.downstream, Posted):
-                self.downstream.accept()
+        if self._accepts(head.status):
             return
         if self.notes.session:
             self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
@@ -420,7 +418,21 @@ class Exchange(Call):
         except Exception as error:  # noqa: BLE001 - because of the same
             self.broke("head", error)
 
+    def _accepts(self, status: int) -> bool:
+        """Whether the server has only accepted a message of 2024-11-05: the stream brings its response."""
+        message = self.message
+        if self.pair is None or status != 202 or message is None or not message.id:
+            return False
+        if isinstance(self.downstream, Posted):
+            self.downstream.accept()
+        self.accepted = len(self.body)
+        self.body = b""  # it may be long until the stream brings the response
+        message.forget()
+        return True
+
     def _take_head(self, head: ResponseHead) -> None:
+        if self._accepts(head.status):
+            return  # whatever stands in its body
         if self.notes.session:
             self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
         if head.status != 200 and self._heed(head.status):
@@ -476,6 +488,13 @@ class Exchange(Call):
 
     def on_failure(self, error: UpstreamError) -> None:
         """No answer, or a part of one."""
+        if self.accepted >= 0:
+            self._ticket = None  # it was accepted all the same: the stream brings its response
+        else:
+            self.fail(error)
+
+    def fail(self, error: UpstreamError) -> None:
+        """End without the server's answer."""
         if self.ended:
             return
         try:
@@ -526,7 +545,7 @@ class Exchange(Call):
         ticket, self._ticket = self._ticket or self._served, None
         if ticket is not None:
             ticket.distrust(error)
-        self.on_failure(error)
+        self.fail(error)
 
     def _conversation(self, state: str) -> bytes:
         message = self.message

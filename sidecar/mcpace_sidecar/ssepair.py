@@ -65,8 +65,9 @@ class PairStream:
             del self._awaited[exchange.pair_key]
 
     def say(self, event: bytes) -> None:
-        """Give the client the response of a call."""
-        self._send(event)
+        """Give the client the response of a call, unless the stream has ended."""
+        if not self._exchange.ended:
+            self._send(event)
 
     def beat(self, now: float, every: float) -> None:
         """Say that the stream is open, where nothing has been said for so many seconds."""
@@ -84,7 +85,7 @@ class PairStream:
                 exchange.deadline = now + exchange.patience
             elif exchange.forwarded and exchange.deadline < now:
                 words = f"The server did not answer within {exchange.patience:g} s."
-                exchange.on_failure(UpstreamError("timeout", words))
+                exchange.fail(UpstreamError("timeout", words))
 
     def awaits(self, exchange: Call) -> bool:
         """Whether this stream may still bring its answer."""
@@ -165,6 +166,7 @@ class Posted:
         self._pair = pair
         self._connection = connection
         self._accepted = False
+        self._begun = False
 
     def accept(self) -> None:
         """Answer the POST itself."""
@@ -174,6 +176,8 @@ class Posted:
 
     def answer(self, head: bytes, body: bytes) -> None:
         """A whole answer: a response goes to the stream, anything else to the POST."""
+        if self._begun:
+            self._connection.abort()  # the POST's own answer, which will not be whole
         if self._accepted or (head.startswith(b"HTTP/1.1 200") and messages.kind(body) == "response"):
             self.accept()
             event = self.event
@@ -187,6 +191,7 @@ class Posted:
 
     def start(self, head: bytes, length: int | None) -> None:
         """A streamed answer to the POST itself."""
+        self._accepted = self._begun = True
         self._connection.start(head, length)
 
     def send(self, piece: bytes) -> None:
@@ -195,6 +200,7 @@ class Posted:
 
     def finish(self) -> None:
         """Its end."""
+        self._begun = False
         self._connection.finish()
 
     def abort(self) -> None:

@@ -1,7 +1,10 @@
 """Clients of the 2024-11-05 pair who leave, and who say odd things, beside others who do not."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import gc
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -24,6 +27,7 @@ class Pairs:
         self.endpoint = b"event: endpoint\ndata: %b\n\n"
         self.message = b"event: message\ndata: %b\n\n"
         """How events are written."""
+        self.accept: Callable[[Heard], AsyncIterator[bytes]] = self._accept
         scripted.answer = self._answer
 
     async def _answer(self, heard: Heard) -> AsyncIterator[bytes]:
@@ -33,6 +37,10 @@ class Pairs:
             yield SSE + chunk(self.endpoint % b"/messages?s=%d" % len(self.streams))
             while True:
                 yield chunk(self.message % await said.get())
+        async for piece in self.accept(heard):
+            yield piece
+
+    async def _accept(self, _: Heard) -> AsyncIterator[bytes]:
         await self.accepting.wait()
         yield json_answer(b"Accepted", b"202 Accepted")
 
@@ -201,4 +209,124 @@ async def test_an_id_is_the_same_however_the_server_spells_it(
     pairs.say(int(client.target.rpartition(b"=")[2]), b'{"jsonrpc":"2.0","id":"\\u00e9","result":{}}')
     await client.hear(b'"result":{}')
     await until(lambda: sidecar.sidecar.plane.bulkhead.in_flight == 0, "the call to end")
+    client.leave()
+
+
+ACCEPTED = b"HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n"
+SEVEN = b'{"jsonrpc":"2.0","id":7,"result":{"content":[]}}'
+
+
+@pytest.mark.parametrize("when", ["before the body", "within it", "after the end", "without an end"])
+async def test_a_post_is_accepted_however_its_202_is_framed(
+    scripted: Scripted, pairs: Pairs, start: Start, when: str
+) -> None:
+    sidecar = await start(scripted.port, SLOTS)
+    client = await Client.open(sidecar)
+    number = int(client.target.rpartition(b"=")[2])
+    heads, go_on = asyncio.Event(), asyncio.Event()
+
+    async def in_pieces(heard: Heard) -> AsyncIterator[bytes]:
+        if b'"id":7' not in heard.body:
+            yield json_answer(b"Accepted", b"202 Accepted")
+            return
+        yield ACCEPTED
+        heads.set()
+        if when != "before the body":
+            yield chunk(b"Acc")
+        await go_on.wait()
+        if when == "without an end":
+            heard.writer.close()
+            return
+        yield chunk(b"epted") + b"0\r\n\r\n"
+
+    pairs.accept = in_pieces
+    answer = await client.call(b"7")
+    assert answer.startswith(b"HTTP/1.1 202 "), answer
+    assert answer.count(b"HTTP/1.1 ") == 1, answer
+    async with asyncio.timeout(DEADLINE):
+        await heads.wait()
+    before = when in ("before the body", "within it")
+    if not before:
+        go_on.set()
+        pool = sidecar.sidecar.plane.pool
+        await until(lambda: not any(c._receiver and c.patience for c in pool._all), "the 202 to end")
+    pairs.say(number, SEVEN)
+    await client.hear(SEVEN)
+    go_on.set()
+    pairs.accept = pairs._accept
+    assert b"202 Accepted" in await client.call(b"8"), "the client goes on"
+    pairs.say(number, SEVEN.replace(b"7", b"8"))
+    await client.hear(SEVEN.replace(b"7", b"8"))
+    samples = await sidecar.metrics()
+    ended = {
+        key: value for key, value in samples.items() if key.startswith("mcp_tool_calls_total") and value
+    }
+    assert sum(ended.values()) == 2, ended
+    assert all('status="success"' in key for key in ended), ended
+    client.leave()
+
+
+async def test_a_response_that_comes_within_the_posts_own_answer_writes_no_second_head(
+    scripted: Scripted, pairs: Pairs, start: Start
+) -> None:
+    sidecar = await start(scripted.port, SLOTS)
+    client = await Client.open(sidecar)
+    number = int(client.target.rpartition(b"=")[2])
+    begun = asyncio.Event()
+
+    async def says_more(_: Heard) -> AsyncIterator[bytes]:
+        yield ACCEPTED.replace(b"202 Accepted", b"400 Bad Request") + chunk(b"no, but")
+        begun.set()
+        await asyncio.Event().wait()
+
+    pairs.accept = says_more
+    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+    body = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t"}}'
+    writer.write(
+        b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" % client.target
+    )
+    writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    async with asyncio.timeout(DEADLINE):
+        said = await reader.readuntil(b"no, but")
+        pairs.say(number, SEVEN)
+        await client.hear(SEVEN)
+        with contextlib.suppress(ConnectionError):
+            said += await reader.read(-1)
+    assert said.count(b"HTTP/1.1 ") == 1, said
+    writer.close()
+    await until(lambda: sidecar.sidecar.plane.bulkhead.in_flight == 0, "the call to end")
+    client.leave()
+
+
+async def test_a_stream_that_has_ended_says_no_more(scripted: Scripted, pairs: Pairs, start: Start) -> None:
+    sidecar = await start(scripted.port, SLOTS)
+    client = await Client.open(sidecar)
+    assert b"202 Accepted" in await client.call(b"1")
+    for exchange in list(sidecar.sidecar.plane.in_flight):
+        if exchange.endless:
+            exchange.close_stream()
+    assert b"202 Accepted" not in await client.call(b"2"), "it has no endpoint any more"
+    said = await client.hear(b"0\r\n\r\n")
+    await until(lambda: not sidecar.sidecar.plane.in_flight, "the call to end")
+    assert not client.reader._buffer, (said, bytes(client.reader._buffer))
+    client.leave()
+
+
+async def test_bodies_are_let_go_of_once_the_server_has_accepted_them(
+    scripted: Scripted, pairs: Pairs, start: Start
+) -> None:
+    sidecar = await start(scripted.port, SLOTS)
+    client = await Client.open(sidecar)
+    tracemalloc.start()
+    try:
+        for number in range(8):
+            body = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"t","arguments":{"x":"%b"}}}'
+            assert b"202 Accepted" in await client.post(body % (number, b"y" * 1_000_000))
+            scripted.heard.clear()
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(sidecar.sidecar.plane.in_flight) == 9, "the stream and its calls"
+    assert held < 3_000_000, f"{held} bytes are held for calls that wait for their responses"
     client.leave()

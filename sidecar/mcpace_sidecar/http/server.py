@@ -151,6 +151,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_all",
+        "_begun",
         "_body",
         "_buffer",
         "_chunked",
@@ -200,6 +201,8 @@ class ClientConnection(asyncio.Protocol):
         """Since when it has read nothing."""
         self._turn: Turn | None = None
         self._chunked = True
+        self._begun = False
+        """Whether the head of its answer has been written: no second one ever is."""
         self._close = False
         self._lingering = False
         self._reading = True
@@ -409,6 +412,8 @@ class ClientConnection(asyncio.Protocol):
         self._end(error.status, lines, body)
 
     def _end(self, status: int, lines: bytes, body: bytes) -> None:
+        if self._is_begun():
+            return
         if self._transport is not None:
             head = status_line(status) + lines
             self._transport.write(head + _CLOSE + length_line(len(body)) + body)
@@ -426,7 +431,7 @@ class ClientConnection(asyncio.Protocol):
 
     def answer(self, head: bytes, body: bytes) -> None:
         """Write a whole answer: status line and header lines, then the body."""
-        if self._transport is None:
+        if self._transport is None or self._is_begun():
             return
         closing = self._closing()
         if self.rewriter is not None:
@@ -438,7 +443,7 @@ class ClientConnection(asyncio.Protocol):
 
     def answer_empty(self, head: bytes) -> None:
         """Write an answer that has no body by its nature (HEAD, 204, 304)."""
-        if self._transport is None:
+        if self._transport is None or self._is_begun():
             return
         closing = self._closing()
         if self.rewriter is not None:
@@ -448,9 +453,10 @@ class ClientConnection(asyncio.Protocol):
 
     def start(self, head: bytes, length: int | None) -> None:
         """Begin a streamed answer, of a known length or not; `send` and `finish` go on."""
-        if self._transport is None:
+        if self._transport is None or self._is_begun():
             return
         assert self._head is not None
+        self._begun = True
         self._chunked = length is None and self._head.version != b"HTTP/1.0"
         if self._chunked:
             framing = b"Transfer-Encoding: chunked\r\n"
@@ -478,6 +484,12 @@ class ClientConnection(asyncio.Protocol):
             if self._chunked:
                 self._transport.write(b"0\r\n\r\n")
             self._done(self._closing())
+
+    def _is_begun(self) -> bool:
+        """Whether an answer has begun; if so it is cut: another head would be taken for its body."""
+        if self._begun:
+            self.abort()
+        return self._begun
 
     def abort(self) -> None:
         """Cut the connection: the only honest end of an answer that cannot be completed."""
@@ -574,6 +586,7 @@ class ClientConnection(asyncio.Protocol):
         return self._close or self.app.draining or self._head is None or not self._head.keep_alive
 
     def _done(self, closing: bool) -> None:
+        self._begun = False
         self._head = None
         self._turn = None
         if self.held:
