@@ -118,11 +118,19 @@ class DataPlane:
         via: Via | None = connection.via
         if via is None or via.identities is not settings.identities or via.apart != apart:
             via = connection.via = settings.identities.via(connection.peer, apart)
+        # What is posted to an open stream's endpoint is the stream's, whatever the path, the GET's own too.
+        paired = settings.pair and head.target in self.pairs and head.method == b"POST"
         notes: Notes | None = head.base.notes
-        if notes is None or notes.settings is not settings or notes.believed != via.believed:
+        if (
+            notes is None
+            or notes.settings is not settings
+            or notes.believed != via.believed
+            or notes.paired != paired
+        ):
             notes = Notes(
-                settings, self.pool.address, head.base, loopback=self.loopback, believed=via.believed
-            )
+                settings, self.pool.address, head.base, loopback=self.loopback, believed=via.believed,
+                paired=paired,
+            )  # fmt: skip
             head.base.notes = notes
         connection.rewriter = notes.grant
         lines = via.lines + connection.lines if connection.lines else via.lines

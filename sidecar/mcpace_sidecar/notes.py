@@ -63,6 +63,7 @@ class Notes:
         "modern",
         "onward",
         "own",
+        "paired",
         "public",
         "refusal",
         "route",
@@ -75,13 +76,15 @@ class Notes:
     )
 
     def __init__(
-        self, settings: Settings, upstream: Address, head: RequestHead, *, loopback: bool, believed: bool
-    ) -> None:
-        """`believed`: what it says of the way here may pass."""
+        self, settings: Settings, upstream: Address, head: RequestHead, *, loopback: bool, believed: bool,
+        paired: bool = False,
+    ) -> None:  # fmt: skip
+        """`believed`: what it says of the way here may pass; `paired`: its target is an open stream's."""
         self.settings = settings
         self.believed = believed
+        self.paired = paired
         self._upstream, self._loopback = upstream, loopback
-        self.route: str = _route(settings, head)
+        self.route: str = "pair" if paired else _route(settings, head)
         self.health: bool = head.path == settings.health_path
         """Whether a balancer asks how we are."""
         self.refusal: tuple[int, str, str] | None = _refusal(settings, head, self.route, loopback=loopback)
@@ -169,7 +172,10 @@ class Notes:
 
     def uncompressed(self, head: RequestHead) -> Notes:
         """The same, of a message whose answer goes into another's. `head`: what they are of."""
-        notes = Notes(self.settings, self._upstream, head, loopback=self._loopback, believed=self.believed)
+        notes = Notes(
+            self.settings, self._upstream, head, loopback=self._loopback, believed=self.believed,
+            paired=self.paired,
+        )  # fmt: skip
         notes.coding = b""
         return notes
 
@@ -264,7 +270,7 @@ def _refusal(
         return 404, "path", f"Not found. {words}"
     if head.method not in _METHODS and route == "mcp":
         return 405, "method", "The MCP endpoint takes POST, GET, DELETE and OPTIONS."
-    if head.path == settings.health_path:
+    if route == "open" and head.path == settings.health_path:
         asks = head.method in (b"GET", b"HEAD")
         return None if asks else (405, "method", "The health path takes GET and HEAD.")
     if head.method in (b"HEAD", b"TRACE"):

@@ -168,6 +168,68 @@ async def test_messages_are_posted_where_the_server_says_also_behind_a_prefix(
     await until(lambda: not sidecar.sidecar.plane.pairs, "the stream to be forgotten under every spelling")
 
 
+@pytest.mark.parametrize("path", [b"/sse", b"/weather/sse"])
+@pytest.mark.parametrize(
+    ("said", "posted"),
+    [
+        (b"?s=1", b"PATH?s=1"),
+        (b"PATH?s=1", b"PATH?s=1"),
+        (b"PATH", b"PATH"),
+        (b"/passed?s=1", b"/passed?s=1"),
+        (b"/health?s=1", b"/health?s=1"),
+        (b"/messages?s=1", b"/messages?s=1"),
+    ],
+)
+async def test_a_call_is_judged_and_answered_on_the_stream_whatever_path_it_is_posted_to(
+    scripted: Scripted, start: Start, path: bytes, said: bytes, posted: bytes
+) -> None:
+    said, posted = said.replace(b"PATH", path), posted.replace(b"PATH", path)
+    streams: list[asyncio.Queue[bytes]] = []  # the sidecar's own handshake opens one too
+
+    async def pair(heard: Heard) -> Any:
+        if heard.line.startswith(b"GET"):
+            yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+            stream: asyncio.Queue[bytes] = asyncio.Queue()
+            streams.append(stream)
+            stream.put_nowait(b"event: endpoint\ndata: %b\n\n" % said)
+            while True:
+                event = await stream.get()
+                yield b"%x\r\n%b\r\n" % (len(event), event)
+        if heard.message.get("method") == "tools/call":
+            answer = b'{"jsonrpc":"2.0","id":%d,"result":{"content":[]}}' % heard.message["id"]
+            for stream in streams:
+                stream.put_nowait(b"event: message\ndata: %b\n\n" % answer)
+        yield json_answer(b"Accepted", b"202 Accepted")
+
+    async def call(message_id: int) -> bytes:
+        body = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"t"}}' % message_id
+        head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" % posted
+        return await sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    config = {
+        "transport": "sse",
+        "path": path.decode(),
+        "passPaths": ["/passed"],
+        "healthPath": "/health",
+        "rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 1}]},
+    }
+    scripted.answer = pair
+    sidecar = await start(scripted.port, config)
+    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+    writer.write(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
+    async with asyncio.timeout(DEADLINE):
+        await reader.readuntil(b"data: %b\n" % said)
+        assert (await call(7)).startswith(b"HTTP/1.1 202")
+        await reader.readuntil(b'"id":7,"result":{"content":[]}}\n\n')
+        assert (await call(8)).startswith(b"HTTP/1.1 202")
+        assert b"42900" in await reader.readuntil(b"\n\n")
+    writer.close()
+    await until(lambda: not sidecar.sidecar.plane.pairs, "the stream to be forgotten")
+    if posted.startswith(path):  # what is posted there now is the server's to answer
+        await call(9)
+        assert scripted.calls[-1].line.startswith(b"POST %b " % posted)
+
+
 def test_an_endpoint_that_is_no_url_names_nothing() -> None:
     assert endpoint_of(b"/sse", b"http://[x/messages") == b""
 
