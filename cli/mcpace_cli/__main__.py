@@ -148,7 +148,8 @@ def call(**options: Any) -> None:
     """Call a TOOL of the MCP server at URL, or list its tools.
 
     A VALUE that is JSON is taken as that, any other as text: city=Paris days=3. An API key comes
-    from MCPACE_API_KEY, or from the file that MCPACE_API_KEY_FILE names.
+    from MCPACE_API_KEY, a bearer token from MCPACE_TOKEN, or each from the file that the same
+    name with _FILE names.
     """
     from mcpace_cli.call import run as call_once  # noqa: PLC0415 - because only this command uses it
 

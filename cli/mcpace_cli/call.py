@@ -26,10 +26,16 @@ TIMEOUT = 60.0
 _URL = "write for example http://127.0.0.1:18080/mcp"
 _KEPT = "/%:@!$&'()*+,;=~-._?"
 """What stays as it is in a path or a query."""
+_GIVEN = "A key is given by MCPACE_API_KEY, a bearer token by MCPACE_TOKEN."
 _PAIR = (
     "this is an event stream of the older SSE pair, and mcpace call speaks streamable HTTP only: call the"
     " server's other endpoint, often /mcp"
 )
+_CREDENTIALS = (
+    ("MCPACE_API_KEY", "X-API-Key", "", "key"),
+    ("MCPACE_TOKEN", "Authorization", "Bearer ", "token"),
+)
+"""(variable, header, what stands before it there, what it is)."""
 _PASSING = (50200, 50300, 50400)
 """Errors of a server that is not there, or not yet."""
 PAUSE = 1.0
@@ -64,10 +70,10 @@ def _argument(text: str) -> tuple[str, Any]:
 
 
 class Target:
-    """Where a call goes, and the key that goes with it."""
+    """Where a call goes, and the credentials that go with it."""
 
     def __init__(self, url: str) -> None:
-        """ConfigError where it is no URL, or the key can be in no header."""
+        """ConfigError where it is no URL, or a credential can be in no header."""
         self.url = url
         try:
             parts = urlsplit(url)
@@ -81,12 +87,15 @@ class Target:
         self.path = quote(parts.path or "/", _KEPT) + (
             f"?{quote(parts.query, _KEPT)}" if parts.query else ""
         )
-        self.key = secret("MCPACE_API_KEY")
-        if self.key is not None and not re.fullmatch("[!-~]+", self.key):
-            raise ConfigError(
-                "MCPACE_API_KEY holds what no key can: letters, digits and signs of ASCII alone"
-            )
-        self.credential = {"X-API-Key": self.key} if self.key else {}
+        self.credential: dict[str, str] = {}
+        for variable, header, before, what in _CREDENTIALS:
+            given = secret(variable)
+            if given is not None and not re.fullmatch("[!-~]+", given):
+                raise ConfigError(
+                    f"{variable} holds what no {what} can: letters, digits and signs of ASCII alone"
+                )
+            if given is not None:
+                self.credential[header] = before + given
 
 
 async def _until_answered(
@@ -107,8 +116,10 @@ def _refusal(error: Exception) -> str:
     """What the server, or the sidecar before it, answered that no further try would change."""
     if isinstance(error, _PairError):
         return str(error)
-    if not isinstance(error, HandshakeError) or error.error is None:
+    if not isinstance(error, HandshakeError):
         return ""
+    if error.error is None:
+        return f"HTTP 401: a credential is required. {_GIVEN}" if error.status == 401 else ""
     code = error.error.get("code")
     said = str(error.error.get("message") or "no words").rstrip(".")
     if code in _PASSING:
@@ -116,7 +127,7 @@ def _refusal(error: Exception) -> str:
     if code == LIMITED:
         return f"{said}."
     if error.status == 401:
-        return f"{said}. A key is given by MCPACE_API_KEY."
+        return f"{said}. {_GIVEN}"
     return f"the server refused the call: {said} (error {code})"
 
 

@@ -316,7 +316,9 @@ async def _announce(sidecar: Sidecar, port: int, child: Child | None) -> bool:
     server = sidecar.catalog.server
     if server is not None and not sidecar.catalog.locked:
         count = len(sidecar.catalog.tools)
-        say(f"Ready: {server.name} {server.version}, {count} tools, MCP {server.protocol_version}")
+        name = f"{server.name} {server.version}".strip() or "a server without a name"
+        tools = "1 tool" if count == 1 else f"{count} tools"
+        say(f"Ready: {name}, {tools}, MCP {server.protocol_version}")
     else:
         say("Ready: a server that speaks to its own clients alone, so its tools are not known yet")
     sidecar.findings.tell()

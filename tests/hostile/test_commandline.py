@@ -124,6 +124,7 @@ def test_an_operator_without_its_extra_says_what_to_install(tmp_path: Path):
         (["call", "http://127.0.0.1:1/mcp", "--wait", "-5s"], {}, "write a duration such as"),
         (["call", "http://127.0.0.1:1/mcp"], {"MCPACE_API_KEY": "a\nHost: x"}, "MCPACE_API_KEY holds what no key can"),
         (["call", "http://127.0.0.1:1/mcp"], {"MCPACE_API_KEY": "schlüssel"}, "MCPACE_API_KEY holds what no key can"),
+        (["call", "http://127.0.0.1:1/mcp"], {"MCPACE_TOKEN": "a\nHost: x"}, "MCPACE_TOKEN holds what no token can"),
         (["call", "http://127.0.0.1:1/mcp"], {"MCPACE_API_KEY_FILE": "/"}, "mcpace: MCPACE_API_KEY_FILE: /: Is a directory"),
         (["call", "http://127.0.0.1:1/mcp"], {"MCPACE_API_KEY_FILE": "BINARY"}, "is no text in UTF-8"),
         (["sidecar", "--config", "CONFIG", "--upstream", "http://[::1"], {}, "is no HOST:PORT"),

@@ -66,7 +66,7 @@ async def test_a_refused_credential_says_where_a_key_is_given(weather: int, star
     sidecar = await start(weather, {"clients": {"anonymous": "deny"}})
     done = await call_beside(sidecar, "get-weather", "city=Paris", "--wait", "1h")
     assert done.returncode == 2
-    assert "A key is given by MCPACE_API_KEY." in done.stderr
+    assert "A key is given by MCPACE_API_KEY, a bearer token by MCPACE_TOKEN." in done.stderr
 
 
 async def test_an_error_of_the_server_is_its_words(weather: int, start: Start):

@@ -1,5 +1,6 @@
 """Who is calling: keys, verified tokens, trusted gateways, addresses. Nobody gets another's answer."""
 
+import asyncio
 import base64
 import hmac
 import json
@@ -7,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -17,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conftest import Heard, Running, Scripted, Start, json_answer, until
+from tests.laptop import mcpace
 
 ISSUER, AUDIENCE = "https://id.example", "weather"
 
@@ -104,6 +107,22 @@ async def test_a_valid_token_names_the_client_and_its_tier_and_goes_no_further(
             status, _, body = await sidecar.call("t", Authorization=f"Bearer {token}")
             assert (status, body["result"]) == (200, {}), "the token is stripped"
     assert issuer.fetched == 1, "keys are fetched once"
+
+
+@pytest.mark.parametrize("variable", ["MCPACE_TOKEN", "MCPACE_TOKEN_FILE"])
+async def test_mcpace_call_brings_a_token(
+    scripted: Scripted, start: Start, issuer: Issuer, variable: str, tmp_path: Path
+) -> None:
+    scripted.answer = who
+    sidecar = await start(scripted.port, tokens(issuer, anonymous="deny", forwardCredential=True))
+    for token, code in ((issuer.token(), 0), (issuer.token(exp=1), 2)):
+        (tmp_path / "token").write_text(token)
+        given = str(tmp_path / "token") if variable.endswith("_FILE") else token
+        done = await asyncio.to_thread(mcpace, "call", sidecar.url, "t", **{variable: given})
+        assert done.returncode == code, done.stderr
+        assert token not in done.stderr
+        assert code == 2 or f"Bearer {token}" in done.stdout
+    assert "a bearer token by MCPACE_TOKEN" in done.stderr
 
 
 async def test_a_token_is_passed_on_where_the_manifest_says_so(

@@ -278,3 +278,34 @@ def test_a_server_that_does_not_listen_yet_is_not_said_to_be_used(tmp_path: Path
     with running(tmp_path, path) as run:
         run.until_said(f"Nothing listens on port {port_of(path)} yet: start the server there")
         assert "Using" not in run.said
+
+
+UNVERSIONED = """
+import json, os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+KNOWN = {
+    "server/discover": {
+        "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
+        "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "mine"}},
+    },
+    "tools/list": {"tools": [{"name": "only", "inputSchema": {"type": "object"}}]},
+}
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        known = KNOWN.get(asked["method"])
+        said = {"result": known} if known else {"error": {"code": -32601, "message": "no such method"}}
+        body = json.dumps({"jsonrpc": "2.0", "id": asked.get("id"), **said}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+def test_a_server_without_a_version_and_with_one_tool_is_announced_so(tmp_path: Path):
+    with running(tmp_path, manifest(tmp_path), "--", sys.executable, "-c", UNVERSIONED) as run:
+        run.url()
+        assert "Ready: mine, 1 tool, MCP 2026-07-28\n" in run.said
