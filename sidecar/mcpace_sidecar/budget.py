@@ -55,8 +55,8 @@ SHARES: Final = {
         "the connection that has not read for the longest is closed",
     ),
     "gathered": Share(
-        2, 1, "bytes of answers that are read whole before they are passed on",
-        "one passes as it comes: it is not kept, and not cut into pages",
+        2, 1, "bytes of answers that are read whole before they are passed on, and of batches' parts",
+        "one passes as it comes: it is not kept, and not cut into pages; a part gets an error",
     ),
     "egress": Share(2, 1, "bytes of the bodies, and of the answers, at the doors of `egress`", "the same"),
 }  # fmt: skip

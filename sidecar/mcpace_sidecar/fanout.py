@@ -26,6 +26,7 @@ MAX_PARALLEL: Final = 32
 MAX_HELD: Final = 16 * 1024 * 1024
 """Bytes of the parts' answers, which are held until the last has come."""
 TOO_LARGE: Final = f"The answers of such calls may be {MAX_HELD >> 20} MiB together, and are larger."
+NO_ROOM: Final = "There is no room now for the answers of such calls: make fewer at once, or later."
 NO_RESPONSE: Final = 50200
 """The JSON-RPC code of a request that the server answered with something else."""
 
@@ -125,17 +126,19 @@ class Part:
                 self._fanout.pass_on(stream.event_of(data))
 
     def _keep(self, response: bytes) -> None:
-        self.response = response if self._fanout.hold(len(response)) else self._no_response(TOO_LARGE)
+        words = self._fanout.hold(len(response))
+        self.response = self._no_response(words) if words else response
 
     def _keep_piece(self, piece: bytes) -> None:
         if self.response:
             return  # it is too large already
-        if self._fanout.hold(len(piece)):
-            self._pieces.append(piece)
-        else:
-            self._fanout.held -= sum(len(each) for each in self._pieces)
+        words = self._fanout.hold(len(piece))
+        if words:
+            self._fanout.let_go(sum(len(each) for each in self._pieces))
             self._pieces = []
-            self.response = self._no_response(TOO_LARGE)
+            self.response = self._no_response(words)
+        else:
+            self._pieces.append(piece)
 
     def _no_response(self, words: str) -> bytes:
         exchange = self.exchange
@@ -171,6 +174,7 @@ class Fanout:
         self.held = 0
         """Bytes of answers that are held."""
         self._exchange = exchange
+        self._ledger = exchange.plane.pool.gathered
         self._compose = compose
         self._left = 0
 
@@ -186,12 +190,19 @@ class Fanout:
             if part.exchange is not None and not exchange.ended:
                 part.exchange.begin_part()
 
-    def hold(self, size: int) -> bool:
-        """Whether so many bytes more of answers may be held until the last has come."""
+    def hold(self, size: int) -> str:
+        """Hold so many bytes more of answers until the last has come; or say why they cannot be."""
         if self.held + size > MAX_HELD:
-            return False
+            return TOO_LARGE
+        if self._exchange.ended or not self._ledger.take(size):
+            return NO_ROOM
         self.held += size
-        return True
+        return ""
+
+    def let_go(self, size: int) -> None:
+        """Hold so many bytes less."""
+        self.held -= size
+        self._ledger.give(size)
 
     def pass_on(self, event: bytes) -> None:
         """Something for the client before the end."""
@@ -222,7 +233,8 @@ class Fanout:
         return any(part.exchange is not None for part in self.parts)
 
     def cancel(self) -> None:
-        """Nobody waits for the parts any more."""
+        """The exchange has ended: nobody waits for the parts any more."""
+        self.let_go(self.held)
         parts, self.parts = self.parts, []
         for part in parts:
             if part.exchange is not None:

@@ -91,3 +91,61 @@ async def test_a_request_in_a_batch_that_is_answered_with_no_response_gets_an_er
     sidecar = await start(scripted.port)
     _, _, body = await sidecar.post(b"[" + CALL + b"]")
     assert (body[0]["id"], body[0]["error"]["code"]) == (1, 50200)
+
+
+async def test_parts_that_wait_share_their_head(scripted: Scripted, start: Start) -> None:
+    go = asyncio.Event()
+
+    async def slowly(heard: Heard) -> Any:
+        await go.wait()
+        yield json_answer(msgspec.json.encode({"jsonrpc": "2.0", "id": heard.message["id"], "result": {}}))
+
+    sidecar = await start(scripted.port, {"upstream": {"maxConnections": 1}})
+    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    scripted.answer = slowly
+    calls = [
+        {"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": {"name": "t"}} for n in range(100)
+    ]
+    long = {f"X-{number}": "v" * 1000 for number in range(28)}
+    tracemalloc.start()
+    posted = asyncio.ensure_future(sidecar.post(calls, **long))
+    await until(lambda: len(sidecar.sidecar.plane.pool._line) == 99, "the others to wait")
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    go.set()
+    _, _, body = await posted
+    assert [each["id"] for each in body if "result" in each] == list(range(100))
+    assert held < 1_000_000, f"{held} bytes for one head of 28,000"
+
+
+async def test_the_parts_answers_of_all_batches_together_are_bounded(
+    scripted: Scripted, start: Start
+) -> None:
+    go = asyncio.Event()
+    text = "x" * 450_000
+
+    async def answer(heard: Heard) -> Any:
+        message = heard.message
+        if message.get("id") == 0 and message.get("method") == "tools/call":
+            await go.wait()
+        result = {"content": [{"type": "text", "text": text}]}
+        yield json_answer(
+            msgspec.json.encode({"jsonrpc": "2.0", "id": message.get("id"), "result": result})
+        )
+
+    scripted.answer = answer
+    sidecar = await start(scripted.port, {"responses": {"compressOver": "1Gi"}}, memory=1)
+    plane = sidecar.sidecar.plane
+    calls = [{"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": {"name": "t"}} for n in range(4)]
+    batches = [asyncio.ensure_future(sidecar.post(calls)) for _ in range(6)]
+    await until(lambda: len(plane.in_flight) == 12, "six batches to wait for their first part each")
+    assert 0 < plane.pool.gathered.held <= plane.pool.gathered.most == 2 << 20
+    go.set()
+    answers = [each for _, _, body in await asyncio.gather(*batches) for each in body]
+    assert len(answers) == 24
+    refused = [each["error"]["message"] for each in answers if "error" in each]
+    assert refused
+    assert all("no room now" in words for words in refused), refused
+    assert plane.pool.gathered.held == 0
+    _, _, body = await sidecar.post(calls)
+    assert all("result" in each for each in body), "there is room again"
