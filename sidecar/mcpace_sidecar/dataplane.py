@@ -214,7 +214,7 @@ class DataPlane:
             b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%b,"reason":"timeout"}}'
             % exchange.message_id
         )
-        request = exchange.notes.onward + exchange.lines + length_line(len(body)) + body
+        request = exchange.notes.onward, exchange.lines, length_line(len(body)), body
         self.pool.request(request, _Unheard(), _CANCEL_PATIENCE)
 
     def asks(self, message_id: bytes) -> bool:

@@ -131,7 +131,7 @@ class Passage:
         framing = length_line(len(body)) if body or head.method == b"POST" else b"\r\n"
         target = self._door.prefix + head.target
         request = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (head.method, target, self._door.host, lines)
-        self._ticket = self._door.pool.request(request + framing + body, self, self._door.patience)
+        self._ticket = self._door.pool.request((request, framing, body), self, self._door.patience)
 
     def on_answer(self, head: ResponseHead, body: bytes) -> None:
         """The whole answer."""

@@ -228,7 +228,7 @@ class Stream:
 
     def open(self, pool: Pool, request: bytes) -> None:
         """Ask for it."""
-        self._ticket = pool.request(request, self, None)
+        self._ticket = pool.request((request,), self, None)
 
     async def events(self) -> AsyncIterator[bytes]:
         """Each event as it comes."""
@@ -286,7 +286,7 @@ class Fetch:
 
     async def from_pool(self, pool: Pool, request: bytes, seconds: float) -> tuple[ResponseHead, bytes]:
         """Send `request` and return its answer; UpstreamError."""
-        ticket = pool.request(request, self, seconds)
+        ticket = pool.request((request,), self, seconds)
         try:
             async with asyncio.timeout(seconds):
                 return await self._done

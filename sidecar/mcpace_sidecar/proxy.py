@@ -350,7 +350,7 @@ class Exchange(Call):
             self.pair.expect(self)
         self.forwarded = True
         self._ticket = self.plane.pool.request(
-            self.notes.onward + self.lines + self.trace + framing + body, self, patience
+            (self.notes.onward, self.lines, self.trace, framing, body), self, patience
         )
 
     def _join_audience(self) -> None:

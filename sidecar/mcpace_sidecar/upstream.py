@@ -14,7 +14,7 @@ import math
 import socket
 import ssl
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Protocol, cast
@@ -390,7 +390,9 @@ class Waiting:
 
     __slots__ = ("_line", "connection", "deadline", "patience", "receiver", "request")
 
-    def __init__(self, request: bytes, receiver: Receiver, patience: float | None, line: Line) -> None:
+    def __init__(
+        self, request: Sequence[bytes], receiver: Receiver, patience: float | None, line: Line
+    ) -> None:
         self.request = request
         self.receiver: Receiver | None = receiver
         self.patience = patience
@@ -425,9 +427,9 @@ class Waiting:
     def serve(self, connection: UpstreamConnection) -> None:
         """Send it, now that there is a connection."""
         assert self.receiver is not None
-        request, self.request = self.request, b""
+        request, self.request = self.request, ()
         self.connection = connection
-        connection.send(request, self.receiver, self.patience)
+        connection.send(b"".join(request), self.receiver, self.patience)
 
     def fail(self, error: UpstreamError) -> None:
         """There will be no connection; it has left the line."""
@@ -479,17 +481,18 @@ class Pool:
         self.connect_timeout = seconds(settings.connect_timeout)
 
     def request(
-        self, request: bytes, receiver: Receiver, patience: float | None
+        self, request: Sequence[bytes], receiver: Receiver, patience: float | None
     ) -> UpstreamConnection | Waiting:
         """Send a request on an idle connection, or line up for one.
 
+        `request`: its pieces, joined when it is sent: those that wait share what is the same of them.
         `patience`: the seconds the server may be silent. None: any, and it opens a stream, which
         is given a connection of its own beyond the calls' `max_connections`.
         """
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
-                connection.send(request, receiver, patience)
+                connection.send(b"".join(request), receiver, patience)
                 return connection
         line = self._line if patience is not None else self._streams_line
         waiting = Waiting(request, receiver, patience, line)
