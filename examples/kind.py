@@ -23,6 +23,7 @@ from typing import Final
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 
 from mcpace_sidecar import __version__
 
@@ -56,7 +57,8 @@ NOT_TO_BE_HAD: Final = (
 )
 """What is said of an image that cannot be pulled; what to do depends on whose it is."""
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+"""What tools and servers say is printed without markup, or escaped: they write brackets too."""
 
 
 class StepError(Exception):
@@ -68,7 +70,7 @@ def step(words: str, *command: str, pulls: str = "") -> str:
 
     `pulls` is what to do where an image is not to be had.
     """
-    out.print(f"[bold]{words}[/]  [dim]{' '.join(command)}[/]")
+    out.print(f"[bold]{words}[/]  [dim]{escape(' '.join(command))}[/]")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr or done.stdout).strip()
@@ -103,7 +105,7 @@ def main() -> int:
         else:
             own_cluster(options.values, keep=options.keep)
     except StepError as error:
-        out.print(f"[red]{error}[/]", markup=True)
+        out.print(str(error), style="red", markup=False)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -145,7 +147,8 @@ def own_cluster(values: list[str], *, keep: bool) -> None:
         left = f"The cluster is left as it is: `export KUBECONFIG={KUBECONFIG}`. Afterwards `{DELETE}`."
         raise StepError(f"{error}\n{left}") from None
     if keep:
-        out.print(f"The cluster is left: `export KUBECONFIG={KUBECONFIG}`. Afterwards `{DELETE}`.")
+        left = f"The cluster is left: `export KUBECONFIG={KUBECONFIG}`. Afterwards `{DELETE}`."
+        out.print(left, markup=False)
     else:
         delete()
 
@@ -187,7 +190,7 @@ def delete() -> None:
     try:
         step("Deleting the cluster", *DELETE.split(), "--kubeconfig", str(KUBECONFIG))
     except StepError as error:
-        out.print(f"[red]{error}\nThe cluster is left: `{DELETE}`.[/]", markup=True)
+        out.print(f"{error}\nThe cluster is left: `{DELETE}`.", style="red", markup=False)
 
 
 def walk(values: list[str], *, keep: bool) -> None:
@@ -199,7 +202,7 @@ def walk(values: list[str], *, keep: bool) -> None:
     step("Applying a server", "kubectl", "apply", "-f", "examples/weather/manifest.yaml")
     ready = ("--for=condition=Ready", f"--timeout={patience}")
     step("Waiting for it", "kubectl", "wait", "mcpserver/weather", *ready)
-    out.print(step("Looking at it", "kubectl", "get", "mcps"))
+    out.print(step("Looking at it", "kubectl", "get", "mcps"), markup=False)
     with forwarded("service/weather", 80) as port:
         url = f"http://127.0.0.1:{port}/mcp"
         command = (
@@ -213,7 +216,7 @@ def walk(values: list[str], *, keep: bool) -> None:
             "--wait=30s",
         )
         answer = json.loads(step("Calling it", *command))
-        out.print(f"  {answer['structuredContent']}\n")
+        out.print(f"  {answer['structuredContent']}\n", markup=False)
     if not keep:
         # In the foreground, so that what the server owned is gone with it, its pods included.
         step("Deleting the server", "kubectl", "delete", "--cascade=foreground", "mcpserver", "weather")

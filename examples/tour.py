@@ -18,11 +18,12 @@ from typing import Any
 
 from mcp import Client, MCPError
 from rich.console import Console
+from rich.markup import escape
 
 HERE = Path(__file__).parent
 CALL: dict[str, Any] = {"name": "get-weather", "arguments": {"city": "Paris"}}
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 async def main() -> int:
@@ -65,7 +66,7 @@ async def show(path: Path) -> int:
         url = (await process.stdout.readline()).decode().strip()
         if not url:
             return await process.wait() or 1
-        out.print(f"\nServing [bold]{url}[/]\n")
+        out.print(f"\nServing [bold]{escape(url)}[/]\n")
         shown = await demonstrate(url, admin)
         if shown and sys.stdout.isatty() and sys.stdin.isatty():
             out.print(f"\nStill serving {url}. Ctrl-C ends it.")
@@ -94,9 +95,12 @@ async def demonstrate(url: str, admin: int) -> bool:
         first, first_ms = await timed(client)
         second, second_ms = await timed(client)
         third, third_ms = await timed(client)
-    out.print(f"  1. get-weather(Paris)   {first_ms:7.1f} ms   {describe(first)}")
-    out.print(f"  2. the same again       {second_ms:7.1f} ms   {describe(second)}, from the cache")
-    out.print(f"  3. once more            {third_ms:7.1f} ms   {describe(third)}")
+    for line in (
+        f"  1. get-weather(Paris)   {first_ms:7.1f} ms   {describe(first)}",
+        f"  2. the same again       {second_ms:7.1f} ms   {describe(second)}, from the cache",
+        f"  3. once more            {third_ms:7.1f} ms   {describe(third)}",
+    ):
+        out.print(line, markup=False)
     answered = not isinstance(first, MCPError) and not isinstance(second, MCPError)
     refused = isinstance(third, MCPError) and third.error.code == 42900 and third.error.data
     metrics = await read_metrics(admin)

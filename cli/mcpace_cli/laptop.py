@@ -46,7 +46,7 @@ _STDIO: Final = (
     "If it speaks MCP over stdio: mcpace serves servers of HTTP for now; start it with its HTTP transport."
 )
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,8 @@ def test_all_that_is_missing_is_said_before_anything_is_made(tmp_path: Path):
         ("docker", "build", "failed to solve: python: failed to resolve source", "name another image with Python 3.11 or later in BASE"),
         ("docker", "pull", "manifest unknown: redis", "docker tag` it redis:"),
         ("kind", "create", "Bind for 0.0.0.0:6443 failed: port is already allocated", "change kind-config.yaml"),
+        ("docker", "build", "process [/bin/sh -c pip] [bold]failed[/bold] :warning: manifest unknown", "in BASE"),
+        ("kind", "create", "[/] [/red] failed to pull image :x:", "in KIND_NODE_IMAGE"),
         ("kind", "create", "failed to pull image kindest/node:v9", "name another one in KIND_NODE_IMAGE"),
     ],
 )  # fmt: skip
