@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
 import redis.asyncio
 from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
@@ -112,7 +112,7 @@ class RedisAddress:
             seconds = SENTINEL_TIMEOUT * (len(self._sentinels) + 1)
             host, port = await within(seconds, self._sentinel.discover_master(self._service))
         except (RedisError, OSError, TimeoutError) as error:
-            raise StoreError(f"no Sentinel names a master {self._service} ({error})") from None
+            raise StoreError(str(error) or f"{_unnamed(self._service)} in time") from None
         return str(host), int(port)
 
     def client(self, **options: Any) -> redis.asyncio.Redis:
@@ -148,7 +148,37 @@ class RedisAddress:
             "retry": Retry(NoBackoff(), 0),  # the next Sentinel is the other try
             "ssl": self._is_tls,
         }
-        return Sentinel(self._sentinels, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
+        return _Sentinels(self._sentinels, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
+
+
+class _Sentinels(Sentinel):
+    """Sentinels that say in a few words why they name no master: redis-py shows all that it is made of."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Host and port of the master; MasterNotFoundError. Who knew it is asked first the next time."""
+        said = []
+        for at, each in enumerate(self.sentinels):
+            asked = each.connection_pool.connection_kwargs
+            place = f"{asked['host']}:{asked['port']}"
+            try:
+                known = await each.sentinel_masters()
+            except (RedisError, OSError, TimeoutError) as error:
+                said.append(f"{place}: {error or 'no answer in time'}")
+                continue
+            state = known.get(service_name) if isinstance(known, dict) else None
+            if state and self.check_master_state(state, service_name):
+                self.sentinels[0], self.sentinels[at] = each, self.sentinels[0]
+                return state["ip"], state["port"]
+            said.append(f"{place} knows none of that name that is up")
+        raise MasterNotFoundError(f"{_unnamed(service_name)} ({'; '.join(said)[:_SAID]})")
+
+
+_SAID: Final = 500
+"""Characters of what is told of what Sentinels said."""
+
+
+def _unnamed(service: str) -> str:
+    return f"no Sentinel names a master {service}"
 
 
 async def within(seconds: float, answer: Awaitable[T]) -> T:

@@ -15,7 +15,7 @@ from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.redis import Store, Stores
 from mcpace_operator.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
-from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.errors import ConfigError, StoreError
 from mcpace_sidecar.redis import RedisAddress
 
 RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
@@ -98,6 +98,21 @@ def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
         yield sentinels
     finally:
         sentinels.stop()
+
+
+async def test_sentinels_that_name_no_master_are_told_in_a_few_words(sentinels: Sentinels) -> None:
+    await sentinels.ready()
+    address = RedisAddress(sentinels.url.replace("/main/", "/other/"), None)
+    with pytest.raises(StoreError) as failed:
+        await address.find()
+    words = str(failed.value)
+    assert words.startswith("no Sentinel names a master other (127.0.0.1:1: Error 111 connecting to"), words
+    assert words.endswith(f"; 127.0.0.1:{sentinels.port} knows none of that name that is up)"), words
+    assert len(words) < 300
+    with pytest.raises(redis.ConnectionError) as refused:
+        await address.client().ping()
+    assert str(refused.value) == words
+    await address.close()
 
 
 async def test_limits_hold_over_a_failover(scripted: Scripted, start: Start, sentinels: Sentinels) -> None:
