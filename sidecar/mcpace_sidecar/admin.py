@@ -5,7 +5,7 @@ the server's own token, because the server itself shares the loopback; without a
 loopback only. Listening there, only local Hosts and Origins are answered at all, and those that the
 manifest allows. `/readyz?wait` is answered once the server is ready for the first time, or after four
 seconds: a kubelet probes at most once a second, and a server that has just started should not wait
-for its next look.
+for its next look. Of those who wait only some are held.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ _GUARDED: Final = frozenset({b"/stats", b"/config", b"/purge", b"/drain"})
 _POSTED: Final = frozenset({b"/purge", b"/drain"})
 _WAITED: Final = 4.0
 """Seconds the probe that waits is held; kubelets give up after five."""
+MOST_HELD: Final = 16
+"""Probes that are held at once; more are answered at once, and leave connections to `/healthz`."""
 _TEXT: Final = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
 _JSON: Final = b"Content-Type: application/json\r\n"
 _Route = Callable[[], tuple[int, bytes, bytes]]
@@ -112,7 +114,7 @@ class Admin:
         elif route is None:
             self._purge(connection, body)
             return
-        elif head.target == b"/readyz?wait" and not self._handshake.was_ready.is_set():
+        elif head.target == b"/readyz?wait" and self._may_hold:
             held = asyncio.get_running_loop().create_task(self._hold(connection))
             self._held.add(held)
             held.add_done_callback(self._held.discard)
@@ -120,6 +122,10 @@ class Admin:
         else:
             status, lines, text = route()
         connection.answer(status_line(status) + lines, text)
+
+    @property
+    def _may_hold(self) -> bool:
+        return not self._handshake.was_ready.is_set() and len(self._held) < MOST_HELD
 
     async def _hold(self, connection: ClientConnection) -> None:
         with contextlib.suppress(TimeoutError):

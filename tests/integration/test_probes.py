@@ -76,3 +76,21 @@ async def test_the_health_path_moves_gives_way_and_goes(scripted: Scripted, star
     assert (await health(none)).startswith(b"HTTP/1.1 404 ")
     theirs = await start(scripted.port, {"passPaths": ["/healthz"]})
     assert b'"result"' in await health(theirs), "the server's own path is answered by the server"
+
+
+async def test_probes_that_wait_take_no_room_from_those_that_do_not(
+    scripted: Scripted, start: Start
+) -> None:
+    await scripted.stop()
+    sidecar = await start(scripted.port, {})
+    writers = []
+    for _ in range(130):  # more than there may be connections
+        _, writer = await asyncio.open_connection("127.0.0.1", sidecar.admin)
+        writer.write(b"GET /readyz?wait HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        writers.append(writer)
+        if len(writers) == admin.MOST_HELD + 1:
+            assert (await sidecar.admin_get("/readyz?wait"))[0] == 503, "one more is answered at once"
+    for path in ("/healthz", "/metrics"):
+        assert (await sidecar.admin_get(path))[0] == 200
+    for writer in writers:
+        writer.close()
