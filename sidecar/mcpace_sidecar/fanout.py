@@ -7,8 +7,10 @@ is an event stream.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from mcpace_sidecar.proxy import Exchange
 
 MAX_PARALLEL: Final = 32
+MAX_BATCHED: Final = 100
+"""Calls that all the `parallel`s of one batch make at most."""
+SLICE: Final = 0.005
+"""Seconds for which parts are begun at once; then others have their turn."""
 MAX_HELD: Final = 16 * 1024 * 1024
 """Bytes of the parts' answers, which are held until the last has come."""
 TOO_LARGE: Final = f"The answers of such calls may be {MAX_HELD >> 20} MiB together, and are larger."
@@ -125,6 +131,13 @@ class Part:
             elif what:
                 self._fanout.pass_on(stream.event_of(data))
 
+    def may_call(self, count: int) -> bool:
+        """Whether it may make so many calls more of its own."""
+        if self._fanout.calls + count > MAX_BATCHED:
+            return False
+        self._fanout.calls += count
+        return True
+
     def _keep(self, response: bytes) -> None:
         words = self._fanout.hold(len(response))
         self.response = self._no_response(words) if words else response
@@ -173,22 +186,42 @@ class Fanout:
         self.streaming = False
         self.held = 0
         """Bytes of answers that are held."""
+        self.calls = 0
+        """Calls of the `parallel`s among the parts."""
         self._exchange = exchange
         self._ledger = exchange.plane.pool.gathered
         self._compose = compose
         self._left = 0
+        self._rest: Iterator[tuple[Notes, bytes]] | None = None
+        """The parts that have not begun."""
 
-    def start(self, bodies: Sequence[tuple[Notes, bytes]]) -> None:
-        """Send every part on its way."""
+    def start(self, count: int, parts: Iterator[tuple[Notes, bytes]]) -> None:
+        """Send so many parts on their way: each is made when it begins, some in each turn of the loop."""
+        self._left = count
+        self._rest = parts
+        self._begin()
+
+    def _begin(self) -> None:
         exchange = self._exchange
-        self._left = len(bodies)
-        for notes, body in bodies:
+        due = monotonic() + SLICE
+        while self._rest is not None:
+            made = next(self._rest, None)
+            if made is None:
+                self._rest = None
+                return
             part = Part(self, exchange.downstream.peer)
-            part.exchange = exchange.child(part, notes, body)
+            part.exchange = child = exchange.child(part, *made)
             self.parts.append(part)
-        for part in list(self.parts):
-            if part.exchange is not None and not exchange.ended:
-                part.exchange.begin_part()
+            child.begin_part()
+            if monotonic() >= due:
+                asyncio.get_running_loop().call_soon(self._go_on)
+                return
+
+    def _go_on(self) -> None:
+        try:
+            self._begin()
+        except Exception as error:  # noqa: BLE001 - because the others' turn is not theirs to end
+            self._exchange.broke("parts", error)
 
     def hold(self, size: int) -> str:
         """Hold so many bytes more of answers until the last has come; or say why they cannot be."""
@@ -230,10 +263,11 @@ class Fanout:
     @property
     def waits(self) -> bool:
         """Whether a part has not ended."""
-        return any(part.exchange is not None for part in self.parts)
+        return self._rest is not None or any(part.exchange is not None for part in self.parts)
 
     def cancel(self) -> None:
         """The exchange has ended: nobody waits for the parts any more."""
+        self._rest = None
         self.let_go(self.held)
         parts, self.parts = self.parts, []
         for part in parts:
@@ -268,7 +302,7 @@ def batch(exchange: Exchange) -> None:
     fanout = Fanout(exchange, compose)
     exchange.fanout = fanout
     notes = exchange.notes.uncompressed(exchange.head)
-    fanout.start([(notes, body) for body in bodies])
+    fanout.start(len(bodies), ((notes, body) for body in bodies))
 
 
 class _Call(msgspec.Struct):
@@ -302,25 +336,34 @@ def parallel(exchange: Exchange) -> str:
         return f"calls holds 1 to {MAX_PARALLEL} calls."
     if any(call.tool == PARALLEL for call in calls):
         return "parallel does not call itself: write its calls into this list."
+    if isinstance(exchange.downstream, Part) and not exchange.downstream.may_call(len(calls)):
+        return f"The calls of parallel are {MAX_BATCHED} in one batch at most: send the others in another."
 
     def compose(fanout: Fanout) -> None:
         _answer_parallel(exchange, fanout, calls)
 
     meta = {key: value for key, value in params.meta.items() if key != "progressToken"}
     stem = secrets.token_hex(6)
-    bodies = []
-    for number, call in enumerate(calls):
-        message = {
-            "jsonrpc": "2.0",
-            "id": f"mcpace-{stem}-{number}",
-            "method": "tools/call",
-            "params": {"name": call.tool, "arguments": call.arguments} | ({"_meta": meta} if meta else {}),
-        }
-        notes = exchange.notes.renamed(exchange.head, *_mirrored(exchange, call))
-        bodies.append((notes, msgspec.json.encode(message)))
+    renamed: dict[tuple[bytes, bytes], Notes] = {}
+
+    def parts() -> Iterator[tuple[Notes, bytes]]:
+        for number, call in enumerate(calls):
+            message = {
+                "jsonrpc": "2.0",
+                "id": f"mcpace-{stem}-{number}",
+                "method": "tools/call",
+                "params": {"name": call.tool, "arguments": call.arguments}
+                | ({"_meta": meta} if meta else {}),
+            }
+            mirrored = _mirrored(exchange, call)
+            notes = renamed.get(mirrored)
+            if notes is None:
+                notes = renamed[mirrored] = exchange.notes.renamed(exchange.head, *mirrored)
+            yield notes, msgspec.json.encode(message)
+
     fanout = Fanout(exchange, compose)
     exchange.fanout = fanout
-    fanout.start(bodies)
+    fanout.start(len(calls), parts())
     return ""
 
 

@@ -1,6 +1,7 @@
 """Batches as nobody honest sends them: nested, endless, with answers that never end."""
 
 import asyncio
+import itertools
 import tracemalloc
 from typing import Any
 
@@ -8,7 +9,7 @@ import msgspec
 import pytest
 from tests.conftest import Heard, Scripted, Start, json_answer, until
 
-from mcpace_sidecar import messages
+from mcpace_sidecar import fanout, messages
 
 CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
 SLOTS = {"concurrency": {"maxInFlight": 8}}
@@ -149,3 +150,56 @@ async def test_the_parts_answers_of_all_batches_together_are_bounded(
     assert plane.pool.gathered.held == 0
     _, _, body = await sidecar.post(calls)
     assert all("result" in each for each in body), "there is room again"
+
+
+async def test_the_calls_of_all_parallels_in_a_batch_are_bounded_together(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = lambda heard: json_answer(
+        msgspec.json.encode({"jsonrpc": "2.0", "id": heard.message.get("id"), "result": {}})
+    )
+    sidecar = await start(scripted.port, {"concurrency": {"parallelTool": True}})
+    _, _, body = await sidecar.post([_parallel(number, 32) for number in range(100)])
+    refused = [each for each in body if "100 in one batch" in str(each)]
+    assert (len(body), len(refused)) == (100, 97)
+    assert len(scripted.calls) == 96
+    assert not sidecar.sidecar.plane.in_flight
+    _, _, body = await sidecar.post([_parallel(1, 32)])
+    assert body[0]["result"]["structuredContent"]["succeeded"] == 32, "another batch has its own"
+
+
+@pytest.mark.parametrize(("kind", "parts"), [("batch", 100), ("parallel", 32)])
+async def test_the_parts_of_one_request_begin_in_turns_with_everybody_else(
+    scripted: Scripted, start: Start, monkeypatch: pytest.MonkeyPatch, kind: str, parts: int
+) -> None:
+    monkeypatch.setattr(fanout, "SLICE", 0.0)
+    go = asyncio.Event()
+
+    async def slowly(heard: Heard) -> Any:
+        await go.wait()
+        yield json_answer(b'{"jsonrpc":"2.0","id":1,"result":{}}')
+
+    sidecar = await start(scripted.port, {"concurrency": {"parallelTool": True, "maxQueued": 1000}})
+    await until(lambda: scripted.heard, "a handshake")
+    scripted.answer = slowly
+    in_flight = sidecar.sidecar.plane.in_flight
+    seen = [0]
+    batched = b"[" + b",".join([CALL] * parts) + b"]"
+    posted = asyncio.ensure_future(sidecar.post(batched if kind == "batch" else _parallel(1, parts)))
+    deadline = asyncio.get_running_loop().time() + 10
+    while seen[-1] < 1 + parts and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0)  # one turn of the loop
+        seen.append(len(in_flight))
+    heads = {id(exchange.notes) for exchange in in_flight}
+    go.set()
+    await posted
+    assert max(seen) == 1 + parts
+    begun = [after - before for before, after in itertools.pairwise(seen)]
+    assert max(begun) <= 2, "its own exchange and its first part, then part by part"
+    assert len(heads) == 2, "calls of one tool share what their head says"
+
+
+def _parallel(message_id: int, calls: int) -> dict[str, Any]:
+    arguments = {"calls": [{"tool": "t"}] * calls}
+    params = {"name": "parallel", "arguments": arguments}
+    return {"jsonrpc": "2.0", "id": message_id, "method": "tools/call", "params": params}
