@@ -298,6 +298,81 @@ async def test_whoever_does_not_read_an_answer_is_given_no_second(scripted: Scri
     client.leave()
 
 
+async def test_what_comes_before_its_turn_is_counted(scripted: Scripted, start: Start) -> None:
+    async def stream(heard: Heard) -> AsyncIterator[bytes]:
+        if heard.line.startswith(b"GET"):
+            yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: hello\n\n"
+            await asyncio.Event().wait()
+        yield json_answer(RESULT)
+
+    scripted.answer = stream
+    sidecar = await start(scripted.port, memory=1, files=192)
+    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    connections = sidecar.sidecar._connections
+    crowd = []
+    for _ in range(14):
+        crowd.append(await Client.to(sidecar, b"GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+        await crowd[-1].reads(b"hello")
+    before = connections.held
+    for client in crowd:
+        client.writer.write(padded(60_000))
+    await until(lambda: connections.held > before + 14 * 60_000, "what comes early to be counted")
+    assert (await sidecar.call("t"))[0] == 200
+    assert connections.held <= connections.body_bytes
+    for client in crowd:
+        client.leave()
+    await until(lambda: not connections.open, "everybody to have left")
+    assert connections.held == 0
+    assert not connections._gathering
+
+
+async def test_early_bytes_that_find_no_room_end_their_own_connection(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = lambda _: json_answer(RESULT)
+    sidecar = await start(scripted.port, **LITTLE)
+    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    go = asyncio.Event()
+
+    async def slowly(heard: Heard) -> AsyncIterator[bytes]:
+        if b"tools/call" in heard.body:
+            await go.wait()
+        yield json_answer(RESULT)
+
+    scripted.answer = slowly
+    connections = sidecar.sidecar._connections
+    request = POST + b"Content-Length: %d\r\n\r\n%b" % (len(CALL), CALL)
+    early = await Client.to(sidecar, request)
+    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 1, "it to be in progress")
+    early.writer.write(request * 100)
+    await until(lambda: connections.held > 0, "the rest to be counted")
+    connections.body_bytes = 30_000
+    honest = asyncio.ensure_future(sidecar.post(padded(20_000)))
+    async with asyncio.timeout(DEADLINE):
+        assert b"HTTP/1.1 " not in await early.reader.read(-1), "nothing is said in the midst of an answer"
+    go.set()
+    assert (await honest)[0] == 200
+    early.leave()
+    assert (await sidecar.metrics())['mcpace_shed_connections_total{reason="bodies"}'] == 1
+    await until(lambda: not connections.open, "everybody to have left")
+    assert connections.held == 0
+
+
+async def test_requests_that_come_together_are_answered_one_after_another(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = lambda _: json_answer(RESULT)
+    sidecar = await start(scripted.port, **LITTLE)
+    body = padded(20_000)
+    request = POST + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    client = await Client.to(sidecar, request * 30)
+    for _ in range(30):
+        assert (await client.reads(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        await client.reads(RESULT)
+    assert sidecar.sidecar._connections.held == 0
+    client.leave()
+
+
 async def test_what_is_answered_stale_is_fetched_anew_by_one_at_a_time(
     scripted: Scripted, start: Start
 ) -> None:

@@ -140,10 +140,10 @@ class Connections:
         weights: Counter[str] = Counter()
         counts: Counter[str] = Counter()
         for connection in self._gathering:
-            weights[connection.peer] += connection.held
+            weights[connection.peer] += connection.held + connection.ahead
             counts[connection.peer] += 1
         if not weights:
             return None
         peer, weight = weights.most_common(1)[0]
         least = weight / counts[peer]
-        return next(c for c in self._gathering if c.peer == peer and c.held >= least)
+        return next(c for c in self._gathering if c.peer == peer and c.held + c.ahead >= least)

@@ -168,6 +168,7 @@ class ClientConnection(asyncio.Protocol):
         "_stuck",
         "_transport",
         "_turn",
+        "ahead",
         "apart",
         "app",
         "heads",
@@ -195,6 +196,8 @@ class ClientConnection(asyncio.Protocol):
         self._body = bytearray()
         self.held = 0
         """Bytes of its request's body that count."""
+        self.ahead = 0
+        """Bytes behind that request that count: of those that come before it is answered."""
         self._owed = 0
         """Bytes of its answer that wait for the client to read; 0: it reads."""
         self._stuck = 0.0
@@ -285,14 +288,32 @@ class ClientConnection(asyncio.Protocol):
         elif self._reader is not None:
             self._take_body(data)
         else:
-            self._buffer += data
-            if len(self._buffer) > _MAX_PIPELINED and self._reading and self._transport is not None:
-                self._reading = False
-                self._transport.pause_reading()
+            self._take_ahead(data)
+
+    def _take_ahead(self, data: bytes) -> None:
+        """Keep what comes before its turn: read on for a while, so that a client's leaving is noticed."""
+        self._buffer += data
+        size = len(self._buffer)
+        if size > LIGHT_HEAD:
+            more, self.ahead = size - self.ahead, size
+            self._all.gathers(self)
+            if not self._all.hold(self, more):
+                self._cut_ahead()
+                return
+        if size > _MAX_PIPELINED and self._reading and self._transport is not None:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _cut_ahead(self) -> None:
+        """There is no room for what it sends before it is answered, and no way to say so in between."""
+        self._all.on_shed("bodies")
+        self.shed()
 
     # -- gathering a request
 
     def _take_head(self, data: bytes) -> None:
+        if self.ahead:
+            self._forget_ahead()
         if self._read is not None and data.startswith(self._raw) and self._read.names is self.heads.names:
             self.trace = self.lines = b""
             self.apart = self._read_apart
@@ -523,8 +544,11 @@ class ClientConnection(asyncio.Protocol):
         return self._since or math.inf
 
     def give_up(self) -> None:
-        """Refuse the body that is arriving: it takes too much room."""
-        self._refuse(_NO_ROOM)
+        """Refuse the body that is arriving, or cut what comes before its turn: it takes too much room."""
+        if self.ahead:
+            self._cut_ahead()
+        else:
+            self._refuse(_NO_ROOM)
 
     def shed(self) -> None:
         """Close it, whatever it is at; the turn is told when it is closed."""
@@ -581,6 +605,13 @@ class ClientConnection(asyncio.Protocol):
         if self.held:
             self._all.release(self.held)
             self.held = 0
+        if self.ahead:
+            self._forget_ahead()
+
+    def _forget_ahead(self) -> None:
+        self._all.gathered(self)
+        self._all.release(self.ahead)
+        self.ahead = 0
 
     def _closing(self) -> bool:
         return self._close or self.app.draining or self._head is None or not self._head.keep_alive
