@@ -2,6 +2,10 @@
 
 import asyncio
 import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import DEADLINE, Heard, Scripted, Start, json_answer, until
@@ -123,3 +127,90 @@ async def test_a_request_that_is_answered_before_it_is_read_keeps_no_other_waiti
     sidecar.sidecar.end()
     await sidecar.waiting
     await until(lambda: all(each.is_set() for each in ended), "the server to end")
+
+
+def timers() -> dict[tuple[int, int], tuple[int, float]]:
+    """Of every TCP connection of this machine, by its own and its peer's port: kind and seconds of its timer.
+
+    Source: proc_pid_net(5), `tr:tm->when`; kind 2 is a keep-alive probe.
+    """
+    found = {}
+    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+        _, own, peer, _, _, timer, *_ = line.split()
+        kind, when = timer.split(":")
+        ports = int(own.rpartition(":")[2], 16), int(peer.rpartition(":")[2], 16)
+        found[ports] = int(kind, 16), int(when, 16) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+KEEP_ALIVE = 2
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux shows the timers of connections")
+@pytest.mark.parametrize("port", ["data", "admin"])
+async def test_a_client_that_vanished_without_a_word_is_probed_after_a_minute(
+    scripted: Scripted, start: Start, port: str
+) -> None:
+    sidecar = await start(scripted.port)
+    own = getattr(sidecar, port)
+    _, writer = await asyncio.open_connection("127.0.0.1", own)
+    theirs = writer.get_extra_info("sockname")[1]
+    try:
+        kind, seconds = await until(lambda: timers().get((own, theirs)), "the connection to be accepted")
+        assert kind == KEEP_ALIVE
+        assert 0 < seconds <= 60
+    finally:
+        writer.close()
+
+
+async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
+    head = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    writer.write(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    async with asyncio.timeout(DEADLINE):
+        await reader.readuntil(RESULT)
+
+
+async def test_a_connection_without_a_request_is_closed_after_the_idle_timeout_alone(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = lambda _: json_answer(RESULT)
+    sidecar = await start(scripted.port, {"clients": {"idleTimeout": "1h"}})
+    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+    await exchange(reader, writer)
+    (connection,) = sidecar.sidecar._connections.open
+    began = time.monotonic()
+    connection.sweep(began)
+    connection.sweep(began + 3500)
+    await exchange(reader, writer)  # it is there, and idle anew
+    connection.sweep(began)
+    connection.sweep(began + 3595)
+    assert connection in sidecar.sidecar._connections.open
+    connection.sweep(time.monotonic() + 3605)
+    async with asyncio.timeout(DEADLINE):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_connection_whose_call_takes_longer_than_the_idle_timeout_is_not_idle(
+    scripted: Scripted, start: Start
+) -> None:
+    go = asyncio.Event()
+
+    async def answer(_: Heard) -> Any:
+        await go.wait()
+        yield json_answer(RESULT)
+
+    scripted.answer = answer
+    sidecar = await start(scripted.port, {"clients": {"idleTimeout": "1s"}})
+    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+    called = asyncio.ensure_future(exchange(reader, writer))
+    await until(lambda: sidecar.sidecar.plane.in_flight, "the call to be in flight")
+    (connection,) = sidecar.sidecar._connections.open
+    for later in (0, 5, 50):
+        connection.sweep(time.monotonic() + later)
+    go.set()
+    await called
+    async with asyncio.timeout(DEADLINE):
+        assert await reader.read() == b"", "afterwards it is idle, and closed by the sidecar's own sweep"
+    writer.close()
