@@ -229,11 +229,10 @@ def _classify_any(body: bytes) -> Message:
 _STAND_IN: Final = "\ufffd"
 _MAX_MENDED: Final = 1024 * 1024
 _HALF: Final = re.compile(
-    rb"(?:[^\\]++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F]).)+"
-    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
-    re.DOTALL,
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
-"""Everything up to a half, or a half. No group is possessive: Python before 3.11.5 errs there."""
+"""Half of a pair, in JSON without escaped backslashes."""
 
 
 def _without_halves(body: bytes) -> bytes | None:
@@ -242,15 +241,11 @@ def _without_halves(body: bytes) -> bytes | None:
     They are valid JSON, and what a JavaScript client writes of a text cut within an emoji, but no
     UTF-8 (RFC 8259, section 8.2): readers refuse, replace or keep them.
     """
-    if len(body) > _MAX_MENDED or b"\\u" not in body:
+    if len(body) > _MAX_MENDED or b"\\u" not in body or b"\0" in body:
         return None
-    mended = _HALF.sub(_stand_in, body)
-    return mended if mended != body else None
-
-
-def _stand_in(found: re.Match[bytes]) -> bytes:
-    text = found[0]
-    return b"\\ufffd" if len(text) == 6 and text[:2] == b"\\u" and text[2:3] in b"dD" else text
+    plain = body.replace(b"\\\\", b"\0\0")  # no JSON holds a NUL
+    mended = _HALF.sub(rb"\\ufffd", plain)
+    return mended.replace(b"\0\0", b"\\\\") if mended != plain else None
 
 
 def _classify(body: bytes) -> Message:

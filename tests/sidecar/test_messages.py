@@ -1,5 +1,6 @@
 """What a body is: classified by its bytes alone."""
 
+import json
 from collections.abc import Callable
 
 import msgspec
@@ -275,3 +276,22 @@ def test_a_kept_result_is_answered_under_the_callers_id() -> None:
         "id": "x-1",
         "result": {"content": []},
     }
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["\\ud800", "\\uDBff", "\\udc00", "\\uDFFF", "\\\\", "\\u0041", '\\"', "ud800", "\\n", "\u00e9"]
+        ),
+        max_size=12,
+    )
+)
+def test_halves_of_pairs_and_nothing_else_are_replaced(pieces: list[str]) -> None:
+    written = '"' + "".join(pieces) + '"'
+    expected = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in json.loads(written))
+    mended = messages._without_halves(written.encode())
+    if mended is None:
+        assert "\ufffd" not in expected
+    else:
+        assert len(mended) == len(written.encode())
+        assert json.loads(mended) == expected
