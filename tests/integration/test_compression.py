@@ -9,6 +9,8 @@ import pytest
 import zstandard
 from tests.conftest import Scripted, Start, json_answer
 
+from mcpace_sidecar import compression
+
 TEXT = "the same words again and again " * 1000
 BODY = msgspec.json.encode(
     {"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": TEXT}]}}
@@ -89,3 +91,10 @@ async def test_what_is_not_worth_it_is_left_alone(
     sidecar = await start(scripted.port, config)
     top, _ = await raw_call(sidecar, "zstd")
     assert b"content-encoding: zstd" not in top
+
+
+@pytest.mark.parametrize("coding", compression.MOST)
+def test_what_would_take_long_to_compress_passes_as_it_is(coding: bytes) -> None:
+    most = compression.MOST[coding]
+    assert compression.compress(coding, b"a" * most) is not None
+    assert compression.compress(coding, b"a" * (most + 1)) is None
