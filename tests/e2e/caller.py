@@ -1,6 +1,7 @@
 """Runs in a pod: calls MCP servers with the official client, and prints what came of it as JSON.
 
-python - '{"urls": [...], "calls": 30, "tool": ..., "arguments": {...}, "key": ..., "seconds": ..., "until": FILE}'
+python - '{"urls": [...], "calls": 30, "tool": ..., "arguments": {...}, "key": ..., "host": ..., "seconds": ...,
+           "until": FILE}'
 """
 
 import asyncio
@@ -29,6 +30,8 @@ async def call(client, ask):
 
 async def converse(url, ask, outcomes, number):
     headers = {"X-API-Key": ask["key"]} if ask.get("key") else {}
+    if ask.get("host"):
+        headers["Host"] = ask["host"]
     async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
         transport = (
             sse_client(url, headers)

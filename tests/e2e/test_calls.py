@@ -89,7 +89,13 @@ def test_a_result_cached_through_one_pod_is_a_hit_through_the_other(cluster: Clu
     for pod in (one, other):
         url = f"http://{pod['status']['podIP']}:18080/mcp"
         (outcome,) = cluster.ask(
-            urls=[url], calls=1, tool="get-weather", arguments=arguments, key="a-key-of-annas"
+            # Through the Service both would have this Host, which the server is told.
+            urls=[url],
+            calls=1,
+            tool="get-weather",
+            arguments=arguments,
+            key="a-key-of-annas",
+            host="weather",
         )
         assert outcome["ok"], outcome
     after = cluster.metrics(other)

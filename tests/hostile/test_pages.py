@@ -81,7 +81,7 @@ KINDS: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_cutting_takes_work_in_proportion_to_the_bytes(kind: str) -> None:
-    assert_linear(KINDS[kind], lambda result: paginate(result, RULE), 512 * 1024)
+    assert_linear(KINDS[kind], lambda result: paginate(result, RULE), 256 * 1024)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,6 +11,8 @@ from mcpace_sidecar.errors import McpaceError
 
 MOST = 10.0
 """How much more work eight times as many bytes may be."""
+_TRIES = 5
+"""A neighbour that takes the processor's caches makes the larger one dearer than it is."""
 _FLOOR_SECONDS = 0.002
 _FLOOR_BYTES = 256 * 1024
 
@@ -23,8 +25,11 @@ def assert_linear(make: Callable[[int], Any], do: Callable[[Any], Any], n: int) 
     """
     small, large = make(n), make(8 * n)
     _done(do, small)
-    seconds = [min(_cpu(do, made) for _ in range(2)) for made in (small, large)]
-    ratio = seconds[1] / max(seconds[0], _FLOOR_SECONDS)
+    for _ in range(_TRIES):  # what is quadratic is dearer each time
+        seconds = [min(_cpu(do, made) for _ in range(2)) for made in (small, large)]
+        ratio = seconds[1] / max(seconds[0], _FLOOR_SECONDS)
+        if ratio <= MOST:
+            break
     assert ratio <= MOST, f"8 times the bytes took {ratio:.1f} times the CPU time: {seconds} s"
     peaks = [_peak(do, made) for made in (small, large)]
     ratio = peaks[1] / max(peaks[0], _FLOOR_BYTES)

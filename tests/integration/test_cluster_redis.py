@@ -235,8 +235,9 @@ async def test_a_slot_that_moves_under_load_costs_no_call_and_no_exactness(
         assert (samples[UP], samples[ALONE]) == (1, 0)
     leased = 50 * len(both) if leasing else 0  # may be held by one while the other is refused
     assert limit - leased <= sum(outcomes) <= limit, f"{sum(outcomes)} of {limit} a day"
+    there = ("127.0.0.1", others[0].port)  # who is refused from memory asks again within five seconds
     for each in both:
-        assert each.sidecar._links[0].place == ("127.0.0.1", others[0].port)
+        await until(lambda at=each: at.sidecar._links[0].place == there, "the link to follow the slot")
 
 
 async def test_a_node_that_dies_is_left_alone_until_its_slots_are_somewhere(
