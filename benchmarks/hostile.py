@@ -208,6 +208,8 @@ async def watch(sidecar: Contender, seconds: float, only: list[str]) -> tuple[At
     while not running.done():
         await asyncio.sleep(1)
         memory.append(rss(sidecar.pid))
+        if not memory[-1]:  # whoever answers on its port is another
+            raise SystemExit("the sidecar has ended")
         await asyncio.to_thread(ready, sidecar)
         print(f"  {len(memory)} s: {memory[-1]:.1f} MB, {dict(attack.seen)}", file=sys.stderr, flush=True)
     await running
