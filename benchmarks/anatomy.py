@@ -107,8 +107,8 @@ def stages() -> dict[str, tuple[float, float]]:
     assert limits is not None
     assert client is not None
     assert treatment.cache is not None
-    private, rule = notes.private(client), treatment.cache
-    (place, *_) = settings.keys.places(rule, notes.version, message, private)
+    private, rule = notes.private(client, ()), treatment.cache
+    (place, *_) = settings.keys.places(rule, notes.variant, message, private)
     plane.results.far((place,), 3600, lambda miss: plane.results.keep(place, miss.marks[0], b"{}", 3600, 0))
     assert plane.results.near(place.key) is not None
     call = CallEnded("cached", "success", 0.002, "memory", 200, 1000, client.name, client.tier)
@@ -119,7 +119,7 @@ def stages() -> dict[str, tuple[float, float]]:
         charges.lines(verdict.left, verdict.at)
 
     def look_up() -> None:
-        settings.keys.places(rule, notes.version, message, private)
+        settings.keys.places(rule, notes.variant, message, private)
         plane.results.near(place.key)
 
     return {
