@@ -380,7 +380,10 @@ class Operator:
     def quiet(self) -> bool:
         """Whether it knows the servers and none waits."""
         metrics = self._metrics()
-        urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=5).close()
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=5).close()
+        except OSError:
+            return False  # it is not ready before its watches are open
         known = "mcpace_operator_servers 0.0" not in metrics
         return known and "mcpace_operator_queue 0.0" in metrics
 
