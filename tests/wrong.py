@@ -124,6 +124,52 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "name a header of whom a gateway has verified",
     ),
     (
+        "trusted headers that hold a credential",
+        {"clients": {"trustedProxies": ["10.0.0.0/8"], "trustedHeaders": {"client": "Authorization"}}},
+        "name a header of whom a gateway has verified",
+    ),
+    (
+        "a tier that is a credential",
+        {
+            "clients": {
+                "trustedProxies": ["10.0.0.0/8"],
+                "trustedHeaders": {"client": "X-Consumer", "tier": "cookie"},
+            }
+        },
+        "name a header of whom a gateway has verified",
+    ),
+    (
+        "trusted headers that frame a body",
+        {"clients": {"trustedProxies": ["10.0.0.0/8"], "trustedHeaders": {"client": "Content-Length"}}},
+        "name a header of whom a gateway has verified",
+    ),
+    (
+        "a header for two purposes",
+        {
+            "clients": {
+                "trustedProxies": ["10.0.0.0/8"],
+                "trustedHeaders": {"client": "X-Consumer", "tier": "x-consumer"},
+            }
+        },
+        "must be headers of their own",
+    ),
+    (
+        "keys in a header that names the client",
+        {
+            "clients": {
+                "apiKeyHeader": "X-Consumer",
+                "trustedProxies": ["10.0.0.0/8"],
+                "trustedHeaders": {"client": "x-consumer"},
+            }
+        },
+        "must be headers of their own",
+    ),
+    (
+        "keys in a header of the way",
+        {"clients": {"apiKeyHeader": "X-Forwarded-For"}},
+        "apiKeyHeader must be a header of its own",
+    ),
+    (
         "a cached tool without a time",
         {"cache": {"tools": [{"name": "t"}]}},
         "write a ttl, invalidates, or both",

@@ -102,11 +102,20 @@ class Jwt(Model):
     )
 
 
-_WAY = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
-WAY_WORDS = (
-    "name a header of whom a gateway has verified, such as X-Consumer-Username: Forwarded, X-Real-IP and"
-    " X-Forwarded-For, -Host and -Proto say by which way a call came"
+_SECRET = ("authorization", "cookie", "proxy-authorization", "x-api-key")
+_TAKEN = (
+    "accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type",
+    "expect", "forwarded", "host", "keep-alive", "mcp-method", "mcp-name", "mcp-protocol-version",
+    "mcp-session-id", "origin", "te", "traceparent", "trailer", "transfer-encoding", "upgrade",
+    "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip",
+)  # fmt: skip
+"""Headers of HTTP, of MCP, and of the way by which a call came: each means something else already."""
+NAMING_WORDS = (
+    "name a header of whom a gateway has verified, such as X-Consumer-Username: a credential would be told"
+    " as a name, and headers of HTTP, of MCP and of the way (X-Forwarded-For, X-Real-IP) mean something else"
 )
+TWICE_WORDS = "client and tier of trustedHeaders, and apiKeyHeader, must be headers of their own"
+KEY_HEADER_WORDS = "apiKeyHeader must be a header of its own, such as X-API-Key"
 
 
 class TrustedHeaders(Model):
@@ -116,10 +125,11 @@ class TrustedHeaders(Model):
         json_schema_extra={
             "x-kubernetes-validations": [
                 rule(
-                    f"!(self.client.lowerAscii() in {list(_WAY)})"
-                    f" && (!has(self.tier) || !(self.tier.lowerAscii() in {list(_WAY)}))",
-                    WAY_WORDS,
-                )
+                    f"!(self.client.lowerAscii() in {[*_SECRET, *_TAKEN]})"
+                    f" && (!has(self.tier) || !(self.tier.lowerAscii() in {[*_SECRET, *_TAKEN]}))",
+                    NAMING_WORDS,
+                ),
+                rule("!has(self.tier) || self.tier.lowerAscii() != self.client.lowerAscii()", TWICE_WORDS),
             ]
         }
     )
@@ -128,10 +138,12 @@ class TrustedHeaders(Model):
     tier: HeaderName | None = Field(default=None, description="The header that names its tier.")
 
     @model_validator(mode="after")
-    def _names_no_way(self) -> Self:
+    def _names_somebody(self) -> Self:
         for field, name in (("client", self.client), ("tier", self.tier or "")):
-            if name.lower() in _WAY:
-                raise MisplacedError((field,), WAY_WORDS)
+            if name.lower() in (*_SECRET, *_TAKEN):
+                raise MisplacedError((field,), NAMING_WORDS)
+        if self.tier is not None and self.tier.lower() == self.client.lower():
+            raise MisplacedError(("tier",), TWICE_WORDS)
         return self
 
 
@@ -154,6 +166,17 @@ class Clients(Model):
                     "!has(self.allowedOrigins)"
                     " || self.allowedOrigins.all(o, !(o.lowerAscii() in ['http://*', 'https://*']))",
                     WEB_WORDS,
+                ),
+                rule(
+                    f"!has(self.apiKeyHeader) || !(self.apiKeyHeader.lowerAscii() in {list(_TAKEN)})",
+                    KEY_HEADER_WORDS,
+                ),
+                rule(
+                    "!has(self.apiKeyHeader) || !has(self.trustedHeaders)"
+                    " || (self.apiKeyHeader.lowerAscii() != self.trustedHeaders.client.lowerAscii()"
+                    " && (!has(self.trustedHeaders.tier)"
+                    " || self.apiKeyHeader.lowerAscii() != self.trustedHeaders.tier.lowerAscii()))",
+                    TWICE_WORDS,
                 ),
             ]
         }
@@ -208,6 +231,11 @@ class Clients(Model):
                 raise MisplacedError(("trustedProxies", number), f"{error}; {NETWORK_WORDS}") from None
         if self.trusted_headers is not None and not self.trusted_proxies:
             raise MisplacedError(("trustedHeaders",), TRUSTED_WORDS)
+        key_header, named = self.api_key_header.lower(), self.trusted_headers
+        if key_header in _TAKEN:
+            raise MisplacedError(("apiKeyHeader",), KEY_HEADER_WORDS)
+        if named is not None and key_header in (named.client.lower(), (named.tier or "").lower()):
+            raise MisplacedError(("apiKeyHeader",), TWICE_WORDS)
         if any(origin.lower() in ("http://*", "https://*") for origin in self.allowed_origins):
             raise MisplacedError(("allowedOrigins",), WEB_WORDS)
         return self
