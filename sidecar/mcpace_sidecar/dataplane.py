@@ -150,8 +150,8 @@ class DataPlane:
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
         """Count what is no HTTP, and say so."""
-        counter = "mcpace_shed_connections" if error.status == 503 else "mcpace_bad_requests"
-        self.metrics.count(counter, error.reason)
+        if error.status != 503:
+            self.metrics.count("mcpace_bad_requests", error.reason)
         return replies.JSON, messages.error_body(b"null", messages.INVALID_REQUEST, str(error))
 
     def on_broken(self, error: Exception) -> tuple[bytes, bytes]:

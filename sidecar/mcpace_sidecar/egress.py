@@ -22,6 +22,7 @@ from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.http.known import RequestHeads
 from mcpace_sidecar.http.server import ClientConnection, length_line, status_line
+from mcpace_sidecar.http.tcp import serve_modestly
 from mcpace_sidecar.quantity import seconds
 from mcpace_sidecar.upstream import Address, Pool, Ticket
 
@@ -69,6 +70,8 @@ class OpenDoor:
         self._server = await asyncio.get_running_loop().create_server(
             self._accept, "127.0.0.1", self.door.port, backlog=256
         )
+        for listening in self._server.sockets:
+            serve_modestly(listening)
 
     def _accept(self) -> ClientConnection:
         return ClientConnection(self, self.heads, self.connections)
@@ -85,7 +88,8 @@ class OpenDoor:
         return passage
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
-        """Say what was wrong."""
+        """Count it, and say what was wrong."""
+        self.answers["refused"] += 1
         return _TEXT, f"{error}\n".encode()
 
     def on_broken(self, error: Exception) -> tuple[bytes, bytes]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import DEADLINE, Heard, Running, Scripted, Start, json_answer, until
+from tests.conftest import DEADLINE, Heard, Running, Scripted, Start, free_port, json_answer, until
 
 from mcpace_sidecar import budget
 from mcpace_sidecar.budget import Budget, memory_limit
@@ -34,12 +34,14 @@ class Client:
         self.writer = writer
 
     @classmethod
-    async def to(cls, sidecar: Running, data: bytes = b"", limit: int = 1 << 16) -> "Client":
-        """`limit`: bytes that it reads ahead."""
+    async def to(
+        cls, sidecar: Running, data: bytes = b"", limit: int = 1 << 16, port: int | None = None
+    ) -> "Client":
+        """`limit`: bytes that it reads ahead; `port`: another than the data port."""
         opened = socket.socket()
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limit)
         opened.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(opened, ("127.0.0.1", sidecar.data))
+        await asyncio.get_running_loop().sock_connect(opened, ("127.0.0.1", port or sidecar.data))
         reader, writer = await asyncio.open_connection(sock=opened, limit=limit)
         writer.write(data)
         return cls(reader, writer)
@@ -356,6 +358,44 @@ async def test_early_bytes_that_find_no_room_end_their_own_connection(
     assert (await sidecar.metrics())['mcpace_shed_connections_total{reason="bodies"}'] == 1
     await until(lambda: not connections.open, "everybody to have left")
     assert connections.held == 0
+
+
+async def test_bodies_and_unread_answers_at_the_doors_are_bounded_together(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = lambda _: json_answer(LARGE)
+    url = f"http://127.0.0.1:{scripted.port}"
+    doors = [{"name": name, "port": free_port(), "url": url} for name in ("one", "other")]
+    sidecar = await start(scripted.port, {"egress": doors}, **LITTLE)
+    connections = sidecar.sidecar._door_connections
+    head = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+    halves = []
+    for number in range(6):
+        port = doors[number % 2]["port"]
+        halves.append(await Client.to(sidecar, head % (2 * MIB) + b" " * MIB, port=port))
+        await halves[-1].writer.drain()
+        assert connections.held <= 2 * MIB
+    assert b"503" in await halves[0].reads(b"\r\n\r\n"), "the first, which never ends, makes room"
+    large = await Client.to(sidecar, head % (3 * MIB), port=doors[0]["port"])
+    assert b"413" in await large.reads(b"\r\n\r\n"), "no room is ever enough for it"
+    readers = []
+    for number in range(20):
+        port = doors[number % 2]["port"]
+        readers.append(await Client.to(sidecar, head % 2 + b"{}", limit=1024, port=port))
+        assert connections.owed <= 2 * MIB
+    await until(lambda: connections.owed > 0, "answers to wait")
+    honest = await Client.to(sidecar, head % 2 + b"{}", port=doors[1]["port"])
+    assert b" 200 " in await honest.reads(b"\r\n\r\n")
+    samples = await sidecar.metrics()
+    assert samples['mcpace_shed_connections_total{reason="bodies"}'] >= 4
+    refused = [
+        samples[f'mcpace_egress_requests_total{{door="{name}",result="refused"}}']
+        for name in ("one", "other")
+    ]
+    assert sum(refused) >= 5, "each is counted at its door"
+    for client in (*halves, large, *readers, honest):
+        client.leave()
+    await until(lambda: connections.held == connections.owed == 0, "what they held to be released")
 
 
 async def test_requests_that_come_together_are_answered_one_after_another(

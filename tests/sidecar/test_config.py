@@ -81,6 +81,23 @@ def test_a_bare_configuration_limits_and_caches_nothing() -> None:
     assert (config.rate_limits, config.cache) == (None, None)
 
 
+def test_idle_times_outlive_common_balancers_and_undercut_common_servers() -> None:
+    config, _ = parse(SidecarConfig, {})
+    assert seconds(config.clients.idle_timeout) > 600, "Google's keep theirs for so long, all others less"
+    assert 0 < seconds(config.upstream.idle_timeout) < 5, "uvicorn and Node.js close after five seconds"
+    assert 0 < seconds(config.responses.heartbeat) < 60, "nginx and AWS cut what is silent for a minute"
+
+
+def test_a_bare_configuration_gives_up_no_slow_server_and_bounds_no_busy_one() -> None:
+    config, _ = parse(SidecarConfig, {})
+    assert seconds(config.upstream.timeout) == 300
+    assert config.upstream.max_connections >= 1024
+    assert config.concurrency is None
+    door = {"name": "api", "url": "https://api.example", "port": 1}
+    config, _ = parse(SidecarConfig, {"egress": [door]})
+    assert seconds(config.egress[0].timeout) == 30
+
+
 def test_the_first_tier_is_the_default() -> None:
     config, _ = parse(SidecarConfig, {"rateLimits": {"tiers": [{"name": "gold", "requestsPerMinute": 5}]}})
     settings = Settings(config)

@@ -112,7 +112,7 @@ _TAKEN = (
 """Headers of HTTP, of MCP, and of the way by which a call came: each means something else already."""
 NAMING_WORDS = (
     "name a header of whom a gateway has verified, such as X-Consumer-Username: a credential would be told"
-    " as a name, and headers of HTTP, of MCP and of the way (X-Forwarded-For, X-Real-IP) mean something else"
+    " as a name; headers of HTTP, of MCP and of the way (X-Forwarded-For, X-Real-IP) mean something else"
 )
 TWICE_WORDS = "client and tier of trustedHeaders, and apiKeyHeader, must be headers of their own"
 KEY_HEADER_WORDS = "apiKeyHeader must be a header of its own, such as X-API-Key"

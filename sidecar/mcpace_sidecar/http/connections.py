@@ -24,7 +24,7 @@ class Connections:
     def __init__(
         self, on_shed: Callable[[str], None], most: int = 0, body_bytes: int = 0, answer_bytes: int = 0
     ) -> None:
-        """`on_shed` takes why one was closed: connections, answers, slow. See `bound`."""
+        """`on_shed` takes why one was closed or refused: connections, bodies, answers, slow."""
         self.on_shed = on_shed
         self.open: set[ClientConnection] = set()
         self.held = 0

@@ -140,7 +140,7 @@ class Application(Protocol):
         """Answer now, or return the turn that will; None means it is answered."""
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
-        """Count it; return (header lines, body) of the answer. Of status 503 it found no room."""
+        """Count it, unless it found no room (503); return (header lines, body) of the answer."""
 
     def on_broken(self, error: Exception) -> tuple[bytes, bytes]:
         """Count and log what was raised; return (header lines, body) of the answer, HTTP 500."""
@@ -429,6 +429,7 @@ class ClientConnection(asyncio.Protocol):
         """
         lines, body = self.app.on_bad_request(error)
         if error.status == 503:
+            self._all.on_shed(error.reason)
             lines += b"Retry-After: 1\r\n"
         self._end(error.status, lines, body)
 
