@@ -327,7 +327,7 @@ class Call:
             if private is not None:
                 plane.results.purge((private.credential,))
         elif status == 404 and self.notes.session and self._charges is not None:
-            plane.give_back(self._charges)  # the session is lost: nothing was called
+            plane.give_back(self._charges, self.started)  # the session is lost: nothing was called
             self.limit_lines = b""
         elif status >= 500 and self.judged:
             self._blame = TOOL

@@ -185,10 +185,13 @@ class DataPlane:
         """The lines of an answer that leads to the server's own address, leading to the same path here."""
         return self._elsewhere.sub(rb"\1", lines)
 
-    def give_back(self, charges: Charges) -> None:
-        """Give back what a call took that was none; to one client no oftener than it may call."""
+    def give_back(self, charges: Charges, since: float) -> None:
+        """Give back what a call took that was none; to one client no oftener than it may call.
+
+        `since`: when the call began, in seconds of the monotonic clock.
+        """
         if self.refunds.take(charges).allowed:
-            self.limits.give(charges)
+            self.limits.give(charges, since)
 
     def learn_hint(self, message: Message, ttl: float) -> None:
         """Remember whether results of a method say that they may be kept, in seconds."""

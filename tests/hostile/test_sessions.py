@@ -1,12 +1,16 @@
 """Sessions of the handshake era: what a lost one costs, and what a made-up one does."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import msgspec
-from tests.conftest import Heard, Scripted, Start, json_answer
+from tests.conftest import Heard, RedisServer, Scripted, Start, json_answer, until
 
 LIMITS = {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 3, "requestsPerDay": 100}]}}
 LOST = json_answer(
     b'{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}', b"404 Not Found"
 )
+THREE = {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 600, "requestsPerDay": 3}]}}
 
 
 def forgetful(heard: Heard) -> bytes:
@@ -39,3 +43,27 @@ async def test_made_up_sessions_are_limited_all_the_same(scripted: Scripted, sta
         "three that are given back, three that are not, then refusals"
     )
     assert len(scripted.calls) == 6
+
+
+async def test_redis_gets_nothing_back_that_was_taken_while_it_was_away(
+    scripted: Scripted, start: Start, redis_server: RedisServer
+) -> None:
+    release = asyncio.Event()
+
+    async def late() -> AsyncIterator[bytes]:
+        await release.wait()
+        yield LOST
+
+    scripted.answer = lambda h: late() if h.headers.get(b"mcp-session-id") == b"lost" else forgetful(h)
+    redis_server.stop()
+    sidecar = await start(scripted.port, THREE, limits_url=redis_server.url)
+    lost = asyncio.create_task(sidecar.call("t", Mcp_Session_Id="lost"))
+    await until(lambda: scripted.calls, "the server to be asked")
+    redis_server.start()
+    await until(lambda: sidecar.sidecar._links[0].up, "Redis to be found")
+    for _ in range(3):
+        assert "result" in (await sidecar.call("t", Mcp_Session_Id="alive"))[2]
+    release.set()
+    assert (await lost)[0] == 404
+    _, _, body = await sidecar.call("t", Mcp_Session_Id="alive")
+    assert body["error"]["code"] == 42900, "three a day, and Redis counted three"

@@ -11,6 +11,7 @@ from tests.conftest import RedisServer, until
 from mcpace_sidecar.limits.bucket import Charge, Charges, Verdict
 from mcpace_sidecar.limits.lease import LIFE, Lease, largest
 from mcpace_sidecar.redis import RedisAddress
+from mcpace_sidecar.scripts import library
 from mcpace_sidecar.store.limits import RedisLimits
 from mcpace_sidecar.store.wire import Link
 
@@ -120,11 +121,42 @@ async def test_a_call_that_was_none_is_given_back_to_its_lease_or_to_redis(
         for _ in range(200):
             verdict = await taken(limits, charges)
             assert verdict.allowed, "200 calls of which none is charged"
-            limits.give(charges)
+            limits.give(charges, time.monotonic())
         assert (await taken(limits, charges)).left[1] == 49
     small = Charges([Charge("minute:10", "minute", 10), Charge("day:10", "day", 50)])
-    limits.give(small)  # of an account that has been quiet since
+    limits.give(small, time.monotonic())  # of an account that has been quiet since
     assert (await taken(limits, small)).left[1] == 49
+    await limits.link.close()
+
+
+async def test_what_another_day_or_another_redis_counted_is_not_given_back(
+    redis_server: RedisServer,
+) -> None:
+    limits = await replica(redis_server)
+    charges = Charges([Charge("minute:x", "minute", 10), Charge("day:x", "day", 50)])
+
+    async def counted() -> int:
+        return int(await limits.link.ask(b"GET", b"p:day:x"))  # after whatever was asked before
+
+    with redis_server.client() as client:
+        client.function_load(library())
+    began = time.monotonic()
+    await taken(limits, charges)
+    limits._midnight -= 86_400  # what was taken until here was taken yesterday
+    await taken(limits, charges)
+    limits.give(charges, began)
+    assert await counted() == 2
+    limits.give(charges, time.monotonic())
+    assert await counted() == 1
+    old, began = limits.link.current, time.monotonic()
+    redis_server.stop()
+    redis_server.start()
+    await until(lambda: limits.link.up and limits.link.current is not old, "Redis to be found again")
+    with redis_server.client() as client:
+        client.function_load(library())
+    await taken(limits, charges)
+    limits.give(charges, began)
+    assert await counted() == 1
     await limits.link.close()
 
 

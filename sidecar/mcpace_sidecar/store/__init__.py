@@ -23,8 +23,11 @@ class LimitStore(Protocol):
     def take(self, charges: Charges, done: Callable[[Verdict], None]) -> Verdict | None:
         """Take all charges or none: the verdict, or None, and `done` is told it later."""
 
-    def give(self, charges: Charges) -> None:
-        """Give back what one call took, as nearly as can be: it has turned out to be none."""
+    def give(self, charges: Charges, since: float) -> None:
+        """Give back what one call took, as nearly as can be and never more: it has turned out to be none.
+
+        `since`: when the call began, in seconds of the monotonic clock.
+        """
 
     def __len__(self) -> int:
         """How many buckets and quotas are held in memory."""

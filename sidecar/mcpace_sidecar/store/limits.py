@@ -59,6 +59,8 @@ class RedisLimits:
         self._accounts: dict[Charges, _Account] = {}
         self._midnight = 0
         """The end of the UTC day, as Redis has last said it, in its seconds."""
+        self._settled_at = 0.0
+        """What began before is not given back: Redis did not judge it, or a day has begun since."""
         link.on_up = self._accounts.clear  # a Redis that was gone may have forgotten everything
         self._self = f"{os.uname().nodename}-{uuid.uuid4().hex[:8]}".encode()
 
@@ -94,8 +96,13 @@ class RedisLimits:
             self.link.defer(lambda: self._ask_for_waiting(account))
         return None
 
-    def give(self, charges: Charges) -> None:
-        """Give back what one call took: to the lease if there is one, else to Redis."""
+    def give(self, charges: Charges, since: float) -> None:
+        """Give back what one call took: to the lease if there is one, else to Redis.
+
+        Where a store may not have counted it, or may have forgotten it, nothing is given back.
+        """
+        if since <= max(self.link.changed_at, self._settled_at):
+            return
         if not self.link.up:
             self.local.give(charges)
             return
@@ -126,6 +133,7 @@ class RedisLimits:
             if not waiting:
                 lease.asking = False
             if isinstance(answer, StoreError):
+                self._settled_at = monotonic()
                 for done in waiting:
                     done(self._without(lease.charges))
                 return
@@ -133,6 +141,8 @@ class RedisLimits:
             left = [thousandths / 1000 for thousandths in answer[5:]]
             now, at = monotonic(), time()
             spare = max(0, granted - len(waiting))
+            if self._midnight and midnight != self._midnight:
+                self._settled_at = asked
             self._midnight = midnight
             if spare:
                 if lease.ends <= now:

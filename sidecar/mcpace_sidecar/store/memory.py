@@ -52,8 +52,9 @@ class MemoryLimits:
             left.append(level.left)
         return Verdict(True, left, now)
 
-    def give(self, charges: Charges) -> None:
+    def give(self, charges: Charges, since: float = 0.0) -> None:
         """Give back what one call took; a bucket holds no more than it can."""
+        del since  # it was taken here
         for charge in charges.items:
             level = self._levels.get(charge.key)
             if level is not None:

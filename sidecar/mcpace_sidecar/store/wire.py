@@ -62,6 +62,8 @@ class Link:
         self._tls = address.tls
         self.prefix = prefix.encode()
         self.up = False
+        self.changed_at = 0.0
+        """When it was last found or lost, in seconds of the monotonic clock."""
         self.failures = 0
         self.on_up: Callable[[], None] = lambda: None
         self.on_error: Callable[[Exception], None] = _unheard
@@ -203,6 +205,7 @@ class Link:
         if self.up:
             log.warning("Redis (%s) is down: %s", self.name, words)
         self.up = False
+        self.changed_at = time.monotonic()
         self._lost.set()
 
     async def _keep(self) -> None:
@@ -232,6 +235,7 @@ class Link:
         self._functions = True
         self._said = ""
         self.up = True
+        self.changed_at = time.monotonic()
         log.info("Redis (%s) answers", self.name)
         self.on_up()
         return True
