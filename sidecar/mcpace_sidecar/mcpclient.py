@@ -283,10 +283,11 @@ class Fetch:
         self._limit = limit
         self._head: ResponseHead | None = None
         self._pieces: list[bytes] = []
+        self._ticket: Any = None
 
     async def from_pool(self, pool: Pool, request: bytes, seconds: float) -> tuple[ResponseHead, bytes]:
         """Send `request` and return its answer; UpstreamError."""
-        ticket = pool.request((request,), self, seconds)
+        self._ticket = pool.request((request,), self, seconds)
         try:
             async with asyncio.timeout(seconds):
                 return await self._done
@@ -294,7 +295,7 @@ class Fetch:
             raise UpstreamError("timeout", f"The server did not answer within {seconds:g} s.") from None
         finally:
             if not self._done.done() or self._done.cancelled():
-                ticket.cancel()
+                self._ticket.cancel()
 
     def on_answer(self, head: ResponseHead, body: bytes) -> None:
         """The whole answer."""
@@ -310,6 +311,8 @@ class Fetch:
         self._pieces.append(piece)
         self._limit -= len(piece)
         if self._limit < 0:
+            self._ticket.cancel()  # there may be no end of it
+            self._pieces = []
             self.on_failure(UpstreamError("size", "The server's answer is too large."))
 
     def on_end(self) -> None:

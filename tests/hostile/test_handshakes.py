@@ -1,7 +1,9 @@
 """Servers that answer the handshake with what nobody expects: the sidecar goes on asking, and says why."""
 
+from collections.abc import AsyncIterator
+
 import pytest
-from tests.conftest import Scripted, Start, json_answer, until
+from tests.conftest import Heard, Scripted, Start, json_answer, until
 
 INFO = b'"serverInfo":{"name":"x"}'
 
@@ -34,6 +36,18 @@ async def test_a_server_that_answers_oddly_does_not_end_the_sidecar(
 
     await until(asked_again, "the handshake to be tried again")
     assert (await sidecar.admin_get("/healthz"))[0] == 200
+
+
+async def test_an_answer_to_the_handshake_that_never_ends_is_cut(scripted: Scripted, start: Start) -> None:
+    async def endless(_: Heard) -> AsyncIterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        while True:
+            yield b"10000\r\n%b\r\n" % bytes(0x10000)
+
+    scripted.answer = endless
+    sidecar = await start(scripted.port)
+    await until(lambda: scripted.heard and scripted.heard[0].writer.is_closing(), "the answer to be cut")
+    assert "too large" in sidecar.sidecar.handshake.problem
 
 
 async def test_what_a_server_says_writes_no_line_of_the_sidecars_requests(
