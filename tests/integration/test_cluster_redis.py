@@ -260,6 +260,27 @@ async def test_a_node_that_dies_is_left_alone_until_its_slots_are_somewhere(
     assert one.sidecar._links[0].place == ("127.0.0.1", target.port)
 
 
+async def test_a_cluster_that_is_down_is_asked_again_over_the_same_connections(
+    tmp_path: Path, start: Start, scripted: Scripted
+) -> None:
+    cluster = RedisCluster(tmp_path)
+    node = cluster.add()  # nobody has the slots
+    url = f"redis+cluster://127.0.0.1:{node.port}"
+    try:
+        sidecar = await start(scripted.port, limited(600, 10), limits_url=url, cache_url=url)
+        limits, cache = sidecar.sidecar._links
+        await until(lambda: min(limits.failures, cache.failures) > 4, "both to be tried again")
+        with node.client() as client:
+            await until(
+                lambda: [c["addr"] for c in client.client_list() if c["sub"] == "1"],
+                "purges to be heard at the node that is named",
+            )
+            assert len(client.client_list()) == 4, "two links, whoever hears purges, and this test"
+        assert not limits.up
+    finally:
+        cluster.stop()
+
+
 async def test_a_plain_url_that_leads_to_a_node_of_a_cluster_is_told_what_to_write(
     cluster: RedisCluster, start: Start, scripted: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -167,10 +167,11 @@ class RedisResults:
     async def hear_purges(self) -> None:
         """Drop what other replicas purge, for as long as the sidecar runs."""
         while True:
-            # In a cluster every node passes on what is published at any.
-            place = self.link.place
-            where = {} if place is None else {"host": place[0], "port": place[1]}
-            client = self.link.address.client(socket_connect_timeout=1.0, **where)
+            address = self.link.address
+            where: dict[str, Any] = {}
+            if address.seeds:  # in a cluster every node passes on what is published at any
+                where["host"], where["port"] = self.link.place or await address.find()
+            client = address.client(socket_connect_timeout=1.0, **where)
             with contextlib.suppress(RedisError, OSError):
                 async with client.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(self._purges)

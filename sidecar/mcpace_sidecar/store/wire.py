@@ -196,8 +196,8 @@ class Link:
 
     def lost(self, wire: _Wire, words: str) -> None:
         """Called by a connection at its end."""
-        if wire.place is not None:
-            self._nodes.pop(wire.place, None)
+        if wire.place is not None and self._nodes.get(wire.place) is wire:
+            del self._nodes[wire.place]
         if wire is not self._wire:
             return
         self._wire = None
@@ -219,7 +219,8 @@ class Link:
         wire, words = None, ""
         for _ in self.address.seeds or (None,):
             try:
-                opened = await self._open(await self.address.find())
+                place = await self.address.find()
+                opened = self._nodes.get(place) or await self._open(place)
                 wire = await self._follow(opened) if self.address.seeds else opened
             except (OSError, TimeoutError, StoreError) as error:
                 words = str(error) or "no answer in time"
