@@ -8,10 +8,12 @@ import functools
 import gc
 import ipaddress
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -417,9 +419,11 @@ def _warn(settings: Settings) -> None:
 
 def _fingerprint(paths: tuple[Path, ...], keys: Path | None) -> tuple[Any, ...]:
     """What changes whenever a file does: a kubelet swaps links, an editor writes anew."""
-    folders = sorted(keys.rglob("*")) if keys is not None and keys.is_dir() else []
+    # What goes while it is looked at is left out: a kubelet removes a folder when it has swapped it.
+    held = os.walk(keys) if keys is not None else ()
+    entries = sorted(Path(folder, name) for folder, *names in held for name in chain(*names))
     marks: list[Any] = []
-    for path in [*paths, *folders]:
+    for path in [*paths, *entries]:
         with contextlib.suppress(OSError):
             stat = path.stat()
             marks.append((str(path), stat.st_mtime_ns, stat.st_ino, stat.st_size))

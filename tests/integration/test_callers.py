@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import hmac
+import itertools
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conftest import Heard, Running, Scripted, Start, json_answer, until
 from tests.laptop import mcpace
+
+from mcpace_sidecar.sidecar import _fingerprint
 
 ISSUER, AUDIENCE = "https://id.example", "weather"
 
@@ -288,6 +292,30 @@ async def test_a_rotated_key_works_at_once_and_the_old_one_stops(
 
     await until(rotated, "the new key to be known")
     assert (await sidecar.call("t", X_API_Key="old"))[0] == 401
+
+
+def test_keys_that_go_while_they_are_looked_at_end_nothing(tmp_path: Path) -> None:
+    """A kubelet swaps the folder of a Secret, and removes the old one."""
+    (tmp_path / "keys").mkdir()
+    done = threading.Event()
+
+    def swap() -> None:
+        for version in itertools.count():
+            folder = tmp_path / "keys" / f"..{version}"
+            folder.mkdir()
+            (folder / "anna").write_text("key")
+            shutil.rmtree(folder)
+            if done.is_set():
+                return
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        for _ in range(2000):
+            _fingerprint((), tmp_path)
+    finally:
+        done.set()
+        swapping.join()
 
 
 VALUES = st.sampled_from(["", "a", "b", "a\tb"])
