@@ -24,7 +24,8 @@ PLURAL: Final = "mcpservers"
 LONGEST_NAME: Final = 52
 NAME_PATTERN: Final = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 NAME_WORDS: Final = (
-    "metadata.name must be at most 52 lower-case letters, digits and '-', and begin with a letter"
+    f"metadata.name must be at most {LONGEST_NAME} lower-case letters, digits and '-', and begin with a"
+    " letter"
 )
 
 PORT_WORDS = "port, sidecar.port and sidecar.adminPort must differ"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mcpace_sidecar.catalog import Catalog
-from mcpace_sidecar.config.rate_limits import PromptLimit, ResourceLimit, ToolLimit
+from mcpace_sidecar.limits.plan import Priced
 from mcpace_sidecar.nearest import Names
 from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.treatment import NEXT_PAGE, PARALLEL
@@ -30,8 +30,6 @@ REASONS: Final = {
     "NobodyMayCall": "Anonymous callers are refused, and no credential is known.",
 }
 """Every reason of a finding -> what it says."""
-
-Limit = ToolLimit | PromptLimit | ResourceLimit
 
 _CLOSELY: Final = 2
 """Names for which letters are compared: a server may list thousands."""
@@ -210,12 +208,12 @@ def _out_of_reach(settings: Settings) -> Iterator[Finding]:
             )
 
 
-def _limits(settings: Settings) -> Iterator[tuple[str, Limit]]:
+def _limits(settings: Settings) -> Iterator[tuple[str, Priced]]:
     """Where each is -> every limit of a tool, a prompt or a resource."""
     limits = settings.config.rate_limits
     if limits is None:
         return
-    kinds: dict[str, tuple[Limit, ...]]
+    kinds: dict[str, tuple[Priced, ...]]
     kinds = {"tools": limits.tools, "prompts": limits.prompts, "resources": limits.resources}
     for kind, rules in kinds.items():
         for number, rule in enumerate(rules):

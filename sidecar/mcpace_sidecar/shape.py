@@ -108,7 +108,7 @@ def next_page(exchange: Exchange, answer: Callable[[bytes | None, str], None]) -
         )
         return
     if wanted.page_size is not None and wanted.page_size < 1:
-        answer(None, "page_size is 1 to 100.")
+        answer(None, f"page_size is 1 to {paging.MAX_PAGE}.")
         return
     plane = exchange.plane
     place = _shelf(exchange, wanted.handle)

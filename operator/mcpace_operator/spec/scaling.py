@@ -68,7 +68,8 @@ class Autoscaling(Model):
         ge=1,
         le=1000,
         alias="targetCPUUtilization",
-        description="Percent of the server container's CPU request; 70 where no other target is set."
+        description=f"Percent of the server container's CPU request; {CPU_TARGET} where no other target is"
+        " set."
         " Without a request of its own the server gets one of 100m.",
     )
     target_memory_utilization: int | None = Field(

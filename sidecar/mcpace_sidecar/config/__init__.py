@@ -41,7 +41,7 @@ SIDECAR_RULES = (
         "!has(self.clients) || !has(self.clients.apiKeys) || self.clients.apiKeys.all(k,"
         " has(self.rateLimits) && has(self.rateLimits.tiers)"
         " ? self.rateLimits.tiers.exists(t, t.name == k.tier)"
-        " : k.tier in ['free', 'pro', 'enterprise'])",
+        f" : k.tier in {[*DEFAULT_TIERS]})",
         API_KEY_TIER_WORDS,
     ),
 )

@@ -9,8 +9,6 @@ from pydantic import ConfigDict, Field, model_validator
 from mcpace_sidecar.config.base import BY_NAME, McpName, MisplacedError, Model, Name, rule, unique
 from mcpace_sidecar.nearest import Names
 
-DEFAULT_TIERS: Final = ("free", "pro", "enterprise")
-
 DEFAULT_TIER_WORDS: Final = "defaultTier must be the name of one of the tiers"
 COST_WORDS: Final = "a cost must not exceed the requestsPerMinute of any tier: it could never be called"
 
@@ -39,6 +37,8 @@ DEFAULTS: Final = (
     Tier(name="enterprise", requests_per_minute=300, requests_per_day=1_000_000),
 )
 """The tiers of `rateLimits` without `tiers`."""
+DEFAULT_TIERS: Final = tuple(tier.name for tier in DEFAULTS)
+_LEAST: Final = min(tier.requests_per_minute for tier in DEFAULTS)
 
 
 class _Limit(Model):
@@ -76,7 +76,7 @@ class ResourceLimit(_Limit):
 def _cost_rule(kind: str, one: str) -> str:
     return (
         f"!has(self.{kind}) || self.{kind}.all({one}, !has({one}.cost) || (has(self.tiers)"
-        f" ? self.tiers.all(t, t.requestsPerMinute >= {one}.cost) : {one}.cost <= 10))"
+        f" ? self.tiers.all(t, t.requestsPerMinute >= {one}.cost) : {one}.cost <= {_LEAST}))"
     )
 
 
@@ -89,7 +89,7 @@ class RateLimits(Model):
                 rule(
                     "!has(self.defaultTier) || (has(self.tiers)"
                     " ? self.tiers.exists(t, t.name == self.defaultTier)"
-                    " : self.defaultTier in ['free', 'pro', 'enterprise'])",
+                    f" : self.defaultTier in {[*DEFAULT_TIERS]})",
                     DEFAULT_TIER_WORDS,
                 ),
                 rule(_cost_rule("tools", "tool"), COST_WORDS),

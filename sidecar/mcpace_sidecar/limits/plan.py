@@ -13,6 +13,7 @@ _REMEMBERED: Final = 10_000
 """Clients whose charges are held ready."""
 
 Priced = ToolLimit | PromptLimit | ResourceLimit
+"""What a manifest may give a limit or a price."""
 
 
 class Price:
