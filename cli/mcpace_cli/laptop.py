@@ -23,10 +23,8 @@ from mcpace_cli import sockets
 from mcpace_cli.child import Child, words
 from mcpace_cli.manifest import Manifest, environment, expanded, read
 from mcpace_sidecar import usage
-from mcpace_sidecar.budget import allow_files, memory_limit
 from mcpace_sidecar.config import SidecarConfig, parse
-from mcpace_sidecar.entrypoint import address, cannot_listen
-from mcpace_sidecar.environment import secret
+from mcpace_sidecar.entrypoint import address, cannot_listen, surroundings
 from mcpace_sidecar.errors import ConfigError, ListenError
 from mcpace_sidecar.sidecar import Options, Sidecar, is_loopback
 from mcpace_sidecar.upstream import Address
@@ -92,12 +90,7 @@ def run(asked: Asked) -> None:
             upstream=Address("localhost", written.spec.port),
             name=written.name,
             keys=folder,
-            limits_url=secret("MCPACE_LIMITS_URL"),
-            cache_url=secret("MCPACE_CACHE_URL"),
-            redis_authority=secret("MCPACE_REDIS_CA"),
-            admin_token=secret("MCPACE_ADMIN_TOKEN"),
-            memory=memory_limit(),
-            files=allow_files(),
+            **surroundings(),
         )
         for flag, place in (("--listen", options.listen), ("--admin-listen", options.admin_listen)):
             if place.port == written.spec.port:

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import TypedDict
 
 import uvloop
 
@@ -33,16 +34,34 @@ def run(config: Path, listen: str, admin_listen: str, upstream: str, name: str, 
         upstream=upstream_address(upstream),
         name=name,
         keys=keys,
-        limits_url=secret("MCPACE_LIMITS_URL"),
-        cache_url=secret("MCPACE_CACHE_URL"),
-        redis_authority=secret("MCPACE_REDIS_CA"),
-        admin_token=secret("MCPACE_ADMIN_TOKEN"),
-        memory=memory_limit(),
-        files=allow_files(),
         in_pod="KUBERNETES_SERVICE_HOST" in os.environ,
         server_usage=functools.partial(usage.of_cgroup, Path(cgroup)) if cgroup else usage.unseen,
+        **surroundings(),
     )
     uvloop.run(serve(options))
+
+
+class Surroundings(TypedDict):
+    """What a process is given, wherever it runs; fields of `Options`."""
+
+    limits_url: str | None
+    cache_url: str | None
+    redis_authority: str | None
+    admin_token: str | None
+    memory: int
+    files: int
+
+
+def surroundings() -> Surroundings:
+    """The stores, the secrets and the bounds of this process; ConfigError says what to write."""
+    return {
+        "limits_url": secret("MCPACE_LIMITS_URL"),
+        "cache_url": secret("MCPACE_CACHE_URL"),
+        "redis_authority": secret("MCPACE_REDIS_CA"),
+        "admin_token": secret("MCPACE_ADMIN_TOKEN"),
+        "memory": memory_limit(),
+        "files": allow_files(),
+    }
 
 
 async def serve(options: Options) -> None:
