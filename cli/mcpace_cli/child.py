@@ -130,7 +130,7 @@ class Child:
 
 
 def words(code: int) -> str:
-    """How a process ended: `exit code 3`, `killed by SIGKILL`."""
+    """How a process ended: `ended with exit code 3`, `was killed by SIGKILL`."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:

@@ -18,7 +18,6 @@ from mcpace_sidecar.errors import McpaceError
 log = logging.getLogger(__name__)
 
 CURRENT: Final = "current"
-PREVIOUS: Final = "previous"
 
 
 class KeyMadeElsewhereError(McpaceError):

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 BUCKETS: Final = 600
-"""Buckets of a histogram of durations; the last one holds seven weeks."""
+"""Buckets of a histogram of durations; the last one holds eight weeks."""
 
 Count = Annotated[int, Meta(ge=0, le=1 << 53)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]

@@ -18,7 +18,8 @@ FULL: Final = 0.6
 SHARE: Final = 0.25
 """The part of it that one server may have then."""
 _LOOKED_AT: Final = 1000
-_USER: Final = re.compile(r"mcpace:(?:\{(?P<key>[^}]*)\}:)?")
+_OF: Final = re.compile(r"mcpace:\{([^}]*)\}:")
+"""The beginning of a server's keys."""
 
 
 def is_filling(told: dict[str, Any]) -> bool:
@@ -62,8 +63,8 @@ async def _held(node: Node) -> Counter[str]:
             pipeline.memory_usage(key)
         sizes = await within(2 * TIMEOUT, pipeline.execute())
         for key, size in zip(keys, sizes, strict=True):
-            if found := _USER.match(key):
-                held[f"mcpace:{found['key']}"] += size or 0
+            if found := _OF.match(key):
+                held[f"mcpace:{found[1]}"] += size or 0
     return held
 
 

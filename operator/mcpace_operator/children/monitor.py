@@ -10,7 +10,6 @@ from mcpace_operator.spec.monitoring import part
 from mcpace_sidecar.quantity import seconds
 
 API: Final = "monitoring.coreos.com/v1"
-KINDS: Final = ("ServiceMonitor", "PrometheusRule")
 
 
 def service_monitor(context: Context) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ def build(context: Context) -> dict[str, Any] | None:
         return None
     settings, ports = context.settings, context.spec.sidecar
     callers = list(wanted.from_ or settings.callers)
-    own = {"podSelector": {"matchLabels": context.selector}}  # replicas hand each other's sessions over
+    own = {"podSelector": {"matchLabels": context.selector}}  # a server may call itself by its Service
     ingress = [
         {"ports": [_tcp(ports.port)], **({"from": [*callers, own]} if callers else {})},
         {"ports": [_tcp(ports.admin_port)], "from": [*settings.watchers]},

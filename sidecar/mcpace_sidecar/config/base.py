@@ -77,7 +77,6 @@ HeaderName = Annotated[
         max_length=64,
     ),
 ]
-HeaderValue = Annotated[str, Field(min_length=1, max_length=256)]
 
 BY_NAME: Final[dict[str, Any]] = {
     "x-kubernetes-list-type": "map",
