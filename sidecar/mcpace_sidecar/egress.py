@@ -125,7 +125,8 @@ class Passage:
         self._body = body
         self._started = time.monotonic()
         self._ticket: Ticket | None = None
-        self._streaming = False
+        self._status = 0
+        """Of a streamed answer that has begun."""
         self._retried = False
 
     def forward(self) -> None:
@@ -147,8 +148,7 @@ class Passage:
 
     def on_head(self, head: ResponseHead) -> None:
         """A streamed answer begins."""
-        self._streaming = True
-        self._door.answers[f"{head.status // 100}xx"] += 1
+        self._status = head.status
         self._connection.start(head.onward, head.length)
 
     def on_piece(self, piece: bytes) -> None:
@@ -158,6 +158,7 @@ class Passage:
     def on_end(self) -> None:
         """It is whole."""
         self._connection.finish()
+        self._record(f"{self._status // 100}xx")
 
     def on_failure(self, error: UpstreamError) -> None:
         """No answer, or a part of one."""
@@ -166,7 +167,7 @@ class Passage:
             self.forward()
             return
         self._record(error.reason)
-        if self._streaming:
+        if self._status:
             self._connection.abort()
             return
         status = {"timeout": 504, "busy": 503}.get(error.reason, 502)
@@ -180,6 +181,8 @@ class Passage:
         """The server gave its call up."""
         if self._ticket is not None:
             self._ticket.cancel()
+        if self._status:
+            self._record(f"{self._status // 100}xx")
 
     def client_paused(self, paused: bool) -> None:
         """Read only as fast as the server reads."""

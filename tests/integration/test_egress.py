@@ -1,11 +1,12 @@
 """Doors: plain HTTP in, kept TLS out, for a server that opens a client for each of its calls."""
 
 import asyncio
+import contextlib
 import os
 import ssl
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import httpx2
 import pytest
 import trustme
 from mcp import Client
-from tests.conftest import ROOT, Start, free_port, until
+from tests.conftest import DEADLINE, ROOT, Heard, Scripted, Start, free_port, json_answer, until
 
 
 class Api:
@@ -119,6 +120,41 @@ async def test_errors_of_the_other_side_pass_and_are_counted(scripted: Any, star
         answer = await client.get(f"http://127.0.0.1:{config['egress'][0]['port']}/broken")
     assert answer.status_code == 500
     assert (await sidecar.metrics())['mcpace_egress_requests_total{door="api",result="5xx"}'] == 1
+
+
+@pytest.mark.parametrize(("whole", "result"), [(True, "2xx"), (False, "truncated")])
+async def test_a_streamed_answer_is_counted_once_and_by_how_it_ended(
+    scripted: Scripted, start: Start, whole: bool, result: str
+) -> None:
+    read = asyncio.Event()
+
+    async def in_pieces(heard: Heard) -> AsyncIterator[bytes]:
+        if heard.line.startswith(b"POST"):
+            yield json_answer(b"{}")
+            return
+        yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+        await read.wait()
+        if whole:
+            yield b"0\r\n\r\n"
+        else:
+            heard.writer.transport.abort()
+
+    scripted.answer = in_pieces
+    port = free_port()
+    egress = [{"name": "api", "url": f"http://127.0.0.1:{scripted.port}", "port": port}]
+    sidecar = await start(scripted.port, {"egress": egress})
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    async with asyncio.timeout(DEADLINE):
+        await reader.readuntil(b"hello")
+        read.set()
+        with contextlib.suppress(ConnectionError):
+            await reader.read(-1)
+    samples = await sidecar.metrics()
+    counted = {k: v for k, v in samples.items() if k.startswith("mcpace_egress_requests_total")}
+    assert counted == {f'mcpace_egress_requests_total{{door="api",result="{result}"}}': 1}
+    assert samples['mcpace_egress_wait_seconds_total{door="api"}'] > 0
+    writer.close()
 
 
 async def test_a_door_listens_on_the_loopback_alone_and_follows_the_configuration(
