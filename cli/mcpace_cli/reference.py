@@ -60,17 +60,20 @@ JSON-RPC errors; their codes lie outside the ranges that the specifications rese
 of over 1,000 characters or 20 digits; on a 2024-11-05 stream, an id whose response is still to come |
 | -32602 | 400 | a counted call does not say what it calls |
 | -32603 | 200 | a defect in the sidecar: `mcpace_internal_errors_total` counts it, and the log says where |
+| 40000 | 400 | a header that decides stands there more than once, or a gateway's names the client wrongly |
 | 40100 | 401 | the X-API-Key is unknown, the token is not valid, or a credential is required |
 | 40300 | 403 | this Host or Origin may not call: see `clients.allowedHosts`, `clients.allowedOrigins` |
-| 40400 | 404 | another path than the MCP endpoint and those of `passPaths` |
+| 40400 | 404 | another path than the MCP endpoint and those of `passPaths`; with `sse`, an endpoint \
+of no open stream |
 | 40500 | 405 | the endpoint takes POST, GET, DELETE and OPTIONS |
-| 41500 | 415 | the body of a POST must be application/json |
+| 41500 | 415 | the body of a POST must be application/json in UTF-8, and not encoded |
 | 42900 | 200, or 429 with `reply: http429` | a limit refused the call; `data`: `retryAfterMs`, `tier`, \
 `limit` (minute, day, tool, prompt, resource), `remaining` |
 | 50200 | 200 | the server is down, closed the connection, or did not answer in HTTP; in a batch: with no \
 response, or with more than is held of all answers together (16 MiB) |
 | 50300 | 200 | no room: the queue is full, no slot or connection came free in time, or a circuit breaker \
-is open; `data`: `retryAfterMs`. 503: tokens cannot be verified now |
+is open; `data`: `retryAfterMs`. 503: no room for the request, its connection or its stream, or tokens \
+cannot be verified now |
 | 50400 | 200 | the server was silent for longer than `upstream.timeout` |
 
 -32603 and the last three are HTTP 500, 502, 503 and 504 where they answer `initialize`, `server/discover`

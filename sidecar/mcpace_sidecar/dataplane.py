@@ -149,10 +149,12 @@ class DataPlane:
                 self.faults.tell("record", error)
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
-        """Count what is no HTTP, and say so."""
+        """Count what is no HTTP, and say so, or that there is no room."""
+        code = replies.SHED
         if error.status != 503:
+            code = messages.INVALID_REQUEST
             self.metrics.count("mcpace_bad_requests", error.reason)
-        return replies.JSON, messages.error_body(b"null", messages.INVALID_REQUEST, str(error))
+        return replies.JSON, messages.error_body(b"null", code, str(error))
 
     def on_broken(self, error: Exception) -> tuple[bytes, bytes]:
         """Count and log what was raised where a request was gathered, and say so."""

@@ -19,6 +19,9 @@ LIMITED: Final = 42900
 """The JSON-RPC code of a refused call: outside the ranges that the specifications reserve.
 The sidecar's other codes are HTTP's, times a hundred, too."""
 
+SHED: Final = 50300
+"""The JSON-RPC code of what there is no room for."""
+
 INTERNAL: Final = -32603
 """The JSON-RPC code of an error in the sidecar itself."""
 
@@ -67,7 +70,7 @@ def shed(message_id: bytes, words: str, seconds: float) -> Reply:
     """There is no room for the call now."""
     milliseconds = max(1, math.ceil(seconds * 1000))
     head = OK_JSON + b"Retry-After: %d\r\n" % math.ceil(milliseconds / 1000)
-    return head, messages.error_body(message_id, 50300, words, {"retryAfterMs": milliseconds})
+    return head, messages.error_body(message_id, SHED, words, {"retryAfterMs": milliseconds})
 
 
 def limited(message_id: bytes, verdict: Verdict, tier: str, form: str, lines: bytes) -> Reply:

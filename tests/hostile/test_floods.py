@@ -99,6 +99,7 @@ async def test_where_every_connection_is_at_work_a_new_one_is_told_so(
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 1\r\n" in answer
     assert b"Connection: close\r\n" in answer
+    assert b'"code":50300' in await late.reads(b"}}"), "it is no invalid request"
     release.set()
     for client in crowd:
         assert b" 200 " in await client.reads(b"\r\n\r\n")
@@ -214,8 +215,8 @@ async def test_bodies_at_work_count_too(scripted: Scripted, start: Start) -> Non
     body = padded(3 * MIB // 2)
     calls = [asyncio.ensure_future(sidecar.post(body)) for _ in range(2)]
     await until(lambda: len(sidecar.sidecar.plane.in_flight) == 2, "two to be at work")
-    status, headers, _ = await sidecar.post(body)
-    assert (status, headers["retry-after"]) == (503, "1")
+    status, headers, answer = await sidecar.post(body)
+    assert (status, headers["retry-after"], answer["error"]["code"]) == (503, "1", 50300)
     release.set()
     assert [status for status, _, _ in await asyncio.gather(*calls)] == [200, 200]
     assert sidecar.sidecar._connections.held == 0
