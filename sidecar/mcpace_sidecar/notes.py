@@ -50,6 +50,7 @@ class Notes:
         "_loopback",
         "_persons",
         "_private",
+        "_session",
         "_target",
         "_upstream",
         "_varies",
@@ -96,9 +97,10 @@ class Notes:
         self.version: bytes = head.get(b"mcp-protocol-version") or b""
         self.modern: bool = self.version >= MODERN
         self.may_batch: bool = self.version in _BATCHED and self.route != "pair"
-        self.session: bytes = b"" if self.modern else head.get(b"mcp-session-id") or b""
-        if self.route == "pair":
-            self.session = head.target
+        on_stream = self.route == "pair"
+        self._session: bytes = head.target if on_stream else head.get(b"mcp-session-id") or b""
+        # The server may answer by it even where the era that is claimed has no sessions.
+        self.session: bytes = b"" if self.modern and not on_stream else self._session
         self.mirrors = True
         """Whether the headers mirror the body that this is of."""
         self.trace: bytes = (head.get(b"traceparent") or b"")[:64]
@@ -198,7 +200,7 @@ class Notes:
         known = self._private
         if known is None or known[0] is not client or known[1] != named:
             nobody = client.anonymous and not self._credential and not self._varies
-            apart = (self.session, self._target, *self._varies, b"", *self._persons, b"", *named)
+            apart = (self._session, self._target, *self._varies, b"", *self._persons, b"", *named)
             mark = None if nobody else Private(client, self._credential, apart)
             known = self._private = (client, named, mark)
         return known[2]

@@ -1,0 +1,139 @@
+"""What results are kept under: two generated requests share a place only where no server could tell them apart."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conftest import repetitions
+from tests.hostile.test_whose import CONFIG, GATEWAY
+
+from mcpace_sidecar import messages
+from mcpace_sidecar.config import SidecarConfig, parse
+from mcpace_sidecar.dataplane import DataPlane
+from mcpace_sidecar.http.connections import Connections
+from mcpace_sidecar.http.server import ClientConnection
+from mcpace_sidecar.sidecar import Options, Sidecar
+from mcpace_sidecar.upstream import Address
+
+VALUE = st.text('ab:;,="\\ %0', min_size=1, max_size=4).map(str.strip).filter(bool)
+HOST = st.sampled_from(["localhost", "127.0.0.1", "a.example", "a.example:80"])
+PUBLIC = {
+    "Host": HOST,
+    "X-Forwarded-Host": VALUE | HOST,
+    "X-Forwarded-Proto": VALUE,
+    "X-Forwarded-Port": VALUE,
+    "X-Forwarded-Prefix": VALUE,
+    "X-Script-Name": VALUE,
+}
+"""The server may write these into anybody's answer."""
+OWN = {
+    "Authorization": VALUE.map("Bearer {}".format) | VALUE,
+    "Cookie": VALUE,
+    "X-API-Key": VALUE,
+    "Mcp-Session-Id": VALUE,
+    "X-User": VALUE,
+    "X-Forwarded-User": VALUE,
+    "X-Forwarded-Email": VALUE,
+}
+"""Of these an answer may be its caller's own."""
+NAMED = {"X-Gateway-Client": VALUE, "X-Gateway-Plan": VALUE}
+DECOYS = {
+    "X-Request-Id": VALUE,
+    "User-Agent": VALUE,
+    "Accept": VALUE,
+    "Tracestate": VALUE,
+    "Traceparent": st.integers(1, 9).map("00-4bf92f3577b34da6a3ce929d0e0e473{}-00f067aa0ba902b7-01".format),
+}
+"""No answer depends on these."""
+ALL = PUBLIC | OWN | NAMED
+VERSIONS = st.sampled_from(["2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"])
+TARGETS = VALUE.map(lambda text: "/mcp?t=" + text.encode().hex()) | st.just("/mcp")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from(["", "a", "b", "1"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=3,
+)
+DECIDING: dict[str, st.SearchStrategy[Any]] = ALL | {
+    "version": VERSIONS,
+    "target": TARGETS,
+    "arguments": st.dictionaries(st.sampled_from("abc"), JSON, max_size=2),
+    "capabilities": JSON,
+}
+SHARED = {*PUBLIC, "version", "target", "arguments", "capabilities"}
+REQUEST = st.fixed_dictionaries(
+    {"Host": HOST, "version": VERSIONS, "target": TARGETS, "arguments": DECIDING["arguments"], "Authorization": VALUE},
+    optional={name: value for name, value in DECIDING.items() if name not in ("Host", "version", "target", "arguments", "Authorization")},
+)  # fmt: skip
+AROUND = st.fixed_dictionaries({"progressToken": st.integers(1, 9)}, optional=DECOYS)
+KEPT = ("Host", "version", "target", "arguments")
+"""What a request is not without."""
+
+
+@functools.cache
+def plane(trusting: bool) -> DataPlane:
+    config = parse(SidecarConfig, CONFIG | (GATEWAY if trusting else {}))
+    here = Address("127.0.0.1", 0)
+    options = Options(lambda: config, (), here, here, Address("127.0.0.1", 1), keys=Path("/nowhere"))
+    return Sidecar(options).plane
+
+
+def places(of: DataPlane, request: dict[str, Any], around: dict[str, Any], tool: str) -> set[bytes]:
+    """The keys of the places that the result of a request may be kept in."""
+    meta = {"progressToken": around["progressToken"]}
+    if "capabilities" in request:
+        meta["io.modelcontextprotocol/clientCapabilities"] = request["capabilities"]
+    params = {"name": tool, "arguments": request["arguments"], "_meta": meta}
+    body = msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+    lines = {
+        "Content-Type": "application/json",
+        "MCP-Protocol-Version": request["version"],
+        **{name: value for name, value in (request | around).items() if name in ALL or name in DECOYS},
+    }
+    head = f"POST {request['target']} HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in lines.items())
+    raw = f"{head}Content-Length: {len(body)}\r\n\r\n".encode()
+    connection = ClientConnection(of, of.heads, Connections(lambda _: None))
+    connection.peer = "127.0.0.1"
+    read, connection.trace, connection.lines, connection.apart = of.heads.read(raw)
+    exchange = of._exchange(connection, read, body)
+    assert exchange.via is not None
+    exchange.client = (exchange.notes.caller or exchange.via.caller).client
+    message = messages.classify(body)
+    rule = of.settings.treatments.of(message).cache
+    assert rule is not None
+    return {p.key for p in of.settings.keys.places(rule, exchange.variant, message, exchange.private)}
+
+
+@pytest.mark.repeated
+@pytest.mark.parametrize("trusting", [False, True], ids=["bare", "behind a gateway"])
+@settings(deadline=None, max_examples=repetitions(3000))
+@given(
+    one=REQUEST, part=st.sampled_from(sorted(DECIDING)), around=st.tuples(AROUND, AROUND), data=st.data()
+)
+def test_two_requests_share_a_place_only_where_nothing_that_decides_differs(
+    trusting: bool, one: dict[str, Any], part: str, around: tuple[Any, Any], data: st.DataObject
+) -> None:
+    other = dict(one)
+    if part in KEPT or data.draw(st.booleans(), "whether it changes, or goes"):
+        other[part] = data.draw(DECIDING[part], part)
+    else:
+        other.pop(part, None)
+    of = plane(trusting)
+    if part in NAMED and not trusting:
+        return  # a header like another
+    same = msgspec.json.encode([one.get(part), part in one]) == msgspec.json.encode(
+        [other.get(part), part in other]
+    )
+    unseen = part == "Host" and "X-Forwarded-Host" in one  # the server is told that one
+    for tool in ("t", "shared"):
+        first, second = (places(of, *asked, tool) for asked in ((one, around[0]), (other, around[1])))
+        assert first
+        if same or unseen or (tool == "shared" and part not in SHARED):
+            assert first == second, f"{part} keeps apart what is one"
+        else:
+            assert not first & second, f"{part} makes no difference"
