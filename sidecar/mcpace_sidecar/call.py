@@ -87,6 +87,8 @@ class Call:
     """Whether the server has been asked, and may have done what it was asked."""
     _purging = False
     _answered = False
+    deserted = False
+    """Whether its client has left, and it goes on for others who wait for its result."""
     _rounds = 0
     """How often the server has asked before this call went on, of those that one counted call covers."""
     _idle = 0.0
@@ -98,7 +100,7 @@ class Call:
     _pair_stream: PairStream | None = None
     pair: PairStream | None = None
     """The stream of 2024-11-05 that the answer goes to."""
-    pair_key: str | int | Decimal | None = None
+    pair_key: str | int | Decimal | float | None = None
     """What tells its id from others there."""
     fanout: Fanout | None = None
 

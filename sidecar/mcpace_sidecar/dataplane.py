@@ -240,6 +240,7 @@ class DataPlane:
         every = self.settings.heartbeat
         for exchange in [*self.in_flight, *self.refreshing]:
             try:
+                exchange.give_up()
                 if exchange.lost(now):
                     exchange.broke("lost", LostError())
                 elif every > 0.0:

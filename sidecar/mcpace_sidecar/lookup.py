@@ -72,7 +72,7 @@ class Lookup:
             self._exchange.missed()
 
     def abandoned(self) -> None:
-        """The identical call was given up by its client: look again, and lead or follow anew."""
+        """The identical call leads no more: look again, and lead or follow anew."""
         self._following = False
         try:
             self.start()
@@ -99,17 +99,16 @@ class Lookup:
         resting, self._resting = self._resting, None
         if resting is not None:
             resting.cancel()
+        results, flights = self._plane.results, self._plane.flights
+        key = self._places[-1].key
+        if self._following:
+            self._following = False
+            flights.leave(key, self)
+        if status == "cancelled":
+            self.step_down()
         if not self._leading:
             return
         self._leading = False
-        results, flights = self._plane.results, self._plane.flights
-        key = self._places[-1].key
-        if status == "cancelled":
-            try:
-                results.release(self._places)
-            finally:
-                flights.abandon(key)
-            return
         entry = None
         try:
             if self._kept is not None:
@@ -119,6 +118,21 @@ class Lookup:
         finally:
             flights.land(key, entry)
             results.release(self._places)
+
+    def step_down(self) -> None:
+        """Lead no more: those who wait look again, and one of them leads."""
+        if not self._leading:
+            return
+        self._leading = False
+        try:
+            self._plane.results.release(self._places)
+        finally:
+            self._plane.flights.abandon(self._places[-1].key)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether other calls wait for its result."""
+        return self._leading and self._plane.flights.awaited(self._places[-1].key)
 
     @property
     def waits(self) -> bool:
@@ -163,9 +177,9 @@ class Lookup:
             self._exchange.broke("look_up", error)
 
     def _take(self, found: Entry | Miss) -> None:
+        if isinstance(found, Miss) and found.leading and not self._leading:
+            self._plane.results.release(self._places)  # it has stepped down, or ended, meanwhile
         if self.ended:
-            if isinstance(found, Miss) and found.leading:
-                self._plane.results.release(self._places)
             return
         if isinstance(found, Entry):
             self._exchange.found(found, "redis")

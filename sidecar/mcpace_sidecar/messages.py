@@ -604,13 +604,25 @@ def same_id(one: bytes, other: bytes) -> bool:
     return value is not None and value == id_value(other)
 
 
-def id_value(message_id: bytes) -> str | int | Decimal | None:
-    """What an id is: a text, or a number, exactly; None for anything else."""
+def id_value(message_id: bytes) -> str | int | Decimal | float | None:
+    """What an id is: a text, or a number; None for anything else.
+
+    A number is known exactly, and one beyond 2^53 as the double that JavaScript's servers make of it,
+    or else a client would choose which of their answers are taken for another's.
+    """
     try:
         value = _any_id.decode(message_id)
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | Decimal):
+            return None
+        return value if -_EXACT <= value <= _EXACT else float(value)
     except (ValueError, ArithmeticError, RecursionError):
         return None
-    return value if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else None
+
+
+_EXACT: Final = 2**53
+"""The largest number up to which every integer is a double (RFC 8259, section 6)."""
 
 
 _any_id: Final = msgspec.json.Decoder(Any, float_hook=Decimal)

@@ -486,6 +486,15 @@ class Exchange(Call):
             self.downstream.event = event
         self.settle("success" if outcome.ok else "error", replies.OK_JSON, body)
 
+    def responded(self, status: Status) -> None:
+        """Its response has been passed on: nobody waits for the rest of the stream, and no slot is held."""
+        lookup, self._lookup = self._lookup, None
+        if lookup is not None:
+            lookup.end(status)
+        if self._seated:
+            self._seated = False
+            self.plane.bulkhead.leave(self)
+
     def on_failure(self, error: UpstreamError) -> None:
         """No answer, or a part of one."""
         if self.accepted >= 0:
@@ -507,7 +516,11 @@ class Exchange(Call):
             self._retried = True
             self.forward()
             return
-        plane = self.plane
+        plane, streamed = self.plane, self._streamed
+        if streamed is not None and streamed.answered and streamed.outcome is not None:
+            # It has its response: that the stream was not ended harms nobody.
+            self.settle("success" if streamed.outcome.ok else "error", sent=streamed.sent)
+            return
         plane.metrics.count("mcpace_upstream_errors", error.reason)
         if error.reason == "connect":
             plane.on_upstream_down()
@@ -593,13 +606,19 @@ class Exchange(Call):
     # -- what the client does (http.server.Turn)
 
     def client_gone(self) -> None:
-        """Nobody waits: give the call up, which tells the server of the modern era to stop."""
+        """Its client waits no more: give the call up, which tells the server of the modern era to stop.
+
+        It goes on for others who wait for its result: whoever leaves costs them nothing.
+        """
         streamed = self._streamed
         try:
-            if streamed is None or streamed.outcome is None:
-                self.settle("cancelled")
-            else:  # it has its response, and did not wait for the end of the stream
+            if streamed is not None and streamed.outcome is not None:
+                # It has its response, and did not wait for the end of the stream.
                 self.settle("success" if streamed.outcome.ok else "error", sent=streamed.sent)
+            elif self._is_awaited and self.pair is None:
+                self.deserted = True
+            else:
+                self.settle("cancelled")
         except Exception as error:  # noqa: BLE001 - because of the same
             self.broke("client", error)
 
@@ -615,6 +634,8 @@ class Exchange(Call):
     def client_paused(self, paused: bool) -> None:
         """Read from the server only as fast as the client reads from us."""
         try:
+            if paused and self._lookup is not None and not self.ended:
+                self._lookup.step_down()  # at its client's pace nobody else should wait
             if self._ticket is not None:
                 self._ticket.pause(paused)
             if self.fanout is not None:
@@ -638,6 +659,16 @@ class Exchange(Call):
             self.broke("drain", error)
 
     # -- whether anything will
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether others wait for its result."""
+        return self._lookup is not None and self._lookup.is_awaited
+
+    def give_up(self) -> None:
+        """End it once those are gone, too, for whom it went on without its client."""
+        if self.deserted and not self._is_awaited:
+            self.settle("cancelled")
 
     def lost(self, now: float) -> bool:
         """Whether nothing has been known for a while that would lead it on; asked twice a second."""

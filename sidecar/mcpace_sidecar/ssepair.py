@@ -39,7 +39,7 @@ class PairStream:
         """Where the stream was opened, with its query."""
         self._exchange = exchange
         self._events = stream.Events()
-        self._awaited: dict[str | int | Decimal | None, Exchange] = {}
+        self._awaited: dict[str | int | Decimal | float | None, Exchange] = {}
         self._pulse = stream.Pulse()
         exchange.begin(head.onward, head.length)
 

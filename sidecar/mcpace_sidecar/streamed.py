@@ -55,7 +55,9 @@ class Streamed:
         self._named = False
         """Whether that has shown the id of this request."""
         if self._held is None:
-            exchange.begin(head.onward + exchange.limit_lines, head.length)
+            # Events that are read may be given another shape, and another length.
+            length = head.length if self._events is None else None
+            exchange.begin(head.onward + exchange.limit_lines, length)
 
     def piece(self, piece: bytes) -> None:
         """Take the next bytes."""
@@ -70,6 +72,8 @@ class Streamed:
                 if self._exchange.ended:
                     return
                 self._say(said)
+                if self.outcome is not None:
+                    self._exchange.responded("success" if self.outcome.ok else "error")
             if self._events.overfull or not self._reserve(self._events.held):
                 self._say(self._events.rest())
                 self._events = None  # longer than any client reads; it passes unread
@@ -146,11 +150,16 @@ class Streamed:
 
     def fail(self, words: bytes) -> bool:
         """Say in the stream that it ends here, unless it has its response; False if there is no way to."""
-        if self._events is None or self.head.length is not None:
+        if self._events is None:
             return False
         if self.outcome is None:
             self._downstream.send(stream.event_of(words))
         return True
+
+    @property
+    def answered(self) -> bool:
+        """Whether its response has been passed on, whole."""
+        return self.outcome is not None and self._events is not None
 
     def _read(self, event: bytes) -> bytes:
         data = stream.data_of(event)

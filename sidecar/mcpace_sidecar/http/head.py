@@ -147,7 +147,10 @@ class RequestHead:
         if self.length is None and not self.chunked:
             self.length = 0
         self.keep_alive: bool = _keep_alive(fields, version)
-        self.expects: bool = (b"expect", b"100-continue") in [(n, v.lower()) for n, v in fields]
+        # An HTTP/1.0 client would take the interim answer for the answer (RFC 9110, section 10.1.1).
+        self.expects: bool = version == b"HTTP/1.1" and (b"expect", b"100-continue") in [
+            (n, v.lower()) for n, v in fields
+        ]
         self.options: frozenset[bytes] = _options(fields) - _OF_THE_CONNECTION
         """The fields that are for the next hop alone, as this head says."""
         _refuse_misread(fields, self.options, names)

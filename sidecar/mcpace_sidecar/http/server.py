@@ -157,6 +157,7 @@ class ClientConnection(asyncio.Protocol):
         "_chunked",
         "_close",
         "_head",
+        "_left",
         "_lingering",
         "_owed",
         "_raw",
@@ -204,6 +205,8 @@ class ClientConnection(asyncio.Protocol):
         """Since when it has read nothing."""
         self._turn: Turn | None = None
         self._chunked = True
+        self._left = 0
+        """Bytes of a begun answer of a known length that are still to be sent."""
         self._begun = False
         """Whether the head of its answer has been written: no second one ever is."""
         self._close = False
@@ -480,6 +483,7 @@ class ClientConnection(asyncio.Protocol):
         assert self._head is not None
         self._begun = True
         self._chunked = length is None and self._head.version != b"HTTP/1.0"
+        self._left = length or 0
         if self._chunked:
             framing = b"Transfer-Encoding: chunked\r\n"
         elif length is not None:
@@ -498,11 +502,17 @@ class ClientConnection(asyncio.Protocol):
             if self._owed:
                 self._owed += len(piece)
                 self._all.owe(self, len(piece))
-            self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+            if not self._chunked:
+                self._left -= len(piece)
+                self._transport.write(piece)
+            else:
+                self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
     def finish(self) -> None:
-        """End a begun answer."""
-        if self._transport is not None:
+        """End a begun answer; cut one that is shorter than it says, or the next is taken for its rest."""
+        if self._left > 0:
+            self.abort()
+        elif self._transport is not None:
             if self._chunked:
                 self._transport.write(b"0\r\n\r\n")
             self._done(self._closing())
