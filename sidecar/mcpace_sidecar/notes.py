@@ -200,8 +200,10 @@ class Notes:
         known = self._private
         if known is None or known[0] is not client or known[1] != named:
             nobody = client.anonymous and not self._credential and not self._varies
-            apart = (self._session, self._target, *self._varies, b"", *self._persons, b"", *named)
-            mark = None if nobody else Private(client, self._credential, apart)
+            person = (*self._varies, b"", *self._persons, b"", *named)
+            # The targets of a pair are sessions themselves.
+            target = b"" if self.route == "pair" else self._target
+            mark = None if nobody else Private(client, self._credential, person, target, self._session)
             known = self._private = (client, named, mark)
         return known[2]
 

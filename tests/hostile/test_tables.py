@@ -22,7 +22,7 @@ class Clock:
 
 
 def private_place(name: str) -> Place:
-    private = Private(Client("addr:192.0.2.1"), (b"authorization:Bearer " + name.encode(),), ())
+    private = Private(Client("addr:192.0.2.1"), (b"authorization:Bearer " + name.encode(),), (), b"/", b"")
     return Place(name.encode(), (ALL, tool_tag("t"), *private.tags))
 
 

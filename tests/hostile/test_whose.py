@@ -188,6 +188,8 @@ PAIRS: dict[str, tuple[dict[str, Any], Request, Request]] = {
     "script name": ({}, BASE, BASE.given(X_Script_Name="/a")),
 }
 PUBLIC = tuple(n for n in PAIRS if n.split()[0] in ("public", "forwarded", "script"))
+THE_SAME_PERSON = ("session", "version", "arguments", "capabilities", *PUBLIC)
+"""What tells answers apart, and not whose they are."""
 SHARED = ("query", "no query", "version", "arguments", "capabilities", *PUBLIC)
 """What tells answers apart even where the manifest says that they are everybody's."""
 
@@ -499,21 +501,40 @@ async def test_whom_a_gateway_names_beside_a_verified_token_has_answers_of_his_o
 
 
 @pytest.mark.parametrize("status", [b"401 Unauthorized", b"403 Forbidden"])
-async def test_a_credential_that_is_refused_loses_its_own_results_alone(
-    scripted: Scripted, start: Start, status: bytes
+@pytest.mark.parametrize("name", PAIRS)
+async def test_who_is_refused_loses_what_is_kept_for_him_alone(
+    scripted: Scripted, start: Start, status: bytes, name: str
 ) -> None:
-    echo, sidecar = await running(scripted, start, {})
-    others = [BASE.given(Authorization="Bearer two"), BASE.given(Cookie="sid=1")]
-    for request in (BASE, *others):
+    more, one, other = PAIRS[name]
+    echo, sidecar = await running(scripted, start, more, one, other)
+    for request in (one, other):
         await post(sidecar, request, request.message())
+    assert echo.calls == 2
     echo.status = status
-    await post(sidecar, BASE, BASE.message(tool="unknown"))
-    before = echo.calls
-    for request in others:
-        assert seen(await post(sidecar, request, request.message())) == expected(request)
-    assert echo.calls == before
-    await post(sidecar, BASE, BASE.message())
-    assert echo.calls == before + 1
+    await post(sidecar, one, one.message(tool="unknown"))
+    await post(sidecar, other, other.message())
+    same = name in THE_SAME_PERSON
+    assert echo.calls == (4 if same else 3), "he alone, and in every form of his calls"
+    await post(sidecar, one, one.message())
+    assert echo.calls == (5 if same else 4)
+
+
+async def test_of_two_tokens_beside_one_key_only_the_one_that_is_refused_loses_its_results(
+    scripted: Scripted, start: Start, issuer: Issuer
+) -> None:
+    jwt = {"issuer": ISSUER, "audience": AUDIENCE, "jwksURL": issuer.url}
+    echo, sidecar = await running(scripted, start, {"clients": {"jwt": jwt}})
+    gate = BASE.given(X_API_Key="the gateway's, to the server")
+    anna, bert = [gate.given(Authorization=f"Bearer {issuer.token(sub=sub)}") for sub in ("anna", "bert")]
+    for request in (anna, bert):
+        await post(sidecar, request, request.message())
+    echo.status = b"401 Unauthorized"
+    await post(sidecar, anna, anna.message(tool="unknown"))
+    assert echo.calls == 3
+    assert seen(await post(sidecar, bert, bert.message()))
+    assert echo.calls == 3
+    await post(sidecar, anna, anna.message())
+    assert echo.calls == 4
 
 
 def answer_of(message_id: bytes, words: bytes = b"mine", kind: bytes = b"result") -> bytes:

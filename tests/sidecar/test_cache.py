@@ -86,9 +86,9 @@ def test_tool_version_and_client_each_make_another_key() -> None:
         key_of(call({})),
         key_of(call({}, name="u")),
         key_of(call({}), version=b"2025-11-25"),
-        key_of(call({}), private=Private(Client("anna"), (), ())),
-        key_of(call({}), private=Private(Client("bert"), (), ())),
-        key_of(call({}), private=Private(Client("an"), (b"na",), ())),
+        key_of(call({}), private=Private(Client("anna"), (), (), b"/", b"")),
+        key_of(call({}), private=Private(Client("bert"), (), (), b"/", b"")),
+        key_of(call({}), private=Private(Client("an"), (b"na",), (), b"/", b"")),
     }
     assert len(keys) == 6
 

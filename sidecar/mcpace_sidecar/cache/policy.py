@@ -110,11 +110,24 @@ class Private:
 
     __slots__ = ("credential", "tags", "who")
 
-    def __init__(self, client: Client, credential: tuple[bytes, ...], apart: tuple[bytes, ...]) -> None:
-        """`apart`: session, target and further headers, which tell users of one credential apart."""
-        identity = (client.name.encode(), client.subject.encode(), (client.tier or "").encode())
-        self.who = digest((*identity, b"%d" % len(credential), *credential, *apart))
-        self.credential = credential_tag(digest(credential or identity))
+    def __init__(
+        self,
+        client: Client,
+        credential: tuple[bytes, ...],
+        person: tuple[bytes, ...],
+        target: bytes,
+        session: bytes,
+    ) -> None:
+        """`person`: further headers, which tell users of one credential apart, as target and session do."""
+        name, subject = client.name.encode(), client.subject.encode()
+        credential = (b"%d" % len(credential), *credential)
+        self.who = digest(
+            (name, subject, (client.tier or "").encode(), *credential, session, target, *person)
+        )
+        # What the server refuses it refuses in every session, and from every address.
+        verified = b"" if client.anonymous else name
+        self.credential = credential_tag(digest((verified, subject, *credential, target, *person)))
+        """The tag of what is kept for this credential, and for nobody else who shares a part of it."""
         self.tags = (client_tag(client.name), self.credential)
 
 
