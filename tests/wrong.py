@@ -123,10 +123,23 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         },
         "name a header of whom a gateway has verified",
     ),
-    (
-        "trusted headers that hold a credential",
-        {"clients": {"trustedProxies": ["10.0.0.0/8"], "trustedHeaders": {"client": "Authorization"}}},
-        "name a header of whom a gateway has verified",
+    *(
+        (
+            f"trusted headers that hold a credential: {name}",
+            {"clients": {"trustedProxies": ["10.0.0.0/8"], "trustedHeaders": {"client": name}}},
+            "name a header of whom a gateway has verified",
+        )
+        for name in (
+            "Authorization",
+            "proxy-authorization",
+            "Cookie",
+            "Set-Cookie",
+            "X-API-Key",
+            "X-Forwarded-Access-Token",
+            "X-Amzn-Oidc-Data",
+            "Cf-Access-Jwt-Assertion",
+            "Mcp-Session-Id",
+        )
     ),
     (
         "a tier that is a credential",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
@@ -102,7 +103,11 @@ class Jwt(Model):
     )
 
 
-_SECRET = ("authorization", "cookie", "proxy-authorization", "x-api-key")
+_CREDENTIAL = (
+    "(authorization|cookie2?|token|jwt|password|secret|assertion|oidc-data|session[-_]?id"
+    "|(api|access|auth|secret)[-_]?key)$"
+)
+"""How headers end whose value nobody else may know; a client's name stands in logs and metrics."""
 _TAKEN = (
     "accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type",
     "expect", "forwarded", "host", "keep-alive", "mcp-method", "mcp-name", "mcp-protocol-version",
@@ -125,8 +130,13 @@ class TrustedHeaders(Model):
         json_schema_extra={
             "x-kubernetes-validations": [
                 rule(
-                    f"!(self.client.lowerAscii() in {[*_SECRET, *_TAKEN]})"
-                    f" && (!has(self.tier) || !(self.tier.lowerAscii() in {[*_SECRET, *_TAKEN]}))",
+                    f"!(self.client.lowerAscii() in {list(_TAKEN)})"
+                    f" && (!has(self.tier) || !(self.tier.lowerAscii() in {list(_TAKEN)}))",
+                    NAMING_WORDS,
+                ),
+                rule(
+                    f"!self.client.lowerAscii().matches('{_CREDENTIAL}')"
+                    f" && (!has(self.tier) || !self.tier.lowerAscii().matches('{_CREDENTIAL}'))",
                     NAMING_WORDS,
                 ),
                 rule("!has(self.tier) || self.tier.lowerAscii() != self.client.lowerAscii()", TWICE_WORDS),
@@ -134,13 +144,15 @@ class TrustedHeaders(Model):
         }
     )
 
-    client: HeaderName = Field(description="The header that names the client.")
+    client: HeaderName = Field(
+        description="The header that names the client, in logs and metrics too: none that holds a secret."
+    )
     tier: HeaderName | None = Field(default=None, description="The header that names its tier.")
 
     @model_validator(mode="after")
     def _names_somebody(self) -> Self:
         for field, name in (("client", self.client), ("tier", self.tier or "")):
-            if name.lower() in (*_SECRET, *_TAKEN):
+            if name.lower() in _TAKEN or re.search(_CREDENTIAL, name.lower()):
                 raise MisplacedError((field,), NAMING_WORDS)
         if self.tier is not None and self.tier.lower() == self.client.lower():
             raise MisplacedError(("tier",), TWICE_WORDS)
