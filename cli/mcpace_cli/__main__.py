@@ -144,6 +144,17 @@ def operator() -> None:
     show_default=True,
     help="How long to try until the server answers.",
 )
+@click.option(
+    "--api-key-header",
+    metavar="NAME",
+    help="The header that an API key goes into: X-API-Key, unless the manifest says otherwise.",
+)
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The server's manifest, for its clients.apiKeyHeader.",
+)
+@click.option("--name", help="Which McpServer, where the manifest's file holds several.")
 def call(**options: Any) -> None:
     """Call a TOOL of the MCP server at URL, or list its tools.
 
@@ -151,9 +162,10 @@ def call(**options: Any) -> None:
     from MCPACE_API_KEY, a bearer token from MCPACE_TOKEN, or each from the file that the same
     name with _FILE names.
     """
-    from mcpace_cli.call import run as call_once  # noqa: PLC0415 - because only this command uses it
+    from mcpace_cli.call import Asked  # noqa: PLC0415 - because only this command uses it
+    from mcpace_cli.call import run as call_once  # noqa: PLC0415 - the same
 
-    call_once(**options)
+    call_once(Asked(**options))
 
 
 class _Run(click.Command):

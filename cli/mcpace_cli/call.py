@@ -8,12 +8,16 @@ import re
 import ssl
 import sys
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import click
 import msgspec
 
+from mcpace_sidecar.config import parse_strictly
+from mcpace_sidecar.config.clients import Clients
 from mcpace_sidecar.environment import secret
 from mcpace_sidecar.errors import ConfigError, McpaceError
 from mcpace_sidecar.mcpclient import HandshakeError, Session
@@ -26,16 +30,15 @@ TIMEOUT = 60.0
 _URL = "write for example http://127.0.0.1:18080/mcp"
 _KEPT = "/%:@!$&'()*+,;=~-._?"
 """What stays as it is in a path or a query."""
-_GIVEN = "A key is given by MCPACE_API_KEY, a bearer token by MCPACE_TOKEN."
+_GIVEN = (
+    "A key is given by MCPACE_API_KEY (in another header than X-API-Key with --api-key-header), a bearer"
+    " token by MCPACE_TOKEN."
+)
 _PAIR = (
     "this is an event stream of the older SSE pair, and mcpace call speaks streamable HTTP only: call the"
     " server's other endpoint, often /mcp"
 )
-_CREDENTIALS = (
-    ("MCPACE_API_KEY", "X-API-Key", "", "key"),
-    ("MCPACE_TOKEN", "Authorization", "Bearer ", "token"),
-)
-"""(variable, header, what stands before it there, what it is)."""
+_BOTH = "MCPACE_API_KEY and MCPACE_TOKEN would both go into the header Authorization; set one of them"
 _PASSING = (50200, 50300, 50400)
 """Errors of a server that is not there, or not yet."""
 PAUSE = 1.0
@@ -46,16 +49,46 @@ class _PairError(McpaceError):
     """A server that speaks, but not what we do."""
 
 
-def run(url: str, tool: str | None, arguments: tuple[str, ...], wait: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asks for."""
+
+    url: str
+    tool: str | None
+    arguments: tuple[str, ...]
+    wait: str
+    api_key_header: str | None
+    manifest: Path | None
+    name: str | None
+
+
+def run(asked: Asked) -> None:
     """Print the result as JSON, or the tools; exit code 1 where the tool says that it failed."""
-    given = dict(map(_argument, arguments))
-    result = asyncio.run(_until_answered(Target(url), tool, given, seconds(wait)))
+    tool, given = asked.tool, dict(map(_argument, asked.arguments))
+    target = Target(asked.url, _key_header(asked))
+    result = asyncio.run(_until_answered(target, tool, given, seconds(asked.wait)))
     if tool is None:
         for each in result.get("tools") or []:
             click.echo(f"{each['name']}\t{each.get('description', '')}")
         return
     click.echo(json.dumps(result, indent=2, ensure_ascii=False))
     sys.exit(1 if result.get("isError") else 0)
+
+
+def _key_header(asked: Asked) -> str:
+    """The header of API keys: as asked for, as the manifest says, or the usual one; ConfigError."""
+    clients = Clients()
+    if asked.manifest is not None:
+        # Imported here because most calls read no manifest.
+        from mcpace_cli.manifest import read  # noqa: PLC0415 - because of that
+
+        clients = read(asked.manifest, asked.name).spec.clients
+    if asked.api_key_header is not None:
+        try:
+            clients = parse_strictly(Clients, {"apiKeyHeader": asked.api_key_header})
+        except ConfigError as error:
+            raise ConfigError(f"--api-key-header {asked.api_key_header!r}: {error}") from None
+    return clients.api_key_header
 
 
 def _argument(text: str) -> tuple[str, Any]:
@@ -72,7 +105,7 @@ def _argument(text: str) -> tuple[str, Any]:
 class Target:
     """Where a call goes, and the credentials that go with it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key_header: str) -> None:
         """ConfigError where it is no URL, or a credential can be in no header."""
         self.url = url
         try:
@@ -88,13 +121,18 @@ class Target:
             f"?{quote(parts.query, _KEPT)}" if parts.query else ""
         )
         self.credential: dict[str, str] = {}
-        for variable, header, before, what in _CREDENTIALS:
+        for variable, header, before, what in (
+            ("MCPACE_API_KEY", key_header, "", "key"),
+            ("MCPACE_TOKEN", "Authorization", "Bearer ", "token"),
+        ):
             given = secret(variable)
             if given is not None and not re.fullmatch("[!-~]+", given):
                 raise ConfigError(
                     f"{variable} holds what no {what} can: letters, digits and signs of ASCII alone"
                 )
             if given is not None:
+                if header.lower() in map(str.lower, self.credential):
+                    raise ConfigError(_BOTH)
                 self.credential[header] = before + given
 
 

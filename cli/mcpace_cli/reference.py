@@ -125,7 +125,8 @@ admin port |
 | `MCPACE_PULL_SECRETS` | operator | Secrets, with commas, by which all servers' pods pull images |
 | `MCPACE_MONITOR_LABELS` | operator | labels of ServiceMonitors and PrometheusRules, in JSON |
 | `MCPACE_DATABASE_URI` | pgbouncer | the database; also as `…_FILE` |
-| `MCPACE_API_KEY` | call | the key that is sent as `X-API-Key`; also as `…_FILE` |
+| `MCPACE_API_KEY` | call | the key that is sent as `X-API-Key`, or as `--api-key-header` or \
+the `apiKeyHeader` of `--manifest` says; also as `…_FILE` |
 | `MCPACE_TOKEN` | call | the token that is sent as `Authorization: Bearer`; also as `…_FILE` |
 """
 

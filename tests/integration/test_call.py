@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from tests.conftest import Running, Start, free_port
+from tests.laptop import manifest
 
 WEATHER = {"city": "Paris", "degrees": 12, "sky": "cloudy"}
 
@@ -50,6 +51,28 @@ async def test_a_key_comes_from_the_environment(weather: int, start: Start, tmp_
     assert done.returncode == 0, done.stderr
 
 
+async def test_a_key_goes_into_the_header_that_is_named_or_that_the_manifest_names(
+    weather: int, start: Start, tmp_path
+):
+    (tmp_path / "pro").mkdir()
+    (tmp_path / "pro/anna").write_text("a-key")
+    clients = {
+        "anonymous": "deny",
+        "apiKeys": [{"tier": "pro", "secretRef": {"name": "pro"}}],
+        "apiKeyHeader": "X-Gate-Key",
+    }
+    path = manifest(tmp_path, rateLimits={}, clients=clients)
+    sidecar = await start(weather, {"rateLimits": {}, "clients": clients}, keys=tmp_path)
+    key = {"MCPACE_API_KEY": "a-key"}
+    refused = await call_beside(sidecar, "get-weather", "city=Paris", **key)
+    assert refused.returncode == 2
+    assert "an API key as X-Gate-Key" in refused.stderr
+    assert "--api-key-header" in refused.stderr
+    for option in (("--api-key-header", "x-gate-key"), ("--manifest", str(path))):
+        done = await call_beside(sidecar, "get-weather", "city=Paris", *option, **key)
+        assert done.returncode == 0, done.stderr
+
+
 async def test_a_limit_speaks_for_itself_and_is_not_waited_for(weather: int, start: Start):
     tiers = [{"name": "free", "requestsPerMinute": 1}]
     sidecar = await start(weather, {"rateLimits": {"tiers": tiers}})
@@ -66,7 +89,7 @@ async def test_a_refused_credential_says_where_a_key_is_given(weather: int, star
     sidecar = await start(weather, {"clients": {"anonymous": "deny"}})
     done = await call_beside(sidecar, "get-weather", "city=Paris", "--wait", "1h")
     assert done.returncode == 2
-    assert "A key is given by MCPACE_API_KEY, a bearer token by MCPACE_TOKEN." in done.stderr
+    assert "A key is given by MCPACE_API_KEY (in another header than X-API-Key with" in done.stderr
 
 
 async def test_an_error_of_the_server_is_its_words(weather: int, start: Start):
