@@ -1,7 +1,9 @@
 """The server that `mcpace run` starts: a session and a process group of its own, which end with us.
 
-Whatever the command starts in turn (`npm start`, `sh -c '…; true'`) is of the group. A guard, a
-shell that reads from a pipe of ours, ends the group where we are killed and can end nothing.
+Whatever the command starts in turn (`npm start`, `sh -c '…; true'`) is of the group. What leaves it
+(setsid, a double fork) is still below us on Linux, as the orphans there become our children, and ends
+with us too. A guard, a shell that reads from a pipe of ours, ends the group where we are killed and can
+end nothing.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from typing import Final
 
-from mcpace_cli import sockets
+from mcpace_cli import processes
 from mcpace_sidecar.errors import ConfigError
 
 END_TIMEOUT: Final = 10.0
@@ -33,8 +36,10 @@ read -r _ || { kill -s TERM -- "-$1"; sleep 3; kill -s KILL -- "-$1"; }
 class Child:
     """A server that runs, with all that it starts."""
 
-    def __init__(self, process: asyncio.subprocess.Process, stdin: int) -> None:
-        """`stdin` is our end of its standard input."""
+    def __init__(
+        self, process: asyncio.subprocess.Process, stdin: int, adopted: Collection[int] | None
+    ) -> None:
+        """`stdin` is our end of its standard input; `adopted`: what was below us before, if we adopt."""
         self.pid = process.pid
         self._process = process
         self._stdin = stdin
@@ -47,12 +52,15 @@ class Child:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        self._others = None if adopted is None else {*adopted, self._guard.pid}
+        """What is below us and not the server's; None: orphans are not ours."""
 
     @classmethod
     async def start(cls, command: tuple[str, ...], environment: Mapping[str, str]) -> Child:
         """Start it; ConfigError where it cannot be started."""
         # Its output goes to standard error: standard output holds the URL and nothing else. Its input
         # stays open and empty: some servers end when it is closed.
+        others = processes.descendants(os.getpid()) if processes.adopt() else None
         reading, writing = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -68,11 +76,17 @@ class Child:
         finally:
             os.close(reading)
         os.set_blocking(writing, False)
-        return cls(process, writing)
+        return cls(process, writing, others)
 
     def members(self) -> set[int]:
+        """The server and all that it has started, as far as it lives."""
+        if self._others is None:
+            return self._session()
+        return processes.descendants(os.getpid(), self._others)
+
+    def _session(self) -> set[int]:
         """The processes of its session that live; only itself where the system does not tell."""
-        found = sockets.session(self.pid)
+        found = processes.session(self.pid)
         if found is not None:
             return found
         with contextlib.suppress(OSError):
@@ -94,18 +108,21 @@ class Child:
 
     async def wait(self) -> int:
         """Wait until it and all of its session have ended; return its own exit code."""
-        code = await self._process.wait()
-        while self.members():
+        while (code := self._process.returncode) is None or self._session():
+            self._bury()
             await asyncio.sleep(_LOOK)
         return code
 
     async def end(self) -> None:
         """End the whole of it: asked first, killed after a while."""
         for number, patience in ((signal.SIGTERM, END_TIMEOUT), (signal.SIGKILL, _KILLED)):
+            deadline = time.monotonic() + patience
             self._signal(number)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.wait(), patience)
-                break
+            while self._lives() and time.monotonic() < deadline:
+                await asyncio.sleep(_LOOK)
+                self._bury()
+                if number == signal.SIGKILL:
+                    self._signal(number)  # what was started meanwhile
         self._release()
 
     def kill(self) -> None:
@@ -114,12 +131,23 @@ class Child:
             self._signal(signal.SIGKILL)
             self._release()
 
+    def _lives(self) -> bool:
+        return self._process.returncode is None or bool(self.members())
+
+    def _bury(self) -> None:
+        """What was adopted and has ended stays in the system's table until it is asked about."""
+        if self._others is not None:
+            processes.bury({self.pid, self._guard.pid})
+
     def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(OSError):
-            os.killpg(self.pid, number)
+        # Once it has ended, its number may be that of a stranger's group.
+        whole = self._others is None or self._process.returncode is None
+        if whole:
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, number)
         for pid in self.members():
             with contextlib.suppress(OSError):
-                if os.getpgid(pid) != self.pid:
+                if not whole or os.getpgid(pid) != self.pid:
                     os.kill(pid, number)
 
     def _release(self) -> None:

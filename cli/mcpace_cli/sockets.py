@@ -45,20 +45,6 @@ def ports_of(pids: Iterable[int]) -> set[int]:
     return {port for inode, port in _listeners() if inode in held}
 
 
-def session(leader: int) -> set[int] | None:
-    """The living processes of a session; None where the system does not tell."""
-    if not (_PROC / "self/stat").exists():
-        return None
-    found = set()
-    for entry in _PROC.iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError, IndexError):
-                state, _, _, of = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
-                if int(of) == leader and state not in "ZX":
-                    found.add(int(entry.name))
-    return found
-
-
 def _listeners() -> Iterator[tuple[int, int]]:
     """(inode, port) of every socket that listens."""
     for name in ("tcp", "tcp6"):

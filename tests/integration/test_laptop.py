@@ -15,7 +15,7 @@ import yaml
 from tests.conftest import ROOT, free_port
 from tests.laptop import WEATHER, manifest, mcpace, port_of, running
 
-from mcpace_cli import sockets
+from mcpace_cli import processes
 from mcpace_sidecar.environment import secret
 
 (README_LINES,) = re.findall(r"```sh\n(\. \.venv.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -77,7 +77,7 @@ def test_a_tour_that_is_broken_off_leaves_nothing(number: signal.Signals):
         said += tour.stderr.read()
     assert code == 130, said
     assert "Traceback" not in said, said
-    left = {leader: sockets.session(leader) for leader in started}
+    left = {leader: processes.session(leader) for leader in started}
     assert not any(left.values()), f"{left} live on; it said:\n{said}"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import DEADLINE, free_port
-from tests.laptop import WEATHER, listens, manifest, mcpace, port_of, running, wait_for
+from tests.laptop import MCPACE, WEATHER, listens, manifest, mcpace, port_of, running, wait_for
 
 from mcpace_cli.child import words
 
@@ -49,6 +49,62 @@ def test_every_signal_ends_the_server_with_all_it_started(
         assert run.wait() == 0, run.said
     assert not listens(port_of(path))
     assert "Traceback" not in run.said
+
+
+def daemon(body: str) -> str:
+    """A program that forks twice, and becomes the leader of a session between."""
+    return f"import os,signal,time\nif os.fork(): os.wait(); os._exit(0)\nos.setsid()\nif os.fork(): os._exit(0)\n{body}"
+
+
+def test_a_server_that_leaves_our_session_is_still_ours_and_ends_with_us(tmp_path: Path):
+    path = manifest(tmp_path)
+    apart = f"setsid {' '.join(WEATHER)} & exec sleep 99"
+    with running(tmp_path, path, "--", "sh", "-c", apart) as run:
+        assert run.url()
+        run.send(signal.SIGTERM)
+        assert run.wait() == 0, run.said
+    assert not listens(port_of(path))
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["asked", "hurried"])
+def test_a_helper_that_is_nobodys_child_ends_with_the_server(tmp_path: Path, times: int):
+    stubborn = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if times == 2 else ""
+    (tmp_path / "helper.py").write_text(
+        daemon(f"{stubborn}print('helper', os.getpid(), flush=True)\ntime.sleep(99)")
+    )
+    command = f"{sys.executable} {tmp_path / 'helper.py'}; exec {' '.join(WEATHER)}"
+    with running(tmp_path, manifest(tmp_path), "--", "sh", "-c", command) as run:
+        assert run.url()
+        helper = int(run.until_said("helper ").rpartition("helper ")[2].split()[0])
+        for _ in range(times):
+            run.send(signal.SIGINT)
+            run.until_said("Ending; once more ends it at once")
+        assert run.wait() == (0 if times == 1 else 130), run.said
+    wait_for(lambda: not Path(f"/proc/{helper}").exists(), "the helper to end")
+
+
+def test_a_helper_that_ends_leaves_no_zombie(tmp_path: Path):
+    (tmp_path / "helper.py").write_text(daemon("print('helper', os.getpid(), flush=True)"))
+    command = f"{sys.executable} {tmp_path / 'helper.py'}; exec sleep 99"
+    with running(tmp_path, manifest(tmp_path), "--", "sh", "-c", command) as run:
+        helper = int(run.until_said("helper ").rpartition("helper ")[2].split()[0])
+        wait_for(lambda: not Path(f"/proc/{helper}").exists(), "the helper to be asked about")
+
+
+def test_what_was_below_us_before_is_not_the_servers_and_lives_on(tmp_path: Path):
+    line = 'sleep 99 & echo $! >"$0/before"; exec "$@"'
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            ["sh", "-c", line, str(tmp_path), *MCPACE, "run", str(manifest(tmp_path)), "--", *WEATHER],
+            stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+        )  # fmt: skip
+    try:
+        wait_for(lambda: "http://" in (tmp_path / "said").read_text().partition("/mcp")[0], "the URL")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 0
+        os.kill(int((tmp_path / "before").read_text()), signal.SIGKILL)
+    finally:
+        process.kill()
 
 
 @pytest.mark.parametrize("command", [WEATHER, SHELL], ids=["direct", "sh"])
