@@ -28,8 +28,9 @@ sys.path.insert(0, str(ROOT))
 
 from rig import arguments, publish, table
 from tests.cluster.binaries import kwok_stages, program
-from tests.cluster.controlplane import POD_CIDR, ControlPlane, free_port
+from tests.cluster.controlplane import POD_CIDR, ControlPlane
 from tests.conftest import RedisServer, until
+from tests.ports import free_port
 
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials

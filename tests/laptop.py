@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.conftest import DEADLINE, ROOT, free_port
+from tests.conftest import DEADLINE, ROOT, STARTING, free_port
 
 MCPACE = [sys.executable, "-m", "mcpace_cli"]
 WEATHER = [sys.executable, str(ROOT / "examples/weather/server.py")]
@@ -52,7 +52,7 @@ def listens(port: int) -> bool:
     return True
 
 
-def wait_for(condition: Any, what: str, seconds: float = 30.0) -> Any:
+def wait_for(condition: Any, what: str, seconds: float = STARTING) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"waited {seconds:g} s in vain: {what}"

@@ -12,9 +12,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests.cluster.controlplane import free_port
 from tests.cluster.kubectl import Kubectl
 from tests.conftest import until
+from tests.ports import free_port
 
 
 class Operator:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 from tests.cluster.binaries import program, prometheus_crds
-from tests.cluster.controlplane import free_port
 from tests.e2e.conftest import Cluster, until
+from tests.ports import free_port
 
 IMAGE = "mcpace/example-weather:0.1.0"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.conftest import DEADLINE, Heard, Scripted, Start, free_port, json_answer, until
+from tests.conftest import DEADLINE, STARTING, Heard, Scripted, Start, free_port, json_answer, until
 from tests.integration.test_load import RESULT, Load, flood
 
 
@@ -49,7 +49,7 @@ async def process(folder: Path, upstream: int) -> AsyncIterator[Process]:
         return False
 
     try:
-        await until(listening, "the sidecar to listen")
+        await until(listening, "the sidecar to listen", STARTING)
         yield Process(running, data)
     finally:
         if running.returncode is None:
