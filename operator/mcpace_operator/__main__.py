@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import signal
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import replace
@@ -29,6 +30,7 @@ from mcpace_sidecar.errors import ConfigError, McpaceError
 log = logging.getLogger(__name__)
 
 WORKERS: Final = 16
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class LeadershipLostError(McpaceError):
@@ -37,9 +39,25 @@ class LeadershipLostError(McpaceError):
 
 def run() -> None:
     """Run until SIGTERM or SIGINT. ConfigError for what a person must mend."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(level=logging.INFO, handlers=[_said()])
     logging.getLogger("kopf").setLevel(logging.ERROR)
     uvloop.run(operate(OperatorSettings.from_environment()))
+
+
+class _Lines(logging.Formatter):
+    """A line a record: what others wrote into an object, and is quoted, can forge none."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class calls it so
+        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the same
+        return "\n".join(f"  {line}" for line in super().formatException(ei).splitlines())
+
+
+def _said() -> logging.Handler:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
+    return handler
 
 
 async def operate(settings: OperatorSettings) -> None:
@@ -108,10 +126,11 @@ class Operator:
     """All that the leader does."""
 
     def __init__(self, settings: OperatorSettings, cluster: Cluster) -> None:
-        self._settings = settings
         self._observed, self._queue, self._stores = Observed(), Queue(), Stores(settings)
         self._pods = Pods(cluster, settings, self._queue.mark)
-        self._reading = Reading(cluster, self._observed, self._queue, settings.namespaces)
+        self._reading = Reading(
+            cluster, self._observed, self._queue, settings.namespaces, self._watch_again
+        )
         self._reconciler = Reconciler(cluster, self._observed, self._stores, settings, self._pods)
         self._watching: Watching | None = None
 
@@ -127,7 +146,7 @@ class Operator:
         await self._reading.first()
         log.info("Watching %d servers", len(self._observed.servers))
         gap = partial(loop.call_soon_threadsafe, self._reading.soon)
-        self._watching = Watching(from_kopf, gap, self._settings)
+        self._watching = Watching(from_kopf, gap, lambda: self._reading.readable)
         self._watching.start()
         async with asyncio.TaskGroup() as group:
             for _ in range(WORKERS):
@@ -157,7 +176,9 @@ class Operator:
         await self._pods.close()
         await self._stores.close()
 
+    def _watch_again(self) -> None:
+        if self._watching is not None:
+            self._watching.again()
+
     def _see(self, kind: str, body: Mapping[str, Any], deleted: bool) -> None:
-        key = self._observed.see(kind, body, deleted=deleted)
-        if key is not None:
-            self._queue.mark(key)
+        self._queue.mark_all(self._observed.see(kind, body, deleted=deleted))

@@ -12,7 +12,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 MANAGER: Final = "mcpace"
-"""Our field manager; all others of ours begin with it."""
+"""Our field manager."""
+SCALER: Final = f"{MANAGER}-scale"
+"""The one under which replicas are written, and nothing else."""
+LOOKER: Final = f"{MANAGER}-look"
+"""The one that applies nothing, as a dry run."""
+ELSEWHERE: Final = f"{MANAGER}-elsewhere"
+"""The one of what is said of a server that another mcpace looks after."""
+OURS: Final = (MANAGER, SCALER, LOOKER, ELSEWHERE)
 
 _KINDS: Final = ("Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy")
 _POD: Final = ("f:template", "f:spec")
@@ -35,6 +42,8 @@ _DEFAULTS: Final = frozenset(
     )
 )
 """What the API server fills in for whoever adds an item, who owns it from then on."""
+_KEYS: Final = 3
+"""Sets of keys by which the items of one list are looked for."""
 _HOST: Final = ("f:hostNetwork", "f:hostPID", "f:shareProcessNamespace")
 _SIDECAR: Final = "mcpace"
 _PORT_NAMES: Final = ("mcp", "admin", "server")
@@ -69,17 +78,18 @@ def additions(kind: str, body: Mapping[str, Any]) -> tuple[Addition, ...]:
     for entry in entries:
         fields = (entry.get("fieldsV1") or {}).get("f:spec") or {}
         manager = str(entry.get("manager", ""))
-        if manager.startswith(MANAGER):
-            _merge(ours, fields)
-        elif entry.get("subresource") != "status":
+        # Anybody may call themselves anything: what we applied is put back where it is changed.
+        if manager == MANAGER and entry.get("operation") == "Apply":
+            ours = fields
+        elif entry.get("subresource") != "status" and (manager != SCALER or fields.keys() - {"f:replicas"}):
             theirs.append((manager, fields))
-    found = {}
+    found: dict[tuple[str, ...], str] = {}
     for manager, fields in theirs:
-        for path in _beyond(fields, ours):
-            others = path[-1] in _DEFAULTS or any(path[: len(each)] == each for each in _OTHERS)
-            if not others and _is_there(body, path):
-                found[path] = Addition(path, manager, _undoes(kind, path, body))
-    return tuple(found[path] for path in sorted(found))
+        for path in _beyond(fields, ours, body.get("spec")):
+            if path[-1] not in _DEFAULTS and not any(path[: len(each)] == each for each in _OTHERS):
+                found[path] = manager
+    takers = _takers(body) if kind == "Deployment" and found else frozenset()
+    return tuple(Addition(path, found[path], _undoes(kind, path, body, takers)) for path in sorted(found))
 
 
 def without(addition: Addition) -> dict[str, Any]:
@@ -91,18 +101,42 @@ def without(addition: Addition) -> dict[str, Any]:
     return {"spec": patch}
 
 
-def _beyond(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """The paths in one set of fields at which the other has nothing."""
+def _beyond(theirs: Mapping[str, Any], ours: Mapping[str, Any], place: Any) -> Iterator[tuple[str, ...]]:
+    """The paths at which one set of fields has something, and the other has nothing.
+
+    `place` is what is there: an owner of a field may have set it to nothing.
+    """
+    items: dict[tuple[str, ...], dict[str, Any]] = {}
     for step, below in theirs.items():
         if step[:2] not in ("f:", "k:"):
+            continue
+        inner = _inside(place, step, items)
+        if inner in (None, False, {}, []):
             continue
         if step not in ours:
             yield (step,)
         elif below and ours[step]:
-            yield from ((step, *path) for path in _beyond(below, ours[step]))
+            yield from ((step, *path) for path in _beyond(below, ours[step], inner))
 
 
-def _undoes(kind: str, path: tuple[str, ...], body: Mapping[str, Any]) -> bool:
+def _inside(place: Any, step: str, items: dict[tuple[str, ...], dict[str, Any]]) -> Any:
+    """What a step leads to; `items` remembers a list by its keys, of which a schema has one set."""
+    if not step.startswith("k:"):
+        return place.get(step[2:]) if isinstance(place, Mapping) else None
+    keys = _keys(step)
+    names = tuple(sorted(keys))
+    if names not in items:
+        if len(items) == _KEYS or not isinstance(place, list):
+            return None
+        items[names] = {
+            json.dumps([item.get(name) for name in names]): item
+            for item in place
+            if isinstance(item, Mapping)
+        }
+    return items[names].get(json.dumps([keys[name] for name in names]))
+
+
+def _undoes(kind: str, path: tuple[str, ...], body: Mapping[str, Any], takers: frozenset[str]) -> bool:
     if kind == "Service":
         return path[0] in _SERVICE or (path[0] == "f:type" and body["spec"].get("type") == "ExternalName")
     if kind == "NetworkPolicy":
@@ -115,46 +149,27 @@ def _undoes(kind: str, path: tuple[str, ...], body: Mapping[str, Any]) -> bool:
     if field not in _LISTS or not rest:
         return False
     name = _keys(rest[0]).get("name")
-    return name == _SIDECAR or ((len(rest) == 1 or rest[1] == "f:ports") and _takes_a_port(name, body))
+    return name == _SIDECAR or ((len(rest) == 1 or rest[1] == "f:ports") and name in takers)
 
 
-def _takes_a_port(name: Any, body: Mapping[str, Any]) -> bool:
-    """Whether a container claims a port, or a port's name, that another has."""
+def _takers(body: Mapping[str, Any]) -> frozenset[str]:
+    """The containers that claim a port, or a port's name, that is claimed twice."""
     pod = body["spec"]["template"]["spec"]
-    taken: set[Any] = set()
-    own: list[Any] = []
+    claims: dict[Any, list[str]] = {}
     for container in (*(pod.get("initContainers") or []), *(pod.get("containers") or [])):
         for port in container.get("ports") or []:
             words = [
                 port.get("containerPort"),
                 *([port["name"]] if port.get("name") in _PORT_NAMES else []),
             ]
-            if container.get("name") == name:
-                own += words
-            else:
-                taken.update(words)
-    return len(set(own)) < len(own) or not taken.isdisjoint(own)
-
-
-def _is_there(body: Mapping[str, Any], path: tuple[str, ...]) -> bool:
-    """Whether the object has it: an owner of a field may have set it to nothing."""
-    place: Any = body.get("spec")
-    for step in path:
-        if step.startswith("k:"):
-            keys = _keys(step)
-            items = place if isinstance(place, list) else []
-            place = next((item for item in items if all(item.get(k) == v for k, v in keys.items())), None)
-        else:
-            place = place.get(step[2:]) if isinstance(place, Mapping) else None
-        if place in (None, False, {}, []):
-            return False
-    return True
+            for word in words:
+                claims.setdefault(word, []).append(container["name"])
+    return frozenset(name for names in claims.values() if len(names) > 1 for name in names)
 
 
 def _keys(step: str) -> dict[str, Any]:
-    return dict(json.loads(step[2:]))
-
-
-def _merge(into: dict[str, Any], fields: Mapping[str, Any]) -> None:
-    for step, below in fields.items():
-        _merge(into.setdefault(step, {}), below)
+    try:
+        keys = json.loads(step[2:])
+    except ValueError:
+        keys = None
+    return keys if isinstance(keys, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -12,9 +11,10 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
-from mcpace_operator.additions import MANAGER
+from mcpace_operator.additions import LOOKER, MANAGER, SCALER
 from mcpace_operator.health import REQUESTS
 from mcpace_operator.models import API_VERSION, KIND, PLURAL
+from mcpace_operator.nesting import decoded
 from mcpace_sidecar.errors import ConfigError, McpaceError
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class Cluster:
         None where there is no such object.
         """
         body = _named(kind, namespace, name)
-        metadata = (await self.apply(body, manager=f"{MANAGER}-look", dry_run=True))["metadata"]
+        metadata = (await self.apply(body, manager=LOOKER, dry_run=True))["metadata"]
         return dict(metadata) if metadata.get("resourceVersion") else None
 
     async def labels(self, namespace: str) -> Mapping[str, str]:
@@ -142,7 +142,7 @@ class Cluster:
         A field once applied is reset when its manager leaves it out, and who scales may change.
         """
         body = {**_named("Deployment", namespace, name), "spec": {"replicas": replicas}}
-        return await self.apply(body, manager=f"{MANAGER}-scale")
+        return await self.apply(body, manager=SCALER)
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str, *, orphan: bool = False) -> None:
         """Delete the very object of that uid, if it is still there; `orphan` leaves what it owns."""
@@ -265,7 +265,7 @@ class Cluster:
             ) from None
         REQUESTS.labels(method, str(response.status)).inc()
         try:
-            answer = json.loads(text)
+            answer = decoded(text)
         except ValueError:  # a proxy's page, or `404 page not found`
             answer = {}
             if response.status < 400:

@@ -246,12 +246,18 @@ def _rules(live: Live) -> Condition:
 
 
 LONGEST: Final = 400
+LONGEST_MESSAGE: Final = 4096
+"""Characters of a condition's message: an API server may quote back all that it refuses."""
 
 
 def cut(words: str) -> str:
     """What others say, on one line and not too long."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in words[: 4 * LONGEST]).split())
     return plain if len(plain) <= LONGEST else plain[: LONGEST - 1] + "…"
+
+
+def _short(message: str) -> str:
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 1]}…"
 
 
 FROM_SIDECARS: Final = (Type.RulesApply, Type.HasRoom, Type.SessionsKept, Type.ChecklistPassed)
@@ -299,7 +305,9 @@ def _store(kind: Type, state: StoreState, without: str) -> Condition:
 
 def elsewhere(server: Server) -> Condition:
     """What another mcpace than the one that looks after a server says of it."""
-    words = f"The mcpace {server.manager} looks after this server, another one leaves it alone. Let them"
+    words = (
+        f"The mcpace {cut(server.manager)} looks after this server, another one leaves it alone. Let them"
+    )
     words += " watch other namespaces (watchNamespaces), or say which it shall be:"
     words += f" kubectl annotate mcpserver {server.key.name} {INSTANCE}=NAMESPACE/RELEASE"
     return Condition(Type.Managed, holds=False, reason=Reason.ManagedByAnother, message=words)
@@ -319,7 +327,7 @@ def stamped(server: Server, conditions: Sequence[Condition], now: datetime) -> l
                 "type": condition.type.name,
                 "status": holds,
                 "reason": condition.reason.name,
-                "message": condition.message,
+                "message": _short(condition.message),
                 "lastTransitionTime": old.get("lastTransitionTime", stamp) if same else stamp,
                 "observedGeneration": server.generation,
             }

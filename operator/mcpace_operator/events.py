@@ -21,7 +21,7 @@ QUIET: Final = 600.0
 """Seconds for which a reason is not told again of the same server and object."""
 _USUAL: Final = (Reason.Progressing.name, Reason.ScaledToZero.name)
 """Reasons for not being ready that nobody must mend."""
-_LONGEST: Final = 1024  # of a note, by the API
+_LONGEST: Final = 1024  # bytes of a note, by the API
 
 
 class News(NamedTuple):
@@ -62,25 +62,27 @@ class Events:
         self._told = {one: at for one, at in self._told.items() if now - at < QUIET}
         self._told[this] = now
         try:
-            await self._cluster.tell(server.key.namespace, self._body(server, told))
+            await self._cluster.tell(server.key.namespace, event(server, told, self._instance))
         except ApiError as error:
             log.warning("%s: the event %s was not written: %s", server.key, told.reason.name, error)
 
-    def _body(self, server: Server, told: News) -> dict[str, Any]:
-        return {
-            "metadata": {"generateName": f"{server.key.name}-", "namespace": server.key.namespace},
-            "eventTime": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            "type": "Warning" if told.bad else "Normal",
-            "reason": told.reason.name,
-            "action": "Reconcile",
-            "note": told.note[:_LONGEST],
-            "regarding": {
-                "apiVersion": API_VERSION,
-                "kind": KIND,
-                "name": server.key.name,
-                "namespace": server.key.namespace,
-                "uid": server.uid,
-            },
-            "reportingController": "mcpace.dev/operator",
-            "reportingInstance": self._instance[:128],
-        }
+
+def event(server: Server, told: News, instance: str) -> dict[str, Any]:
+    """The Event that tells it, within what the API takes. Pure."""
+    return {
+        "metadata": {"generateName": f"{server.key.name}-", "namespace": server.key.namespace},
+        "eventTime": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "type": "Warning" if told.bad else "Normal",
+        "reason": told.reason.name,
+        "action": "Reconcile",
+        "note": told.note.encode()[:_LONGEST].decode(errors="ignore"),
+        "regarding": {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": server.key.name,
+            "namespace": server.key.namespace,
+            "uid": server.uid,
+        },
+        "reportingController": "mcpace.dev/operator",
+        "reportingInstance": instance[:128],
+    }

@@ -11,6 +11,7 @@ import kopf
 
 from mcpace_operator.cluster import OPTIONAL, RESOURCES
 from mcpace_operator.models import GROUP, KIND, PLURAL, VERSION
+from mcpace_operator.nesting import Answer
 from mcpace_operator.server import MANAGED_BY
 
 WATCHED: Final = tuple(
@@ -120,6 +121,7 @@ def _paced(found: kopf.ConnectionInfo, see: See, ending: Callable[[], bool]) -> 
         connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
         headers=found.as_http_headers(),
         trust_env=found.trust_env,
+        response_class=Answer,
         trace_configs=[trace],
     )
 

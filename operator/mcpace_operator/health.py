@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -34,7 +35,16 @@ QUEUED: Final = Gauge("mcpace_operator_queue", "Servers that wait to be looked a
 SERVERS: Final = Gauge("mcpace_operator_servers", "Servers that are known.", registry=registry)
 LEADING: Final = Gauge("mcpace_operator_leading", "Whether this operator works.", registry=registry)
 
-METRICS: Final = (RECONCILES, SECONDS, REQUESTS, RESTARTS, QUEUED, SERVERS, LEADING)
+UNREAD: Final = Gauge(
+    "mcpace_operator_unread_namespaces",
+    "Namespaces of watchNamespaces that the operator may not read.",
+    registry=registry,
+)
+
+CONNECTIONS: Final = 64
+"""Connections to the port, which any pod of the cluster may reach. The oldest one goes before a new one."""
+
+METRICS: Final = (RECONCILES, SECONDS, REQUESTS, RESTARTS, QUEUED, SERVERS, LEADING, UNREAD)
 
 
 class Health:
@@ -44,6 +54,7 @@ class Health:
         self._port = port
         self._problems = problems
         self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Listen; OSError where the port is taken."""
@@ -53,10 +64,22 @@ class Health:
         app.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, port=self._port).start()
+        server = self._runner.server
+        assert server is not None  # because it was set up
+
+        def accept() -> asyncio.Protocol:
+            # Whoever holds many connections open keeps no kubelet out, and takes no memory.
+            taken = [each for each in server.connections if each.transport is not None]
+            if len(taken) >= CONNECTIONS:
+                taken[0].force_close()
+            return server()
+
+        self._listening = await asyncio.get_running_loop().create_server(accept, None, self._port)
 
     async def close(self) -> None:
         """Stop listening."""
+        if self._listening is not None:
+            self._listening.close()
         if self._runner is not None:
             await self._runner.cleanup()
 

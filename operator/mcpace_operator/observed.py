@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from mcpace_operator.drift import Child, ChildId, remember
 from mcpace_operator.models import KIND
 from mcpace_operator.server import SERVER_LABEL, Key, Server
+
+log = logging.getLogger(__name__)
 
 
 class Observed:
@@ -21,37 +24,64 @@ class Observed:
         """The fields that we owned after our last apply of each child."""
         self.kinds: frozenset[str] = frozenset()
         """The optional kinds that the cluster knows."""
+        self._whose: dict[tuple[str, ChildId], Key] = {}
+        """Namespace and child -> the server that its label named last: a label can be changed."""
 
-    def see(self, kind: str, body: Mapping[str, Any], *, deleted: bool) -> Key | None:
-        """Take what an event or a list says; return the server that may need work now."""
+    def see(self, kind: str, body: Mapping[str, Any], *, deleted: bool) -> list[Key]:
+        """Take what an event or a list says; return the servers that may need work now.
+
+        One object that nobody can read must stop nothing else: it is logged, and left out.
+        """
+        try:
+            return self._see(kind, body, deleted=deleted)
+        except Exception:  # whatever it holds
+            metadata = body.get("metadata") or {}
+            log.exception("%s %s/%s cannot be read", kind, metadata.get("namespace"), metadata.get("name"))
+            return []
+
+    def _see(self, kind: str, body: Mapping[str, Any], *, deleted: bool) -> list[Key]:
         if kind == KIND:
             server = Server.from_body(body)
             if deleted:
                 self.forget(server.key)
             else:
                 self.servers[server.key] = server
-            return server.key
+            return [server.key]
         return self._see_child(kind, body, deleted=deleted)
 
-    def _see_child(self, kind: str, body: Mapping[str, Any], *, deleted: bool) -> Key | None:
+    def _see_child(self, kind: str, body: Mapping[str, Any], *, deleted: bool) -> list[Key]:
         metadata = body["metadata"]
-        owner = (metadata.get("labels") or {}).get(SERVER_LABEL)
-        if owner is None:
-            return None
-        key, child_id = Key(metadata["namespace"], owner), ChildId(kind, metadata["name"])
-        known = self.children[key].get(child_id)
+        namespace, child_id = metadata["namespace"], ChildId(kind, metadata["name"])
+        label = (metadata.get("labels") or {}).get(SERVER_LABEL)
+        owner = Key(namespace, label) if label is not None else None
+        former = self._whose.get((namespace, child_id))
+        known = self.children[former].get(child_id) if former is not None else None
         if deleted:
-            if known is None:
-                return None
-            self.lose(key, child_id)
-            return key
+            if former is None or (known is not None and int(metadata["resourceVersion"]) < known.version):
+                return []  # of one that another has replaced by now
+            self.lose(former, child_id)
+            return [former]
         child = remember(body)
         if known is not None and child.version <= known.version:
-            return None  # older than what we know, such as our own apply's answer
-        if child.owned and self.left.get((key, child_id)) == child.owned:
-            child.body = None
+            return []  # older than what we know, such as our own apply's answer
+        turns = []
+        if former is not None and former != owner:
+            self.lose(former, child_id)
+            turns.append(former)
+        if owner is not None:
+            if child.owned and self.left.get((owner, child_id)) == child.owned:
+                child.body = None
+            self.keep(owner, child_id, child)
+            turns.append(owner)
+        return turns
+
+    def keep(self, key: Key, child_id: ChildId, child: Child) -> None:
+        """Know this child, as this server's and no other's."""
+        former = self._whose.get((key.namespace, child_id))
+        if former not in (None, key):
+            self.lose(former, child_id)
         self.children[key][child_id] = child
-        return key
+        self._whose[key.namespace, child_id] = key
 
     def applied(self, key: Key, body: Mapping[str, Any], kind: str) -> None:
         """Take the answer to our own apply."""
@@ -61,7 +91,7 @@ class Observed:
         self.left[key, child_id] = child.owned
         known = self.children[key].get(child_id)
         if known is None or child.version >= known.version:
-            self.children[key][child_id] = child
+            self.keep(key, child_id, child)
 
     def satisfied(self, key: Key, child_id: ChildId) -> None:
         """A child was found in sync: its body need not be kept."""
@@ -73,6 +103,8 @@ class Observed:
         """A child is gone."""
         self.children[key].pop(child_id, None)
         self.left.pop((key, child_id), None)
+        if self._whose.get((key.namespace, child_id)) == key:
+            del self._whose[key.namespace, child_id]
         if not self.children[key] and key not in self.servers:
             del self.children[key]
 

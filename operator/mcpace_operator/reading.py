@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from mcpace_operator import handlers
 from mcpace_operator.cluster import ApiError, Cluster
 from mcpace_operator.drift import ChildId
+from mcpace_operator.health import UNREAD
 from mcpace_operator.models import KIND
 from mcpace_operator.observed import Observed
 from mcpace_operator.queue import Queue
@@ -33,15 +34,32 @@ class Reading:
     """Reads the whole cluster: at the start, every ten minutes, and when what it knows has changed."""
 
     def __init__(
-        self, cluster: Cluster, observed: Observed, queue: Queue, namespaces: tuple[str, ...]
+        self,
+        cluster: Cluster,
+        observed: Observed,
+        queue: Queue,
+        namespaces: tuple[str, ...],
+        changed: Callable[[], object] = lambda: None,
     ) -> None:
+        """`changed` is called when `readable` has changed."""
         self._cluster = cluster
         self._observed = observed
         self._queue = queue
         self._namespaces: tuple[str | None, ...] = namespaces or (None,)
+        self._changed = changed
         self._wanted = asyncio.Event()
         self.problem: str | None = "The cluster has not been read yet."
         """Why what is known of the cluster may be wrong."""
+        self._refused: dict[str, ApiError] = {}
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The namespaces that are watched and may be read; none is all.
+
+        Who rules one of several can take the operator's rights there, and nothing else.
+        """
+        names = tuple(name for name in self._namespaces if name is not None)
+        return tuple(name for name in names if name not in self._refused) or names
 
     def soon(self) -> None:
         """Something may have been missed."""
@@ -76,7 +94,10 @@ class Reading:
                     for kind in gone:
                         self._lose(self._known(kind), set())
                     self._queue.mark_all(self._observed.servers)
-                await self._read(kinds, near=True)
+                _, refused = await self._read(kinds, near=True)
+                self._refuse({**self._refused, **refused})
+                if any([await self._may_read(namespace) for namespace in self._refused]):
+                    self.soon()
             except ApiError as error:
                 log.warning("The cluster could not be asked for its kinds: %s", error)
 
@@ -103,9 +124,7 @@ class Reading:
         failures = 0
         while True:
             try:
-                for kind in (KIND, *handlers.WATCHED):
-                    for namespace in self._namespaces:
-                        await self._cluster.may_list(kind, namespace)
+                await self._try_out()
             except ApiError as error:
                 self._failed(error)
                 await asyncio.sleep(_AGAIN[min(failures, len(_AGAIN) - 1)])
@@ -114,6 +133,19 @@ class Reading:
                 self.problem = None
                 return
 
+    async def _try_out(self) -> None:
+        refusal: ApiError | None = None
+        for namespace in self._namespaces:
+            try:
+                for kind in (KIND, *handlers.WATCHED):
+                    await self._cluster.may_list(kind, namespace)
+            except ApiError as error:
+                refusal = error
+            else:
+                return
+        if refusal is not None:
+            raise refusal
+
     def _failed(self, error: ApiError) -> None:
         self.problem = f"The cluster cannot be read: {error}"
 
@@ -121,28 +153,65 @@ class Reading:
         """Read everything, page by page: what is there, and what is there no more."""
         observed = self._observed
         before = list(observed.servers)
-        found = await self._read((KIND, *handlers.WATCHED, *sorted(observed.kinds)))
+        found, refused = await self._read((KIND, *handlers.WATCHED, *sorted(observed.kinds)))
+        self._refuse(refused)
         for key in before:
-            if (KIND, *key) not in found:
+            if (KIND, *key) not in found and key.namespace not in refused:
                 observed.forget(key)
                 self._queue.mark(key)
         self._queue.mark_all(observed.servers)
         self.problem = None
 
-    async def _read(self, kinds: Iterable[str], *, near: bool = False) -> set[tuple[str, str, str]]:
-        """Read these kinds; return what there is, as (kind, namespace, name)."""
+    async def _read(
+        self, kinds: Iterable[str], *, near: bool = False
+    ) -> tuple[set[tuple[str, str, str]], dict[str, ApiError]]:
+        """Read these kinds; return what there is, as (kind, namespace, name), and what was refused.
+
+        A namespace that may not be read is left as it was; ApiError where none may be, and for all else.
+        """
+        kinds = list(kinds)
+        found: set[tuple[str, str, str]] = set()
+        refused: dict[str, ApiError] = {}
+        known = {kind: self._known(kind) for kind in kinds}
+        for namespace in self._namespaces:
+            try:
+                found |= await self._read_one(kinds, namespace, near=near)
+            except ApiError as error:
+                if error.status != 403 or namespace is None or len(refused) + 1 == len(self._namespaces):
+                    raise
+                refused[namespace] = error
+        for kind in kinds:
+            self._lose([each for each in known[kind] if each[0].namespace not in refused], found)
+        return found, refused
+
+    def _refuse(self, refused: dict[str, ApiError]) -> None:
+        before, self._refused = self._refused, refused
+        for namespace in refused.keys() - before:
+            log.warning("The namespace %s is left out: %s", namespace, refused[namespace])
+        for namespace in before.keys() - refused:
+            log.info("The namespace %s may be read again", namespace)
+        UNREAD.set(len(refused))
+        if before.keys() != refused.keys():
+            self._changed()
+
+    async def _may_read(self, namespace: str) -> bool:
+        try:
+            await self._cluster.may_list(KIND, namespace)
+        except ApiError:
+            return False
+        return True
+
+    async def _read_one(
+        self, kinds: Iterable[str], namespace: str | None, *, near: bool
+    ) -> set[tuple[str, str, str]]:
         found: set[tuple[str, str, str]] = set()
         for kind in kinds:
-            known = self._known(kind)
             selector = "" if kind == KIND else handlers.SELECTOR
-            for namespace in self._namespaces:
-                items = self._cluster.items(kind, namespace=namespace, selector=selector, near=near)
-                async for body in items:
-                    found.add((kind, body["metadata"]["namespace"], body["metadata"]["name"]))
-                    key = self._observed.see(kind, body, deleted=False)
-                    if near and key is not None:
-                        self._queue.mark(key)
-            self._lose(known, found)
+            async for body in self._cluster.items(kind, namespace=namespace, selector=selector, near=near):
+                found.add((kind, body["metadata"]["namespace"], body["metadata"]["name"]))
+                keys = self._observed.see(kind, body, deleted=False)
+                if near:
+                    self._queue.mark_all(keys)
         return found
 
     def _known(self, kind: str) -> list[tuple[Key, ChildId]]:

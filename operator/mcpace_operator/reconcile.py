@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final
 
-from mcpace_operator.additions import MANAGER, Addition, without
+from mcpace_operator.additions import ELSEWHERE, MANAGER, Addition, without
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.cluster import OPTIONAL, ApiError, Cluster
@@ -42,8 +42,9 @@ from mcpace_sidecar.errors import ConfigError, McpaceError, StoreError
 
 log = logging.getLogger(__name__)
 
-ELSEWHERE: Final = f"{MANAGER}-elsewhere"
-"""The field manager of what is said of a server that another mcpace looks after."""
+
+_AT_ONCE: Final = 16
+"""Additions that are taken away in one turn."""
 
 
 class LateError(McpaceError):
@@ -155,6 +156,8 @@ class Reconciler:
             return
         if server.deleting:  # what it owned is being taken, and nothing must be put back
             self._pods.forget(key)
+            if server.manager == self._settings.instance:
+                self._users[key] = server  # it may have waited since before we started
             return
         if server.manager not in ("", self._settings.instance):
             self._pods.forget(key)
@@ -183,6 +186,11 @@ class Reconciler:
             except ApiError as error:
                 trouble = Trouble(Reason.ApplyFailed, str(error))
                 failure = None if error.final else error  # the next manifest may be another
+            except Exception as error:  # noqa: BLE001 - because whatever it was, it is said, and tried again
+                trouble = Trouble(Reason.ApplyFailed, _broken(error))
+                failure = error
+            if trouble is not None and trouble.reason is Reason.ChildConflict:
+                failure = LateError(trouble.message)  # nobody tells us when those that are not ours go
         deployment = self._deployment(key)
         self._pods.want(context, deployment)
         await self._say(
@@ -295,13 +303,13 @@ class Reconciler:
         now = time.monotonic()
         if self._repairs.must_wait(key, child_id, now):
             raise LateError(f"somebody else keeps changing {child_id}")
-        for addition in undoing:
+        for addition in undoing[:_AT_ONCE]:  # an event brings the next turn
             body = await self._cluster.take_away(
                 child_id.kind, key.namespace, child_id.name, without(addition)
             )
             self._observed.see(child_id.kind, body, deleted=False)
         self._repairs.note(key, child_id, step.desired, undoing[0].by, now)
-        added = ", ".join(map(str, undoing))
+        added = ", ".join(map(str, undoing[:_AT_ONCE]))
         note = f"{added} was taken away from {child_id}: it can lead calls past the sidecar, or into it"
         log.info("%s: %s", key, note)
         await self._events.tell(context.server, News(Reason.PutBack, note, bad=False), str(child_id))
@@ -324,7 +332,7 @@ class Reconciler:
                 return None
             if whose is Whose.FORMER:
                 raise LateError(_collected(step.child_id))
-            self._observed.children[key][step.child_id] = child
+            self._observed.keep(key, step.child_id, child)
             return await self._overwrite(context, step)
         raise ApiError(409, f"{step.child_id} is just being deleted")
 
@@ -482,6 +490,11 @@ class Reconciler:
         server = self._users.pop(key, None)
         if server is not None:
             await self._stores.drop(server)
+
+
+def _broken(error: Exception) -> str:
+    kind = type(error).__name__
+    return f"The operator itself failed ({kind}), and tries again: its log says where. Please report it."
 
 
 def conflict(taken: Sequence[ChildId]) -> Trouble:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mcpace_operator.additions import MANAGER
+from mcpace_operator.additions import OURS
 from mcpace_operator.drift import ChildId, fingerprint
 from mcpace_operator.server import Key
 
@@ -66,7 +66,7 @@ def changed_by(body: Mapping[str, Any] | None) -> str:
     entries = [
         entry
         for entry in ((body or {}).get("metadata") or {}).get("managedFields") or []
-        if not str(entry.get("manager", "")).startswith(MANAGER) and entry.get("subresource") != "status"
+        if entry.get("manager") not in OURS and entry.get("subresource") != "status"
     ]
     last = max(entries, key=lambda entry: str(entry.get("time", "")), default=None)
     return str(last.get("manager", "")) if last is not None else ""

@@ -14,7 +14,6 @@ import kopf
 
 from mcpace_operator import handlers
 from mcpace_operator.health import RESTARTS
-from mcpace_operator.settings import OperatorSettings
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +36,18 @@ class Watching(threading.Thread):
         self,
         event: Callable[[str, Mapping[str, Any], bool], object],
         gap: Callable[[], object],
-        settings: OperatorSettings,
+        namespaces: Callable[[], tuple[str, ...]],
     ) -> None:
-        """`event` and `gap` are of `See`."""
+        """`event` and `gap` are of `See`; `namespaces` are those to be watched from now on, none is all."""
         # A daemon: told to end in the midst of its start, kopf does not, and nothing needs it to.
         super().__init__(name="kopf", daemon=True)
         self._see = handlers.See(event, gap, self.watched)
-        self._settings = settings
+        self._namespaces = namespaces
         self._ending = threading.Event()
         self._round = threading.Event()
         """Ends what is watched now."""
         self._began: float | None = None
-        self._wanted = (1 + len(handlers.WATCHED)) * max(1, len(settings.namespaces))
+        self._wanted = 1 + len(handlers.WATCHED)
         self._watched: set[str] = set()
 
     def problem(self) -> str | None:
@@ -62,6 +61,10 @@ class Watching(threading.Thread):
     def watched(self, path: str) -> None:
         """A watch has begun. Called in kopf's thread."""
         self._watched.add(path)
+
+    def again(self) -> None:
+        """Begin anew: other namespaces are to be watched."""
+        self._round.set()
 
     def end(self) -> None:
         """Stop watching, for good."""
@@ -77,8 +80,10 @@ class Watching(threading.Thread):
             began = self._began = time.monotonic()
             if failures:
                 self._see.gap()
+            namespaces = self._namespaces()
+            self._wanted = (1 + len(handlers.WATCHED)) * max(1, len(namespaces))
             try:
-                asyncio.run(self._watch())
+                asyncio.run(self._watch(namespaces))
             except Exception:  # whatever ended it, it begins again
                 log.exception("Watching failed")
             self._began = None
@@ -91,14 +96,14 @@ class Watching(threading.Thread):
             log.warning("Watching again in %g s", delay)
             self._ending.wait(delay)
 
-    async def _watch(self) -> None:
+    async def _watch(self, namespaces: tuple[str, ...]) -> None:
         sessions: list[aiohttp.ClientSession] = []
         watching = asyncio.ensure_future(
             kopf.operator(
                 registry=handlers.registry(self._see, self._round.is_set, sessions.append),
                 settings=handlers.settings(),
-                clusterwide=not self._settings.namespaces,
-                namespaces=self._settings.namespaces,
+                clusterwide=not namespaces,
+                namespaces=namespaces,
                 standalone=True,
                 # kopf would ask the system who we are, and the image has no such user.
                 identity="mcpace",  # type: ignore[arg-type]  # because kopf keeps this type to itself

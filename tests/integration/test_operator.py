@@ -305,7 +305,6 @@ async def test_an_object_of_somebody_elses_is_not_touched(api: Kubectl, operator
     )
     assert api.get("configmap/taken")["metadata"]["resourceVersion"] == version
     api.ok("delete", "configmap", "taken")
-    api.ok("label", "mcpserver", "taken", "look=again")
     await until(lambda: api.get("deployment/taken"), "the server to be made after all")
 
 

@@ -4,6 +4,7 @@ import copy
 import json
 
 import pytest
+from tests.hostile.work import assert_linear
 from tests.operator.test_children import built, context
 from tests.operator.test_status import DONE, NONE, NOW
 
@@ -131,3 +132,40 @@ def test_a_paused_deployment_is_said_and_what_was_added_too():
     assert said["ChildrenInSync"][:2] == ("False", "ChildAltered")
     assert "Deployment weather has spec.paused (by kubectl-edit)" in said["ChildrenInSync"][2]
     assert conditions(DONE | {"paused": True}, {})["Ready"][0] == "True", "nothing waits for it"
+
+
+def test_whoever_calls_themselves_as_we_are_called_adds_no_less():
+    debug = {"name": "debug", "image": "x", "ports": [{"containerPort": 18080}]}
+    step = 'k:{"name":"debug"}'
+    for manager in ("mcpace-too", "mcpace", "mcpace-scale"):
+        body = changed(
+            "Deployment",
+            lambda spec: spec["template"]["spec"]["containers"].append(debug),
+            (*POD, "f:containers", step),
+            manager,
+        )
+        (added,) = additions("Deployment", body)
+        assert (added.by, added.undoes) == (manager, True)
+
+
+def crowded(many):
+    """A Deployment to which somebody added many variables and containers, each with the sidecar's port."""
+    env = [{"name": f"A{number}", "value": "x"} for number in range(many)]
+    more = [{"name": f"c{number}", "ports": [{"containerPort": 18080}]} for number in range(many)]
+    ours = {"name": "server", "env": env[:1]}
+    theirs = [{"name": "server", "env": env[1:]}, *more]
+    spec = lambda containers: {"f:spec": {"f:template": {"f:spec": {"f:containers": fields(containers)}}}}  # noqa: E731
+    entries = [
+        {"manager": "mcpace", "operation": "Apply", "fieldsV1": spec([ours])},
+        {"manager": "somebody", "operation": "Update", "fieldsV1": spec(theirs)},
+    ]
+    containers = [{"name": "server", "env": env}, *more]
+    return {
+        "metadata": {"managedFields": entries},
+        "spec": {"template": {"spec": {"containers": containers}}},
+    }
+
+
+def test_many_additions_are_found_in_time_that_grows_with_their_number():
+    assert len(additions("Deployment", crowded(50))) == 49 + 50
+    assert_linear(crowded, lambda body: additions("Deployment", body), 150)

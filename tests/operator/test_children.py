@@ -2,6 +2,7 @@
 
 import base64
 
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,3 +138,29 @@ def test_what_the_user_says_of_the_security_context_counts():
         "seccompProfile": {"type": "RuntimeDefault"},
         "runAsUser": 0,
     }
+
+
+ODD = [
+    None, "x", 5, True, [], {}, [None], ["x"], [[1]], {"name": []}, [{"name": []}], [{"name": {}}], [{"name": None}],
+    [{"name": "mcpace", "env": "x"}], [{"name": "mcpace", "env": [{"name": []}]}], [{"name": "server", "ports": 5}],
+    [{"name": "server", "volumeMounts": [{"mountPath": {}}]}], [{"mountPath": []}],
+]  # fmt: skip
+LISTS = ("env", "envFrom", "volumes", "volumeMounts", "imagePullSecrets")
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_what_is_written_as_in_a_pod_may_be_anything_and_is_left_to_the_api_server(odd):
+    """Or else nobody would ever say what is wrong with it."""
+    specs = [
+        {"podTemplate": {"spec": {name: odd}}}
+        for name in ("containers", "initContainers", "volumes", "imagePullSecrets", "nodeSelector")
+    ]
+    specs += [{name: [{"name": odd, "mountPath": odd}]} for name in LISTS]
+    specs += [{"env": [{"name": "A", "value": odd}], "database": {"secretRef": {"name": "db"}}}]
+    if isinstance(odd, dict):
+        specs += [{"securityContext": odd}, {"autoscaling": {"maxReplicas": 2, "behavior": odd}}]
+        specs += [{"networkPolicy": {"from": [odd], "egress": [odd]}}]
+    settings = OperatorSettings(master_key=MasterKey(b"k" * 32), pull_secrets=("registry",))
+    for spec in specs:
+        made = children(context(settings=settings, **spec))
+        assert made == children(context(settings=settings, **spec))

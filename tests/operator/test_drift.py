@@ -19,7 +19,7 @@ from mcpace_operator.drift import (
 )
 from mcpace_operator.observed import Observed
 from mcpace_operator.reconcile import Action, decide, unwanted
-from mcpace_operator.server import Key, Server
+from mcpace_operator.server import SERVER_LABEL, Key, Server
 
 DESIRED = {
     "apiVersion": "v1",
@@ -197,9 +197,9 @@ def test_events_older_than_our_own_apply_are_dropped():
     observed = Observed()
     key = Key("ns", "weather")
     observed.applied(key, live(version="7"), "Service")
-    assert observed.see("Service", live(version="6"), deleted=False) is None
-    assert observed.see("Service", live(version="7"), deleted=False) is None
-    assert observed.see("Service", live(version="8"), deleted=False) == key
+    assert observed.see("Service", live(version="6"), deleted=False) == []
+    assert observed.see("Service", live(version="7"), deleted=False) == []
+    assert observed.see("Service", live(version="8"), deleted=False) == [key]
 
 
 def test_bodies_are_held_only_until_they_are_found_in_sync():
@@ -210,3 +210,42 @@ def test_bodies_are_held_only_until_they_are_found_in_sync():
     observed.satisfied(key, child_id)
     observed.see("Service", live(version="6"), deleted=False)
     assert observed.children[key][child_id].body is None
+
+
+def relabelled(version, label):
+    body = live(version=version)
+    body["metadata"]["labels"] = {**body["metadata"].get("labels", {})}
+    body["metadata"]["labels"].pop(SERVER_LABEL, None)
+    if label is not None:
+        body["metadata"]["labels"][SERVER_LABEL] = label
+    return body
+
+
+@pytest.mark.parametrize("label", ["other", None])
+def test_a_child_whose_label_was_changed_is_missed_by_the_server_that_it_was_taken_from(label):
+    observed = Observed()
+    key, other, child_id = Key("ns", "weather"), Key("ns", "other"), ChildId("Service", "weather")
+    observed.applied(key, live(version="5"), "Service")
+    turns = observed.see("Service", relabelled("6", label), deleted=False)
+    assert turns == ([key, other] if label else [key])
+    assert child_id not in observed.children[key]
+    observed.applied(key, live(version="7"), "Service")  # put back
+    assert child_id in observed.children[key]
+    assert child_id not in observed.children[other]
+
+
+def test_an_object_that_nobody_can_read_is_left_out_and_said(caplog):
+    observed = Observed()
+    body = live(version="6")
+    body["metadata"]["resourceVersion"] = "not a number"
+    assert observed.see("Service", body, deleted=False) == []
+    assert "Service ns/weather cannot be read" in caplog.text
+
+
+def test_the_end_of_an_object_says_nothing_of_the_one_that_has_replaced_it():
+    observed, key = Observed(), Key("ns", "weather")
+    observed.applied(key, live(version="9"), "Service")
+    assert observed.see("Service", live(version="8"), deleted=True) == []
+    assert observed.children[key]
+    assert observed.see("Service", live(version="10"), deleted=True) == [key]
+    assert not observed.children[key]

@@ -8,6 +8,7 @@ from tests.operator.test_performance import ended, told
 
 from mcpace_operator.checklist import Live
 from mcpace_operator.conditions import StoreState, Trouble
+from mcpace_operator.events import event, news
 from mcpace_operator.performance import merged
 from mcpace_operator.pods import pause
 from mcpace_operator.reasons import Reason
@@ -231,3 +232,12 @@ def test_a_replica_that_starts_says_what_it_waits_for():
     (ready,) = [c for c in said["conditions"] if c["type"] == "Ready"]
     assert ready["reason"] == "Progressing"
     assert ready["message"] == "0 of 2 replicas are ready. Waiting: no connection on port 8000"
+
+
+def test_what_an_api_server_quotes_at_length_is_cut_in_conditions_and_events():
+    quoted = Trouble(Reason.ApplyFailed, "\u00e4" * 1_000_000)
+    said = status(context(), {}, Told(), NONE, NONE, quoted, NOW)
+    (ready,) = [c for c in said["conditions"] if c["type"] == "Ready"]
+    assert len(ready["message"]) == 4096
+    (told,) = [each for each in news({}, said) if each.reason is Reason.ApplyFailed]
+    assert len(event(context().server, told, "here")["note"].encode()) == 1024  # bytes, as the API counts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from mcpace_operator.children import pgbouncer, secret, sidecar
@@ -98,7 +97,7 @@ def _template(context: Context) -> dict[str, Any]:
         pod["imagePullSecrets"] = pull
     written = spec.pod_template
     pod = merged(pod, written.spec)
-    for container in pod["initContainers"]:
+    for container in _objects(pod["initContainers"]):
         if container.get("name") in (sidecar.NAME, pgbouncer.NAME):
             container["restartPolicy"] = "Always"  # otherwise it would be awaited, and end no start
     return {
@@ -157,12 +156,14 @@ def _demanded(context: Context) -> dict[str, Any]:
 
 def _pull_secrets(context: Context) -> list[dict[str, Any]]:
     """Secrets of the release that the manifest does not name."""
-    written = [
-        *context.spec.image_pull_secrets,
-        *context.spec.pod_template.spec.get("imagePullSecrets", []),
-    ]
-    names = {secret.get("name") for secret in written if isinstance(secret, Mapping)}
+    template = _objects(context.spec.pod_template.spec.get("imagePullSecrets"))
+    names = [secret.get("name") for secret in (*context.spec.image_pull_secrets, *template)]
     return [{"name": name} for name in context.settings.pull_secrets if name not in names]
+
+
+def _objects(written: Any) -> list[dict[str, Any]]:
+    """The objects of a list, of what may be anything: the API server judges it."""
+    return [each for each in written if isinstance(each, dict)] if isinstance(written, list) else []
 
 
 def _resources(context: Context) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def _merged_items(generated: list[Any], written: list[Any], key: str, *, whole: 
     result = list(generated)
     places = {item[key]: number for number, item in enumerate(generated) if key in item}
     for item in written:
-        place = places.get(item.get(key)) if isinstance(item, Mapping) else None
+        name = item.get(key) if isinstance(item, Mapping) else None
+        place = places.get(name) if isinstance(name, str | int) else None
         if place is None:
             result.append(item)
         else:

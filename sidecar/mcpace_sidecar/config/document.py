@@ -18,6 +18,9 @@ M = TypeVar("M", bound=Model)
 
 _LARGEST: Final = 200_000
 """Values in a file; an API server takes objects of 1.5 MiB."""
+_DEEPEST: Final = 64
+"""Levels of a document; a pod has some twenty."""
+_DEEP_WORDS: Final = f"it is nested more than {_DEEPEST} levels deep"
 
 
 def parse(cls: type[M], document: Any) -> tuple[M, tuple[str, ...]]:
@@ -52,9 +55,24 @@ def parse_strictly(cls: type[M], document: Any) -> M:
 def _as_json(document: Any) -> Any:
     """The document as an API server is sent it: names are texts. ConfigError for what is no JSON."""
     try:
-        return json.loads(json.dumps(document))
-    except (TypeError, ValueError, RecursionError) as error:
+        told = json.loads(json.dumps(document, allow_nan=False, ensure_ascii=False).encode())
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"write what JSON can hold too: {error}") from None
+    except RecursionError:
+        raise ConfigError(_DEEP_WORDS) from None
+    if _is_deep(told):
+        raise ConfigError(_DEEP_WORDS)
+    return told
+
+
+def _is_deep(document: Any) -> bool:
+    level = [document] if isinstance(document, dict | list) else []
+    for _ in range(_DEEPEST):
+        parts = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [part for each in parts for part in each if isinstance(part, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _validated(cls: type[M], document: Any) -> M:
