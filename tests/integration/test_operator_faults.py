@@ -392,3 +392,26 @@ async def test_an_operator_whose_watches_do_not_begin_is_not_ready(api: Kubectl,
     await unready(operator, "0 of 8 watches are open")
     proxy.fault = lambda _: None
     await until(lambda: operator.readiness() == (200, []), "readiness", 60)
+
+
+async def test_who_takes_the_operators_rights_in_one_namespace_stops_it_in_no_other(
+    api: Kubectl, proxy: FaultyProxy, begin
+):
+    for namespace in ("one", "two"):
+        api.run("create", "namespace", namespace)
+
+    def forbid(request: web.Request) -> web.Response | None:
+        return status(403, "this is forbidden") if "/namespaces/one/" in request.path else None
+
+    api.apply("weather", "one", **SPEC)
+    proxy.fault = forbid
+    operator = begin(MCPACE_NAMESPACES="one,two")
+    api.apply("weather", "two", **SPEC)
+    await until(lambda: api.get("deployment/weather", "two"), "the other one's server", 30)
+    await until(lambda: operator.readiness() == (200, []), "readiness", 30)
+    assert "The namespace one is left out: this is forbidden" in operator.log.read_text()
+    assert api.get("deployment/weather", "one") is None
+    proxy.fault = lambda _: None
+    await until(lambda: api.get("deployment/weather", "one"), "the rights to be noticed", 60)
+    api.ok("delete", "configmap", "weather", "-n", "one")
+    await until(lambda: api.get("configmap/weather", "one"), "it to be watched again", 30)
