@@ -28,6 +28,22 @@ async def call(client, ask):
     return outcome | {"at": began, "ms": round((time.time() - began) * 1000, 1)}
 
 
+async def reached(url):
+    """Wait until the name and the Service's rules lead to a pod: both follow its readiness by a moment."""
+    target = httpx2.URL(url)
+    deadline = time.time() + 15
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(target.host, target.port or 80)
+        except OSError:
+            if time.time() > deadline:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
+
+
 async def converse(url, ask, outcomes, number):
     headers = {"X-API-Key": ask["key"]} if ask.get("key") else {}
     if ask.get("host"):
@@ -51,6 +67,8 @@ async def converse(url, ask, outcomes, number):
 async def main():
     ask = json.loads(sys.argv[1])
     urls, outcomes = ask["urls"], []
+    for url in urls:
+        await reached(url)
     share = [ask.get("calls", 0) // len(urls)] * len(urls)
     await asyncio.gather(
         *(

@@ -38,13 +38,20 @@ spec:
 """
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    """Wait until the condition is true, and return it; fail with what was waited for."""
+def until(
+    condition: Callable[[], Any], what: str, seconds: float = 60, calls: Future[Any] | None = None
+) -> Any:
+    """Wait until the condition is true, and return it; fail with what was waited for.
+
+    Where it waits for what `calls` bring about, and they fail, it fails with them.
+    """
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
+        if calls is not None and calls.done():
+            calls.result()
         assert time.monotonic() < deadline, f"waited {seconds:g} s in vain: {what}"
         time.sleep(0.2)
 

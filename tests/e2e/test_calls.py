@@ -140,6 +140,7 @@ def test_a_pod_deleted_under_calls_fails_no_call(cluster: Cluster):
     until(
         lambda: sum(cluster.metrics(p).get(FORECASTS, 0) for p in cluster.pods("steady")) > 100,
         "the calls to flow",
+        calls=asking,
     )
     victim = cluster.pods("steady")[0]["metadata"]["name"]
     cluster.ok("delete", "pod", victim, "--wait=true")
@@ -243,6 +244,7 @@ def test_calls_go_on_without_redis_and_are_exact_again_afterwards(cluster: Clust
     until(
         lambda: sum(cluster.metrics(p).get(FORECASTS, 0) for p in cluster.pods("weather")) > 100,
         "the calls to flow",
+        calls=asking,
     )
     stores = [f"statefulset/mcpace-redis-{store}" for store in ("cache", "limits")]
     for store in stores:

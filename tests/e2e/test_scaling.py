@@ -89,7 +89,12 @@ def test_pods_come_under_load_and_go_after_it(cluster: Cluster, metrics_server: 
     asking = cluster.ask_meanwhile(
         urls=[url], clients=3, seconds=75, tool="burn", arguments={"seconds": 0.1}
     )
-    until(lambda: cluster.get("deployment/busy")["spec"]["replicas"] > 1, "more replicas under load", 90)
+    until(
+        lambda: cluster.get("deployment/busy")["spec"]["replicas"] > 1,
+        "more replicas under load",
+        90,
+        asking,
+    )
     cluster.ok("label", "mcpserver", "busy", "look=again")
     outcomes = asking.result(150)
     failed = [o for o in outcomes if not o["ok"]]

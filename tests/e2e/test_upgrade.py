@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,10 +47,10 @@ def answers(cluster: Cluster) -> float:
     return sum(cluster.metrics(pod).get(sample, 0) for pod in cluster.pods("steady"))
 
 
-def flow(cluster: Cluster) -> None:
+def flow(cluster: Cluster, asking: Future[Any]) -> None:
     """Wait until calls are answered."""
     before = answers(cluster)
-    until(lambda: answers(cluster) > before, "the calls to flow")
+    until(lambda: answers(cluster) > before, "the calls to flow", calls=asking)
 
 
 @contextmanager
@@ -66,9 +67,9 @@ def called(cluster: Cluster) -> Iterator[None]:
         mode="2026-07-28",
     )
     try:
-        flow(cluster)
+        flow(cluster, asking)
         yield
-        flow(cluster)
+        flow(cluster, asking)
     finally:
         cluster.ok("exec", "client", "--", "touch", "/tmp/enough")
         outcomes = asking.result(60)
