@@ -470,12 +470,28 @@ def succeeded(body: bytes) -> bool:
     """Whether an answer, whole or as events, holds a result that is no error."""
     first = body.find(b'"result":{', 0, _TOP)
     if first > 0 and body.count(b"{", 0, first) == 1:  # so it is the response's own
+        if body.endswith(_GOOD_ENDS):
+            return True
         at = body.find(b'"isError"')
         if at < 0 or (body.startswith(b":false", at + 9) and body.find(b'"isError"', at + 9) < 0):
             return True  # what nearly every answer says
     return (read_answer(body) if body[:1] == b"{" else read_events(body)).ok
 
 
+def may_ask(body: bytes) -> bool:
+    """Whether an answer may hold a `requestState`: what begins and ends as a whole result does not."""
+    return (
+        not (body.endswith(_GOOD_ENDS) and body.find(_CONTENT, 0, _TOP) > 0) and b'"requestState"' in body
+    )
+
+
+_CONTENT: Final = b'"result":{"content":['
+_GOOD_ENDS: Final = tuple(
+    b',"isError":false%b}}%b' % (last, end)
+    for last in (b"", b',"resultType":"complete"')
+    for end in (b"", b"\r\n\r\n", b"\n\n")
+)
+"""How a result that is no error may end: its last member, with nothing after the result."""
 _TOP: Final = 120
 """Bytes in which the first entries of a response stand, the line of an event included."""
 

@@ -396,7 +396,7 @@ class Exchange(Call):
                 body = shape.replaced(body, shaped, events=events)
         elif self.judged:
             ok = messages.succeeded(body)
-            if self.notes.modern and self._settings.limits is not None and b'"requestState"' in body:
+            if self.notes.modern and self._settings.limits is not None and messages.may_ask(body):
                 events = head.content_type == EVENT_STREAM
                 self.take(messages.read_events(body) if events else messages.read_answer(body))
         lines = head.onward + self.limit_lines if self.limit_lines else head.onward

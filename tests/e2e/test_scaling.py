@@ -75,6 +75,7 @@ def metrics_server(cluster: Cluster, tmp_path: Path) -> Iterator[None]:
             cluster.run("delete", "-f", "-", stdin=json.dumps(body))
 
 
+@pytest.mark.timeout(300)
 def test_pods_come_under_load_and_go_after_it(cluster: Cluster, metrics_server: None):
     quick = {
         "stabilizationWindowSeconds": 0,
@@ -86,8 +87,9 @@ def test_pods_come_under_load_and_go_after_it(cluster: Cluster, metrics_server: 
     cluster.apply("busy", image=IMAGE, autoscaling=scaling)
     cluster.ready("busy")
     url = "http://busy.default.svc/mcp"
+    cluster.ok("exec", "client", "--", "rm", "-f", "/tmp/enough")
     asking = cluster.ask_meanwhile(
-        urls=[url], clients=3, seconds=75, tool="burn", arguments={"seconds": 0.1}
+        urls=[url], clients=3, seconds=100, until="/tmp/enough", tool="burn", arguments={"seconds": 0.1}
     )
     until(
         lambda: cluster.get("deployment/busy")["spec"]["replicas"] > 1,
@@ -96,7 +98,8 @@ def test_pods_come_under_load_and_go_after_it(cluster: Cluster, metrics_server: 
         asking,
     )
     cluster.ok("label", "mcpserver", "busy", "look=again")
-    outcomes = asking.result(150)
+    cluster.ok("exec", "client", "--", "touch", "/tmp/enough")
+    outcomes = asking.result(60)
     failed = [o for o in outcomes if not o["ok"]]
     assert not failed, failed[:3]
     until(

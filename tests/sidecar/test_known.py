@@ -76,6 +76,15 @@ def test_lines_of_one_name_keep_their_order_when_it_begins_to_vary() -> None:
         assert got == wanted
 
 
+def test_clients_that_come_again_are_known_at_the_first_look() -> None:
+    heads = RequestHeads(NAMES)
+    raws = [PLAIN + b"X-Real-IP: 10.0.0.%d\r\nContent-Length: 9\r\n\r\n" % number for number in range(7)]
+    for _ in range(40):
+        for number, raw in enumerate(raws):
+            assert heads.read(raw)[3] == (b"", b"10.0.0.%d" % number)
+    assert all(heads.read(raw)[0] is heads.read(raw)[0] for raw in raws)
+
+
 def test_other_settings_forget_what_was_learned() -> None:
     heads = RequestHeads(NAMES)
     for number in range(20):

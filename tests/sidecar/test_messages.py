@@ -222,6 +222,7 @@ def test_an_error_named_inside_a_text_is_no_error() -> None:
     assert succeeded(b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"text":"\\"isError\\":true"}]}}')
     assert succeeded(b'{"jsonrpc":"2.0","id":1,"result":{"structuredContent":{"error":null}}}')
     assert not succeeded(b'{"jsonrpc":"2.0","id":1,"result":{"isError" : true}}')
+    assert not succeeded(b'{"jsonrpc":"2.0","id":1,"result":{"isError":true,"x":{"y":1,"isError":false}}}')
 
 
 @given(

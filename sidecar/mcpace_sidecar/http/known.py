@@ -15,7 +15,7 @@ from mcpace_sidecar.http.head import ANSWERED, NOTHING, Names, RequestHead, Resp
 from mcpace_sidecar.http.lines import Lines, is_trace, names_one
 
 _MANY_HEADS: Final = 2048
-_MANY_BYTES: Final = 2 * 1024 * 1024
+_MANY_BYTES: Final = 1024 * 1024
 _LONG: Final = 4096
 """The longest head that is remembered, in bytes."""
 
@@ -23,12 +23,15 @@ _TRACE: Final = b"\r\ntraceparent: "
 _TRACE_LINE: Final = len(b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n")
 _ALONE: Final = 4
 """Of so many heads that differ in their trace alone, one is remembered without it."""
+_APART: Final = 8
+"""Of so many heads with values that are handed over apart, one is remembered: clients come again, unless
+there are very many of them, and remembering them all would be in vain."""
 
 Read = tuple[RequestHead, bytes, bytes, tuple[bytes, ...]]
 """(the head, the line of its trace, its lines that vary, the values that are handed over apart)."""
 
 
-Head = TypeVar("Head", RequestHead, ResponseHead)
+Head = TypeVar("Head")
 
 
 class _Memory(Generic[Head]):
@@ -61,11 +64,12 @@ class _Memory(Generic[Head]):
 class RequestHeads:
     """Reads request heads for one application."""
 
-    __slots__ = ("_alone", "_heads", "_lines", "names")
+    __slots__ = ("_alone", "_apart", "_heads", "_lines", "_reads", "names")
 
     def __init__(self, names: Names = NOTHING) -> None:
         self.names = names
         self._alone = 0
+        self._apart = 0
         self._forget()
 
     def adopt(self, names: Names) -> None:
@@ -75,58 +79,62 @@ class RequestHeads:
             self._forget()
 
     def _forget(self) -> None:
+        self._reads: _Memory[Read] = _Memory()
         self._heads: _Memory[RequestHead] = _Memory()
         self._lines = Lines(self.names)
 
     def read(self, raw: bytes) -> Read:
         """Read a head, which ends with the empty line; ProtocolError for what is no head."""
-        head = self._heads.get(raw)
-        if head is not None:
-            return head, b"", b"", head.apart
+        read = self._reads.get(raw)
+        if read is not None:
+            return read
         start = raw.find(_TRACE) + 2
         if start > 1:  # a trace alone is the common case: look whether that is all that differs
             end = start + _TRACE_LINE
             line = raw[start:end]
             if line.endswith(b"\r\n") and is_trace(line[12:-2]):
-                head = self._heads.get(raw[:start] + raw[end:])
-                if head is not None and not head.traced:
-                    return head, line, b"", head.apart
+                read = self._reads.get(raw[:start] + raw[end:])
+                if read is not None and not read[0].traced:
+                    return read[0], line, b"", read[3]
         parted = self._lines.part(raw)
         if parted is None:
             return self._read_whole(raw)
         rest, trace, varying, apart, length = parted
-        head = self._parse(rest)
+        head = self._heads.get(rest)
+        if head is None:
+            head = RequestHead(rest, self.names)
+            self._heads.keep(rest, head)
         if head.options and names_one(varying, head.options):
             return self._read_whole(raw)
         if length >= 0:
             head = head.with_length(length)
-        if not varying and not apart:
-            self._remember_alone(raw, trace, head)
+        if not varying:
+            self._remember(raw, trace, (head, b"", b"", apart))
         return head, trace, varying, apart
 
     def _read_whole(self, raw: bytes) -> Read:
-        head = self._parse(raw)
-        return head, b"", b"", head.apart
+        head = RequestHead(raw, self.names)
+        read = (head, b"", b"", head.apart)
+        self._reads.keep(raw, read)
+        return read
 
-    def _parse(self, raw: bytes) -> RequestHead:
-        head = self._heads.get(raw)
-        if head is None:
-            head = RequestHead(raw, self.names)
-            self._heads.keep(raw, head)
-        return head
-
-    def _remember_alone(self, raw: bytes, trace: bytes, head: RequestHead) -> None:
+    def _remember(self, raw: bytes, trace: bytes, read: Read) -> None:
         """Remember a head of which at most the trace was taken out, to find it at the first look."""
+        if read[3]:
+            self._apart += 1
+            if self._apart < _APART:
+                return
+            self._apart = 0
         if not trace:
-            self._heads.keep(raw, head)
+            self._reads.keep(raw, read)
             return
         self._alone += 1
         if self._alone == _ALONE:
             self._alone = 0
-            self._heads.keep(raw.replace(b"\r\n" + trace, b"\r\n", 1), head)
+            self._reads.keep(raw.replace(b"\r\n" + trace, b"\r\n", 1), read)
 
     def __len__(self) -> int:
-        return len(self._heads)
+        return len(self._reads) + len(self._heads)
 
 
 class ResponseHeads:
