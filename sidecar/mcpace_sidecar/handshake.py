@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mcpace_sidecar.catalog import Catalog, ServerInfo
+from mcpace_sidecar.catalog import MAX_TOOLS, Catalog, ServerInfo, gist
 from mcpace_sidecar.elsewhere import advice
 from mcpace_sidecar.errors import McpaceError, UpstreamError
 from mcpace_sidecar.mcpclient import HandshakeError, Session
@@ -42,7 +42,11 @@ RESUBSCRIBE: Final = (1.0, 30.0)
 """Seconds until a subscription that ended is opened again: at first, at most."""
 LATELY: Final = 30.0
 """Seconds for which a server that has answered a call needs no handshake to be believed alive."""
+CHANGES_APART: Final = 0.25
+"""Seconds between two changes of one list that are heeded: a server may tell of them without end."""
 _MAX_PAGES: Final = 100
+_MAX_LISTED: Final = 8 << 20
+"""Bytes of one list that are read at most; what comes after them is not known by name."""
 
 Begin = Callable[[Session], Any]
 
@@ -79,6 +83,7 @@ class Handshake:
         self._era: Begin | None = None
         self._announces = asyncio.Event()
         self._listening: Session | None = None
+        self._told: dict[str, bool] = {}  # the lists that changed lately -> whether they did again
         self._ending = False
 
     def doubt(self) -> None:
@@ -186,9 +191,22 @@ class Handshake:
     def _heard(self, method: str) -> None:
         for kind in ("tools", "prompts", "resources"):
             if method == f"notifications/{kind}/list_changed":
-                self._on_change(kind)
-                if kind == "tools":
-                    self.doubt()
+                if kind in self._told:
+                    self._told[kind] = True
+                else:
+                    self._changed(kind)
+
+    def _changed(self, kind: str) -> None:
+        """Heed a change at once, and those that come soon after it together."""
+        self._told[kind] = False
+        asyncio.get_running_loop().call_later(CHANGES_APART, self._heed_more, kind)
+        self._on_change(kind)
+        if kind == "tools":
+            self.doubt()
+
+    def _heed_more(self, kind: str) -> None:
+        if self._told.pop(kind, False):
+            self._changed(kind)
 
     async def _once(self) -> None:
         session = Session(self._pool, self._settings().config.endpoint)
@@ -235,13 +253,15 @@ async def _listed(session: Session, kind: str) -> list[dict[str, Any]]:
     if kind not in session.capabilities:
         return items
     cursor: dict[str, Any] = {}
+    read = session.received
     for _ in range(_MAX_PAGES):
         try:
             result = await session.call(f"{kind}/list", cursor)
         except HandshakeError:
             return items  # a server without tools is a server
-        items += [item for item in result.get(kind) or [] if isinstance(item, dict)]
-        if not result.get("nextCursor"):
+        listed = (gist(item) for item in result.get(kind) or [] if isinstance(item, dict))
+        items += [known for known in listed if known]
+        if not result.get("nextCursor") or len(items) >= MAX_TOOLS or session.received > read + _MAX_LISTED:
             break
         cursor = {"cursor": result["nextCursor"]}
     return items

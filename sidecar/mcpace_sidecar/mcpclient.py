@@ -27,6 +27,7 @@ TIMEOUT: Final = 5.0
 """Seconds an answer may take, unless a session says otherwise."""
 _TARGET: Final = re.compile(r"/[\x21-\x7e]*")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_MOST_WORDS: Final = 500
 _CLIENT: Final = {"name": "mcpace", "version": __version__}
 
 Message = dict[str, Any]
@@ -36,7 +37,8 @@ class HandshakeError(McpaceError):
     """The server answered, but not as an MCP server. `status` is that of its HTTP answer."""
 
     def __init__(self, words: str, status: int = 0, error: Message | None = None) -> None:
-        super().__init__(words)
+        # They may hold the server's own words, and reach the log: these make no lines of their own there.
+        super().__init__("".join(c if c.isprintable() else " " for c in words[:_MOST_WORDS]))
         self.status = status
         self.error = error
         """The JSON-RPC error, where it answered with one."""
@@ -57,6 +59,8 @@ class Session:
         self.info: Message = {}
         self.capabilities: Message = {}
         self.versions: list[str] = []
+        self.received = 0
+        """Bytes of the answers to its calls."""
         self._pool = pool
         self._open: Stream | None = None  # the one that is listened to
         self._stream: Stream | None = None  # of the SSE pair, where responses arrive
@@ -117,6 +121,7 @@ class Session:
         if method == "tools/call":
             mirrored["Mcp-Name"] = params["name"]
         head, body = await self.send("POST", message, mirrored)
+        self.received += len(body)
         session = head.get(b"mcp-session-id")
         if method == "initialize" and session is not None and head.status < 300:
             self.headers["Mcp-Session-Id"] = session.decode("latin-1")

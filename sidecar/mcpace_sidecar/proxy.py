@@ -495,6 +495,15 @@ class Exchange(Call):
             self._seated = False
             self.plane.bulkhead.leave(self)
 
+    def passed(self) -> None:
+        """The response passes on the stream of 2024-11-05 as it comes, unread."""
+        try:
+            if isinstance(self.downstream, Posted):
+                self.downstream.accept()
+            self.settle("success")
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("pair", error)
+
     def on_failure(self, error: UpstreamError) -> None:
         """No answer, or a part of one."""
         if self.accepted >= 0:

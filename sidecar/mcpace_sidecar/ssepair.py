@@ -41,7 +41,10 @@ class PairStream:
         self._events = stream.Events()
         self._awaited: dict[str | int | Decimal | float | None, Exchange] = {}
         self._pulse = stream.Pulse()
-        exchange.begin(head.onward, head.length)
+        self._ledger = exchange.plane.pool.gathered
+        self._reserved = 0
+        """Bytes that the ledger holds for an event that is not whole."""
+        exchange.begin(head.onward, None)  # events may be given another length
 
     def claim(self, exchange: Exchange, message_id: bytes) -> None:
         """Take this id for an exchange until it has ended; MessageError if another's response has it."""
@@ -95,11 +98,30 @@ class PairStream:
         """Take the next bytes of the stream."""
         for event in self._events.feed(piece):
             self._send(self._read(event))
-        if self._events.overfull:
-            self._send(self._events.rest())
+        if self._events.overfull or not self._reserve(self._events.held):
+            self._let_go()
+
+    def _reserve(self, size: int) -> bool:
+        """Hold so many bytes in all; False: there is no room."""
+        if size > self._reserved and not self._ledger.take(size - self._reserved):
+            return False
+        if size < self._reserved:
+            self._ledger.give(self._reserved - size)
+        self._reserved = size
+        return True
+
+    def _let_go(self) -> None:
+        """Pass on as it comes an event that cannot be held: of a response the first id alone is read."""
+        begun = self._events.rest()
+        self._reserve(0)
+        exchange = self._awaited.get(messages.id_value(messages.first_id(stream.data_of(begun))))
+        self._send(begun)
+        if exchange is not None:
+            exchange.passed()
 
     def closed(self) -> None:
         """Nobody will hear the awaited answers."""
+        self._reserve(0)
         pairs = self._exchange.plane.pairs
         for target in spellings(self.target):
             if pairs.get(target) is self:

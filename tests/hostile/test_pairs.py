@@ -330,3 +330,41 @@ async def test_bodies_are_let_go_of_once_the_server_has_accepted_them(
     assert len(sidecar.sidecar.plane.in_flight) == 9, "the stream and its calls"
     assert held < 3_000_000, f"{held} bytes are held for calls that wait for their responses"
     client.leave()
+
+
+async def test_events_of_a_stream_that_never_become_whole_are_bounded(
+    scripted: Scripted, start: Start
+) -> None:
+    """What finds no room passes as it comes; a response among them is known by its id."""
+    go_on = asyncio.Event()
+
+    async def halves(heard: Heard) -> AsyncIterator[bytes]:
+        if heard.line.startswith(b"GET"):
+            yield SSE + chunk(b"event: endpoint\ndata: /messages?s=1\n\n")
+            await go_on.wait()
+            yield chunk(b'data: {"jsonrpc":"2.0","id":7,"result":{"x":"' + b"x" * 3_000_000)
+            yield chunk(b'"}}\n\n')
+            await asyncio.Event().wait()
+        yield b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+
+    scripted.answer = halves
+    sidecar = await start(scripted.port, {"transport": "sse"}, memory=1)
+    plane = sidecar.sidecar.plane
+    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data, limit=1 << 23)
+    writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(DEADLINE):
+        await reader.readuntil(b"/messages?s=1")
+    body = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t"}}'
+    head = b"POST /messages?s=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    answer = await sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    assert answer.startswith(b"HTTP/1.1 202 ")
+    assert len(plane.in_flight) == 2
+    go_on.set()
+    async with asyncio.timeout(DEADLINE):
+        said = await reader.readuntil(b'"}}\n\n')
+    assert said.count(b"x" * 1000) > 2000
+    assert len(plane.in_flight) == 1, "the call has ended with its response"
+    assert plane.pool.gathered.held == 0
+    writer.transport.abort()
+    await until(lambda: not plane.in_flight, "the stream to end")
+    assert plane.pool.gathered.held == 0

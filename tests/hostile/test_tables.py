@@ -3,7 +3,7 @@
 from mcpace_sidecar.cache import entry
 from mcpace_sidecar.cache.entry import ALL, Place
 from mcpace_sidecar.cache.policy import Private, tool_tag
-from mcpace_sidecar.catalog import MAX_TOOLS, OTHER, Catalog
+from mcpace_sidecar.catalog import MAX_LABELS, MAX_TOOLS, OTHER, Catalog
 from mcpace_sidecar.config.rate_limits import RateLimits
 from mcpace_sidecar.identity import Client
 from mcpace_sidecar.limits.bucket import Charge, Charges
@@ -117,3 +117,17 @@ def test_a_server_with_more_tools_than_are_known_has_the_others_called_other() -
     assert catalog.label("t0") == "t0"
     assert catalog.label(f"t{MAX_TOOLS + 5}") == OTHER
     assert catalog.forbids_caching("mine")
+
+
+def test_only_so_many_tools_have_a_label_of_their_own() -> None:
+    """A series of each histogram for ten thousand tools takes seconds to be written, and holds up every call."""
+    catalog = Catalog(locked=True, configured=frozenset({"mine"}))
+    for generation in "ab":
+        catalog.tools = {}
+        catalog._take({"name": f"{generation}{number}"} for number in range(MAX_LABELS * 2))
+    labels = {
+        catalog.label(f"{generation}{number}") for generation in "ab" for number in range(MAX_LABELS * 2)
+    }
+    assert len(labels) == MAX_LABELS + 1
+    assert OTHER in labels
+    assert catalog.label("mine") == "mine"
