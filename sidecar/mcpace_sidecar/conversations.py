@@ -22,7 +22,7 @@ ROUNDS: Final = 16
 
 
 class Conversations:
-    """Calls that wait for their client, by the hash of who may go on with what. Of this replica alone."""
+    """Calls that wait for their client, by the hash of who may go on with what. Of one replica."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -34,8 +34,9 @@ class Conversations:
             make_room(self._open, REMEMBERED)
             self._open[key] = (self._clock() + LIFE, rounds + 1)
 
-    def continues(self, key: bytes) -> int:
+    def continues(self, key: bytes, done: Callable[[int], None] | None = None) -> int:
         """How often the server had asked when a call goes on with that; once for each question, then 0."""
+        del done  # known at once
         until, rounds = self._open.pop(key, (0.0, 0))
         return rounds if until > self._clock() else 0
 

@@ -30,7 +30,7 @@ from mcpace_sidecar.sessions import Sessions
 from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.ssepair import PairStream
 from mcpace_sidecar.stats import Stats
-from mcpace_sidecar.store import LimitStore, ResultStore
+from mcpace_sidecar.store import ConversationStore, LimitStore, ResultStore
 from mcpace_sidecar.store.memory import MemoryLimits
 from mcpace_sidecar.treatment import NEXT_PAGE, PARALLEL
 from mcpace_sidecar.turns import Turns
@@ -73,7 +73,7 @@ class DataPlane:
         self.bulkhead = Bulkhead(settings.config.concurrency, monotonic)
         self.breakers = Breakers(monotonic)
         self.sessions = Sessions()
-        self.conversations = Conversations()
+        self.conversations: ConversationStore = Conversations()
         self.turns = Turns()
         self.refunds = MemoryLimits()
         """What was given back lately: whoever makes sessions up is limited all the same."""

@@ -171,8 +171,25 @@ class Exchange(Call):
         if message.target is None or self._settings.limits is None:
             self._admitted = True
         elif message.state:
-            self._rounds = self.plane.conversations.continues(self._conversation(message.state))
-            self._admitted = self._rounds > 0
+            rounds = self.plane.conversations.continues(self._conversation(message.state), self._continued)
+            if rounds is not None:
+                self._go_on(rounds)
+            return
+        self._go_on(0)
+
+    def _continued(self, rounds: int) -> None:
+        if self.ended:
+            return
+        try:
+            self._go_on(rounds)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("limits", error)
+
+    def _go_on(self, rounds: int) -> None:
+        """`rounds`: how often the server had asked when it goes on, where it does."""
+        if rounds:
+            self._rounds = rounds
+            self._admitted = True
         if self._admitted or not self._settings.count_cache_hits:
             self.look_up()
         else:

@@ -166,6 +166,9 @@ class Sidecar:
             return
         # Imported here because a sidecar without Redis should not hold its client in memory.
         from mcpace_sidecar.redis import RedisAddress  # noqa: PLC0415 - because of that
+        from mcpace_sidecar.store.conversations import (  # noqa: PLC0415 - because of that
+            RedisConversations,
+        )
         from mcpace_sidecar.store.limits import RedisLimits  # noqa: PLC0415 - because of that
         from mcpace_sidecar.store.results import RedisResults  # noqa: PLC0415 - because of that
         from mcpace_sidecar.store.wire import Link  # noqa: PLC0415 - because of that
@@ -177,6 +180,7 @@ class Sidecar:
                 link, lambda: self.plane.settings.when_redis_is_down, leasing=options.leasing
             )
             self.plane.limits = self._redis_limits
+            self.plane.conversations = RedisConversations(link)
             self._links.append(link)
         if options.cache_url is not None:
             link = Link("cache", RedisAddress(options.cache_url, authority), prefix)

@@ -1,11 +1,13 @@
 """Bodies that are valid and odd: each is answered, and judged as the server reads it."""
 
+import asyncio
 import json
 from typing import Any
 
 import msgspec
 import pytest
-from tests.conftest import Heard, Scripted, Start, json_answer
+import redis
+from tests.conftest import Heard, RedisServer, Running, Scripted, Start, json_answer, until
 from tests.integration.test_spans import Collector, collector, traces
 
 from mcpace_sidecar.conversations import LIFE, REMEMBERED, ROUNDS, Conversations
@@ -376,8 +378,55 @@ async def test_a_call_that_goes_on_is_counted_once(
     assert refused["error"]["code"] == 42900, "each question lets one call pass"
 
 
+MODERN_CALL = {"MCP_Protocol_Version": "2026-07-28"}
+
+
+async def test_a_call_goes_on_at_any_replica_and_at_one_alone(
+    scripted: Scripted, start: Start, redis_server: RedisServer
+) -> None:
+    Asking(scripted, "whole")
+    one, other = [
+        await start(scripted.port, limited(1), limits_url=redis_server.url, leasing=False) for _ in range(2)
+    ]
+    _, _, body = await one.post(asked(), **MODERN_CALL)
+    state = body["result"]["requestState"]
+    _, _, refused = await other.post(asked("made up"), **MODERN_CALL)
+    assert refused["error"]["code"] == 42900
+    answers = await asyncio.gather(
+        *(sidecar.post(asked(state), **MODERN_CALL) for sidecar in (other, one, other, one))
+    )
+    bodies = [body for _, _, body in answers]
+    assert [b["result"]["resultType"] for b in bodies if "result" in b] == ["complete"], bodies
+    assert [b["error"]["code"] for b in bodies if "error" in b] == [42900] * 3
+    with redis.Redis(port=redis_server.port) as client:
+        assert not list(client.scan_iter("*:asked:*")), "what has gone on is forgotten"
+
+
+async def test_what_was_asked_while_redis_was_down_goes_on_where_it_was_asked(
+    scripted: Scripted, start: Start, redis_server: RedisServer
+) -> None:
+    Asking(scripted, "whole")
+    sidecar = await start(scripted.port, limited(1), limits_url=redis_server.url)
+    redis_server.stop()
+    await until(lambda: up(sidecar, 0.0), "Redis to be missed")
+    _, _, body = await sidecar.post(asked(), **MODERN_CALL)
+    redis_server.start()
+    await until(lambda: up(sidecar, 1.0), "Redis to be found")
+    _, _, done = await sidecar.post(asked(body["result"]["requestState"]), **MODERN_CALL)
+    assert done["result"]["resultType"] == "complete"
+    _, _, counted = await sidecar.post(asked(), **MODERN_CALL)
+    assert "result" in counted, "what went on has taken nothing of the new bucket"
+    _, _, refused = await sidecar.post(asked(), **MODERN_CALL)
+    assert refused["error"]["code"] == 42900
+
+
+async def up(sidecar: Running, value: float) -> bool:
+    return (await sidecar.metrics())['mcpace_redis_up{store="limits"}'] == value
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "two replicas in turn"])
 async def test_a_conversation_without_end_is_counted_again_and_again(
-    scripted: Scripted, start: Start
+    scripted: Scripted, start: Start, redis_server: RedisServer, shared: bool
 ) -> None:
     questions = 0
 
@@ -388,12 +437,13 @@ async def test_a_conversation_without_end_is_counted_again_and_again(
         return json_answer(msgspec.json.encode({"jsonrpc": "2.0", "id": 7, "result": result}))
 
     scripted.answer = ask
-    sidecar = await start(scripted.port, limited(2))
-    modern = {"MCP_Protocol_Version": "2026-07-28"}
-    _, _, body = await sidecar.post(asked(), **modern)
+    urls = [redis_server.url] * 2 if shared else [None]
+    sidecars = [await start(scripted.port, limited(2), limits_url=url, leasing=False) for url in urls]
+    _, _, body = await sidecars[0].post(asked(), **MODERN_CALL)
     before = questions
-    for _ in range(3 * ROUNDS):
-        _, _, body = await sidecar.post(asked(body["result"]["requestState"]), **modern)
+    for number in range(3 * ROUNDS):
+        sidecar = sidecars[number % len(sidecars)]
+        _, _, body = await sidecar.post(asked(body["result"]["requestState"]), **MODERN_CALL)
         if "error" in body:
             break
     assert body["error"]["code"] == 42900

@@ -1,4 +1,4 @@
-"""What replicas share: the seams `LimitStore` and `ResultStore`, in memory and in Redis.
+"""What replicas share: `LimitStore`, `ConversationStore`, `ResultStore`, each in memory and in Redis.
 
 The in-memory twins are the laptop's stores, and each replica's own while Redis is down.
 Whatever is not known at once is told later, by a callback.
@@ -31,6 +31,19 @@ class LimitStore(Protocol):
 
     def __len__(self) -> int:
         """How many buckets and quotas are held in memory."""
+
+
+class ConversationStore(Protocol):
+    """Where it is kept which calls may go on uncounted: those of which the server has asked something."""
+
+    def asked(self, key: bytes, rounds: int) -> None:
+        """The server wants to know more before it answers; so often it had asked before."""
+
+    def continues(self, key: bytes, done: Callable[[int], None]) -> int | None:
+        """How often the server had asked when a call goes on with that; None: `done` is told it later."""
+
+    def __len__(self) -> int:
+        """How many are held in memory."""
 
 
 class ResultStore(Protocol):
