@@ -10,6 +10,8 @@ MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "mcpace"}
 """The label of every child."""
 INSTANCE: Final = "mcpace.dev/instance"
 """The annotation by which a person says which mcpace looks after a server."""
+RELEASE: Final = "mcpace.dev/release"
+"""The label of pods that names the mcpace which made them: its Redis is open to them."""
 SERVER_LABEL: Final = "mcpace.dev/server"
 """The label that names a child's server."""
 

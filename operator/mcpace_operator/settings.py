@@ -50,6 +50,11 @@ class OperatorSettings:
     namespaces: tuple[str, ...] = ()
     """The namespaces that are watched; none is all."""
 
+    @property
+    def release(self) -> str:
+        """`instance` as a label; the chart writes the same into the policy of its Redis."""
+        return self.instance.replace("/", ".")[:63].rstrip("-.")
+
     @classmethod
     def from_environment(cls) -> OperatorSettings:
         """Read MCPACE_*; ConfigError names what is missing."""

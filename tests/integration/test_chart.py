@@ -10,6 +10,9 @@ from tests.cluster.binaries import program
 from tests.conftest import ROOT
 from tests.schemas import refusals
 
+from mcpace_operator.server import RELEASE, SERVER_LABEL
+from mcpace_operator.settings import OperatorSettings
+
 pytestmark = pytest.mark.interpreted
 
 CHART = str(ROOT / "charts/mcpace")
@@ -63,6 +66,18 @@ def test_by_default_there_are_two_stores_of_different_character():
     assert "appendonly yes" in limits
     assert "volumeClaimTemplates" in objects["StatefulSet", "mcpace-redis-limits"]["spec"]
     assert "volumeClaimTemplates" not in objects["StatefulSet", "mcpace-redis-cache"]["spec"]
+
+
+@pytest.mark.parametrize("namespace", ["sys", "n" * 56, "n" * 62], ids=len)
+def test_redis_is_open_to_servers_of_this_release_and_to_those_older_than_its_label(namespace: str):
+    objects = render("--set=redis.networkPolicy.enabled=true", "-n", namespace)
+    settings = OperatorSettings(instance=environment(objects)["MCPACE_INSTANCE"]["value"])
+    for store in ("cache", "limits"):
+        (rule,) = objects["NetworkPolicy", f"mcpace-redis-{store}"]["spec"]["ingress"]
+        _, own, older = [peer["podSelector"].get("matchExpressions") for peer in rule["from"]]
+        known = {"key": SERVER_LABEL, "operator": "Exists"}
+        assert own == [known, {"key": RELEASE, "operator": "In", "values": [settings.release]}]
+        assert older == [known, {"key": RELEASE, "operator": "DoesNotExist"}]
 
 
 def test_stores_of_ones_own_replace_the_embedded_ones():

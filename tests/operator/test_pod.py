@@ -10,6 +10,7 @@ from tests.operator.test_children import SETTINGS, built, context, pod
 from mcpace_operator.children import children
 from mcpace_operator.children.template import merged
 from mcpace_operator.drift import CAUSE
+from mcpace_operator.server import RELEASE
 
 DATABASE = {"database": {"secretRef": {"name": "weather-db"}}}
 
@@ -131,6 +132,19 @@ def test_no_template_removes_the_sidecar_or_the_labels_that_find_the_pods(writte
     assert container(template, "mcpace")["image"] == SETTINGS.sidecar_image
     assert template["metadata"]["labels"]["mcpace.dev/server"] == "weather"
     assert template["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "mcpace"
+
+
+def test_pods_name_the_release_that_made_them_and_are_not_replaced_for_it():
+    settings = replace(SETTINGS, instance="team-a/" + "long" * 15)
+    one, other = [
+        next(child for child in children(context(settings=s)) if child["kind"] == "Deployment")
+        for s in (SETTINGS, settings)
+    ]
+    label = other["spec"]["template"]["metadata"]["labels"][RELEASE]
+    assert label == ("team-a." + "long" * 15)[:63]
+    assert RELEASE not in other["spec"]["selector"]["matchLabels"]
+    assert one["spec"]["template"]["metadata"]["labels"][RELEASE] != label
+    assert one["metadata"]["annotations"][CAUSE] == other["metadata"]["annotations"][CAUSE]
 
 
 TREES = st.recursive(

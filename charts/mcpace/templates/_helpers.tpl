@@ -6,6 +6,11 @@
 {{ include "mcpace.name" . }}-{{ .Release.Namespace }}
 {{- end -}}
 
+{{/* What servers' pods name as their release: a label's value. The operator makes the same of MCPACE_INSTANCE. */}}
+{{- define "mcpace.release" -}}
+{{ printf "%s.%s" .Release.Namespace .Release.Name | trunc 63 | trimAll "-." }}
+{{- end -}}
+
 {{- define "mcpace.serviceAccount" -}}
 {{- .Values.serviceAccount.name | default (include "mcpace.name" .) | quote -}}
 {{- end -}}

@@ -8,6 +8,7 @@ from mcpace_operator.children import pgbouncer, secret, sidecar
 from mcpace_operator.children.meta import Context
 from mcpace_operator.children.template import merged
 from mcpace_operator.drift import CAUSE, GIVEN, fingerprint
+from mcpace_operator.server import RELEASE
 from mcpace_operator.spec.scaling import Strategy
 from mcpace_sidecar.config import SidecarConfig
 
@@ -79,7 +80,7 @@ def _waiting(context: Context) -> str:
 
 
 def _template(context: Context) -> dict[str, Any]:
-    spec, labels = context.spec, context.metadata()["labels"]
+    spec, labels = context.spec, context.metadata(labels={RELEASE: context.settings.release})["labels"]
     pod: dict[str, Any] = {
         "serviceAccountName": context.name,
         "automountServiceAccountToken": False,
