@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 Stage = Literal[
     "request",
     "token",
+    "conversation",
     "limits",
     "look_up",
     "flight",

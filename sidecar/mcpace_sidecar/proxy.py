@@ -183,7 +183,7 @@ class Exchange(Call):
         try:
             self._go_on(rounds)
         except Exception as error:  # noqa: BLE001 - because of the same
-            self.broke("limits", error)
+            self.broke("conversation", error)
 
     def _go_on(self, rounds: int) -> None:
         """`rounds`: how often the server had asked when it goes on, where it does."""

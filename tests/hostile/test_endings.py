@@ -320,9 +320,12 @@ class Broken:
     async def call(self, tool: str = "t", **headers: str) -> Any:
         return await self.sidecar.post(call_of(tool, "broken"), **headers)
 
-    async def fails(self, tool: str = "t", **headers: str) -> None:
+    async def fails(self, tool: str = "t", state: str | None = None, **headers: str) -> None:
         """The one call gets an error, in whatever form it can have."""
-        status, _, body = await self.call(tool, **headers)
+        message = call_of(tool, "broken")
+        if state is not None:
+            message["params"]["requestState"] = state
+        status, _, body = await self.sidecar.post(message, **headers)
         if isinstance(body, bytes):
             assert body.count(b'"error"') == 1, body
             assert b'"id":"broken","error":{"code":-32603' in body
@@ -366,6 +369,20 @@ async def in_limits(broken: Broken) -> None:
     broken.plane.limits = Later()
     broken.breaks(Exchange, "_heed_verdict")
     await broken.fails()
+
+
+class Asked:
+    """Says later that the server has asked nothing, as Redis does."""
+
+    def continues(self, key: bytes, done: Any) -> None:
+        del key
+        asyncio.get_running_loop().call_soon(done, 0)
+
+
+async def in_conversation(broken: Broken) -> None:
+    broken.plane.conversations = Asked()
+    broken.breaks(Exchange, "_go_on")
+    await broken.fails(state="more", MCP_Protocol_Version="2026-07-28")
 
 
 async def in_look_up(broken: Broken) -> None:
