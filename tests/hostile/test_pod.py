@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import until
+from tests.conftest import DEADLINE, until
 
 from mcpace_operator.asking import LONGEST, Sidecars
 from mcpace_operator.performance import MOST_TOOLS, Sum
@@ -153,7 +153,7 @@ async def test_an_endless_drip_ends_in_time_and_others_are_asked_meanwhile():
     good = answering(b'{"calls": {}}')
     async with pod(drip) as slow, pod(silent) as mute, pod(good) as port, asking() as sidecars:
         asked = [sidecars.ask("127.0.0.1", which, "/stats", Report) for which in (slow, mute, port)]
-        late, none, told = await asyncio.wait_for(asyncio.gather(*asked), 10)
+        late, none, told = await asyncio.wait_for(asyncio.gather(*asked), DEADLINE)
     assert (late, none) == (None, None)
     assert told is not None
 

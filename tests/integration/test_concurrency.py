@@ -69,11 +69,18 @@ async def test_handshakes_lists_and_notifications_need_no_slot(scripted: Scripte
 
 
 async def test_a_queued_call_is_turned_away_at_its_deadline(scripted: Scripted, start: Start) -> None:
-    Held(scripted)
-    config = {"concurrency": {"maxInFlight": 1}, "upstream": {"timeout": "300ms"}}
-    sidecar = await start(scripted.port, config)
-    answers = await asyncio.gather(sidecar.call("a"), sidecar.call("b"))
-    assert sorted(body["error"]["code"] for _, _, body in answers) == [50300, 50400]
+    held = Held(scripted)
+    sidecar = await start(scripted.port, {"concurrency": {"maxInFlight": 1}})
+    first = asyncio.ensure_future(sidecar.call("a"))
+    await until(lambda: held.now == 1, "the slot to be taken")
+    second = asyncio.ensure_future(sidecar.call("b"))
+    bulkhead = sidecar.sidecar.plane.bulkhead
+    (call,) = await until(lambda: list(bulkhead.queue), "the second to wait")
+    call.deadline = 0.0  # long ago
+    assert (await second)[2]["error"]["code"] == 50300
+    assert not bulkhead.queue
+    held.go.set()
+    assert "result" in (await first)[2]
 
 
 async def test_a_queued_call_whose_client_leaves_takes_no_slot(scripted: Scripted, start: Start) -> None:
@@ -97,7 +104,7 @@ async def test_a_server_of_the_handshake_era_is_told_that_a_call_is_given_up(
     scripted: Scripted, start: Start, session: str
 ) -> None:
     Held(scripted)
-    sidecar = await start(scripted.port, {"upstream": {"timeout": "200ms"}})
+    sidecar = await start(scripted.port, {"upstream": {"timeout": "1s"}})
     await sidecar.call("t", Mcp_Session_Id=session, MCP_Protocol_Version="2025-11-25")
 
     def told() -> list[Heard]:
@@ -120,7 +127,7 @@ async def test_a_modern_server_hears_of_it_by_the_closed_connection(
         yield json_answer(RESULT)
 
     scripted.answer = forever
-    sidecar = await start(scripted.port, {"upstream": {"timeout": "200ms"}})
+    sidecar = await start(scripted.port, {"upstream": {"timeout": "1s"}})
     await sidecar.call("t", MCP_Protocol_Version="2026-07-28")
     await until(left.is_set, "the connection to be closed")
     assert not [h for h in scripted.calls if b"notifications/cancelled" in h.body]
