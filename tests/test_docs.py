@@ -60,6 +60,19 @@ def test_every_command_shown_is_run_by_a_test(page, command):
     assert place in (ROOT / file).read_text()
 
 
+BLOCKS = {
+    "gateways.md": "tests/integration/test_gateways.py",
+    "operations.md": "tests/integration/test_operations.py",
+}
+"""Page -> the test that runs its blocks of several lines, those marked `bash`."""
+
+
+def test_every_block_of_commands_is_run_by_a_test():
+    assert {page.name for page in PAGES if "```bash" in page.read_text()} == set(BLOCKS)
+    for page, file in BLOCKS.items():
+        assert f'"docs/{page}"' in (ROOT / file).read_text()
+
+
 def test_the_readmes_manifest_is_the_examples():
     (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "examples/weather/manifest.yaml").read_text())
