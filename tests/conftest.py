@@ -261,6 +261,16 @@ def json_answer(body: bytes, status: bytes = b"200 OK", extra: bytes = b"") -> b
     )  # fmt: skip
 
 
+RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
+"""What a tool has to say that says nothing."""
+SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+"""How a stream of events begins, which then comes in chunks."""
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
 @pytest.fixture
 async def scripted() -> AsyncIterator[Scripted]:
     server = Scripted()
@@ -322,6 +332,10 @@ class Running:
         writer.write(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
         writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
         return reader, writer
+
+    async def busy(self, calls: int) -> None:
+        """Wait until so many are in flight."""
+        await until(lambda: len(self.sidecar.plane.in_flight) == calls, f"{calls} calls to be in flight")
 
     async def metrics(self) -> dict[str, float]:
         """What /metrics says: sample -> value."""

@@ -63,7 +63,7 @@ async def test_a_large_batch_is_held_once(scripted: Scripted, start: Start) -> N
     body = b"[" + b",".join(CALL.replace(b'"t"', b'"%b"' % text) for _ in range(100)) + b"]"
     tracemalloc.start()
     posted = asyncio.ensure_future(sidecar.post(body))
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 101, "all of it to be waiting")
+    await sidecar.busy(101)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     go.set()

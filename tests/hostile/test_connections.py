@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import DEADLINE, Heard, Scripted, Start, json_answer, until
+from tests.conftest import DEADLINE, RESULT, Heard, Scripted, Start, json_answer, until
 
 from mcpace_sidecar.http.head import ResponseHead
-
-RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
 
 
 @pytest.mark.parametrize(

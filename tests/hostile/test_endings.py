@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from tests.conftest import (
     DEADLINE,
+    SSE,
     Heard,
     RedisServer,
     Running,
@@ -179,7 +180,7 @@ async def test_those_who_joined_a_call_that_broke_ask_for_themselves(
     scripted.answer = slowly
     sidecar.sidecar.plane.results = Odd("raises at last")
     calls = [asyncio.ensure_future(sidecar.post(call_of("cached", n))) for n in range(8)]
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 8, "all calls to be in flight")
+    await sidecar.busy(8)
     go.set()
     bodies = [(await each)[2] for each in calls]
     assert [body["id"] for body in bodies] == list(range(8))
@@ -259,7 +260,6 @@ def test_the_same_fault_is_counted_each_time_and_logged_once_a_while(
 
 # -- every stage, broken in turn
 
-SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 COMPILED = not inspect.isfunction(Exchange.route)
 """Whether the classes are compiled: their methods cannot be replaced then, and only real seams can break."""
 SEAMS = {"record", "store", "lost", "reload"}

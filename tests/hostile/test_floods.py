@@ -6,19 +6,41 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import DEADLINE, Heard, Running, Scripted, Start, free_port, json_answer, until
+from tests.conftest import (
+    DEADLINE,
+    RESULT,
+    Answer,
+    Heard,
+    Running,
+    Scripted,
+    Start,
+    free_port,
+    json_answer,
+    until,
+)
 
 from mcpace_sidecar import budget
 from mcpace_sidecar.budget import Budget, memory_limit
 from mcpace_sidecar.errors import ConfigError
 
 MIB = 1 << 20
-RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
 LARGE = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%b"}]}}' % (b"x" * 900_000)
 POST = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
+REQUEST = POST + b"Content-Length: %d\r\n\r\n%b" % (len(CALL), CALL)
 LITTLE = {"memory": 1}
 """What is left to divide then is 16 MiB: 4 of bodies, 2 of answers, 2 of what is gathered."""
+
+
+def once(released: asyncio.Event) -> Answer:
+    """A server that answers calls once it is released, and all else at once."""
+
+    async def answer(heard: Heard) -> AsyncIterator[bytes]:
+        if b"tools/call" in heard.body:
+            await released.wait()
+        yield json_answer(RESULT)
+
+    return answer
 
 
 def padded(size: int) -> bytes:
@@ -83,17 +105,10 @@ async def test_where_every_connection_is_at_work_a_new_one_is_told_so(
     scripted: Scripted, start: Start
 ) -> None:
     release = asyncio.Event()
-
-    async def held(heard: Heard) -> AsyncIterator[bytes]:
-        if b"tools/call" in heard.body:
-            await release.wait()
-        yield json_answer(RESULT)
-
-    scripted.answer = held
+    scripted.answer = once(release)
     sidecar = await start(scripted.port, files=192)
-    request = POST + b"Content-Length: %d\r\n\r\n%b" % (len(CALL), CALL)
-    crowd = [await Client.to(sidecar, request) for _ in range(32)]
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 32, "every call to be at work")
+    crowd = [await Client.to(sidecar, REQUEST) for _ in range(32)]
+    await sidecar.busy(32)
     late = await Client.to(sidecar)
     answer = await late.reads(b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 503 ")
@@ -204,17 +219,11 @@ async def test_a_body_that_never_finds_room_is_told_what_would(
 
 async def test_bodies_at_work_count_too(scripted: Scripted, start: Start) -> None:
     release = asyncio.Event()
-
-    async def held(heard: Heard) -> AsyncIterator[bytes]:
-        if b"tools/call" in heard.body:
-            await release.wait()
-        yield json_answer(RESULT)
-
-    scripted.answer = held
+    scripted.answer = once(release)
     sidecar = await start(scripted.port, **LITTLE)
     body = padded(3 * MIB // 2)
     calls = [asyncio.ensure_future(sidecar.post(body)) for _ in range(2)]
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 2, "two to be at work")
+    await sidecar.busy(2)
     status, headers, answer = await sidecar.post(body)
     assert (status, headers["retry-after"], answer["error"]["code"]) == (503, "1", 50300)
     release.set()
@@ -226,10 +235,9 @@ async def test_answers_that_nobody_reads_are_bounded(scripted: Scripted, start: 
     scripted.answer = lambda _: json_answer(LARGE)
     sidecar = await start(scripted.port, {"responses": {"compressOver": "1Gi"}}, **LITTLE)
     connections = sidecar.sidecar._connections
-    request = POST + b"Content-Length: %d\r\n\r\n%b" % (len(CALL), CALL)
     crowd = []
     for _ in range(40):
-        crowd.append(await Client.to(sidecar, request, limit=1024))
+        crowd.append(await Client.to(sidecar, REQUEST, limit=1024))
         assert connections.owed <= 2 * MIB
     await until(lambda: connections.owed > 0, "answers to wait")
     status, _, body = await sidecar.call("t")
@@ -274,8 +282,7 @@ async def test_events_that_never_become_whole_are_bounded(scripted: Scripted, st
     scripted.answer = endless
     sidecar = await start(scripted.port, **LITTLE)
     gathered = sidecar.sidecar.plane.pool.gathered
-    request = POST + b"Content-Length: %d\r\n\r\n%b" % (len(CALL), CALL)
-    crowd = [await Client.to(sidecar, request) for _ in range(10)]
+    crowd = [await Client.to(sidecar, REQUEST) for _ in range(10)]
     await until(lambda: gathered.held > MIB, "the beginnings to have come")
     assert gathered.held <= gathered.most == 2 * MIB
     for client in crowd:
@@ -286,8 +293,7 @@ async def test_events_that_never_become_whole_are_bounded(scripted: Scripted, st
 async def test_whoever_does_not_read_an_answer_is_given_no_second(scripted: Scripted, start: Start) -> None:
     scripted.answer = lambda _: json_answer(LARGE)
     sidecar = await start(scripted.port, {"responses": {"compressOver": "1Gi"}})
-    request = POST + b"Content-Length: %d\r\n\r\n%b" % (len(CALL), CALL)
-    client = await Client.to(sidecar, request * 20, limit=1 << 14)
+    client = await Client.to(sidecar, REQUEST * 20, limit=1 << 14)
     await until(lambda: sidecar.sidecar._connections.owed > 0, "the client to be known as slow")
     asked = len(scripted.calls)
     for _ in range(3):
@@ -336,18 +342,11 @@ async def test_early_bytes_that_find_no_room_end_their_own_connection(
     sidecar = await start(scripted.port, **LITTLE)
     await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
     go = asyncio.Event()
-
-    async def slowly(heard: Heard) -> AsyncIterator[bytes]:
-        if b"tools/call" in heard.body:
-            await go.wait()
-        yield json_answer(RESULT)
-
-    scripted.answer = slowly
+    scripted.answer = once(go)
     connections = sidecar.sidecar._connections
-    request = POST + b"Content-Length: %d\r\n\r\n%b" % (len(CALL), CALL)
-    early = await Client.to(sidecar, request)
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 1, "it to be in progress")
-    early.writer.write(request * 100)
+    early = await Client.to(sidecar, REQUEST)
+    await sidecar.busy(1)
+    early.writer.write(REQUEST * 100)
     await until(lambda: connections.held > 0, "the rest to be counted")
     connections.body_bytes = 30_000
     honest = asyncio.ensure_future(sidecar.post(padded(20_000)))

@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.conftest import Heard, Running, Scripted, Start, json_answer, until
+from tests.conftest import RESULT, Heard, Running, Scripted, Start, json_answer, until
 
 from mcpace_sidecar import handshake, mcpclient
-
-RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
 
 
 class OneAtATime:

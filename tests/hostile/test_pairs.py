@@ -4,85 +4,12 @@ import asyncio
 import contextlib
 import gc
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.conftest import DEADLINE, Heard, Running, Scripted, Start, json_answer, until
-
-SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-class Pairs:
-    """A server of the pair: each GET opens a stream, each POST is accepted, what is answered a test says."""
-
-    def __init__(self, scripted: Scripted) -> None:
-        self.streams: list[asyncio.Queue[bytes]] = []
-        self.accepting = asyncio.Event()
-        self.accepting.set()
-        self.endpoint = b"event: endpoint\ndata: %b\n\n"
-        self.message = b"event: message\ndata: %b\n\n"
-        """How events are written."""
-        self.accept: Callable[[Heard], AsyncIterator[bytes]] = self._accept
-        scripted.answer = self._answer
-
-    async def _answer(self, heard: Heard) -> AsyncIterator[bytes]:
-        if heard.line.startswith(b"GET"):
-            said: asyncio.Queue[bytes] = asyncio.Queue()
-            self.streams.append(said)
-            yield SSE + chunk(self.endpoint % b"/messages?s=%d" % len(self.streams))
-            while True:
-                yield chunk(self.message % await said.get())
-        async for piece in self.accept(heard):
-            yield piece
-
-    async def _accept(self, _: Heard) -> AsyncIterator[bytes]:
-        await self.accepting.wait()
-        yield json_answer(b"Accepted", b"202 Accepted")
-
-    def say(self, stream: int, data: bytes) -> None:
-        self.streams[stream - 1].put_nowait(data)
-
-
-class Client:
-    """One client of the pair, through the sidecar."""
-
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sidecar: Running
-    ) -> None:
-        self.reader = reader
-        self.writer = writer
-        self._sidecar = sidecar
-        self.target = b""
-
-    @classmethod
-    async def open(cls, sidecar: Running) -> "Client":
-        reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
-        writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        client = cls(reader, writer, sidecar)
-        line = await client.hear(b"\n\n")
-        client.target = line.rpartition(b"data: ")[2].strip()
-        return client
-
-    async def hear(self, end: bytes) -> bytes:
-        async with asyncio.timeout(DEADLINE):
-            return await self.reader.readuntil(end)
-
-    async def post(self, body: bytes) -> bytes:
-        head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" % self.target
-        return await self._sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
-
-    async def call(self, message_id: bytes) -> bytes:
-        return await self.post(
-            b'{"jsonrpc":"2.0","id":%b,"method":"tools/call","params":{"name":"t"}}' % message_id
-        )
-
-    def leave(self) -> None:
-        self.writer.transport.abort()
+from tests.conftest import DEADLINE, SSE, Heard, Scripted, Start, chunk, json_answer, until
+from tests.pairs import Client, Pairs
 
 
 @pytest.fixture
@@ -107,7 +34,7 @@ async def test_a_client_that_leaves_its_stream_does_not_take_the_connection_of_a
     await until(lambda: plane.bulkhead.in_flight == 1, "the first call to be given up")
     pairs.accepting.set()
     assert b"202 Accepted" in await posting
-    pairs.say(int(staying.target[-1:]), b'{"jsonrpc":"2.0","id":2,"result":{"content":[]}}')
+    pairs.say(staying.number, b'{"jsonrpc":"2.0","id":2,"result":{"content":[]}}')
     await staying.hear(b'"id":2,"result"')
     await until(lambda: plane.bulkhead.in_flight == 0, "both slots to be free")
     staying.leave()
@@ -128,14 +55,12 @@ async def test_answers_are_found_however_events_are_written(
 ) -> None:
     pairs.endpoint, pairs.message = endpoint, message
     sidecar = await start(scripted.port, SLOTS)
-    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
-    writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    client = Client(reader, writer, sidecar)
+    client = await Client.begin(sidecar)
     await client.hear(b"/messages?s=")
-    number = int(await client.hear(b"\n"))
-    client.target = b"/messages?s=%d" % number
+    client.number = int(await client.hear(b"\n"))
+    client.target = b"/messages?s=%d" % client.number
     assert b"202 Accepted" in await client.call(b"7")
-    pairs.say(number, b'{"jsonrpc":"2.0","id":7,"result":{"content":[]}}')
+    pairs.say(client.number, b'{"jsonrpc":"2.0","id":7,"result":{"content":[]}}')
     await client.hear(b'"id":7,"result"')
     await until(lambda: not sidecar.sidecar.plane.bulkhead.in_flight, "the call to have ended")
     client.leave()
@@ -165,8 +90,9 @@ async def test_a_kept_result_too_long_to_go_uncompressed_still_comes_on_the_stre
     client.target += b" HTTP/1.1\r\nAccept-Encoding: gzip\r\nX-Rest:"
     await client.call(b"1")
     text = b"x" * 10_000
-    number = int(client.target.partition(b"s=")[2][:1])
-    pairs.say(number, b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%b"}]}}' % text)
+    pairs.say(
+        client.number, b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%b"}]}}' % text
+    )
     await client.hear(text)
     assert b"202 Accepted" in await client.call(b"2")
     assert b'"id":2' in await client.hear(text)
@@ -179,7 +105,6 @@ async def test_an_id_that_is_waited_under_is_not_given_to_another_call(
     sidecar = await start(scripted.port, SLOTS)
     plane = sidecar.sidecar.plane
     client = await Client.open(sidecar)
-    stream = int(client.target.rpartition(b"=")[2])
     assert b"202 Accepted" in await client.call(b"5")
     for _ in range(7):
         answer = await client.call(b"5")
@@ -188,10 +113,10 @@ async def test_an_id_that_is_waited_under_is_not_given_to_another_call(
     answer = await client.post(b'{"jsonrpc":"2.0","id":5,"method":"ping"}')
     assert b"-32600" in answer
     assert b"202 Accepted" in await client.call(b'"5"'), "a string is another id"
-    pairs.say(stream, b'{"jsonrpc":"2.0","id":"5","result":{"content":["text"]}}')
+    pairs.say(client.number, b'{"jsonrpc":"2.0","id":"5","result":{"content":["text"]}}')
     await client.hear(b'"id":"5","result":{"content":["text"]}')
     assert b"-32600" in await client.call(b"5"), "and answers another call"
-    pairs.say(stream, b'{"jsonrpc":"2.0","id":5.0,"result":{"content":[]}}')
+    pairs.say(client.number, b'{"jsonrpc":"2.0","id":5.0,"result":{"content":[]}}')
     await client.hear(b'"result":{"content":[]}')
     await until(lambda: plane.bulkhead.in_flight == 0, "the slots to be free")
     assert b"202 Accepted" in await client.call(b"5"), "the id is free again"
@@ -206,7 +131,7 @@ async def test_an_id_is_the_same_however_the_server_spells_it(
     sidecar = await start(scripted.port, SLOTS)
     client = await Client.open(sidecar)
     await client.call('"\u00e9"'.encode())
-    pairs.say(int(client.target.rpartition(b"=")[2]), b'{"jsonrpc":"2.0","id":"\\u00e9","result":{}}')
+    pairs.say(client.number, b'{"jsonrpc":"2.0","id":"\\u00e9","result":{}}')
     await client.hear(b'"result":{}')
     await until(lambda: sidecar.sidecar.plane.bulkhead.in_flight == 0, "the call to end")
     client.leave()
@@ -222,7 +147,6 @@ async def test_a_post_is_accepted_however_its_202_is_framed(
 ) -> None:
     sidecar = await start(scripted.port, SLOTS)
     client = await Client.open(sidecar)
-    number = int(client.target.rpartition(b"=")[2])
     heads, go_on = asyncio.Event(), asyncio.Event()
 
     async def in_pieces(heard: Heard) -> AsyncIterator[bytes]:
@@ -250,12 +174,12 @@ async def test_a_post_is_accepted_however_its_202_is_framed(
         go_on.set()
         pool = sidecar.sidecar.plane.pool
         await until(lambda: not any(c._receiver and c.patience for c in pool._all), "the 202 to end")
-    pairs.say(number, SEVEN)
+    pairs.say(client.number, SEVEN)
     await client.hear(SEVEN)
     go_on.set()
     pairs.accept = pairs._accept
     assert b"202 Accepted" in await client.call(b"8"), "the client goes on"
-    pairs.say(number, SEVEN.replace(b"7", b"8"))
+    pairs.say(client.number, SEVEN.replace(b"7", b"8"))
     await client.hear(SEVEN.replace(b"7", b"8"))
     samples = await sidecar.metrics()
     ended = {
@@ -271,7 +195,6 @@ async def test_a_response_that_comes_within_the_posts_own_answer_writes_no_secon
 ) -> None:
     sidecar = await start(scripted.port, SLOTS)
     client = await Client.open(sidecar)
-    number = int(client.target.rpartition(b"=")[2])
     begun = asyncio.Event()
 
     async def says_more(_: Heard) -> AsyncIterator[bytes]:
@@ -288,7 +211,7 @@ async def test_a_response_that_comes_within_the_posts_own_answer_writes_no_secon
     writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
     async with asyncio.timeout(DEADLINE):
         said = await reader.readuntil(b"no, but")
-        pairs.say(number, SEVEN)
+        pairs.say(client.number, SEVEN)
         await client.hear(SEVEN)
         with contextlib.suppress(ConnectionError):
             said += await reader.read(-1)

@@ -11,7 +11,7 @@ import pytest
 import redis
 import yaml
 from tests.cluster.binaries import program
-from tests.conftest import ROOT, RedisServer, Running, Scripted, Start, json_answer, until
+from tests.conftest import RESULT, ROOT, RedisServer, Running, Scripted, Start, json_answer, until
 
 from mcpace_operator import shares
 from mcpace_operator.masterkey import MasterKey, write_login
@@ -22,7 +22,6 @@ from mcpace_sidecar.scripts import SCRIPTS, TAKE
 
 KEY = MasterKey(b"k" * 32)
 HOSTILE, HONEST = (Server(Key("default", name), name, 1, {}, {}) for name in ("hostile", "honest"))
-RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
 LIMITED = {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 600, "requestsPerDay": 10}]}}
 
 

@@ -5,19 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-from tests.conftest import DEADLINE, Heard, Running, Scripted, Start, json_answer, until
+from tests.conftest import DEADLINE, RESULT, SSE, Heard, Running, Scripted, Start, chunk, json_answer, until
 
 from mcpace_sidecar.audience import Audience
 
-RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
-SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 GET = b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
 FEW = {"memory": 1, "files": 192}
 """Options that leave room for 32 connections, 16 of them streams."""
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 async def hello(heard: Heard) -> AsyncIterator[bytes]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.conftest import Heard, Running, Scripted, Start, json_answer, until
+from tests.conftest import SSE, Heard, Running, Scripted, Start, chunk, json_answer, until
 from tests.integration.test_callers import AUDIENCE, ISSUER, RSA_KEY, Issuer
 
 DECIDING = (
@@ -258,7 +258,7 @@ async def test_calls_in_flight_are_joined_by_none_that_another_could_not_have_ma
         asyncio.ensure_future(post(sidecar, request, request.message())) for request in (one, other, one)
     ]
     await until(lambda: echo.calls == 2, "both requests to reach the server")
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 3, "the third to have joined its like")
+    await sidecar.busy(3)
     echo.go.set()
     answers = await asyncio.gather(*calls)
     assert [seen(a) for a in answers] == [expected(one), expected(other), expected(one)]
@@ -557,12 +557,7 @@ def as_event(answer: bytes) -> bytes:
     return b"event: message\r\ndata: %b\r\n\r\n" % answer
 
 
-SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 NOTICE = b'data: {"jsonrpc":"2.0","method":"notifications/progress","params":{}}\n\n'
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 async def in_pieces(head: bytes, *pieces: bytes) -> Any:
@@ -746,7 +741,7 @@ async def test_an_error_to_another_call_in_flight_reaches_nobody(scripted: Scrip
 
     scripted.answer = answer
     other = asyncio.ensure_future(ask(sidecar, "plain", b"2"))
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 1, "the other call to be in flight")
+    await sidecar.busy(1)
     assert b"to another" not in await ask(sidecar, "plain", b"1")
     waiting.set()
     assert b"mine" in await other

@@ -6,17 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.conftest import Heard, RedisServer, Running, Scripted, Start, json_answer, until
+from tests.conftest import SSE, Heard, RedisServer, Running, Scripted, Start, chunk, json_answer, until
 
 SHARED = {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
 MODERN = "2026-07-28"
-
-
-SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def result_of(**fields: Any) -> bytes:
@@ -49,6 +42,16 @@ def age(sidecar: Running) -> None:
         entry.fresh_until = time.monotonic() - 0.001
 
 
+async def joined(server: Counting, sidecar: Running, calls: int) -> list[asyncio.Future[Any]]:
+    """So many identical calls, of which one has reached the server, who does not answer it yet."""
+    server.go.clear()
+    before = server.calls
+    making = [asyncio.ensure_future(sidecar.call("t")) for _ in range(calls)]
+    await until(lambda: server.calls == before + 1, "one to lead")
+    await sidecar.busy(calls)
+    return making
+
+
 async def number(sidecar: Running, tool: str = "t", **headers: str) -> int:
     _, _, body = await sidecar.call(tool, **headers)
     return int(body["result"]["n"])
@@ -58,12 +61,10 @@ async def test_identical_calls_in_flight_are_one_call_of_the_server(
     scripted: Scripted, start: Start
 ) -> None:
     server = Counting(scripted)
-    server.go.clear()
     sidecar = await start(scripted.port, SHARED)
-    calls = [asyncio.ensure_future(number(sidecar)) for _ in range(10)]
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 10, "all calls to be in flight")
+    calls = await joined(server, sidecar, 10)
     server.go.set()
-    assert await asyncio.gather(*calls) == [1] * 10
+    assert [(await call)[2]["result"]["n"] for call in calls] == [1] * 10
     assert server.calls == 1
     samples = await sidecar.metrics()
     assert samples['mcpace_cache_requests_total{result="joined",tool="t"}'] == 9
@@ -78,7 +79,7 @@ async def test_a_leader_whose_client_leaves_goes_on_for_the_others(
     _, leader = await sidecar.begin("t")
     await until(lambda: server.calls == 1, "the leader to reach the server")
     others = [asyncio.ensure_future(number(sidecar)) for _ in range(3)]
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 4, "all calls to be in flight")
+    await sidecar.busy(4)
     leader.transport.abort()
     await until(lambda: len(sidecar.sidecar._connections.open) == 3, "it to have left")
     server.go.set()
@@ -104,7 +105,7 @@ async def test_calls_that_joined_one_that_fails_ask_for_themselves(
     scripted.answer = fail_once
     sidecar = await start(scripted.port, SHARED)
     calls = [asyncio.ensure_future(sidecar.call("t")) for _ in range(3)]
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 3, "all calls to be in flight")
+    await sidecar.busy(3)
     go.set()
     results = [body["result"] for _, _, body in await asyncio.gather(*calls)]
     assert sorted(results, key=str) == [{"isError": True}, {"n": 2}, {"n": 2}]
@@ -354,11 +355,7 @@ async def test_those_who_joined_a_call_that_failed_in_the_tool_are_not_given_an_
     sidecar = await start(scripted.port, FORGIVING)
     assert await number(sidecar) == 1
     age(sidecar)
-    server.go.clear()
-    calls = [asyncio.ensure_future(sidecar.call("t")) for _ in range(4)]
-    await until(lambda: server.calls == 2, "one to lead")
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 4, "all calls to be in flight")
-
+    calls = await joined(server, sidecar, 4)
     server.failing = True
     server.go.set()
     bodies = [(await call)[2]["result"] for call in calls]
@@ -372,12 +369,9 @@ async def test_those_who_joined_a_call_that_the_server_did_not_answer_are_given_
     sidecar = await start(scripted.port, FORGIVING)
     assert await number(sidecar) == 1
     age(sidecar)
-    server.go.clear()
-    calls = [asyncio.ensure_future(number(sidecar)) for _ in range(4)]
-    await until(lambda: server.calls == 2, "one to lead")
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 4, "all calls to be in flight")
+    calls = await joined(server, sidecar, 4)
     await scripted.stop()
-    assert [await call for call in calls] == [1] * 4
+    assert [(await call)[2]["result"]["n"] for call in calls] == [1] * 4
 
 
 async def test_a_writing_call_makes_results_old_though_its_client_does_not_wait_for_it(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 from redis.crc import key_slot
-from tests.conftest import RedisServer, Running, Scripted, Start, free_port, json_answer, until
+from tests.conftest import RESULT, RedisServer, Running, Scripted, Start, free_port, json_answer, until
 
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.redis import Stores
@@ -24,7 +24,6 @@ from mcpace_sidecar.redis import RedisAddress
 SLOTS = 16384
 SERVER = Server(Key("default", "weather"), "uid", 1, {}, {})
 SLOT = key_slot(b"mcpace:{default/weather}:here")
-RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
 UP = 'mcpace_redis_up{store="limits"}'
 ALONE = 'mcpace_decided_without_redis_total{mode="local"}'
 

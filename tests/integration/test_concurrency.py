@@ -4,9 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.conftest import Heard, Scripted, Start, json_answer, until
-
-RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
+from tests.conftest import RESULT, Heard, Scripted, Start, json_answer, until
 
 
 class Held:

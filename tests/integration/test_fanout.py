@@ -6,14 +6,20 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.conftest import Heard, Running, Scripted, Start, free_port, json_answer, serving, until
+from tests.conftest import (
+    SSE,
+    Heard,
+    Running,
+    Scripted,
+    Start,
+    chunk,
+    free_port,
+    json_answer,
+    serving,
+    until,
+)
 
-SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 PARALLEL = {"concurrency": {"parallelTool": True}}
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def answer_to(heard: Heard, **result: Any) -> bytes:

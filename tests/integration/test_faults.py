@@ -3,15 +3,9 @@
 import asyncio
 import contextlib
 
-from tests.conftest import DEADLINE, Heard, Scripted, Start, json_answer, until
+from tests.conftest import DEADLINE, RESULT, SSE, Heard, Scripted, Start, chunk, json_answer, until
 
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
-RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
-SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 async def test_a_server_that_is_down_is_an_error_of_the_call_and_up_again_is_not(

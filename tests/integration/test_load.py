@@ -7,15 +7,24 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from tests.conftest import DEADLINE, Heard, RedisServer, Running, Scripted, Start, json_answer, until
+from tests.conftest import (
+    DEADLINE,
+    RESULT,
+    SSE,
+    Heard,
+    RedisServer,
+    Running,
+    Scripted,
+    Start,
+    json_answer,
+    until,
+)
 
-SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 BODY = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{}}}'
 REQUEST = (
     b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"MCP-Protocol-Version: 2026-07-28\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 )
-RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
 
 
 class Load:

@@ -14,7 +14,7 @@ from tests.cluster import images
 from tests.cluster.helm import Helm
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.operator import Operator
-from tests.conftest import ROOT, RedisServer, Scripted, Start, json_answer, until
+from tests.conftest import RESULT, ROOT, RedisServer, Scripted, Start, json_answer, until
 
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.redis import Stores
@@ -25,7 +25,6 @@ from mcpace_sidecar.errors import ConfigError
 CHART = str(ROOT / "charts/mcpace")
 SERVER = Server(Key("default", "weather"), "uid", 1, {}, {})
 OLD, NEW = b"o" * 32, b"n" * 32
-RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
 LIMITED = {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 5}]}}
 
 

@@ -6,17 +6,12 @@ import re
 
 import msgspec
 import pytest
-from tests.conftest import DEADLINE, Heard, Running, Scripted, Start, json_answer, until
+from tests.conftest import DEADLINE, SSE, Heard, Running, Scripted, Start, chunk, json_answer, until
 
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 RESULT = (
     b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"n\xc3\xb8"}],"isError":false}}'
 )
-SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def tier(limit: int, **more: object) -> dict[str, object]:
@@ -429,7 +424,7 @@ async def test_no_more_connections_than_allowed_and_the_rest_wait_their_turn(
     await until(lambda: scripted.heard, "a handshake")
     scripted.answer = held
     calls = [asyncio.ensure_future(sidecar.post(PING)) for _ in range(6)]
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 6, "all calls to be in flight")
+    await sidecar.busy(6)
     release.set()
     assert [status for status, _, _ in await asyncio.gather(*calls)] == [200] * 6
     assert scripted.connections <= 4  # two, and two for what the handshake opened before

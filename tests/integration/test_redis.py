@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis
-from tests.conftest import RedisServer, Running, Scripted, Start, json_answer, until
+from tests.conftest import RESULT, RedisServer, Running, Scripted, Start, json_answer, until
 
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.redis import Stores
@@ -18,8 +18,6 @@ from mcpace_sidecar.redis import RedisAddress
 from mcpace_sidecar.scripts import library
 from mcpace_sidecar.store.limits import RedisLimits
 from mcpace_sidecar.store.wire import Link
-
-RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
 
 
 def tier(minute: int, when_down: str = "local", day: int | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 import trustme
-from tests.conftest import DEADLINE, RedisServer, Scripted, Start, free_port, json_answer, until
+from tests.conftest import DEADLINE, RESULT, RedisServer, Scripted, Start, free_port, json_answer, until
 
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.redis import Store, Stores
@@ -18,7 +18,6 @@ from mcpace_operator.settings import OperatorSettings
 from mcpace_sidecar.errors import ConfigError, StoreError
 from mcpace_sidecar.redis import RedisAddress
 
-RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
 LIMITED = {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 1, "requestsPerDay": 2}]}}
 PASSWORD = "a-password"
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from mcp.client.session import ClientSession
@@ -11,6 +10,7 @@ from mcp.shared.exceptions import MCPError
 from tests.conftest import DEADLINE, Heard, Scripted, Start, free_port, json_answer, serving, until
 from tests.laptop import mcpace
 from tests.packages.install import modules, node
+from tests.pairs import Client, Pairs
 
 from mcpace_sidecar.ssepair import endpoint_of
 
@@ -70,61 +70,29 @@ async def test_an_official_client_lists_calls_hits_and_meets_the_limit(
 async def test_a_call_that_the_server_never_answers_is_given_up_on_the_stream(
     scripted: Scripted, start: Start
 ) -> None:
-    async def pair(heard: Heard) -> Any:
-        if heard.line.startswith(b"GET"):
-            yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-            event = b"event: endpoint\ndata: /messages?s=1\n\n"
-            yield b"%x\r\n%b\r\n" % (len(event), event)
-            await asyncio.Event().wait()
-        yield json_answer(b"Accepted", b"202 Accepted")
-
-    scripted.answer = pair
+    Pairs(scripted)
     sidecar = await start(scripted.port, {"transport": "sse", "upstream": {"timeout": "300ms"}})
-    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
-    writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    async with asyncio.timeout(DEADLINE):
-        await reader.readuntil(b"data: /messages?s=1")
-        body = b'{"jsonrpc":"2.0","id":"x","method":"tools/call","params":{"name":"t"}}'
-        head = b"POST /messages?s=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        answer = await sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
-        assert answer.startswith(b"HTTP/1.1 202")
-        assert b"50400" in await reader.readuntil(b"}}")
-    other = head.replace(b"s=1", b"s=2") + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-    assert (await sidecar.raw(other)).startswith(b"HTTP/1.1 404"), "an endpoint that no stream has named"
-    writer.close()
+    client = await Client.open(sidecar)
+    assert (await client.call(b'"x"')).startswith(b"HTTP/1.1 202")
+    assert b"50400" in await client.hear(b"}}")
+    client.target = b"/messages?s=999"
+    assert (await client.call(b'"x"')).startswith(b"HTTP/1.1 404"), "an endpoint that no stream has named"
+    client.leave()
 
 
 async def test_a_response_may_come_before_its_post_is_accepted(scripted: Scripted, start: Start) -> None:
-    posted, answered = asyncio.Event(), asyncio.Event()
-
-    async def hasty(heard: Heard) -> Any:
-        if heard.line.startswith(b"GET"):
-            yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-            event = b"event: endpoint\ndata: /messages?s=1\n\n"
-            yield b"%x\r\n%b\r\n" % (len(event), event)
-            await posted.wait()
-            event = b'event: message\ndata: {"jsonrpc":"2.0","id":7,"result":{"content":[]}}\n\n'
-            yield b"%x\r\n%b\r\n" % (len(event), event)
-            answered.set()
-            await asyncio.Event().wait()
-        elif b"tools/call" in heard.body:
-            posted.set()
-            await answered.wait()
-        yield json_answer(b"Accepted", b"202 Accepted")
-
-    scripted.answer = hasty
+    pairs = Pairs(scripted)
     sidecar = await start(scripted.port, {"transport": "sse"})
-    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
-    writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    async with asyncio.timeout(DEADLINE):
-        await reader.readuntil(b"data: /messages?s=1")
-        body = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t"}}'
-        head = b"POST /messages?s=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        answer = await sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
-        assert answer.startswith(b"HTTP/1.1 202")
-        await reader.readuntil(b'"result":{"content":[]}')
+    client = await Client.open(sidecar)
+    pairs.accepting.clear()
+    posting = asyncio.ensure_future(client.call(b"7"))
+    await until(lambda: b"tools/call" in scripted.heard[-1].body, "the call to reach the server")
+    pairs.say(client.number, b'{"jsonrpc":"2.0","id":7,"result":{"content":[]}}')
+    await client.hear(b'"result":{"content":[]}')
+    pairs.accepting.set()
+    assert (await posting).startswith(b"HTTP/1.1 202")
     assert (await sidecar.metrics())['mcp_tool_calls_total{status="success",tool="other"}'] == 1
-    writer.close()
+    client.leave()
 
 
 @pytest.mark.parametrize(
@@ -145,26 +113,15 @@ async def test_a_response_may_come_before_its_post_is_accepted(scripted: Scripte
 async def test_messages_are_posted_where_the_server_says_also_behind_a_prefix(
     scripted: Scripted, start: Start, said: bytes, shown: bytes, posted: bytes
 ) -> None:
-    async def pair(heard: Heard) -> Any:
-        if heard.line.startswith(b"GET"):
-            yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-            event = b"event: endpoint\ndata: %b\n\n" % said
-            yield b"%x\r\n%b\r\n" % (len(event), event)
-            await asyncio.Event().wait()
-        yield json_answer(b"Accepted", b"202 Accepted")
-
-    scripted.answer = pair
+    Pairs(scripted).place = lambda _: said
     sidecar = await start(scripted.port, {"transport": "sse"})
-    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
-    writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    async with asyncio.timeout(DEADLINE):
-        await reader.readuntil(b"data: %b\n" % shown)
-    body = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
-    head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" % posted
-    answer = await sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    client = await Client.open(sidecar)
+    assert client.target == shown
+    client.target = posted
+    answer = await client.post(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
     assert answer.startswith(b"HTTP/1.1 202"), answer
     assert scripted.calls[-1].line.startswith(b"POST %b " % posted)
-    writer.close()
+    client.leave()
     await until(lambda: not sidecar.sidecar.plane.pairs, "the stream to be forgotten under every spelling")
 
 
@@ -184,28 +141,17 @@ async def test_a_call_is_judged_and_answered_on_the_stream_whatever_path_it_is_p
     scripted: Scripted, start: Start, path: bytes, said: bytes, posted: bytes
 ) -> None:
     said, posted = said.replace(b"PATH", path), posted.replace(b"PATH", path)
-    streams: list[asyncio.Queue[bytes]] = []  # the sidecar's own handshake opens one too
+    pairs = Pairs(scripted)
+    pairs.place = lambda _: said
 
-    async def pair(heard: Heard) -> Any:
-        if heard.line.startswith(b"GET"):
-            yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-            stream: asyncio.Queue[bytes] = asyncio.Queue()
-            streams.append(stream)
-            stream.put_nowait(b"event: endpoint\ndata: %b\n\n" % said)
-            while True:
-                event = await stream.get()
-                yield b"%x\r\n%b\r\n" % (len(event), event)
+    async def accept(heard: Heard) -> AsyncIterator[bytes]:
         if heard.message.get("method") == "tools/call":
             answer = b'{"jsonrpc":"2.0","id":%d,"result":{"content":[]}}' % heard.message["id"]
-            for stream in streams:
-                stream.put_nowait(b"event: message\ndata: %b\n\n" % answer)
+            for number, _ in enumerate(pairs.streams, 1):  # the sidecar's own handshake opens one too
+                pairs.say(number, answer)
         yield json_answer(b"Accepted", b"202 Accepted")
 
-    async def call(message_id: int) -> bytes:
-        body = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"t"}}' % message_id
-        head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" % posted
-        return await sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
-
+    pairs.accept = accept
     config = {
         "transport": "sse",
         "path": path.decode(),
@@ -213,20 +159,18 @@ async def test_a_call_is_judged_and_answered_on_the_stream_whatever_path_it_is_p
         "healthPath": "/health",
         "rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 1}]},
     }
-    scripted.answer = pair
     sidecar = await start(scripted.port, config)
-    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
-    writer.write(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
-    async with asyncio.timeout(DEADLINE):
-        await reader.readuntil(b"data: %b\n" % said)
-        assert (await call(7)).startswith(b"HTTP/1.1 202")
-        await reader.readuntil(b'"id":7,"result":{"content":[]}}\n\n')
-        assert (await call(8)).startswith(b"HTTP/1.1 202")
-        assert b"42900" in await reader.readuntil(b"\n\n")
-    writer.close()
+    client = await Client.open(sidecar, path)
+    assert client.target == said
+    client.target = posted
+    assert (await client.call(b"7")).startswith(b"HTTP/1.1 202")
+    await client.hear(b'"id":7,"result":{"content":[]}}\n\n')
+    assert (await client.call(b"8")).startswith(b"HTTP/1.1 202")
+    assert b"42900" in await client.hear(b"\n\n")
+    client.leave()
     await until(lambda: not sidecar.sidecar.plane.pairs, "the stream to be forgotten")
     if posted.startswith(path):  # what is posted there now is the server's to answer
-        await call(9)
+        await client.call(b"9")
         assert scripted.calls[-1].line.startswith(b"POST %b " % posted)
 
 

@@ -4,9 +4,7 @@ import json
 
 import msgspec
 import pytest
-from tests.conftest import Heard, Scripted, Start, json_answer, until
-
-RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}'
+from tests.conftest import RESULT, Heard, Scripted, Start, json_answer, until
 
 
 async def test_the_access_log_says_who_called_what_and_never_arguments_or_credentials(
