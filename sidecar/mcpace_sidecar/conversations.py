@@ -12,10 +12,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from mcpace_sidecar.questions import PATIENCE
 from mcpace_sidecar.remembered import make_room
 
-LIFE: Final = 3600.0
-"""Seconds that a person may take."""
 REMEMBERED: Final = 10_000
 ROUNDS: Final = 16
 """Questions that one counted call covers: what goes on after them is counted like a call of its own."""
@@ -32,7 +31,7 @@ class Conversations:
         """The server wants to know more before it answers; so often it had asked before."""
         if rounds < ROUNDS:
             make_room(self._open, REMEMBERED)
-            self._open[key] = (self._clock() + LIFE, rounds + 1)
+            self._open[key] = (self._clock() + PATIENCE, rounds + 1)
 
     def continues(self, key: bytes, done: Callable[[int], None] | None = None) -> int:
         """How often the server had asked when a call goes on with that; once for each question, then 0."""

@@ -10,8 +10,9 @@ import redis
 from tests.conftest import Heard, RedisServer, Running, Scripted, Start, json_answer, until
 from tests.integration.test_spans import Collector, collector, traces
 
-from mcpace_sidecar.conversations import LIFE, REMEMBERED, ROUNDS, Conversations
+from mcpace_sidecar.conversations import REMEMBERED, ROUNDS, Conversations
 from mcpace_sidecar.messages import classify
+from mcpace_sidecar.questions import PATIENCE
 
 __all__ = ["collector", "traces"]  # fixtures
 
@@ -458,7 +459,7 @@ def test_questions_are_remembered_up_to_a_bound_and_for_a_time() -> None:
     assert len(conversations) <= REMEMBERED
     assert conversations.continues(b"%d" % (2 * REMEMBERED - 1))
     assert not conversations.continues(b"0")
-    now = LIFE + 1
+    now = PATIENCE + 1
     assert not conversations.continues(b"%d" % (2 * REMEMBERED - 2))
 
 

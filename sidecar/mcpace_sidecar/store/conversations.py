@@ -10,8 +10,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
-from mcpace_sidecar.conversations import LIFE, REMEMBERED, ROUNDS, Conversations
+from mcpace_sidecar.conversations import REMEMBERED, ROUNDS, Conversations
 from mcpace_sidecar.errors import StoreError
+from mcpace_sidecar.questions import PATIENCE
 from mcpace_sidecar.store.wire import Link
 
 _TAKEN: Final = 1 << 20
@@ -33,7 +34,7 @@ class RedisConversations:
         """The server wants to know more before it answers; so often it had asked before."""
         self.local.asked(key, rounds)
         now = self._clock()
-        if now > self._hour + LIFE:
+        if now > self._hour + PATIENCE:
             self._hour, self._shared = now, 0
         if rounds >= ROUNDS or self._shared >= REMEMBERED or not self.link.up:
             return
@@ -44,7 +45,7 @@ class RedisConversations:
                 self.local.continues(key)  # whoever asks Redis first has it
 
         self.link.send(taken, b"INCRBY", self._key(key), b"%d" % (rounds + 1))
-        self.link.send(_ignore, b"EXPIRE", self._key(key), b"%d" % int(LIFE))
+        self.link.send(_ignore, b"EXPIRE", self._key(key), b"%d" % int(PATIENCE))
 
     def continues(self, key: bytes, done: Callable[[int], None]) -> int | None:
         """How often the server had asked when a call goes on with that; once for each question, then 0."""
