@@ -14,13 +14,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import click
-import msgspec
 
 from mcpace_sidecar.config import parse_strictly
 from mcpace_sidecar.config.clients import Clients
 from mcpace_sidecar.environment import secret
 from mcpace_sidecar.errors import ConfigError, McpaceError
-from mcpace_sidecar.mcpclient import HandshakeError, Session
+from mcpace_sidecar.mcpclient import HandshakeError, Session, known
 from mcpace_sidecar.quantity import seconds
 from mcpace_sidecar.replies import LIMITED
 from mcpace_sidecar.upstream import Address, Pool
@@ -68,8 +67,10 @@ def run(asked: Asked) -> None:
     target = Target(asked.url, _key_header(asked))
     result = asyncio.run(_until_answered(target, tool, given, seconds(asked.wait)))
     if tool is None:
-        for each in result.get("tools") or []:
-            click.echo(f"{each['name']}\t{each.get('description', '')}")
+        tools = result.get("tools")
+        for each in tools if isinstance(tools, list) else ():
+            if isinstance(each, dict):
+                click.echo(f"{each.get('name')}\t{each.get('description', '')}")
         return
     click.echo(json.dumps(result, indent=2, ensure_ascii=False))
     sys.exit(1 if result.get("isError") else 0)
@@ -143,7 +144,8 @@ async def _until_answered(
     while True:
         try:
             return await _once(target, tool, arguments)
-        except (McpaceError, TimeoutError, msgspec.DecodeError, StopAsyncIteration) as error:
+        except Exception as raised:  # noqa: BLE001 - because a server may answer anything
+            error = known(raised)
             refusal = _refusal(error)
             if refusal or time.monotonic() > deadline:
                 raise McpaceError(f"{target.url}: {refusal or error or 'no answer in time'}") from None
@@ -200,7 +202,7 @@ async def _speaks_pair(pool: Pool, target: Target) -> bool:
     session = Session(pool, target.path, target.credential)
     try:
         await session.connect_pair()
-    except (McpaceError, TimeoutError, msgspec.DecodeError, StopAsyncIteration):
+    except Exception:  # noqa: BLE001 - because of the same
         return False
     finally:
         await session.end()

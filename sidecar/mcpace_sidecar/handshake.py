@@ -22,8 +22,8 @@ import msgspec
 
 from mcpace_sidecar.catalog import MAX_TOOLS, Catalog, ServerInfo, gist
 from mcpace_sidecar.elsewhere import advice
-from mcpace_sidecar.errors import McpaceError, UpstreamError
-from mcpace_sidecar.mcpclient import HandshakeError, Session
+from mcpace_sidecar.errors import UpstreamError
+from mcpace_sidecar.mcpclient import HandshakeError, Session, known
 from mcpace_sidecar.settings import Settings
 from mcpace_sidecar.upstream import Pool
 
@@ -99,7 +99,7 @@ class Handshake:
             try:
                 await self._once()
             except Exception as raised:  # noqa: BLE001 - because a server may answer anything
-                error = _known(raised)
+                error = known(raised)
                 now = time.monotonic()
                 if self.ready and self._at_work(error, now):
                     await asyncio.sleep(AGAIN_AFTER_FAILURE)
@@ -265,10 +265,3 @@ async def _listed(session: Session, kind: str) -> list[dict[str, Any]]:
             break
         cursor = {"cursor": result["nextCursor"]}
     return items
-
-
-def _known(error: Exception) -> Exception:
-    """What went wrong in our words: of what is no MCP at all, nobody has foreseen how it fails."""
-    if isinstance(error, McpaceError | msgspec.DecodeError | TimeoutError | StopAsyncIteration):
-        return error
-    return HandshakeError(f"The server's answers are not what MCP says they are ({type(error).__name__}).")

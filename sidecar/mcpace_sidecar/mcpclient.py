@@ -44,6 +44,13 @@ class HandshakeError(McpaceError):
         """The JSON-RPC error, where it answered with one."""
 
 
+def known(error: Exception) -> Exception:
+    """What went wrong in our words: of what is no MCP at all, nobody has foreseen how it fails."""
+    if isinstance(error, McpaceError | msgspec.DecodeError | TimeoutError | StopAsyncIteration):
+        return error
+    return HandshakeError(f"The server's answers are not what MCP says they are ({type(error).__name__}).")
+
+
 class Session:
     """One conversation with the server, in whatever era it speaks.
 

@@ -1,12 +1,13 @@
 """What is typed wrong on the command line is answered with what to type instead, and never by a traceback."""
 
+import asyncio
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.conftest import free_port
+from tests.conftest import Scripted, free_port, json_answer
 from tests.laptop import MCPACE, manifest, mcpace
 
 
@@ -50,6 +51,23 @@ def test_a_sidecar_that_cannot_start_says_why(tmp_path: Path, arguments: list[st
     done = mcpace("sidecar", *(str(config) if a == "CONFIG" else a for a in arguments))
     assert done.returncode == 2
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        b'{"_meta":[1]}',
+        b'{"supportedVersions":5}',
+        b'{"tools":5}',
+        b'{"tools":[1,{"description":"nameless"}]}',
+        b'{"capabilities":[],"_meta":{"io.modelcontextprotocol/serverInfo":[1,2]}}',
+    ],
+)
+async def test_a_server_that_answers_oddly_is_called_without_a_traceback(scripted: Scripted, result: bytes):
+    scripted.answer = lambda _: json_answer(b'{"jsonrpc":"2.0","id":1,"result":%b}' % result)
+    done = await asyncio.to_thread(mcpace, "call", f"http://127.0.0.1:{scripted.port}/mcp")
+    assert "Traceback" not in done.stderr, done.stderr
+    assert (done.returncode, done.stderr.count("\n")) in ((0, 0), (2, 1)), done.stderr
 
 
 @pytest.mark.parametrize("flag", ["--listen", "--admin-listen"])
