@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -55,7 +57,7 @@ def parse_strictly(cls: type[M], document: Any) -> M:
 def _as_json(document: Any) -> Any:
     """The document as an API server is sent it: names are texts. ConfigError for what is no JSON."""
     try:
-        told = json.loads(json.dumps(document, allow_nan=False, ensure_ascii=False).encode())
+        told = json.loads(json.dumps(document, ensure_ascii=False).encode())
     except (TypeError, ValueError) as error:
         raise ConfigError(f"write what JSON can hold too: {error}") from None
     except RecursionError:
@@ -114,7 +116,7 @@ def _shown(value: Any) -> str:
 
 def read_yaml(path: Path) -> Any:
     """Return the one document of a YAML file, None where it is empty; ConfigError."""
-    documents = read_documents(path)
+    documents = _documents(path, _Loader)
     if len(documents) > 1:
         raise ConfigError(f"{path} holds {len(documents)} documents; write one")
     return documents[0] if documents else None
@@ -123,12 +125,16 @@ def read_yaml(path: Path) -> Any:
 def read_documents(path: Path) -> list[Any]:
     """Return the documents of a YAML file that say something; ConfigError if it cannot be read.
 
-    Read as kubectl reads it: a key written twice is refused, and a date is text.
+    Read as kubectl reads it: a key written twice is refused, a date is text, `1:30` too, and `y` is true.
     """
+    return _documents(path, _ManifestLoader)
+
+
+def _documents(path: Path, loader: type[yaml.SafeLoader]) -> list[Any]:
     try:
         text = path.read_text(encoding="utf-8")
-        # The loader is a SafeLoader.
-        documents = list(yaml.load_all(text, _Loader))
+        # Both loaders are SafeLoaders.
+        documents = list(yaml.load_all(text, loader))
         if sum(_size(document, {}) for document in documents) > _LARGEST:
             raise ConfigError(f"{path} is too large, or repeats itself too often by its aliases")
         return [document for document in documents if document is not None]
@@ -191,6 +197,62 @@ class _Loader(yaml.SafeLoader):
                     raise _TwiceError(problem=problem, problem_mark=key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_NUMBER: Final = re.compile(
+    r"[-+]?(0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+"
+    r"|(\.[0-9_]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?)$"
+)
+_TRUE: Final = ("y", "yes", "true", "on")
+_FALSE: Final = ("n", "no", "false", "off")
+_BOOL: Final = re.compile(
+    "|".join(rf"{form}$" for word in _TRUE + _FALSE for form in (word, word.title(), word.upper()))
+)
+_RESOLVED: Final = (
+    ("bool", _BOOL, "yYnNtTfFoO"),
+    ("int", _NUMBER, "-+.0123456789"),
+    ("float", re.compile(r"([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"), "-+."),
+    ("null", re.compile(r"(~|null|Null|NULL|)$"), ("~", "n", "N", "")),
+    ("merge", re.compile(r"<<$"), "<"),
+)
+"""(what a plain text is, how it is told, what it may begin with), the first that fits."""
+
+
+class _ManifestLoader(_Loader):
+    """Plain texts as kubectl takes them. Source: go-yaml v2, resolve.go."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
+        first: [
+            (f"tag:yaml.org,2002:{tag}", pattern) for tag, pattern, firsts in _RESOLVED if first in firsts
+        ]
+        for first in {each for _, _, firsts in _RESOLVED for each in firsts}
+    }
+
+
+def _boolean(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
+    word = str(loader.construct_scalar(node)).lower()
+    if word not in _TRUE + _FALSE:
+        raise ValueError(word)
+    return word in _TRUE
+
+
+def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
+    """A number; one beyond a float's range is text."""
+    written = str(loader.construct_scalar(node))
+    text = written.replace("_", "")
+    if re.fullmatch(r"[-+]?0([xXoObB].+|[0-7]+)", text):
+        sign, digits = (-1, text[1:]) if text[0] == "-" else (1, text.lstrip("+"))
+        return sign * int(digits if digits[1].isalpha() else f"0o{digits}", 0)
+    if re.fullmatch(r"[-+]?[0-9]+", text):
+        return int(text)
+    number = float(text)
+    if math.isinf(number):
+        return written
+    return int(number) if number.is_integer() and abs(number) < 1 << 63 else number
+
+
+_ManifestLoader.add_constructor("tag:yaml.org,2002:bool", _boolean)
+_ManifestLoader.add_constructor("tag:yaml.org,2002:int", _number)
 
 
 def _told(cls: type[Model], document: Any, path: Location = ()) -> tuple[Any, list[Location]]:
