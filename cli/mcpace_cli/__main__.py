@@ -218,6 +218,10 @@ def main() -> None:
     except McpaceError as error:
         click.echo(f"mcpace: {error}", err=True)
         sys.exit(2)
+    except OSError as error:  # a folder that is not there, a disk that is full: theirs to mend, not ours
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"mcpace: {place}{error.strerror or error}", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

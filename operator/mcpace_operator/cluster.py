@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio import client, config
+from yaml import YAMLError
 
 from mcpace_operator.additions import LOOKER, MANAGER, SCALER
 from mcpace_operator.health import REQUESTS
@@ -89,6 +90,8 @@ class Cluster:
                 await config.load_kube_config(config_file=file, client_configuration=configuration)
         except config.ConfigException as error:
             raise ConfigError(f"No cluster is known: {error}; name one by KUBECONFIG") from error
+        except (YAMLError, ValueError, TypeError, AttributeError) as error:  # what is no kubeconfig at all
+            raise ConfigError("The file that KUBECONFIG names is no kubeconfig") from error
         configuration.connection_pool_maxsize = CONNECTIONS
         return cls(client.ApiClient(configuration))
 

@@ -47,10 +47,16 @@ class MasterKey:
 
     @classmethod
     def from_folder(cls, folder: Path) -> MasterKey | None:
-        """Read the mounted Secret; None where it holds no key. ConfigError."""
+        """Read the mounted Secret; None where it holds no key. ConfigError.
+
+        To the byte, as a container's environment has it: a newline at its end is a part of the key.
+        """
         found = {name: folder / name for name in _VARIABLES}
         return cls._read(
-            {name: path.read_text("utf-8").strip() if path.exists() else "" for name, path in found.items()}
+            {
+                name: path.read_bytes().decode("utf-8", "surrogateescape") if path.exists() else ""
+                for name, path in found.items()
+            }
         )
 
     @classmethod
@@ -61,7 +67,10 @@ class MasterKey:
             return None
         if min(len(current), len(previous or current)) < SHORTEST:
             raise ConfigError(f"the master key is too short: it must be {WORDS}")
-        return cls(current.encode(), previous.encode(), values["redisPassword"])
+        try:
+            return cls(current.encode(), previous.encode(), values["redisPassword"])
+        except UnicodeEncodeError:
+            raise ConfigError(f"the master key is no text: it must be {WORDS}") from None
 
     def derive(self, purpose: Purpose, whose: str) -> str:
         """A secret for one purpose: the same at every start, known to nobody else.

@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import Scripted, free_port, json_answer
 from tests.laptop import MCPACE, manifest, mcpace
 
+from mcpace_operator.masterkey import MasterKey
+
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -187,3 +189,59 @@ def test_an_operators_environment_that_is_wrong_is_said(environment: dict[str, s
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (["run", "MANIFEST"], {"XDG_RUNTIME_DIR": "/nowhere"}, "No such file or directory"),
+        (
+            ["login", "--store=limits", "--key=FOLDER", "--users=/nowhere/users"],
+            {},
+            "/nowhere/users: No such",
+        ),
+        (["login", "--store=limits", "--key=BINARY", "--users=FOLDER/users"], {}, "master key is no text"),
+        (["operator"], {"MCPACE_MASTER_KEY": "\udcff" * 40}, "master key is no text"),
+        (["operator"], {"MCPACE_MASTER_KEY": KEY, "KUBECONFIG": "BINARY/current"}, "is no kubeconfig"),
+        (["operator"], {"MCPACE_MASTER_KEY": KEY, "KUBECONFIG": "MANIFEST"}, "No cluster is known"),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_said_in_a_line(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], words: str
+):
+    for name, content in (("text", KEY.encode()), ("binary", bytes(range(128, 168)))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "current").write_bytes(content)
+    places = {
+        "MANIFEST": str(manifest(tmp_path)), "FOLDER": str(tmp_path / "text"), "BINARY": str(tmp_path / "binary"),
+    }  # fmt: skip
+
+    def placed(text: str) -> str:
+        for word, place in places.items():
+            text = text.replace(word, place)
+        return text
+
+    done = subprocess.run(
+        [*MCPACE, *map(placed, arguments)],
+        env=os.environ | {name: placed(value) if name == "KUBECONFIG" else value for name, value in environment.items()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_master_key_that_ends_with_a_newline_is_one_and_the_same_to_the_operator_and_to_redis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "current").write_text(f"{KEY}\n")
+    monkeypatch.setenv("MCPACE_MASTER_KEY", f"{KEY}\n")  # as a container is given it by a secretKeyRef
+    mounted, given = MasterKey.from_folder(tmp_path), MasterKey.from_environment()
+    assert mounted is not None
+    assert given is not None
+    assert mounted.administering("limits") == given.administering("limits")
