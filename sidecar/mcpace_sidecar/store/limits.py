@@ -20,6 +20,8 @@ PRESENCE_INTERVAL: Final = 5.0
 PRESENCE_LIFE: Final = 15
 """Seconds after which a silent replica no longer counts."""
 
+_FACTS: Final = 5
+"""Numbers of a judgement before what is left of each charge."""
 _SOON: Final = 1000
 """Microseconds: a refusal that ends sooner is not worth remembering."""
 
@@ -132,13 +134,13 @@ class RedisLimits:
         def answered(answer: Any) -> None:
             if not waiting:
                 lease.asking = False
-            if isinstance(answer, StoreError):
+            if not _is_judged(answer, lease.charges):
                 self._settled_at = monotonic()
                 for done in waiting:
                     done(self._without(lease.charges))
                 return
-            granted, wait, index, left_of_day, midnight = answer[:5]
-            left = [thousandths / 1000 for thousandths in answer[5:]]
+            granted, wait, index, left_of_day, midnight = answer[:_FACTS]
+            left = [thousandths / 1000 for thousandths in answer[_FACTS:]]
             now, at = monotonic(), time()
             spare = max(0, granted - len(waiting))
             if self._midnight and midnight != self._midnight:
@@ -223,3 +225,14 @@ class RedisLimits:
 def _after(left: Sequence[float], charges: Charges, calls: int) -> list[float]:
     """What is left of each charge after so many more calls; before them, where it is negative."""
     return [level - calls * charge.amount for level, charge in zip(left, charges.items, strict=True)]
+
+
+def _is_judged(answer: Any, charges: Charges) -> bool:
+    """Whether Redis has judged these charges: what answers otherwise, or not at all, has judged nothing."""
+    most = len(charges.items)
+    return (
+        isinstance(answer, list)
+        and len(answer) == _FACTS + most
+        and all(isinstance(number, int) for number in answer)
+        and 0 <= answer[2] <= most
+    )

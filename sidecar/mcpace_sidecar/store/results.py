@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from redis.exceptions import RedisError
-
 from mcpace_sidecar.cache.entry import Entry, Miss, Place, new_mark
 from mcpace_sidecar.errors import StoreError
 from mcpace_sidecar.redis import heed_cancellation
@@ -84,16 +82,16 @@ class RedisResults:
             answers.append(answer)
             if len(answers) < 1 + len(keys):
                 return
-            if any(isinstance(a, StoreError) for a in answers):
+            values, *left = answers
+            if not _are_values(values, len(keys) + len(tags)) or not all(isinstance(a, int) for a in left):
                 done(None)
                 return
-            values = answers[0]
             seen = _Seen(dict(zip(tags, values[len(keys) :], strict=True)))
             for tag, mark in seen.marks.items():
                 if mark is not None:
                     self.memory.marks.learn(tag, mark)
-            for place, value, left in zip(places, values, answers[1:], strict=False):
-                entry = _read(place, value, left, seen.marks)
+            for place, value, life in zip(places, values, left, strict=False):
+                entry = _read(place, value, life, seen.marks)
                 if entry is not None and seen.fresh is None:
                     self.memory.put(entry)
                     if entry.fresh_until > time.monotonic():
@@ -167,22 +165,28 @@ class RedisResults:
     async def hear_purges(self) -> None:
         """Drop what other replicas purge, for as long as the sidecar runs."""
         while True:
-            address = self.link.address
-            where: dict[str, Any] = {}
-            if address.seeds:  # in a cluster every node passes on what is published at any
-                where["host"], where["port"] = self.link.place or await address.find()
-            client = address.client(socket_connect_timeout=1.0, **where)
-            with contextlib.suppress(RedisError, OSError):
-                async with client.pubsub(ignore_subscribe_messages=True) as channel:
-                    await channel.subscribe(self._purges)
-                    self.memory.marks.forget()  # what was purged before is known to Redis alone
-                    async for message in channel.listen():
-                        for tag in message["data"].split(b"\n"):
-                            self.memory.marks.drop(tag)
-            with contextlib.suppress(RedisError, OSError):
-                await client.aclose()
+            with contextlib.suppress(Exception):  # because what answers may be no Redis
+                await self._hear()
             heed_cancellation()
             await asyncio.sleep(RECONNECT_INTERVAL)
+
+    async def _hear(self) -> None:
+        """Drop what other replicas purge, for as long as the connection lasts."""
+        address = self.link.address
+        where: dict[str, Any] = {}
+        if address.seeds:  # in a cluster every node passes on what is published at any
+            where["host"], where["port"] = self.link.place or await address.find()
+        client = address.client(socket_connect_timeout=1.0, **where)
+        try:
+            async with client.pubsub(ignore_subscribe_messages=True) as channel:
+                await channel.subscribe(self._purges)
+                self.memory.marks.forget()  # what was purged before is known to Redis alone
+                async for message in channel.listen():
+                    for tag in message["data"].split(b"\n"):
+                        self.memory.marks.drop(tag)
+        finally:
+            with contextlib.suppress(Exception):
+                await client.aclose()
 
     def _key(self, place: Place) -> bytes:
         return self.link.prefix + b"result:" + place.key.hex().encode()
@@ -199,12 +203,22 @@ def _read(place: Place, value: bytes | None, left: int, found: dict[bytes, bytes
     if value is None or left <= 0:
         return None
     head, _, result = value.partition(b"\n")
-    stale, *marks = head.split()
+    stale, _, written = head.partition(b" ")
+    marks = written.split()
     if not stale.isdigit() or [found.get(tag) for tag in place.tags] != marks:
         return None
     now = time.monotonic()
     until = now + left / 1000
     return Entry(place, result, tuple(marks), until - int(stale) / 1000, until)
+
+
+def _are_values(answer: Any, count: int) -> bool:
+    """Whether Redis has answered with so many strings, or nothing in place of some."""
+    return (
+        isinstance(answer, list)
+        and len(answer) == count
+        and all(value is None or isinstance(value, bytes) for value in answer)
+    )
 
 
 def _ignore(answer: Any) -> None:

@@ -224,6 +224,8 @@ class Link:
                 wire = await self._follow(opened) if self.address.seeds else opened
             except (OSError, TimeoutError, StoreError) as error:
                 words = str(error) or "no answer in time"
+            except Exception as error:  # noqa: BLE001 - because what answers may be no Redis
+                words = f"its answers are none of Redis's ({type(error).__name__})"
             else:
                 break
         if wire is None:
