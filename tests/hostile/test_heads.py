@@ -65,6 +65,26 @@ def test_a_chunked_body_costs_what_its_bytes_do() -> None:
     assert_linear(lambda n: b"1\r\na\r\n" * n, lambda wire: ChunkedBody(strict=True).feed(wire), 4_000)
 
 
+@pytest.mark.parametrize("chunk", [b"1\r\na\r\n", b"A\r\n0123456789\r\n", b"01;\r\na\r\n"])
+def test_very_many_chunks_cost_little_more_than_to_find_their_lines(chunk: bytes) -> None:
+    wire = chunk * 40_000
+
+    def find() -> list[bytes]:
+        return [line[:1] for line in wire.split(b"\r\n")]
+
+    def read() -> None:
+        assert ChunkedBody(strict=False).feed(wire)[2] is False
+
+    times = [min(cpu(work) for _ in range(5)) for work in (find, read)]
+    assert times[1] < 20 * times[0] + 0.002, times
+
+
+def cpu(work: Callable[[], object]) -> float:
+    before = time.process_time()
+    work()
+    return time.process_time() - before
+
+
 async def test_a_head_that_is_slow_to_refuse_elsewhere_is_refused_here_at_once(
     scripted: Scripted, start: Start
 ) -> None:

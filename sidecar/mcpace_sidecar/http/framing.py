@@ -15,6 +15,10 @@ from mcpace_sidecar.errors import ProtocolError
 
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(;[^\r\n]*)?")
 _MAX_LINE: Final = 4096
+_SIZES: Final = {b"%x" % size: size for size in range(1, 256)} | {
+    b"%X" % size: size for size in range(1, 256)
+}
+"""The size lines of small chunks, of which there may be very many."""
 
 
 class BodyReader(Protocol):
@@ -68,6 +72,10 @@ class ChunkedBody:
         pieces: list[bytes] = []
         at, size = 0, len(data)
         while at < size:
+            if self._state == "size" and not self._line:
+                at = self._take_whole(data, at, pieces)
+                if at == size:
+                    break
             if self._state == "data":
                 piece = data[at : at + self._left]
                 pieces.append(piece)
@@ -90,6 +98,20 @@ class ChunkedBody:
             if self._take_line(line[:-2]):
                 return b"".join(pieces), data[at:], True
         return b"".join(pieces), b"", False
+
+    def _take_whole(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        """Take the chunks that have come whole, but for the last one; return where the next begins."""
+        while True:
+            end = data.find(b"\r\n", at, at + _MAX_LINE)
+            if end < 0:
+                return at
+            line = data[at:end]
+            size = _SIZES.get(line, 0) or self._read_size(line)
+            after = end + 2 + size
+            if size == 0 or data[after : after + 2] != b"\r\n":
+                return at
+            pieces.append(data[end + 2 : after])
+            at = after + 2
 
     def _take_line(self, line: bytes) -> bool:
         """Take a line without its CRLF; return whether the body ends with it."""
