@@ -47,7 +47,9 @@ SHARES: Final = {
         2, 8 << 10, "open event streams", "the longest silent one of the client with the most is ended"
     ),
     "bodies": Share(
-        4, 1, "bytes of requests: unfinished bodies, bodies over 16 KiB at work, heads over 4 KiB",
+        4, 1,
+        "bytes of requests: unfinished bodies, bodies over 16 KiB at work, heads over 4 KiB, and calls that"
+        " wait for a stream of 2024-11-05",
         "the largest client's oldest unfinished one, else this one, is answered 503",
     ),
     "answers": Share(

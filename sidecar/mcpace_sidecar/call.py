@@ -83,6 +83,10 @@ class Call:
     _seated = False
     accepted = -1
     """Bytes of its body that the server of 2024-11-05 has accepted, and that are held no more; -1: none."""
+    _borne = False
+    """Whether the server's answer is known to bear its id."""
+    awaiting = 0
+    """Bytes that are held of all requests for this one, which waits for the stream of 2024-11-05."""
     forwarded = False
     """Whether the server has been asked, and may have done what it was asked."""
     _purging = False
@@ -176,6 +180,9 @@ class Call:
             sent = len(body)
             self._answer(head, body, compressible)
         self._answered = True
+        message = self.message
+        if message is not None and message.id is not None and self.forwarded:
+            self.plane.spent.add(message.id)
         if self.judged:
             self._judge(status)
             if self.is_tool_call and not self._refreshing:
@@ -243,6 +250,9 @@ class Call:
             pair_stream.closed()
         if self.pair is not None:
             self.pair.forget(self)
+        if self.awaiting:
+            plane.connections.release(self.awaiting)
+            self.awaiting = 0
         if self._queued:
             self._queued = False
             plane.bulkhead.withdraw(self)

@@ -16,6 +16,7 @@ from mcpace_sidecar.errors import LostError, ProtocolError, UpstreamError
 from mcpace_sidecar.events import CallEnded, Listener
 from mcpace_sidecar.faults import Faults
 from mcpace_sidecar.flight import Flights
+from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.http.known import RequestHeads
 from mcpace_sidecar.http.server import ClientConnection, Nobody, length_line, status_line
@@ -28,6 +29,7 @@ from mcpace_sidecar.proxy import Exchange
 from mcpace_sidecar.questions import Questions
 from mcpace_sidecar.sessions import Sessions
 from mcpace_sidecar.settings import Settings
+from mcpace_sidecar.spent import Spent
 from mcpace_sidecar.ssepair import PairStream
 from mcpace_sidecar.stats import Stats
 from mcpace_sidecar.store import ConversationStore, LimitStore, ResultStore
@@ -46,7 +48,7 @@ class DataPlane:
 
     def __init__(
         self, settings: Settings, pool: Pool, limits: LimitStore, results: ResultStore, metrics: Metrics,
-        stats: Stats, catalog: Catalog, *, loopback: bool,
+        stats: Stats, catalog: Catalog, connections: Connections, *, loopback: bool,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.heads = RequestHeads(settings.names)
@@ -56,6 +58,7 @@ class DataPlane:
         self.metrics = metrics
         self.stats = stats
         self.catalog = catalog
+        self.connections = connections
         self.listeners: tuple[Listener, ...] = ()
         """Who hears of every ended tool call, beside metrics and statistics."""
         self.loopback = loopback
@@ -79,6 +82,7 @@ class DataPlane:
         """What was given back lately: whoever makes sessions up is limited all the same."""
         self.audience = Audience(MOST_STREAMS)
         self.questions = Questions()
+        self.spent = Spent()
         self.pairs: dict[bytes, PairStream] = {}
         """The open streams of 2024-11-05, by where their messages are posted."""
         self.hinting: set[str] = set()
@@ -222,9 +226,11 @@ class DataPlane:
         request = exchange.notes.onward, exchange.lines, length_line(len(body)), body
         self.pool.request(request, _Unheard(), _CANCEL_PATIENCE)
 
-    def asks(self, message_id: bytes) -> bool:
-        """Whether a request of this id is on its way."""
-        return any(messages.same_id(exchange.message_id, message_id) for exchange in self.in_flight)
+    def knows(self, message_id: bytes) -> bool:
+        """Whether a request of this id is on its way, or has lately ended."""
+        return message_id in self.spent or any(
+            messages.same_id(exchange.message_id, message_id) for exchange in self.in_flight
+        )
 
     def tools_in_flight(self) -> Counter[str]:
         """How many calls of each tool are being answered."""
@@ -282,6 +288,11 @@ class _Unheard:
 
     def on_failure(self, error: UpstreamError) -> None:
         """The call has failed already."""
+
+    def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
+        """By its status alone."""
+        del body
+        return head.status < 300
 
     def excuses(self) -> bool:
         """It waits for the server alone."""

@@ -173,6 +173,11 @@ class Passage:
         status = {"timeout": 504, "busy": 503}.get(error.reason, 502)
         self._connection.answer(status_line(status) + _TEXT, f"{error}\n".encode())
 
+    def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
+        """By its status alone."""
+        del body
+        return head.status < 300
+
     def excuses(self) -> bool:
         """It waits for the server alone."""
         return False

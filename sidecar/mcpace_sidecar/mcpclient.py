@@ -282,6 +282,11 @@ class Stream:
         del error
         self.on_end()
 
+    def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
+        """By its status alone."""
+        del body
+        return head.status < 300
+
     def excuses(self) -> bool:
         """It waits for the server alone."""
         return False
@@ -336,6 +341,11 @@ class Fetch:
         """No answer."""
         if not self._done.done():
             self._done.set_exception(error)
+
+    def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
+        """By its status alone."""
+        del body
+        return head.status < 300
 
     def excuses(self) -> bool:
         """It waits for the server alone."""

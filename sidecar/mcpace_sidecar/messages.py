@@ -458,6 +458,8 @@ class Outcome:
         """Whether it is a whole and good result, which may be kept and cut into pages."""
 
 
+_NONE: Final = (b"", b"null")
+"""How a member that there is not may be written: older servers write both of a response's."""
 _FAILED: Final = Outcome(ok=False, result=b"", complete=False)
 
 
@@ -500,7 +502,7 @@ def read_answer(body: bytes) -> Outcome:
     """Read one JSON-RPC response."""
     try:
         answer = _answer.decode(body)
-        if not answer.result or answer.error:
+        if not answer.result or bytes(answer.error) not in _NONE:
             return _FAILED
         raw = bytes(answer.result)
         result = _result.decode(raw)
@@ -522,6 +524,13 @@ def kind(data: bytes) -> str:
     if answer.method is None:
         return "response" if answer.result or answer.error else ""
     return "request" if answer.id else "notification"
+
+
+def holds_response(body: bytes) -> bool:
+    """Whether a body, be it of JSON or of events, holds a response."""
+    if body[:1] == b"{":
+        return kind(body) == "response"
+    return any(kind(data) == "response" for data in _data(body))
 
 
 def id_of(data: bytes) -> bytes:
@@ -567,22 +576,41 @@ def stray(body: bytes, message_id: bytes, *, events: bool = False) -> Stray | No
 
     A result bears its request's id, an error may bear none (JSON-RPC 2.0, section 5).
     """
+    if _shows(body, message_id, events=events):
+        return None
+    for data in _data(body) if events else (body,):
+        found = _stray(data, message_id)
+        if found is not None:
+            return found
+    return None
+
+
+def bears(body: bytes, message_id: bytes, *, events: bool = False) -> bool:
+    """Whether an answer, whole or as events, surely holds the response to this request."""
+    if _shows(body, message_id, events=events):
+        return True
+    return any(
+        kind(data) == "response" and same_id(id_of(data), message_id)
+        for data in (_data(body) if events else (body,))
+    )
+
+
+def _shows(body: bytes, message_id: bytes, *, events: bool) -> bool:
+    """Whether an answer bears an id where servers write it; False: a closer look is needed."""
     at = body.find(b'"id":', 0, _TOP)
     if at > 0 and body.startswith(message_id, at + 5) and body.count(b"{", 0, at) == 1:
         end = at + 5 + len(message_id)
         if body.startswith((b",", b"}"), end) and not (events and not _only_data(body, end)):
-            return None  # where Python's servers write it
+            return True  # Python's servers
     written = body.rstrip()
-    if written.endswith(b',"id":%b}' % message_id) and not (events and not _only_data(body, len(written))):
-        return None  # where TypeScript's do
-    if not events:
-        return _stray(body, message_id)
-    for event in stream.Events().feed(body + b"\n\n"):
-        data = stream.data_of(event)
-        found = _stray(data, message_id) if data else None
-        if found is not None:
-            return found
-    return None
+    if not written.endswith(b',"id":%b}' % message_id):
+        return False
+    return not (events and not _only_data(body, len(written)))  # TypeScript's
+
+
+def _data(events: bytes) -> list[bytes]:
+    """The data of events that have any."""
+    return [data for event in stream.Events().feed(events + b"\n\n") if (data := stream.data_of(event))]
 
 
 def _only_data(events: bytes, end: int) -> bool:
@@ -606,9 +634,10 @@ def _stray(body: bytes, message_id: bytes) -> Stray | None:
     written = bytes(answer.id)
     if answer.method is not None or not (answer.result or answer.error) or same_id(written, message_id):
         return None
-    if answer.error and written in (b"", b"null"):
+    is_error = bytes(answer.result) in _NONE and bytes(answer.error) not in _NONE
+    if is_error and written in _NONE:
         return None
-    return Stray(written, is_error=bool(answer.error))
+    return Stray(written, is_error=is_error)
 
 
 def written_id(body: bytes) -> bytes:

@@ -29,7 +29,7 @@ from mcpace_sidecar.call import SERVER, TOOL, Call
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.events import CacheUse, Status
 from mcpace_sidecar.http.head import ResponseHead
-from mcpace_sidecar.http.server import ClientConnection, Downstream, length_line, status_line
+from mcpace_sidecar.http.server import HEAD_COST, ClientConnection, Downstream, length_line, status_line
 from mcpace_sidecar.identity import Caller
 from mcpace_sidecar.limits.bucket import Verdict
 from mcpace_sidecar.lookup import Lookup
@@ -47,6 +47,10 @@ _LEADING: Final = frozenset({201, 301, 302, 303, 307, 308})
 """The statuses whose answers name another place (RFC 9110, section 10.2.2)."""
 
 
+_NOBODYS: Final = (b"", b"null")
+"""What stands for the id of a request that could not be read (JSON-RPC 2.0, section 5)."""
+_AWAITING: Final = 2048
+"""Bytes of a call that waits for the stream of 2024-11-05, beside its head."""
 LOST_AFTER: Final = 3.0
 """Seconds after which a call that waits for nothing known is given up."""
 
@@ -146,6 +150,8 @@ class Exchange(Call):
             message = messages.classify(self.body)
             if self.pair is not None and message.id:
                 self.pair.claim(self, message.id)
+                if not self._hold_awaiting():
+                    return
             self.message = message
             treatment = self._treatment = self._settings.treatments.of(message)
             if message.target is not None:
@@ -194,6 +200,17 @@ class Exchange(Call):
             self.look_up()
         else:
             self.admit()
+
+    def _hold_awaiting(self) -> bool:
+        """Hold what it takes to wait for the stream, when its connection is free again; False: no room."""
+        size = _AWAITING + HEAD_COST * (len(self.notes.onward) + len(self.lines))
+        if self.plane.connections.keep(size):
+            self.awaiting = size
+            return True
+        self.plane.metrics.count("mcpace_shed_connections", "bodies")
+        words = "Too many calls wait for their responses."
+        self.settle("shed", *replies.rejected(503, words, replies.SOON))
+        return False
 
     def _is_ours(self, message: Message) -> bool:
         """Answer the tools that the sidecar itself offers."""
@@ -392,20 +409,20 @@ class Exchange(Call):
     def take_answer(self, head: ResponseHead, body: bytes) -> None:
         """Read the server's whole answer, and give it."""
         ok = head.status == 200
-        if self._accepts(head.status):
+        events = head.content_type == EVENT_STREAM
+        if self._accepts(head, body):
             return
         if self.notes.session:
             self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
+        if head.plain and self.is_stray(body, events=events, refused=not ok):
+            self.strayed()
+            return
         if not ok:
             if self._heed(head.status):
                 return
         elif not head.plain:
             pass  # compressed by the server: what it says is not read
-        elif self.is_stray(body, events=head.content_type == EVENT_STREAM):
-            self.strayed()
-            return
         elif self.reads:
-            events = head.content_type == EVENT_STREAM
             outcome = messages.read_events(body) if events else messages.read_answer(body)
             ok = outcome.ok
             shaped = self.take(outcome)
@@ -414,7 +431,6 @@ class Exchange(Call):
         elif self.judged:
             ok = messages.succeeded(body)
             if self.notes.modern and self._settings.limits is not None and messages.may_ask(body):
-                events = head.content_type == EVENT_STREAM
                 self.take(messages.read_events(body) if events else messages.read_answer(body))
         lines = head.onward + self.limit_lines if self.limit_lines else head.onward
         if head.status in _LEADING:
@@ -435,10 +451,15 @@ class Exchange(Call):
         except Exception as error:  # noqa: BLE001 - because of the same
             self.broke("head", error)
 
-    def _accepts(self, status: int) -> bool:
-        """Whether the server has only accepted a message of 2024-11-05: the stream brings its response."""
-        message = self.message
-        if self.pair is None or status != 202 or message is None or not message.id:
+    def _accepts(self, head: ResponseHead, body: bytes | None = None) -> bool:
+        """Whether the server has only accepted a message of 2024-11-05: the stream brings its response.
+
+        By 202, as the specification has it, or by another success that is not the response itself.
+        """
+        message, status = self.message, head.status
+        if self.pair is None or message is None or not message.id or not 200 <= status < 300:
+            return False
+        if status != 202 and (body is None or messages.holds_response(body)):
             return False
         if isinstance(self.downstream, Posted):
             self.downstream.accept()
@@ -448,7 +469,7 @@ class Exchange(Call):
         return True
 
     def _take_head(self, head: ResponseHead) -> None:
-        if self._accepts(head.status):
+        if self._accepts(head):
             return  # whatever stands in its body
         if self.notes.session:
             self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
@@ -567,16 +588,41 @@ class Exchange(Call):
         elif not self._stand_in("failed"):
             self.settle("failed", head, body)
 
-    def is_stray(self, body: bytes, *, events: bool = False) -> bool:
+    def is_stray(self, body: bytes, *, events: bool = False, refused: bool = False) -> bool:
         """Whether an answer holds the response to another request.
 
         An error may bear an id that nobody has asked with: what a server says who could not read it.
+        `refused`: by its HTTP status, so that an error may bear any: what counts is that.
         """
         message = self.message
-        if message is None or message.id is None:
+        if message is None or message.id is None or self._borne:
             return False
         found = messages.stray(body, message.id, events=events)
-        return found is not None and not (found.is_error and not self.plane.asks(found.id))
+        if found is None or (refused and found.is_error):
+            return False
+        return self.is_anothers(found.id, is_error=found.is_error)
+
+    def is_anothers(self, written: bytes, *, is_error: bool) -> bool:
+        """Whether a response with this id, empty if it has none, is to another request."""
+        message = self.message
+        if message is None or message.id is None or messages.same_id(written, message.id):
+            return False
+        return not (is_error and (written in _NOBODYS or not self.plane.knows(written)))
+
+    def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
+        """Whether the server has read the request: it knows its id, or says that it has taken it.
+
+        A refusal shows nothing, nor does a 200 without the response that was asked for.
+        """
+        message, streamed = self.message, self._streamed
+        asked = message is not None and message.method is not None and message.id is not None
+        if message is None or message.id is None or not asked or not head.plain:
+            return head.status < 300
+        if body is None and streamed is not None:
+            self._borne = streamed.bears(message.id)
+        elif body:
+            self._borne = messages.bears(body, message.id, events=head.content_type == EVENT_STREAM)
+        return self._borne or (head.status < 300 and (head.status != 200 or self.pair is not None))
 
     def strayed(self) -> None:
         """End without the answer to another request, and with the connection that brought it."""

@@ -127,7 +127,7 @@ class Sidecar:
         self._redis_results: RedisResults | None = None
         self.plane = DataPlane(
             settings, pool, self._local_limits, self.memory, self.metrics, self.stats, self.catalog,
-            loopback=loopback,
+            self._connections, loopback=loopback,
         )  # fmt: skip
         self._connect_stores()
         self._own_pool = Pool(options.upstream)

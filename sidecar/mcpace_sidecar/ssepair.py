@@ -44,6 +44,8 @@ class PairStream:
         self._ledger = exchange.plane.pool.gathered
         self._reserved = 0
         """Bytes that the ledger holds for an event that is not whole."""
+        self._said: list[bytes] | None = None
+        """What passes when all that came with it has been read; None: nothing is being read."""
         exchange.begin(head.onward, None)  # events may be given another length
 
     def claim(self, exchange: Exchange, message_id: bytes) -> None:
@@ -78,8 +80,11 @@ class PairStream:
             self._exchange.downstream.send(stream.PING)
 
     def _send(self, piece: bytes) -> None:
-        self._pulse.spoke(piece)
-        self._exchange.downstream.send(piece)
+        if self._said is not None:
+            self._said.append(piece)
+        elif piece:
+            self._pulse.spoke(piece)
+            self._exchange.downstream.send(piece)
 
     def sweep(self, now: float) -> None:
         """Give up what has been awaited too long; about twice a second."""
@@ -96,10 +101,16 @@ class PairStream:
 
     def piece(self, piece: bytes) -> None:
         """Take the next bytes of the stream."""
-        for event in self._events.feed(piece):
-            self._send(self._read(event))
-        if self._events.overfull or not self._reserve(self._events.held):
-            self._let_go()
+        said = self._said = []
+        try:
+            for event in self._events.feed(piece):
+                said.append(self._read(event))  # noqa: PERF401 - because reading says things too
+            if self._events.overfull or not self._reserve(self._events.held):
+                self._let_go()
+        finally:
+            self._said = None
+            if not self._exchange.ended:
+                self._send(b"".join(said))
 
     def _reserve(self, size: int) -> bool:
         """Hold so many bytes in all; False: there is no room."""
@@ -151,9 +162,16 @@ class PairStream:
                 del self._awaited[value]
                 exchange.answered(event, data)
                 return b""
-            if messages.read_answer(data).result:
-                return b""  # nobody waits for it: it came too late, or twice
+            if self._is_late(data):
+                return b""
         return event
+
+    def _is_late(self, data: bytes) -> bool:
+        """Whether nobody waits for a response: a result, or an error with an id that was asked with."""
+        if messages.read_answer(data).result:
+            return True
+        message_id = messages.id_of(data)
+        return bool(message_id) and self._exchange.plane.knows(message_id)
 
 
 def endpoint_of(target: bytes, said: bytes) -> bytes:

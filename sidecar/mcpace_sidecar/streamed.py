@@ -1,8 +1,8 @@
 """An answer that arrives in pieces: passed on as it comes, and read on the way.
 
-Events pass one by one, so that the response among them can be kept, counted and cut into
-pages. JSON is held back until it is whole, up to a bound; of more than that, its two ends are
-judged. Everything else just passes.
+Events are read one by one, so that the response among them can be kept, counted and cut into
+pages; those that come at once pass at once. JSON is held back until it is whole, up to a bound;
+of more than that its top level is read, a piece ahead of what passes. Everything else just passes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from mcpace_sidecar import messages, stream
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.messages import Outcome
+from mcpace_sidecar.outline import Outline
 from mcpace_sidecar.paging import MAX_RESULT
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 EVENT_STREAM: Final = b"text/event-stream"
 _JUDGED: Final = 1024 * 1024
 """Bytes of JSON that are held until they are whole, to be judged alone."""
+_SHORT: Final = 64 * 1024
+"""Bytes of JSON up to which it is likely to come whole: nothing of it is looked at before."""
 _SIGN: Final = 16
-_TAIL: Final = 2048
-"""Bytes at the end of an answer that is too large to be read."""
 
 
 class Streamed:
@@ -48,12 +49,13 @@ class Streamed:
         """What the response said, once it has been passed on."""
         self._conversed = False
         self._pulse = stream.Pulse() if self.is_events and plain and head.length is None else None
+        self._said: list[bytes] = []
+        """What passes when all that came with it has been read."""
+        self._outline = Outline()
         self._suspect = False
         self._tail = b""
         self._last = b""
         """Of JSON too large to be held: what is passed on when the next piece, or the end, has come."""
-        self._named = False
-        """Whether that has shown the id of this request."""
         if self._held is None:
             # Events that are read may be given another shape, and another length.
             length = head.length if self._events is None else None
@@ -64,24 +66,33 @@ class Streamed:
         self.sent += len(piece)
         if self._held is not None:
             self._held.append(piece)
+            if self.sent > _SHORT:
+                if self.sent - len(piece) <= _SHORT:
+                    self._held = [piece := b"".join(self._held)]
+                self._look_at(piece)
             if self.sent > self._most or not self._reserve(self.sent):
                 self._let_go(b"".join(self._held))
         elif self._events is not None:
             for event in self._events.feed(piece):
-                said = self._read(event)
+                self._said.append(self._read(event))
                 if self._exchange.ended:
                     return
-                self._say(said)
-                if self.outcome is not None:
-                    self._exchange.responded("success" if self.outcome.ok else "error")
+            outcome = self.outcome
             if self._events.overfull or not self._reserve(self._events.held):
-                self._say(self._events.rest())
+                self._said.append(self._events.rest())
                 self._events = None  # longer than any client reads; it passes unread
                 self.outcome = Outcome(ok=True, result=b"", complete=False)
+            self._say_all()
+            if outcome is not None:
+                self._exchange.responded("success" if outcome.ok else "error")
+        elif self._last:
+            self._look_at(piece)
+            if self._is_anothers():
+                self._exchange.strayed()
+                return
+            self._last, piece = piece, self._last
+            self._say(piece)
         else:
-            if self._last:
-                self._look_at(piece)
-                self._last, piece = piece, self._last
             self._say(piece)
 
     def _reserve(self, size: int) -> bool:
@@ -108,18 +119,40 @@ class Streamed:
             self._pulse.spoke(piece)
         self._downstream.send(piece)
 
+    def _say_all(self) -> None:
+        """Pass on what has been read, in one write."""
+        said, self._said = b"".join(self._said), []
+        if said:
+            self._say(said)
+
     def _let_go(self, whole: bytes) -> None:
-        """Pass on JSON that is too large to be held, unless it begins with the id of another request."""
+        """Pass on JSON that is too large to be held, unless it is known to answer another request."""
         self._held = None
         self.release()
-        written = messages.first_id(whole)
-        self._named = bool(written) and messages.same_id(written, self._exchange.message_id)
-        if written and not self._named:
+        if self.sent <= _SHORT:
+            self._look_at(whole)
+        self._outline.flush()
+        if self._is_anothers():
             self._exchange.strayed()
             return
         self._exchange.begin(self.head.onward + self._exchange.limit_lines, self.head.length)
-        self._look_at(whole)
         self._last = whole
+
+    def _is_anothers(self) -> bool:
+        outline = self._outline
+        return (
+            outline.done
+            and outline.is_response
+            and self._exchange.is_anothers(outline.id, is_error=outline.is_error)
+        )
+
+    def bears(self, message_id: bytes) -> bool:
+        """Whether what has come surely holds the response to this request."""
+        if self._held is not None:
+            self._held = [b"".join(self._held)]
+            return messages.bears(self._held[0], message_id)
+        self._outline.flush()
+        return self.outcome is not None or messages.same_id(self._outline.id, message_id)
 
     def end(self) -> None:
         """The answer is whole."""
@@ -134,8 +167,8 @@ class Streamed:
                     return
                 self._downstream.send(said)
         elif self._last:
-            written = b"" if self._named else messages.last_id(self._tail)
-            if written and not messages.same_id(written, self._exchange.message_id):
+            self._outline.flush()
+            if self._is_anothers():
                 self._exchange.strayed()
                 return
             self._downstream.send(self._last)
@@ -152,6 +185,7 @@ class Streamed:
         """Say in the stream that it ends here, unless it has its response; False if there is no way to."""
         if self._events is None:
             return False
+        self._say_all()
         if self.outcome is None:
             self._downstream.send(stream.event_of(words))
         return True
@@ -170,6 +204,7 @@ class Streamed:
             self._conversed = True
             self._exchange.asked(messages.id_of(data))
         elif what == "response" and self._exchange.is_stray(data):
+            self._say_all()
             if self.outcome is None:
                 self._exchange.strayed()
             else:  # it has its own
@@ -186,6 +221,8 @@ class Streamed:
         return event
 
     def _look_at(self, piece: bytes) -> None:
-        """Scan what is too large to be read for signs of an error."""
-        self._suspect = self._suspect or messages.suspect(self._tail[-_SIGN:] + piece)
-        self._tail = (self._tail + piece)[-_TAIL:]
+        """Read the top level of what is too large to be read, and scan it for signs of an error."""
+        self._outline.feed(piece)
+        seen = self._tail + piece
+        self._suspect = self._suspect or messages.suspect(seen)
+        self._tail = seen[-_SIGN:]

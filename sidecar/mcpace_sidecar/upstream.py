@@ -65,6 +65,12 @@ class Receiver(Protocol):
     def on_failure(self, error: UpstreamError) -> None:
         """No answer, or only a part of it."""
 
+    def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
+        """Whether this answer shows that the server has read the request's body.
+
+        `body`: None where it was streamed. Asked before the answer, or its end, is handed over.
+        """
+
     def excuses(self) -> bool:
         """Whether the server's silence is somebody else's: it waits for an answer of the client's."""
 
@@ -106,6 +112,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to the server; serves one request at a time."""
 
     __slots__ = (
+        "_bodied",
         "_bodyless",
         "_buffer",
         "_gathered",
@@ -134,6 +141,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._head: ResponseHead | None = None
         self._reader: BodyReader | None = None
         self._whole = False
+        self._bodied = False
+        """Whether the request has a body."""
         self._bodyless = False
         self._interim = 0
         self._paused = False
@@ -170,6 +179,7 @@ class UpstreamConnection(asyncio.Protocol):
             if self._pool.asked == 0.0:
                 self._pool.asked = now
         self._interim = 0
+        self._bodied = 0 < request.find(b"\r\n\r\n") < len(request) - 4
         self._bodyless = request.startswith(b"HEAD ")
         self._transport.write(request)
 
@@ -310,8 +320,9 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if head.length is not None:
             if len(data) == end + head.length:
-                self._free(head)
-                receiver.on_answer(head, data[end:])
+                body = data[end:]
+                self._free(head, keep=not self._bodied or receiver.was_read(head, body))
+                receiver.on_answer(head, body)
                 return
             self._reader = LengthBody(head.length)
         else:
@@ -345,14 +356,19 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.on_piece(piece)
         if done and self._receiver is not None:
             head, whole, body = self._head, self._whole, b"".join(self._gathered)
-            self._free(head)
+            keep = not self._bodied or receiver.was_read(head, body if whole else None)
+            self._free(head, keep=keep)
             if whole:
                 receiver.on_answer(head, body)
             else:
                 receiver.on_end()
 
-    def _free(self, head: ResponseHead, *, keep: bool = True) -> None:
-        """Back to the pool before the receiver is told, so that its next request finds it."""
+    def _free(self, head: ResponseHead, *, keep: bool) -> None:
+        """Back to the pool before the receiver is told, so that its next request finds it.
+
+        Only if it may be kept: what the server has not read of this request it would take for the next
+        one (RFC 9112, section 9.6), and nothing tells here how far it has read.
+        """
         self._receiver = None
         self._head = self._reader = None
         if self._gathered:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.conftest import DEADLINE, RESULT, Heard, Scripted, Start, json_answer, until
 
@@ -125,6 +126,95 @@ async def test_a_request_that_is_answered_before_it_is_read_keeps_no_other_waiti
     sidecar.sidecar.end()
     await sidecar.waiting
     await until(lambda: all(each.is_set() for each in ended), "the server to end")
+
+
+BAD = json_answer(b'{"bad":"request"}', b"400 Bad Request")
+
+
+class Careless:
+    """A server that answers some requests without having read their bodies.
+
+    What it has not read it takes for the next request, as Python's http.server does, or it closes.
+    """
+
+    def __init__(self, early: bytes, *, closes: bool) -> None:
+        self.early = early
+        self.closes = closes
+        self.open = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                line = await reader.readuntil(b"\n")
+                if b"HTTP/1.1" not in line.split(b"\r\n")[0][-10:] or line[:1] == b"{":
+                    writer.write(BAD)
+                    continue
+                head = await reader.readuntil(b"\r\n\r\n")
+                if b"early" in head:
+                    writer.write(self.early)
+                    if self.closes:
+                        await writer.drain()
+                        writer.close()
+                        break
+                    continue
+                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                message = msgspec.json.decode(await reader.readexactly(length))
+                writer.write(json_answer(b'{"jsonrpc":"2.0","id":%d,"result":{}}' % message.get("id", 0)))
+        writer.transport.abort()
+        self.open -= 1
+
+
+@pytest.mark.parametrize("closes", [False, True], ids=["reads on", "closes"])
+@pytest.mark.parametrize(
+    "early",
+    [
+        json_answer(b"{}"),
+        json_answer(b"{}", b"404 Not Found"),
+        json_answer(b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no"}}'),
+        json_answer(b'{"error":"unauthorized"}', b"401 Unauthorized"),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+    ],
+    ids=["200", "404", "200 with an error", "401", "200 in chunks", "503"],
+)
+async def test_what_a_server_has_not_read_of_one_request_is_not_answered_to_another(
+    start: Start, early: bytes, closes: bool
+) -> None:
+    careless = Careless(early, closes=closes)
+    server = await asyncio.start_server(careless.serve, "127.0.0.1", 0)
+    sidecar = await start(server.sockets[0].getsockname()[1])
+    for _ in range(5):
+        status, _, _ = await sidecar.call("t", X_Say="early")
+        assert status == int(early[9:12])
+        status, _, body = await sidecar.call("t")
+        assert (status, body["result"]) == (200, {}), body
+    server.close()
+    sidecar.sidecar.end()
+    await sidecar.waiting
+    await until(lambda: careless.open == 0, "the server to end")
+
+
+async def test_a_server_that_reads_what_it_answers_keeps_its_connection(
+    scripted: Scripted, start: Start
+) -> None:
+    refusal = b'{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no such tool"}}'
+    sidecar = await start(scripted.port)
+    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    before = scripted.connections
+    for answer in (
+        json_answer(RESULT),
+        json_answer(refusal),
+        json_answer(refusal, b"400 Bad Request"),
+        b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n",
+        json_answer(b'{"id" : 1.0, "result": {}, "jsonrpc": "2.0"}'),
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"%x\r\ndata: %b\n\n\r\n0\r\n\r\n" % (len(RESULT) + 8, RESULT),
+    ):
+        scripted.answer = lambda _, answer=answer: answer
+        await sidecar.call("t")
+        await sidecar.call("t")
+    assert scripted.connections <= before + 1
 
 
 def timers() -> dict[tuple[int, int], tuple[int, float]]:

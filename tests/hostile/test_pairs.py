@@ -190,6 +190,107 @@ async def test_a_post_is_accepted_however_its_202_is_framed(
     client.leave()
 
 
+@pytest.mark.parametrize(
+    "taken",
+    [
+        json_answer(b"", b"200 OK"),
+        json_answer(b"ok", b"200 OK"),
+        json_answer(b'{"status":"queued"}', b"200 OK"),
+        json_answer(b"", b"201 Created"),
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ],
+    ids=["200 empty", "200 with words", "200 with JSON", "201", "204", "200 in chunks"],
+)
+async def test_a_post_that_is_taken_with_another_word_than_202_has_its_response_on_the_stream(
+    scripted: Scripted, pairs: Pairs, start: Start, taken: bytes
+) -> None:
+    async def takes(_: Heard) -> AsyncIterator[bytes]:
+        yield taken
+
+    sidecar = await start(scripted.port, SLOTS)
+    client = await Client.open(sidecar)
+    number = int(client.target.rpartition(b"=")[2])
+    pairs.accept = takes
+    assert (await client.call(b"7")).startswith(b"HTTP/1.1 202 ")
+    pairs.say(number, SEVEN)
+    await client.hear(SEVEN)
+    await until(lambda: not sidecar.sidecar.plane.bulkhead.in_flight, "the call to have ended")
+    samples = await sidecar.metrics()
+    ended = {key for key, value in samples.items() if key.startswith("mcp_tool_calls_total") and value}
+    assert ended, samples
+    assert all('status="success"' in key for key in ended), ended
+    client.leave()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_post_that_is_answered_with_its_response_has_that_on_the_stream(
+    scripted: Scripted, pairs: Pairs, start: Start, chunked: bool
+) -> None:
+    async def answers(_: Heard) -> AsyncIterator[bytes]:
+        if chunked:
+            yield SSE.replace(b"text/event-stream", b"application/json") + chunk(SEVEN[:9])
+            await asyncio.sleep(0)
+            yield chunk(SEVEN[9:]) + b"0\r\n\r\n"
+        else:
+            yield json_answer(SEVEN)
+
+    sidecar = await start(scripted.port, SLOTS)
+    client = await Client.open(sidecar)
+    pairs.accept = answers
+    assert (await client.call(b"7")).startswith(b"HTTP/1.1 202 ")
+    await client.hear(SEVEN)
+    client.leave()
+
+
+async def test_a_late_error_is_said_to_nobody_and_one_that_is_nobodys_to_all(
+    scripted: Scripted, pairs: Pairs, start: Start
+) -> None:
+    error = b'{"jsonrpc":"2.0","id":%b,"error":{"code":-32603,"message":"late %b"}}'
+    sidecar = await start(scripted.port, SLOTS)
+    client, other = await Client.open(sidecar), await Client.open(sidecar)
+    number = int(client.target.rpartition(b"=")[2])
+    assert b"202 Accepted" in await client.call(b"7")
+    assert b"202 Accepted" in await other.call(b"8")
+    pairs.say(number, SEVEN)
+    await client.hear(SEVEN)
+    pairs.say(number, error % (b"7", b"its own"))
+    pairs.say(number, error % (b"8", b"another's"))
+    pairs.say(number, error % (b"null", b"nobody's"))
+    pairs.say(number, error % (b'"server-error"', b"unknown"))
+    said = await client.hear(b"late unknown")
+    assert b"nobody's" in said
+    assert b"its own" not in said
+    assert b"another's" not in said
+    client.leave()
+    other.leave()
+
+
+async def test_what_waits_for_the_stream_is_counted_with_its_head_and_refused_where_there_is_no_room(
+    scripted: Scripted, pairs: Pairs, start: Start
+) -> None:
+    sidecar = await start(scripted.port, {"transport": "sse"}, memory=1, files=1 << 16)
+    connections = sidecar.sidecar._connections
+    client = await Client.open(sidecar)
+    client.target += b" HTTP/1.1\r\nX-Long: " + b"x" * 8000 + b"\r\nX-Rest:"
+    taken, answer = 0, b""
+    for taken in range(1000):
+        answer = await client.call(b"%d" % taken)
+        if not answer.startswith(b"HTTP/1.1 202 "):
+            break
+        assert connections.held >= (taken + 1) * 8000
+    assert answer.startswith(b"HTTP/1.1 503 "), answer
+    assert b"Retry-After: " in answer
+    assert taken > 50
+    assert connections.held <= connections.body_bytes
+    number = int(client.target.partition(b"=")[2][:1])
+    pairs.say(number, SEVEN)
+    await client.hear(SEVEN)
+    assert (await client.call(b"5000")).startswith(b"HTTP/1.1 202 "), "there is room again"
+    client.leave()
+    await until(lambda: not connections.held, "everything to be let go of")
+
+
 async def test_a_response_that_comes_within_the_posts_own_answer_writes_no_second_head(
     scripted: Scripted, pairs: Pairs, start: Start
 ) -> None:

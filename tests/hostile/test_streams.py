@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
+import pytest
 from tests.conftest import DEADLINE, RESULT, SSE, Heard, Running, Scripted, Start, chunk, json_answer, until
 
 from mcpace_sidecar.audience import Audience
@@ -175,6 +176,35 @@ async def test_a_silent_stream_says_that_it_is_open_and_never_in_the_midst_of_an
 async def test_streams_are_silent_where_the_manifest_says_so(scripted: Scripted, start: Start) -> None:
     sidecar = await start(scripted.port, {"responses": {"heartbeat": "0s"}})
     assert sidecar.sidecar.plane.settings.heartbeat == 0
+
+
+@pytest.mark.parametrize("event", [b":\n\n", b"a\n\n", b"data:\n\n", b"data: {}\r\r"])
+@pytest.mark.parametrize("transport", ["http", "sse"])
+async def test_events_that_come_at_once_leave_at_once(
+    scripted: Scripted, start: Start, event: bytes, transport: str
+) -> None:
+    count = 40_000
+
+    async def bursts(heard: Heard) -> AsyncIterator[bytes]:
+        if heard.line.startswith(b"GET"):
+            yield SSE + chunk(event * count + b"data: last\n\n")
+            await asyncio.Event().wait()
+        yield json_answer(RESULT)
+
+    scripted.answer = bursts
+    sidecar = await start(scripted.port, {"transport": "sse"} if transport == "sse" else {})
+    client = await Listening.to(sidecar, GET if transport == "http" else GET.replace(b"/mcp", b"/sse"))
+    said = b""
+    async with asyncio.timeout(DEADLINE):
+        while not said.endswith(b"last\n\n\r\n"):
+            said += await client.reader.read(1 << 20)
+    said = said.partition(b"\r\n\r\n")[2]
+    writes = 0
+    while size := int(said.partition(b"\r\n")[0] or b"0", 16):
+        said = said.partition(b"\r\n")[2][size + 2 :]
+        writes += 1
+    assert writes < 200, f"{writes} writes for some {len(event) * count >> 10} KiB"
+    client.leave()
 
 
 ASKED = msgspec.json.encode(

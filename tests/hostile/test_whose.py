@@ -553,6 +553,23 @@ def turned(answer: bytes) -> bytes:
     )
 
 
+def in_the_midst(answer: bytes) -> bytes:
+    """The answer with its id where neither its beginning nor its end shows it."""
+    entries = msgspec.json.decode(answer, type=dict[str, msgspec.Raw])
+    members = [(n, entries[n]) for n in ("result", "id") if n in entries]
+    after = [
+        (b"meta", b"[" * 400 + b'"]{"' + b"]" * 400),
+        (b"text", b'"%b"' % (b"x" * 5000)),
+        (b"error", b"null"),
+    ]
+    pairs = [*((n.encode(), bytes(raw)) for n, raw in members), *after]
+    return b"{%b}" % b",".join(b'"%b":%b' % pair for pair in pairs)
+
+
+def cut(answer: bytes) -> list[bytes]:
+    return [answer[at : at + 50_000] for at in range(0, len(answer), 50_000)]
+
+
 def as_event(answer: bytes) -> bytes:
     return b"event: message\r\ndata: %b\r\n\r\n" % answer
 
@@ -600,6 +617,10 @@ FORMS: dict[str, Any] = {
     "in chunks": lambda a: in_pieces(CHUNKED, a[:9], a[9:40], a[40:]),
     "in chunks, turned": lambda a: in_pieces(CHUNKED, turned(a)[:9], turned(a)[9:]),
     "large": lambda a: json_answer(a.replace(b"mine", b"mine" + LONG)),
+    "large, its id in the midst": lambda a: json_answer(in_the_midst(a).replace(b"mine", b"mine" + LONG)),
+    "large, its id in the midst, in chunks": lambda a: in_pieces(
+        CHUNKED, *cut(in_the_midst(a).replace(b"mine", b"mine" + LONG))
+    ),
     "large, turned": lambda a: json_answer(turned(a).replace(b"mine", b"mine" + LONG)),
 }
 
@@ -614,7 +635,7 @@ async def test_a_result_that_bears_another_id_reaches_nobody(
     scripted.answer = lambda _: FORMS[form](answer_of(written))
     raw = await ask(sidecar, tool)
     connections = scripted.connections
-    whole = b"large" in form.encode() and b"turned" in form.encode()
+    whole = form.startswith("large") and ("turned" in form or "midst" in form)
     assert b"the id of another request" in raw or (whole and not raw.endswith(b"}")), raw[-300:]
     assert whole or b"mine" not in raw
     scripted.answer = lambda _: FORMS[form](answer_of(b"1"))
@@ -622,6 +643,37 @@ async def test_a_result_that_bears_another_id_reaches_nobody(
     assert scripted.connections > connections, "the connection that brought it is closed"
     samples = await sidecar.metrics()
     assert samples['mcpace_upstream_errors_total{reason="stray"}'] == 1
+
+
+@pytest.mark.parametrize("form", ["whole", "an event", "in chunks", "large, turned"])
+async def test_a_late_error_with_the_id_of_an_ended_call_reaches_nobody(
+    scripted: Scripted, start: Start, form: str
+) -> None:
+    sidecar = await start(scripted.port, CONFIG)
+    scripted.answer = lambda heard: FORMS[form](answer_of(b"%d" % heard.message["id"]))
+    assert b"mine" in await ask(sidecar, "plain", b"41")
+    for written in (b"41", b"41.0"):
+        scripted.answer = lambda _, written=written: FORMS[form](answer_of(written, kind=b"error"))
+        raw = await ask(sidecar, "plain", b"1")
+        assert b"the id of another request" in raw or not raw.endswith(b"}"), raw[-300:]
+        assert b"mine" not in raw or form.startswith("large"), "of what is large only the end is held back"
+    for written in (b"null", b'"server-error"', b"42"):
+        scripted.answer = lambda _, written=written: FORMS[form](answer_of(written, kind=b"error"))
+        assert b"mine" in await ask(sidecar, "plain", b"1"), "nobody has asked with it"
+
+
+@pytest.mark.parametrize("status", [b"201 Created", b"404 Not Found", b"500 Internal Server Error"])
+async def test_a_result_with_another_id_reaches_nobody_whatever_its_status(
+    scripted: Scripted, start: Start, status: bytes
+) -> None:
+    sidecar = await start(scripted.port, CONFIG)
+    scripted.answer = lambda _: json_answer(answer_of(b"2"), status)
+    raw = await ask(sidecar, "plain", b"1")
+    assert b"mine" not in raw, raw
+    scripted.answer = lambda _: json_answer(answer_of(b"2", kind=b"error"), status)
+    raw = await ask(sidecar, "plain", b"1")
+    assert raw.startswith(b"HTTP/1.1 %b\r\n" % status), "a refusal passes as it is"
+    assert b"mine" in raw
 
 
 async def ask(sidecar: Running, tool: str, message_id: bytes = b"1") -> bytes:

@@ -21,6 +21,7 @@ from mcpace_sidecar.messages import (
     suspect,
     written_id,
 )
+from mcpace_sidecar.outline import Outline
 from mcpace_sidecar.stream import Events, data_of, with_data
 from mcpace_sidecar.uris import readings
 
@@ -129,6 +130,33 @@ ANSWER_READERS: dict[str, Callable[[bytes], Any]] = {
 @pytest.mark.parametrize("kind", ANSWERS)
 def test_answers(kind: str, reader: str) -> None:
     assert_linear(ANSWERS[kind], tolerant(ANSWER_READERS[reader]), 8 * KIB)
+
+
+TOPS: dict[str, Callable[[int], bytes]] = {
+    "records": lambda n: b'{"result":[%b' % times(b'{"a":"b","c":[1,"d"]},', n),
+    "levels": lambda n: b'{"result":' + times(b"[", n // 2) + times(b"]", n // 2),
+    "up and down": lambda n: b'{"result":[' + times(b"[[[]]],", n),
+    "back to the top": lambda n: b"{" + times(b'"a":[[[]]],', n),
+    "members": lambda n: b"{" + times(b'"a":1,', n),
+    "commas": lambda n: b"{" + times(b",", n),
+    "a long text": lambda n: b'{"result":"' + times(b"a", n),
+    "a long text within": lambda n: b'{"result":["' + times(rb"\"", n),
+    "a long number": lambda n: b'{"result":' + times(b"7", n),
+    "texts of brackets": lambda n: b'{"result":[' + times(b'"[{",', n),
+    "backslashes": lambda n: b'{"result":["' + times(b"\\", n),
+    "blanks": lambda n: b"{" + times(b" ", n),
+}
+
+
+@pytest.mark.parametrize("length", [1, 100, 64 * KIB])
+@pytest.mark.parametrize("kind", TOPS)
+def test_the_top_level_of_what_is_never_whole(kind: str, length: int) -> None:
+    def feed(body: bytes) -> None:
+        outline = Outline()
+        for at in range(0, len(body), length):
+            outline.feed(body[at : at + length])
+
+    assert_linear(TOPS[kind], feed, min(64, length) * KIB)
 
 
 @pytest.mark.parametrize("length", [1, 7, 100])

@@ -87,6 +87,17 @@ class Connections:
             other.give_up()
         return True
 
+    def keep(self, size: int) -> bool:
+        """Hold so many bytes of a request whose connection is free again; False: there is no room."""
+        self.held += size
+        while self.held > self.body_bytes:
+            other = self._heaviest()
+            if other is None:
+                self.held -= size
+                return False
+            other.give_up()
+        return True
+
     def release(self, size: int) -> None:
         """So many bytes of bodies are held no more."""
         self.held -= size

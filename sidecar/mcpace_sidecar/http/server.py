@@ -29,7 +29,7 @@ LIGHT: Final = 16 * 1024
 """Bytes of a body that has arrived at once, and that nobody counts."""
 LIGHT_HEAD: Final = 4 * 1024
 """Bytes of a head that nobody counts."""
-_HEAD_COST: Final = 4
+HEAD_COST: Final = 4
 """Bytes that a byte of a head takes once it is read."""
 LINGER: Final = 2.0
 """Seconds a refused connection is still read, into nothing."""
@@ -342,7 +342,7 @@ class ClientConnection(asyncio.Protocol):
         except ProtocolError as error:
             self._refuse(error)
             return
-        if end > LIGHT_HEAD and not self._count_head(_HEAD_COST * end):
+        if end > LIGHT_HEAD and not self._count_head(HEAD_COST * end):
             self._refuse(_NO_ROOM)
             return
         self._raw = raw
