@@ -16,6 +16,12 @@ TARGET: Final = Path(__file__).parent / "mcpace/values.schema.json"
 Free = dict[str, Any]
 """As in Kubernetes."""
 Labels = dict[str, str]
+_OURS: Final = (
+    "helm.sh/chart",
+    *(f"app.kubernetes.io/{name}" for name in ("component", "instance", "managed-by", "name", "version")),
+)
+More = Annotated[Labels, Field(json_schema_extra={"propertyNames": {"not": {"enum": list(_OURS)}}})]
+"""Labels beside ours, by which pods are selected."""
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 Digest = Annotated[str, Field(pattern="^(sha256:[0-9a-f]{64})?$")]
 Volume = Annotated[str, Field(pattern="^[0-9]+(Mi|Gi|Ti)$")]
@@ -82,7 +88,7 @@ class Operator(Placement):
     image_pull_policy: PullPolicy
     resources: Free
     topology_spread_constraints: list[Free]
-    pod_labels: Labels
+    pod_labels: More
     pod_annotations: Labels
     pod_disruption_budget: Switch
     network_policy: Switch
@@ -195,8 +201,8 @@ class Chart(Values):
     model_config = ConfigDict(title="mcpace")
 
     global_: Free = Field(default={}, alias="global")
-    fullname_override: str = Field(max_length=40)
-    common_labels: Labels
+    fullname_override: str = Field(max_length=40, pattern="^([a-z]([-a-z0-9]*[a-z0-9])?)?$")
+    common_labels: More
     image_pull_secrets: list[PullSecret]
     pod_security: PodSecurity
     watch_namespaces: list[Namespace]

@@ -2,6 +2,24 @@
 {{- .Values.fullnameOverride | default .Release.Name | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/* An embedded Redis; takes {root, store}. Its pods bear a label of this, "-", and ten digits: 63 characters. */}}
+{{- define "mcpace.redisName" -}}
+{{- include "mcpace.name" .root | trunc 39 | trimSuffix "-" }}-redis-{{ .store }}
+{{- end -}}
+
+{{/* Fails where a part of the values is missing. What Helm renders first, tests and validate.yaml, asks this. */}}
+{{- define "mcpace.whole" -}}
+{{- range $path := list "podSecurity.fixedUserIds" "masterKey.existingSecret" "crds.enabled" "rbac.create" "serviceAccount.create" "operator.image" "operator.podDisruptionBudget" "operator.networkPolicy" "sidecar.image" "metrics.serviceMonitor" "servers.callers" "redis.image" "redis.ca.existingSecret" "redis.podDisruptionBudget" "redis.networkPolicy" "redis.cache.existingSecret" "redis.cache.persistence" "redis.limits.existingSecret" "redis.limits.persistence" "test.image" }}
+{{- $place := $.Values }}
+{{- range $name := splitList "." $path }}
+{{- if kindIs "map" $place }}{{ $place = get $place $name }}{{ else }}{{ $place = "" }}{{ end }}
+{{- end }}
+{{- if or (kindIs "invalid" $place) (kindIs "string" $place) }}
+{{- fail (printf "the value %s is missing: set no value to null, and where --reuse-values brings those of an older chart, upgrade with --reset-then-reuse-values instead" $path) }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- define "mcpace.clusterName" -}}
 {{ include "mcpace.name" . }}-{{ .Release.Namespace }}
 {{- end -}}
