@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mcpace_sidecar import compression, messages, replies, stream
 from mcpace_sidecar.cache import policy
-from mcpace_sidecar.cache.entry import Place
+from mcpace_sidecar.cache.entry import Entry, Place
 from mcpace_sidecar.events import CacheUse, CallEnded, Status
 from mcpace_sidecar.faults import Stage
 from mcpace_sidecar.http.head import RequestHead
@@ -53,6 +53,8 @@ class Call:
     reads = False
     """Whether the result is wanted, to be kept or shaped."""
     limit_lines = b""
+    mirrors = b""
+    """The header lines that mirror its body, of a part whose head is shared by others."""
     ended = False
     listening = False
     """Whether it is an open event stream, and counted as one."""
@@ -70,6 +72,8 @@ class Call:
     _places: tuple[Place, ...] = ()
     """Where its result may be kept."""
     _lookup: Lookup | None = None
+    _kept: Entry | None = None
+    """The kept result that is its answer, as it is."""
     _refreshing = False
     _cache_use: CacheUse = ""
     _parent = b""
@@ -191,11 +195,19 @@ class Call:
 
     def _answer(self, head: bytes, body: bytes, compressible: bool) -> None:
         if len(body) > self._settings.compress_over and self.notes.coding and compressible:
-            small = compression.compress(self.notes.coding, body) if self.pair is None else None
+            small = self._compressed(self.notes.coding, body) if self.pair is None else None
             if small is not None:
                 head += b"Content-Encoding: %b\r\nVary: Accept-Encoding\r\n" % self.notes.coding
                 body = small
         self.downstream.answer(head, body)
+
+    def _compressed(self, coding: bytes, body: bytes) -> bytes | None:
+        """The same in that coding; None where that is not worth it. A kept result is compressed once."""
+        kept, end = self._kept, messages.result_end(self.message_id)
+        if kept is None or len(end) > compression.LONGEST_END:
+            return compression.compress(coding, body)
+        stem = self.plane.results.compressed(kept, coding)
+        return stem.ended(end) if stem is not None else None
 
     def _judge(self, status: Status) -> None:
         """Tell the circuit breakers what this call says of the server."""
@@ -286,7 +298,7 @@ class Call:
         if self._answered:
             return
         self.ended = False  # if it had ended, then without an answer
-        self._blame = NOBODY
+        self._blame, self._kept = NOBODY, None
         head, body = replies.broken(self.message_id, survivable=self.survivable)
         if not self.begun:
             self.settle("failed", head, body)
@@ -316,19 +328,20 @@ class Call:
         self.begun = False
         self.downstream.abort()
 
-    def _give(self, status: Status, result: bytes) -> None:
+    def _give(self, status: Status, entry: Entry) -> None:
         """Answer with a kept result."""
-        if self._shape is not None:
-            result = self._shape(result) or result
+        shaped = self._shape(entry.result) if self._shape is not None else None
+        if shaped is None:
+            self._kept = entry
         head = replies.OK_JSON + self.limit_lines if self.limit_lines else replies.OK_JSON
-        self.settle(status, head, messages.result_body(self.message_id, result))
+        self.settle(status, head, messages.result_body(self.message_id, shaped or entry.result))
 
     def _stand_in(self, status: Status) -> bool:
         """Answer with a result that is not fresh any more, where its tool's rule allows that."""
         if self._lookup is None or self._lookup.fallback is None:
             return False
         self._cache_use = "stale"
-        self._give(status, self._lookup.fallback.result)
+        self._give(status, self._lookup.fallback)
         return True
 
     def _heed(self, status: int) -> bool:

@@ -18,7 +18,7 @@ import msgspec
 from mcpace_sidecar import messages, mirrors, replies, stream
 from mcpace_sidecar.http.server import status_line
 from mcpace_sidecar.messages import MessageError
-from mcpace_sidecar.notes import Notes
+from mcpace_sidecar.notes import Notes, without_mirrors
 from mcpace_sidecar.treatment import PARALLEL
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MAX_PARALLEL: Final = 32
 MAX_BATCHED: Final = 100
 """Calls that all the `parallel`s of one batch make at most."""
+MAX_META: Final = 256 * 1024
+"""Bytes of the `_meta` that all the calls of one `parallel` get."""
 SLICE: Final = 0.005
 """Seconds for which parts are begun at once; then others have their turn."""
 MAX_HELD: Final = 16 * 1024 * 1024
@@ -83,6 +85,10 @@ PARALLEL_TOOL: Final[dict[str, Any]] = {
         "required": ["results", "errors", "total", "succeeded"],
     },
 }
+
+
+_Made = tuple[Notes, bytes, bytes, bytes]
+"""What a part is made of: notes and lines, which are shared where they are the same; mirrors; its body."""
 
 
 class Part:
@@ -192,10 +198,10 @@ class Fanout:
         self._ledger = exchange.plane.pool.gathered
         self._compose = compose
         self._left = 0
-        self._rest: Iterator[tuple[Notes, bytes]] | None = None
+        self._rest: Iterator[_Made] | None = None
         """The parts that have not begun."""
 
-    def start(self, count: int, parts: Iterator[tuple[Notes, bytes]]) -> None:
+    def start(self, count: int, parts: Iterator[_Made]) -> None:
         """Send so many parts on their way: each is made when it begins, some in each turn of the loop."""
         self._left = count
         self._rest = parts
@@ -302,7 +308,7 @@ def batch(exchange: Exchange) -> None:
     fanout = Fanout(exchange, compose)
     exchange.fanout = fanout
     notes = exchange.notes.uncompressed(exchange.head)
-    fanout.start(len(bodies), ((notes, body) for body in bodies))
+    fanout.start(len(bodies), ((notes, exchange.lines, exchange.mirrors, body) for body in bodies))
 
 
 class _Call(msgspec.Struct):
@@ -343,10 +349,12 @@ def parallel(exchange: Exchange) -> str:
         _answer_parallel(exchange, fanout, calls)
 
     meta = {key: value for key, value in params.meta.items() if key != "progressToken"}
+    if sum(len(key) + len(bytes(value)) for key, value in meta.items()) * len(calls) > MAX_META:
+        return "_meta goes with each of the calls, and is too long for so many: shorten it, or make fewer."
     stem = secrets.token_hex(6)
-    renamed: dict[tuple[bytes, bytes], Notes] = {}
+    notes, lines = exchange.notes.unmirrored(exchange.head), without_mirrors(exchange.lines)
 
-    def parts() -> Iterator[tuple[Notes, bytes]]:
+    def parts() -> Iterator[_Made]:
         for number, call in enumerate(calls):
             message = {
                 "jsonrpc": "2.0",
@@ -355,11 +363,8 @@ def parallel(exchange: Exchange) -> str:
                 "params": {"name": call.tool, "arguments": call.arguments}
                 | ({"_meta": meta} if meta else {}),
             }
-            mirrored = _mirrored(exchange, call)
-            notes = renamed.get(mirrored)
-            if notes is None:
-                notes = renamed[mirrored] = exchange.notes.renamed(exchange.head, *mirrored)
-            yield notes, msgspec.json.encode(message)
+            mirrors = exchange.notes.mirrored(*_mirrored(exchange, call))
+            yield notes, lines, mirrors, msgspec.json.encode(message)
 
     fanout = Fanout(exchange, compose)
     exchange.fanout = fanout

@@ -698,3 +698,11 @@ def error_body(message_id: bytes, code: int, words: str, data: dict[str, Any] | 
 def result_body(message_id: bytes, result: bytes) -> bytes:
     """A JSON-RPC result response with a kept result (JSON-RPC 2.0, section 5)."""
     return b"".join((b'{"jsonrpc":"2.0","id":', message_id, b',"result":', result, b"}"))
+
+
+RESULT: Final = b'{"jsonrpc":"2.0","result":'
+
+
+def result_end(message_id: bytes) -> bytes:
+    """What ends such a response where its result comes first, after `RESULT`."""
+    return b',"id":%b}' % message_id

@@ -52,6 +52,7 @@ class Notes:
         "_private",
         "_session",
         "_target",
+        "_unmirrored",
         "_upstream",
         "_varies",
         "believed",
@@ -82,8 +83,7 @@ class Notes:
     ) -> None:  # fmt: skip
         """`believed`: what it says of the way here may pass; `paired`: its target is an open stream's."""
         self.settings = settings
-        self.believed = believed
-        self.paired = paired
+        self.believed, self.paired = believed, paired
         self._upstream, self._loopback = upstream, loopback
         self.route: str = "pair" if paired else _route(settings, head)
         self.health: bool = head.path == settings.health_path
@@ -141,6 +141,7 @@ class Notes:
         self.public: bytes = digest((told, host or b"", *_values(head, places)))
         """What the server is told of its public address, beside what the way here says."""
         self.variant: bytes = variant(self.version, head.target, self.public, b"")
+        self._unmirrored: Notes | None = None
         self._private: tuple[Client, tuple[bytes, ...], Private | None] | None = None
 
     def _hidden(self, api_key: bytes | None, authorization: bytes | None) -> AbstractSet[bytes]:
@@ -181,16 +182,21 @@ class Notes:
         notes.coding = b""
         return notes
 
-    def renamed(self, head: RequestHead, name: bytes, params: bytes) -> Notes:
-        """The same, of a call of another tool (its headers mirror the body since 2026-07-28).
+    def unmirrored(self, head: RequestHead) -> Notes:
+        """The same, of calls of other tools (its headers mirror the body since 2026-07-28); made once."""
+        if self._unmirrored is None:
+            notes = self._unmirrored = self.uncompressed(head)
+            notes.mirrors = False
+            notes.onward = _MIRRORS.sub(b"", self.onward)
+        return self._unmirrored
+
+    def mirrored(self, name: bytes, params: bytes) -> bytes:
+        """The lines that mirror the call of another tool, beside `unmirrored`.
 
         `name` is the value of `Mcp-Name`, `params` the lines of the arguments that are mirrored.
         """
-        notes = self.uncompressed(head)
-        notes.mirrors = False
-        notes.onward = _MIRRORS.sub(lambda m: m[1] + b": " + name + b"\r\n" if m[1] else b"", self.onward)
-        notes.onward += params if self.modern else b""
-        return notes
+        named = next((found[1] for found in _MIRRORS.finditer(self.onward) if found[1]), b"")
+        return (b"%b: %b\r\n" % (named, name) if named else b"") + (params if self.modern else b"")
 
     def private(self, client: Client, named: tuple[bytes, ...]) -> Private | None:
         """What tells this user's results from all others'; None: nothing does.

@@ -34,7 +34,7 @@ from mcpace_sidecar.identity import Caller
 from mcpace_sidecar.limits.bucket import Verdict
 from mcpace_sidecar.lookup import Lookup
 from mcpace_sidecar.messages import Message, MessageError, Outcome
-from mcpace_sidecar.notes import Notes, without_mirrors
+from mcpace_sidecar.notes import Notes
 from mcpace_sidecar.ssepair import PairStream, Posted
 from mcpace_sidecar.streamed import EVENT_STREAM, Streamed
 from mcpace_sidecar.treatment import PARALLEL
@@ -318,7 +318,7 @@ class Exchange(Call):
             self.settle("success")
             return
         self._cache_use = where
-        self._give("success", entry.result)
+        self._give("success", entry)
 
     def missed(self) -> None:
         """No kept result does."""
@@ -373,7 +373,7 @@ class Exchange(Call):
         """Ask the server. `left`: seconds it may take, where some have passed already."""
         body, message = self.body, self.message
         has_body = body or self.head.length or self.head.method == b"POST"
-        framing = length_line(len(body)) if has_body else b"\r\n"
+        framing = self.mirrors + (length_line(len(body)) if has_body else b"\r\n")
         patience = None if self._lasts else left or self._settings.patience
         if patience is None:
             if self.plane.draining:  # it would keep the sidecar from ending
@@ -765,10 +765,12 @@ class Exchange(Call):
 
     # -- those that come of it
 
-    def child(self, downstream: Downstream, notes: Notes, body: bytes) -> Exchange:
+    def child(
+        self, downstream: Downstream, notes: Notes, lines: bytes, mirrors: bytes, body: bytes
+    ) -> Exchange:
         """An exchange of the same client's, whose answer goes elsewhere; it is still to be started."""
-        lines = self.lines if notes.mirrors else without_mirrors(self.lines)
         exchange = Exchange(self.plane, downstream, self.head, notes, body, self.trace, lines)
+        exchange.mirrors = mirrors
         exchange.client = self.client
         exchange.via = self.via
         exchange.pair = self.pair

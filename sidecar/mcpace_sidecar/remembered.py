@@ -14,3 +14,27 @@ def make_room(remembered: dict[Any, Any], limit: int) -> None:
     if len(remembered) >= limit:
         for key in list(islice(remembered, max(1, limit // 16))):
             del remembered[key]
+
+
+class Round:
+    """Goes round the keys of a table, some at a time: so nobody waits until all are looked at.
+
+    What is added meanwhile comes in the next round, and what is gone is passed over.
+    """
+
+    __slots__ = ("_keys", "_table")
+
+    def __init__(self, table: dict[Any, Any]) -> None:
+        self._table = table
+        self._keys: list[Any] = []
+        """Those that are still to come in this round, the next one last."""
+
+    def some(self, count: int) -> list[Any]:
+        """At most so many keys, oldest first; none at the end of a round, or where there are none."""
+        if not self._keys:
+            self._keys = list(self._table)
+            self._keys.reverse()
+        taken: list[Any] = self._keys[-count:]
+        del self._keys[-count:]
+        taken.reverse()
+        return [key for key in taken if key in self._table]

@@ -119,6 +119,59 @@ async def test_parts_that_wait_share_their_head(scripted: Scripted, start: Start
     assert held < 1_000_000, f"{held} bytes for one head of 28,000"
 
 
+async def test_the_calls_of_parallel_that_wait_share_the_bytes_of_their_head(
+    scripted: Scripted, start: Start
+) -> None:
+    go = asyncio.Event()
+
+    async def slowly(heard: Heard) -> Any:
+        await go.wait()
+        yield json_answer(msgspec.json.encode({"jsonrpc": "2.0", "id": heard.message["id"], "result": {}}))
+
+    config = {"concurrency": {"parallelTool": True}, "upstream": {"maxConnections": 1}}
+    sidecar = await start(scripted.port, config)
+    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    scripted.answer = slowly
+    calls = [{"tool": f"t{number}", "arguments": {}} for number in range(32)]
+    batch = [
+        {
+            "jsonrpc": "2.0",
+            "id": number,
+            "method": "tools/call",
+            "params": {"name": "parallel", "arguments": {"calls": calls}},
+        }
+        for number in range(3)
+    ]
+    long = {f"X-{number}": "v" * 1000 for number in range(28)} | {"Mcp-Name": "parallel"}
+    tracemalloc.start()
+    posted = asyncio.ensure_future(sidecar.post(batch, **long))
+    await until(
+        lambda: len(sidecar.sidecar.plane.in_flight) == 100, "all calls to wait, within three, within one"
+    )
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    go.set()
+    _, _, body = await posted
+    assert [each["result"]["structuredContent"]["succeeded"] for each in body] == [32, 32, 32]
+    names = [call.headers[b"mcp-name"] for call in scripted.calls if call.message["method"] == "tools/call"]
+    assert sorted(names) == sorted(3 * [b"t%d" % number for number in range(32)])
+    assert held < 1_000_000, f"{held} bytes for one head of 28,000"
+
+
+async def test_what_goes_with_each_call_of_parallel_is_bounded(scripted: Scripted, start: Start) -> None:
+    scripted.answer = lambda heard: json_answer(
+        msgspec.json.encode({"jsonrpc": "2.0", "id": heard.message.get("id"), "result": {}})
+    )
+    sidecar = await start(scripted.port, {"concurrency": {"parallelTool": True}})
+    for length, fits in ((4_000, True), (40_000, False)):
+        message = _parallel(1, 32)
+        message["params"]["_meta"] = {"note": "n" * length}
+        _, _, body = await sidecar.post(message)
+        assert ("structuredContent" in body["result"]) == fits, body
+        assert fits or "_meta goes with each of the calls" in str(body)
+    assert len([call for call in scripted.calls if call.message.get("method") == "tools/call"]) == 32
+
+
 async def test_the_parts_answers_of_all_batches_together_are_bounded(
     scripted: Scripted, start: Start
 ) -> None:

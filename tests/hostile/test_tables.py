@@ -1,5 +1,10 @@
 """Tables that anybody can fill: what is over their bound is forgotten, and nobody else is harmed."""
 
+from itertools import count
+
+import pytest
+from tests.hostile.work import assert_spread
+
 from mcpace_sidecar.cache import entry
 from mcpace_sidecar.cache.entry import ALL, Place
 from mcpace_sidecar.cache.policy import Private, tool_tag
@@ -13,6 +18,8 @@ from mcpace_sidecar.sessions import Sessions
 from mcpace_sidecar.store import memory
 from mcpace_sidecar.store.memory import MemoryLimits, MemoryResults
 
+MANY = 16_000
+
 
 class Clock:
     now = 1_000_000.0
@@ -24,6 +31,63 @@ class Clock:
 def private_place(name: str) -> Place:
     private = Private(Client("addr:192.0.2.1"), (b"authorization:Bearer " + name.encode(),), (), b"/", b"")
     return Place(name.encode(), (ALL, tool_tag("t"), *private.tags))
+
+
+def test_room_among_levels_is_made_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "LEVELS", MANY)
+    limits, names = MemoryLimits(Clock()), count()
+
+    def come(_: object = None) -> None:
+        limits.take(Charges([Charge(f"day:{next(names)}", "day", 10)]))
+
+    while len(limits) < memory.LEVELS:
+        come()
+    assert_spread(come, MANY // 4)
+    assert len(limits) <= memory.LEVELS
+    before = len(limits)
+    come()
+    assert before - len(limits) < memory.LEVELS / 100, "many others are forgotten for one"
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["unused", "used"])
+def test_room_among_results_is_made_bit_by_bit(*, used: bool) -> None:
+    results, names = MemoryResults(1 << 30, MANY), count()
+
+    def come(_: object = None) -> None:
+        place = private_place(str(next(names)))
+        results.keep(place, results.marks.of(place.tags), b"kept", 60, 0)
+        if used:
+            results.near(place.key)
+
+    while len(results) < results.max_entries:
+        come()
+    assert_spread(come, MANY // 4)
+    assert len(results) == results.max_entries, "others are forgotten for none"
+
+
+def test_room_among_marks_is_made_bit_by_bit() -> None:
+    results, names = MemoryResults(1 << 30, 100_000), count()
+    for number in range(entry.REMEMBERED // 2):
+        place = private_place(f"kept-{number}")
+        results.keep(place, results.marks.of(place.tags), b"kept", 60, 0)
+    while len(results.marks) < entry.REMEMBERED:
+        results.marks.of(private_place(str(next(names))).tags)
+    assert_spread(lambda _: results.marks.of(private_place(str(next(names))).tags), MANY // 4)
+    assert results.near(b"kept-0") is not None
+
+
+def test_what_has_outlived_its_time_is_forgotten_bit_by_bit() -> None:
+    clock = Clock()
+    results, limits = MemoryResults(1 << 30, MANY, clock), MemoryLimits(clock)
+    for number in range(MANY):
+        results.keep(Place(b"%d" % number, (ALL,)), (), b"kept", 60, 0)
+        limits.take(Charges([Charge(f"minute:{number}", "minute", 10)]))
+    clock.now += 100
+    for table in (results, limits):
+        while len(table):
+            before = len(table)
+            table.sweep()
+            assert 0 < before - len(table) <= memory.SWEPT
 
 
 def test_ever_new_credentials_take_nothing_from_those_whose_results_are_kept() -> None:

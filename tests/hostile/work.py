@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -34,6 +35,22 @@ def assert_linear(make: Callable[[int], Any], do: Callable[[Any], Any], n: int) 
     peaks = [_peak(do, made) for made in (small, large)]
     ratio = peaks[1] / max(peaks[0], _FLOOR_BYTES)
     assert ratio <= MOST, f"8 times the bytes took {ratio:.1f} times the memory: {peaks} bytes"
+
+
+def assert_spread(do: Callable[[int], object], count: int, share: float = 0.05) -> None:
+    """Fail where one of `count` calls takes more than this share of the CPU time that all of them take."""
+    gc.collect()
+    gc.disable()  # whose own turn is no part of this work
+    try:
+        for _ in range(_TRIES):  # a page fault or a neighbour makes another one dear each time
+            times = [_cpu(do, number) for number in range(count)]
+            if max(times) <= share * sum(times):
+                return
+    finally:
+        gc.enable()
+    raise AssertionError(
+        f"one of {count} took {max(times) * 1000:.1f} ms of {sum(times) * 1000:.1f} ms for all"
+    )
 
 
 def _cpu(do: Callable[[Any], Any], made: Any) -> float:

@@ -1,6 +1,7 @@
 """Large answers are compressed as the client accepts, and nothing else is."""
 
 import gzip
+import os
 from typing import Any
 
 import brotli
@@ -21,6 +22,10 @@ DECODE: dict[str, Any] = {
     "gzip": gzip.decompress,
     "": bytes,
 }
+DECODERS: dict[str, Any] = DECODE | {
+    "zstd": lambda body: zstandard.ZstdDecompressor().decompressobj().decompress(body)
+}
+"""Those that need no size in the head, as those of HTTP clients."""
 
 
 async def raw_call(sidecar: Any, accept: str) -> tuple[bytes, bytes]:
@@ -67,7 +72,41 @@ async def test_hits_are_compressed_too(scripted: Scripted, start: Start) -> None
     for _ in range(2):
         top, answer = await raw_call(sidecar, "gzip")
         assert b"content-encoding: gzip" in top
-        assert gzip.decompress(answer) == BODY
+        assert msgspec.json.decode(gzip.decompress(answer)) == msgspec.json.decode(BODY)
+
+
+@pytest.mark.parametrize("coding", compression.MOST)
+@pytest.mark.parametrize("wide", [b"", b"\xc3\xa9" * 40_000, os.urandom(9000).hex().encode()])
+def test_what_ends_a_stem_makes_a_body_that_every_decoder_reads(coding: bytes, wide: bytes) -> None:
+    beginning = TEXT.encode() + wide
+    stem = compression.begin(coding, beginning)
+    assert stem is not None
+    for end in (b"}", b',"id":7}', b"e" * compression.LONGEST_END):
+        whole = stem.ended(end)
+        assert len(whole) < len(beginning)
+        assert DECODERS[coding.decode()](whole) == beginning + end
+
+
+async def test_a_large_hit_is_compressed_once_for_all_who_come(scripted: Scripted, start: Start) -> None:
+    scripted.answer = lambda _: json_answer(BODY)
+    sidecar = await start(
+        scripted.port, {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
+    )
+    memory = sidecar.sidecar.memory
+    sizes = []
+    for coding in ("zstd", "br", "gzip", "zstd", "br", "gzip", ""):
+        _, answer = await raw_call(sidecar, coding)
+        assert msgspec.json.decode(DECODERS[coding](answer)) == msgspec.json.decode(BODY)
+        sizes.append(memory.bytes)
+    assert sizes[0] < sizes[1] < sizes[2] < sizes[3] == sizes[-1], "each form is kept once, and counted"
+    (entry,) = memory._entries.values()
+    stems = dict(entry.compressed)
+    for coding in ("zstd", "br", "gzip"):
+        await raw_call(sidecar, coding)
+    assert all(entry.compressed[coding] is stem for coding, stem in stems.items())
+    assert memory.bytes == entry.size
+    sidecar.sidecar.memory.resize(0, 0)
+    assert memory.bytes == 0
 
 
 @pytest.mark.parametrize(

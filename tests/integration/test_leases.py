@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conftest import RedisServer, until
@@ -12,6 +13,7 @@ from mcpace_sidecar.limits.bucket import Charge, Charges, Verdict
 from mcpace_sidecar.limits.lease import LIFE, Lease, largest
 from mcpace_sidecar.redis import RedisAddress
 from mcpace_sidecar.scripts import library
+from mcpace_sidecar.store import limits as limits_store
 from mcpace_sidecar.store.limits import RedisLimits
 from mcpace_sidecar.store.wire import Link
 
@@ -107,6 +109,26 @@ async def test_what_was_leased_and_not_used_is_given_back(redis_server: RedisSer
     limits.sweep(time.monotonic() + LIFE + 1)
     with redis_server.client() as client:
         await until(lambda: int(client.get("p:day:d")) == 200, "what was not used to be given back")
+    await limits.link.close()
+
+
+async def test_ever_new_clients_are_held_in_bounds_and_what_the_forgotten_leased_goes_back(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits_store, "ACCOUNTS", 32)
+    limits = await replica(redis_server)
+    busy = Charges([Charge("m", "minute", 1_000_000), Charge("day:busy", "day", 1_000_000)])
+    for _ in range(200):
+        await taken(limits, busy)
+    lease = limits._accounts[busy].lease
+    await until(lambda: not lease.asking, "the lease to be there")
+    assert lease.calls > 0
+    for number in range(100):
+        await taken(limits, Charges([Charge(f"minute:{number}", "minute", 10)]))
+        assert len(limits._accounts) <= 32
+    assert busy not in limits._accounts
+    with redis_server.client() as client:
+        await until(lambda: int(client.get("p:day:busy")) == 200, "what was not used to be given back")
     await limits.link.close()
 
 

@@ -9,14 +9,20 @@ of its marks is never answered.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
-from itertools import islice
+from collections.abc import Sequence
 from typing import Final
+
+from mcpace_sidecar.compression import Stem
+from mcpace_sidecar.remembered import make_room
 
 ALL: Final = b"all"
 REMEMBERED: Final = 50_000
 """Marks of clients and credentials that are held at most; those of tools and lists are as many as these."""
+
+_NEWEST: Final = 16
+"""Marks that were made just now, and will be carried soon."""
+OVERHEAD: Final = 400
+"""Bytes that an entry costs beside its result: key, tags, objects, dict slot."""
 
 
 class Place:
@@ -40,7 +46,17 @@ class Place:
 class Entry:
     """A kept result. Times are of the monotonic clock, in seconds."""
 
-    __slots__ = ("checked", "fresh_until", "marks", "place", "result", "until", "used")
+    __slots__ = (
+        "checked",
+        "compressed",
+        "fresh_until",
+        "marks",
+        "place",
+        "result",
+        "size",
+        "until",
+        "used",
+    )
 
     def __init__(
         self, place: Place, result: bytes, marks: tuple[bytes, ...], fresh_until: float, until: float
@@ -56,6 +72,10 @@ class Entry:
         """Whether it was answered since it was last considered for forgetting."""
         self.checked = -1
         """The version of the marks under which it was last found true."""
+        self.compressed: dict[bytes, Stem | None] | None = None
+        """The result in the codings that it was asked for in; None in one that is not worth it."""
+        self.size = len(result) + OVERHEAD
+        """Bytes that it costs in all."""
 
 
 class Miss:
@@ -80,15 +100,38 @@ class Marks:
     nothing carries. What everything of a tool or list depends on is never forgotten for them.
     """
 
-    __slots__ = ("_carried", "_common", "_known", "version")
+    __slots__ = ("_carried", "_carriers", "_common", "_known", "version")
 
-    def __init__(self, carried: Callable[[], AbstractSet[bytes]] = frozenset) -> None:
-        """`carried`: the tags of everything that is kept now."""
+    def __init__(self) -> None:
         self.version = 0
         """Changes whenever what was true may not be any more."""
-        self._carried = carried
         self._common: dict[bytes, bytes] = {}
         self._known: dict[bytes, bytes] = {}
+        """Those of clients and credentials that nothing carries."""
+        self._carried: dict[bytes, bytes] = {}
+        self._carriers: dict[bytes, int] = {}
+        """How many of what is kept carry a tag of a client or credential."""
+
+    def carry(self, tags: Sequence[bytes]) -> None:
+        """Something with these tags is kept now."""
+        for tag in tags:
+            if personal(tag):
+                carriers = self._carriers.get(tag, 0)
+                self._carriers[tag] = carriers + 1
+                if not carriers and tag in self._known:
+                    self._carried[tag] = self._known.pop(tag)
+
+    def let_go(self, tags: Sequence[bytes]) -> None:
+        """Something with these tags is kept no more."""
+        for tag in tags:
+            if personal(tag):
+                carriers = self._carriers[tag] - 1
+                if carriers:
+                    self._carriers[tag] = carriers
+                    continue
+                del self._carriers[tag]
+                if tag in self._carried:
+                    self._known[tag] = self._carried.pop(tag)
 
     def holds(self, entry: Entry) -> bool:
         """Whether everything that the entry depends on is as it was."""
@@ -118,39 +161,35 @@ class Marks:
             return
         if old is not None:
             self.version += 1
-        if not personal(tag):
-            self._common[tag] = mark
-            return
-        if old is None and len(self._known) >= REMEMBERED:
-            self._make_room()
-        self._known[tag] = mark
+        if old is None and personal(tag) and len(self._known) + len(self._carried) >= REMEMBERED:
+            oldest = self._known if len(self._known) > _NEWEST else self._carried
+            make_room(oldest, len(oldest))
+            self.version += 1
+        self._table(tag)[tag] = mark
 
     def drop(self, tag: bytes) -> None:
         """Everything with this tag is old."""
-        marks = self._known if personal(tag) else self._common
-        if marks.pop(tag, None) is not None:
+        if self._table(tag).pop(tag, None) is not None:
             self.version += 1
 
     def forget(self) -> None:
         """Nothing is known for sure any more: every entry is looked up in Redis, or old."""
         self._known.clear()
+        self._carried.clear()
         self._common.clear()
         self.version += 1
 
     def _get(self, tag: bytes) -> bytes | None:
-        return self._known.get(tag) if personal(tag) else self._common.get(tag)
+        return self._table(tag).get(tag)
 
-    def _make_room(self) -> None:
-        """Forget the oldest sixteenth that nothing carries; where all is carried, the oldest."""
-        carried = self._carried()
-        some = REMEMBERED // 16
-        old = list(islice((tag for tag in self._known if tag not in carried), some))
-        for tag in old or list(islice(self._known, some)):
-            del self._known[tag]
-        self.version += 1
+    def _table(self, tag: bytes) -> dict[bytes, bytes]:
+        """Where the mark of a tag is, if there is one."""
+        if not personal(tag):
+            return self._common
+        return self._carried if tag in self._carriers else self._known
 
     def __len__(self) -> int:
-        return len(self._known) + len(self._common)
+        return len(self._known) + len(self._carried) + len(self._common)
 
 
 def client_tag(client: str) -> bytes:

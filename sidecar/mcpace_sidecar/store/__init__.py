@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from mcpace_sidecar.cache.entry import Entry, Miss, Place
+from mcpace_sidecar.compression import Stem
 from mcpace_sidecar.limits.bucket import Charges, Verdict
 
 
@@ -60,6 +61,9 @@ class ResultStore(Protocol):
 
     def keep(self, place: Place, marks: tuple[bytes, ...], result: bytes, ttl: float, stale: float) -> None:
         """Keep a result, fresh for `ttl` seconds and of use for `stale` more."""
+
+    def compressed(self, entry: Entry, coding: bytes) -> Stem | None:
+        """The response with a result at hand, but for its end, compressed; None: it is not worth it."""
 
     def release(self, places: Sequence[Place]) -> None:
         """No longer lead: the call has ended, kept or not."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import Callable, Sequence
+from itertools import islice
 from time import monotonic, time
 from typing import Any, Final, Literal
 
@@ -22,6 +23,8 @@ PRESENCE_LIFE: Final = 15
 
 _FACTS: Final = 5
 """Numbers of a judgement before what is left of each charge."""
+ACCOUNTS = 10_000
+"""Kinds of calls that are held at most: beyond, the oldest ask Redis anew."""
 _SOON: Final = 1000
 """Microseconds: a refusal that ends sooner is not worth remembering."""
 
@@ -77,6 +80,7 @@ class RedisLimits:
             return self._without(charges)
         account = self._accounts.get(charges)
         if account is None:
+            self._make_room()
             account = self._accounts[charges] = _Account(charges, self.link.prefix)
         lease = account.lease
         now = account.used_at = monotonic()
@@ -154,6 +158,8 @@ class RedisLimits:
                 lease.granted(
                     spare, _after(left, lease.charges, -spare), asked + min(LIFE, left_of_day / 1e6)
                 )
+                if self._accounts.get(lease.charges) is not account:  # it was forgotten meanwhile
+                    self._give_back(account)
             elif granted < len(waiting):
                 lease.left, lease.kind = left, index - 1
                 if wait > _SOON:
@@ -187,6 +193,12 @@ class RedisLimits:
             held = lease.calls or lease.asking or account.waiting or lease.refused_until > now
             if not held and now - account.used_at > LIFE:
                 del self._accounts[charges]
+
+    def _make_room(self) -> None:
+        """Forget the oldest sixteenth where there are many: what they leased goes back."""
+        if len(self._accounts) >= ACCOUNTS:
+            for charges in list(islice(self._accounts, max(1, ACCOUNTS // 16))):
+                self._give_back(self._accounts.pop(charges))
 
     def _give_back(self, account: _Account) -> None:
         unused = account.lease.shrink()

@@ -6,16 +6,25 @@ from collections.abc import Callable, Sequence
 from time import monotonic, time
 
 from mcpace_sidecar.cache.entry import Entry, Marks, Miss, Place
+from mcpace_sidecar.compression import Stem, begin
 from mcpace_sidecar.limits.bucket import DAY, MINUTE, Charges, Level, Verdict, refusal, share
-from mcpace_sidecar.remembered import make_room
+from mcpace_sidecar.messages import RESULT
+from mcpace_sidecar.remembered import Round, make_room
 from mcpace_sidecar.store import nothing
 
 _ACCOUNTS = 10_000
 """Kinds of calls whose levels are held ready; the others' are found by their keys."""
 LEVELS = 100_000
 """Buckets and quotas that are held at most."""
-_OVERHEAD = 400
-"""Bytes that an entry costs beside its result: key, tags, objects, dict slot."""
+_LOOKED_AT = 256
+"""Levels of which the least used are forgotten where there is no room."""
+_FORGOTTEN = 32
+_CHANCES = 256
+"""Second chances that are given for one new result."""
+_AT_ONCE = 64 * 1024
+"""Bytes too many for which one more entry is looked at without looking again whether there is room."""
+SWEPT = 1000
+"""Entries of a table that are looked at in one sweep."""
 
 
 class MemoryLimits:
@@ -26,6 +35,7 @@ class MemoryLimits:
         self._clock = clock
         self._levels: dict[str, Level] = {}
         self._accounts: dict[Charges, list[Level]] = {}
+        self._round = Round(self._levels)
 
     def take(self, charges: Charges, done: Callable[[Verdict], None] | None = None) -> Verdict:
         """Take all charges or none."""
@@ -70,28 +80,29 @@ class MemoryLimits:
         return levels
 
     def _make_room(self, more: int, now: float) -> None:
-        """Forget what is full again; where that is not enough, the sixteenth of which least was used.
+        """Of the next levels of the round, forget what is full again and some of which least was used.
 
         So whoever comes with ever new names takes nothing from those who are near their limit.
         """
-        if len(self._levels) + more <= LEVELS:
-            return
-        self.sweep()
-        if len(self._levels) + more <= LEVELS:
-            return
-        by_use = sorted(self._levels, key=lambda key: _used(key, self._levels[key], now))
-        for key in by_use[: LEVELS // 16 + more]:
-            del self._levels[key]
+        while len(self._levels) + more > LEVELS:
+            by_use = sorted(
+                (_used(key, self._levels[key], now), key) for key in self._round.some(_LOOKED_AT)
+            )
+            self._forget([key for at, (used, key) in enumerate(by_use) if used <= 0 or at < _FORGOTTEN])
 
     def sweep(self) -> None:
-        """Forget full buckets and the quotas of days past; about once a minute."""
+        """Forget full buckets and the quotas of days past, of the next levels of the round."""
         now = self._clock()
-        stale = [
-            key
-            for key, level in self._levels.items()
-            if (level.at // DAY != now // DAY if key.startswith("day:") else now - level.at > MINUTE)
-        ]
-        for key in stale:
+        stale = []
+        for key in self._round.some(SWEPT):
+            at = self._levels[key].at
+            if at // DAY != now // DAY if key.startswith("day:") else now - at > MINUTE:
+                stale.append(key)
+        if stale:
+            self._forget(stale)
+
+    def _forget(self, keys: Sequence[str]) -> None:
+        for key in keys:
             del self._levels[key]
         self._accounts.clear()  # whoever calls again finds its levels again
 
@@ -115,9 +126,11 @@ class MemoryResults:
         self.max_bytes = max_bytes
         self.max_entries = max_entries
         self.bytes = 0
-        self.marks = Marks(self._tags)
+        self.marks = Marks()
         self._clock = clock
-        self._entries: dict[bytes, Entry] = {}  # in the order of their age
+        self._entries: dict[bytes, Entry] = {}
+        self._hand = Round(self._entries)
+        self._swept = Round(self._entries)
 
     def near(self, key: bytes) -> Entry | None:
         """A result at hand, or None."""
@@ -125,8 +138,7 @@ class MemoryResults:
         if entry is None:
             return None
         if entry.until <= self._clock() or not self.marks.holds(entry):
-            del self._entries[key]
-            self.bytes -= len(entry.result) + _OVERHEAD
+            self._forget(key)
             return None
         entry.used = True
         return entry
@@ -144,15 +156,31 @@ class MemoryResults:
     def put(self, entry: Entry) -> None:
         """Keep an entry."""
         key = entry.place.key
-        old = self._entries.pop(key, None)
-        if old is not None:
-            self.bytes -= len(old.result) + _OVERHEAD
-        size = len(entry.result) + _OVERHEAD
-        if size > self.max_bytes:
+        if key in self._entries:
+            self._forget(key)
+        if entry.size > self.max_bytes:
             return
-        self._make_room(self.max_bytes - size, self.max_entries - 1)
+        self._make_room(self.max_bytes - entry.size, self.max_entries - 1)
         self._entries[key] = entry
-        self.bytes += size
+        self.bytes += entry.size
+        self.marks.carry(entry.place.tags)
+
+    def compressed(self, entry: Entry, coding: bytes) -> Stem | None:
+        """The response with a kept result, compressed once but for its end; None: it is not worth it."""
+        known = entry.compressed
+        if known is not None and coding in known:
+            return known[coding]
+        stem = begin(coding, RESULT + entry.result)
+        size = len(stem.body) if stem is not None else 0
+        # Whatever is not kept here is not counted here.
+        if self._entries.get(entry.place.key) is entry and entry.size + size <= self.max_bytes:
+            if known is None:
+                known = entry.compressed = {}
+            known[coding] = stem
+            entry.size += size
+            self.bytes += size
+            self._make_room(self.max_bytes, self.max_entries)
+        return stem
 
     def release(self, places: Sequence[Place]) -> None:
         """Nobody waits elsewhere."""
@@ -169,31 +197,30 @@ class MemoryResults:
         self._make_room(max_bytes, max_entries)
 
     def _make_room(self, max_bytes: int, max_entries: int) -> None:
-        """Forget down to these bounds, and a sixteenth more so that it is seldom done."""
-        if self.bytes <= max_bytes and len(self._entries) <= max_entries:
-            return
-        more = len(self._entries) // 16
-        for _ in (1, 2):  # whoever was used since has a second chance (the CLOCK algorithm)
-            for key, entry in list(self._entries.items()):
+        """Forget down to these bounds; whoever was used since has a second chance (the CLOCK algorithm)."""
+        chances = _CHANCES
+        while self.bytes > max_bytes or len(self._entries) > max_entries:
+            for key in self._hand.some(1 + max(0, self.bytes - max_bytes) // _AT_ONCE):
                 if self.bytes <= max_bytes and len(self._entries) <= max_entries:
-                    more -= 1
-                    if more < 0:
-                        return
-                del self._entries[key]
-                if entry.used:
+                    break
+                entry = self._entries[key]
+                if entry.used and chances:
                     entry.used = False
-                    self._entries[key] = entry
+                    chances -= 1
                 else:
-                    self.bytes -= len(entry.result) + _OVERHEAD
+                    self._forget(key)
 
-    def _tags(self) -> set[bytes]:
-        return {tag for entry in self._entries.values() for tag in entry.place.tags}
+    def _forget(self, key: bytes) -> None:
+        entry = self._entries.pop(key)
+        self.bytes -= entry.size
+        self.marks.let_go(entry.place.tags)
 
     def sweep(self) -> None:
-        """Forget what has outlived its time; about once a minute."""
+        """Forget what has outlived its time, of the next entries of a round."""
         now = self._clock()
-        for key in [key for key, entry in self._entries.items() if entry.until <= now]:
-            self.bytes -= len(self._entries.pop(key).result) + _OVERHEAD
+        for key in self._swept.some(SWEPT):
+            if self._entries[key].until <= now:
+                self._forget(key)
 
     def __len__(self) -> int:
         return len(self._entries)

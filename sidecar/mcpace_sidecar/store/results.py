@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from mcpace_sidecar.cache.entry import Entry, Miss, Place, new_mark
+from mcpace_sidecar.compression import Stem
 from mcpace_sidecar.errors import StoreError
 from mcpace_sidecar.redis import heed_cancellation
 from mcpace_sidecar.store import nothing
@@ -140,6 +141,10 @@ class RedisResults:
             value = b"%d %b\n%b" % (int(stale * 1000), b" ".join(marks), result)
             life = b"%d" % max(1, int((ttl + stale) * 1000))
             self.link.send(_ignore, b"SET", self._key(place), value, b"PX", life)
+
+    def compressed(self, entry: Entry, coding: bytes) -> Stem | None:
+        """The response with a result in memory, but for its end, compressed."""
+        return self.memory.compressed(entry, coding)
 
     def release(self, places: Sequence[Place]) -> None:
         """Let another replica lead; whoever waits finds the result, or asks."""
