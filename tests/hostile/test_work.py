@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.hostile.work import assert_linear
 
 from mcpace_sidecar.cache.policy import canonical
 from mcpace_sidecar.messages import (
+    _deepest,
     classify,
     is_batch,
     read_answer,
@@ -48,6 +52,7 @@ ARGUMENTS: dict[str, Callable[[int], bytes]] = {
     "halves": lambda n: b'"%b"' % times(rb"\ud83d", n),
     "a half at the end": lambda n: rb'"%b\ud83d"' % times(rb"\ud83d\ude00", n),
     "a half after backslashes": lambda n: rb'"%b\ud83d"' % times(rb"\\", n),
+    "brackets in texts": lambda n: b"[%b1]" % times(b'{"[":"]"},', n),
     "names": lambda n: b"{%b}" % b",".join(b'"%d":1' % k for k in range(n // 10)),
     "a name again and again": lambda n: b'{%b"a":1}' % times(b'"a":1,', n),
     "spaces": lambda n: b"{%b}" % times(b" ", n),
@@ -77,6 +82,25 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "canonical": canonical,
     "written_id": written_id,
 }
+
+
+BRACKETS = st.text(r'[]{}"\,:a', max_size=6)
+NESTED = st.recursive(
+    BRACKETS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(BRACKETS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def depth(value: Any) -> int:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
+
+
+@given(NESTED)
+def test_levels_are_counted_and_brackets_in_strings_are_none(value: Any) -> None:
+    assert _deepest(json.dumps([value]).encode()) == 1 + depth(value)
 
 
 def tolerant(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
