@@ -1,11 +1,14 @@
 """What a result is kept under: the same key only for calls that must have the same answer."""
 
+import os
+import tracemalloc
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpace_sidecar.cache.entry import Place
+from mcpace_sidecar.cache.entry import Place, client_tag, credential_tag
 from mcpace_sidecar.cache.policy import Keys, Private, Rule, canonical, life
 from mcpace_sidecar.identity import Client
 from mcpace_sidecar.messages import MessageError, classify
@@ -121,17 +124,36 @@ def keep(results: MemoryResults, name: bytes, result: bytes, ttl: float, tags: t
 
 
 def test_memory_holds_no_more_bytes_than_its_bound_and_forgets_the_least_used() -> None:
-    results = MemoryResults(3 * 500, clock=Clock())
+    results = MemoryResults(3 * 700, clock=Clock())
     for name in (b"a", b"b", b"c"):
         keep(results, name, b"x" * 100, 60)
     results.near(b"a")
     keep(results, b"d", b"x" * 100, 60)
     assert results.near(b"b") is None
     assert results.near(b"a") is not None
-    assert results.bytes <= 1500
+    assert results.bytes <= 2100
     keep(results, b"huge", b"x" * 2000, 60)
     assert results.near(b"huge") is None
     assert len(results) == 3
+
+
+@pytest.mark.parametrize("private", [False, True], ids=["shared", "private"])
+def test_results_cost_no_more_memory_than_is_counted(*, private: bool) -> None:
+    results, many = MemoryResults(1 << 30), 5_000
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(many):
+        tags: tuple[bytes, ...] = (b"all", b"tool:" + str(number % 10).encode())
+        if private:
+            tags += (client_tag(f"addr:192.0.2.{number}"), credential_tag(os.urandom(16)))
+        marks = tuple(mark.decode().encode() for mark in results.marks.of(tags))  # as Redis gives them
+        results.keep(Place(os.urandom(16), tags), marks, os.urandom(100), 60, 0)
+    cost = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert len(results) == many
+    assert cost <= results.bytes <= 1.5 * cost, (
+        f"{cost / many:.0f} bytes each, {results.bytes / many:.0f} counted"
+    )
 
 
 def test_memory_holds_no_more_entries_than_its_bound() -> None:

@@ -21,8 +21,10 @@ REMEMBERED: Final = 50_000
 
 _NEWEST: Final = 16
 """Marks that were made just now, and will be carried soon."""
-OVERHEAD: Final = 400
-"""Bytes that an entry costs beside its result: key, tags, objects, dict slot."""
+OVERHEAD: Final = 600
+"""Bytes that an entry costs beside its result: key, tags, objects, dict slots."""
+PRIVATE: Final = 550
+"""Bytes more of one that only one client may have: the tags and marks of client and credential."""
 
 
 class Place:
@@ -74,7 +76,7 @@ class Entry:
         """The version of the marks under which it was last found true."""
         self.compressed: dict[bytes, Stem | None] | None = None
         """The result in the codings that it was asked for in; None in one that is not worth it."""
-        self.size = len(result) + OVERHEAD
+        self.size = len(result) + OVERHEAD + (PRIVATE if place.private else 0)
         """Bytes that it costs in all."""
 
 
