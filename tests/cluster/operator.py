@@ -8,12 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from tests.cluster.kubectl import Kubectl
-from tests.conftest import until
+from tests.conftest import STARTING, until
 from tests.ports import free_port
 
 
@@ -31,13 +32,17 @@ class Operator:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Start it, and return once it listens or has ended: on a busy machine importing alone takes long."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 [sys.executable, "-m", "mcpace_cli", "operator"],
                 env=self._environment,
                 stdout=log,
                 stderr=log,
             )
+        deadline = time.monotonic() + STARTING
+        while process.poll() is None and not self.readiness()[0] and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self._process is not None:

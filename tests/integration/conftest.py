@@ -11,7 +11,7 @@ from tests.cluster.controlplane import ControlPlane
 from tests.cluster.helm import Helm
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.operator import Operator
-from tests.conftest import ROOT, RedisServer, until
+from tests.conftest import ROOT, STARTING, RedisServer, until
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ async def operator(api: Kubectl, tmp_path: Path, redis_server: RedisServer) -> A
     try:
         yield operator
         api.ok("delete", "mcpservers", "--all", "-A")
-        await until(lambda: not api.items("deployments", "-A"), "cleaning up")
+        await until(lambda: not api.items("deployments", "-A"), "cleaning up", STARTING)
     finally:
         operator.stop()
 
