@@ -184,6 +184,19 @@ async def test_a_body_that_the_server_may_decode_otherwise_is_415(
     assert not scripted.calls
 
 
+@pytest.mark.parametrize("kind", [b"application/json; charset=utf-7", b"application/json; charset=latin1"])
+async def test_what_is_posted_to_a_stream_is_judged_so_too(
+    scripted: Scripted, start: Start, kind: bytes
+) -> None:
+    sidecar = await start(scripted.port, {"transport": "sse"})
+    head = (
+        b"POST /messages?s=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
+    )
+    raw = await sidecar.raw(head % (kind, len(PING)) + PING)
+    assert raw.startswith(b"HTTP/1.1 415 ")
+    assert not scripted.calls
+
+
 @pytest.mark.parametrize("coding", [b"gzip", b"br", b"deflate", b"identity, gzip", b"x"])
 async def test_an_encoded_body_is_415(scripted: Scripted, start: Start, coding: bytes) -> None:
     sidecar = await start(scripted.port)
