@@ -141,8 +141,10 @@ class Outline:
             at += 1
             if byte == _QUOTE:
                 self._in_text = True
+            elif byte in _OPENING:
+                self._depth += 1
             else:
-                self._depth += 1 if byte in _OPENING else -1
+                self._depth -= 1
         return at
 
     def _take(self, data: bytes, at: int) -> int:
