@@ -74,13 +74,13 @@ def stages() -> dict[str, tuple[float, float]]:
     """Microseconds of each stage, of a passed call and of a hit; 0 where there is none."""
     from rig import CONFIG
 
-    from mcpace_sidecar import messages
-    from mcpace_sidecar.config import load
-    from mcpace_sidecar.events import CallEnded
+    from mcpace_sidecar.call.context import Notes
+    from mcpace_sidecar.contract.config import load
+    from mcpace_sidecar.http.client import Address
     from mcpace_sidecar.http.known import RequestHeads
-    from mcpace_sidecar.notes import Notes
+    from mcpace_sidecar.mcp import messages
     from mcpace_sidecar.sidecar import Options, Sidecar
-    from mcpace_sidecar.upstream import Address
+    from mcpace_sidecar.telemetry.events import CallEnded
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "config.yaml")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import uvloop
 
-from mcpace_sidecar.config import load
-from mcpace_sidecar.entrypoint import serve
-from mcpace_sidecar.environment import secret
+from mcpace_sidecar.contract.config import load
+from mcpace_sidecar.contract.environment import secret
+from mcpace_sidecar.http.client import Address
+from mcpace_sidecar.main import serve
 from mcpace_sidecar.sidecar import Options
-from mcpace_sidecar.upstream import Address
 
 config = Path(sys.argv[1])
 data, admin, upstream = (Address("127.0.0.1", int(port)) for port in sys.argv[2:5])

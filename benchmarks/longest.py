@@ -69,12 +69,13 @@ def took(make: Callable[[], object], do: Callable[[object], object]) -> float:
 
 def works() -> dict[str, Work]:
     """What is done, by what it is."""
-    from mcpace_sidecar import compression, messages, stream
     from mcpace_sidecar.cache.policy import LONGEST_PARAMS, canonical
     from mcpace_sidecar.errors import McpaceError
+    from mcpace_sidecar.http import compression, sse
     from mcpace_sidecar.http.framing import ChunkedBody
     from mcpace_sidecar.http.head import MAX_HEAD
     from mcpace_sidecar.http.known import RequestHeads
+    from mcpace_sidecar.mcp import messages
 
     def same(made: bytes, do: Callable[[bytes], object]) -> Work:
         def tolerant(made: object) -> object:
@@ -120,9 +121,7 @@ def works() -> dict[str, Work]:
         works[f"256 KiB of {words}"] = same(
             piece * (READ // len(piece)),
             lambda made: [
-                messages.kind(data)
-                for event in stream.Events().feed(made)
-                if (data := stream.data_of(event))
+                messages.kind(data) for event in sse.Events().feed(made) if (data := sse.data_of(event))
             ],
         )
     generator = random.Random(1)
@@ -141,9 +140,9 @@ def works() -> dict[str, Work]:
 
 
 def _pages() -> dict[str, Work]:
-    from mcpace_sidecar import paging
-    from mcpace_sidecar.config.traffic import PagedTool
-    from mcpace_sidecar.treatment import PageRule
+    from mcpace_sidecar.call import paging
+    from mcpace_sidecar.call.policies import PageRule
+    from mcpace_sidecar.contract.config.traffic import PagedTool
 
     rule = PageRule(PagedTool(name="t", items=100, bytes="64Ki"))
     most = paging.MAX_RESULT - KIB
@@ -183,8 +182,9 @@ def _pages() -> dict[str, Work]:
 def _tables() -> dict[str, Work]:
     """Room for one more, where tables are full; what is counted is the dearest of many that come."""
     from mcpace_sidecar.cache.entry import ALL, Place
+    from mcpace_sidecar.cache.memory import MemoryResults
     from mcpace_sidecar.limits.bucket import Charge, Charges
-    from mcpace_sidecar.store.memory import LEVELS, MemoryLimits, MemoryResults
+    from mcpace_sidecar.limits.memory import LEVELS, MemoryLimits
 
     names = count()
     levels, results, large = MemoryLimits(), MemoryResults(1 << 30), MemoryResults(40 * MIB)

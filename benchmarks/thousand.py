@@ -34,11 +34,11 @@ from tests.ports import free_port
 
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
-from mcpace_operator.cluster import Cluster
-from mcpace_operator.drift import stamped
+from mcpace_operator.cluster.client import Cluster
+from mcpace_operator.comparison.drift import stamped
 from mcpace_operator.masterkey import MasterKey
-from mcpace_operator.models import API_VERSION, KIND, parse_spec
-from mcpace_operator.server import Key, Server
+from mcpace_operator.resource.models import API_VERSION, KIND, parse_spec
+from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
 
 NODES: Final = 20

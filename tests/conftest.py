@@ -21,9 +21,9 @@ import redis
 from hypothesis import settings
 from tests.ports import free_port
 
-from mcpace_sidecar.config import SidecarConfig, parse
+from mcpace_sidecar.contract.config import SidecarConfig, parse
+from mcpace_sidecar.http.client import Address
 from mcpace_sidecar.sidecar import Options, Sidecar
-from mcpace_sidecar.upstream import Address
 
 # In the background, or under nohup, all that tests start would ignore these.
 for _number, _handler in (

@@ -52,14 +52,14 @@ def sidecar(**options: Any) -> None:
     Secrets come from the environment, or from files: MCPACE_LIMITS_URL and MCPACE_CACHE_URL
     (Redis; memory without them), MCPACE_ADMIN_TOKEN (guards /stats), each also as NAME_FILE.
     """
-    from mcpace_sidecar.entrypoint import run as serve  # noqa: PLC0415 - because only this command uses it
+    from mcpace_sidecar.main import run as serve  # noqa: PLC0415 - because only this command uses it
 
     serve(**options)
 
 
 def _duration(_ctx: click.Context, _option: click.Parameter, value: str) -> str:
     """A duration as it was written; BadParameter."""
-    from mcpace_sidecar.quantity import seconds  # noqa: PLC0415 - because few commands use it
+    from mcpace_sidecar.contract.quantity import seconds  # noqa: PLC0415 - because few commands use it
 
     try:
         seconds(value)
@@ -90,8 +90,8 @@ def pgbouncer(out: Path, max_connections: int, **options: str) -> None:
     """Write PgBouncer's files for the database of MCPACE_DATABASE_URI (or of the file that
     MCPACE_DATABASE_URI_FILE names).
     """  # noqa: D205 - because click prints this as it stands
-    from mcpace_sidecar.environment import secret  # noqa: PLC0415 - because only this command uses it
-    from mcpace_sidecar.pgbouncer import Pool, write  # noqa: PLC0415 - because only this command uses it
+    from mcpace_sidecar.contract.environment import secret  # noqa: PLC0415 - because only this command uses it
+    from mcpace_sidecar.database.pgbouncer import Pool, write  # noqa: PLC0415 - because only this command uses it
 
     pool = Pool(
         mode=options["pool_mode"],

@@ -15,14 +15,14 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from mcpace_sidecar.config import parse_strictly
-from mcpace_sidecar.config.clients import Clients
-from mcpace_sidecar.environment import secret
+from mcpace_sidecar.call.refusals import LIMITED
+from mcpace_sidecar.contract.config import parse_strictly
+from mcpace_sidecar.contract.config.clients import Clients
+from mcpace_sidecar.contract.environment import secret
+from mcpace_sidecar.contract.quantity import seconds
 from mcpace_sidecar.errors import ConfigError, McpaceError
-from mcpace_sidecar.mcpclient import HandshakeError, Session, known
-from mcpace_sidecar.quantity import seconds
-from mcpace_sidecar.replies import LIMITED
-from mcpace_sidecar.upstream import Address, Pool
+from mcpace_sidecar.http.client import Address, Pool
+from mcpace_sidecar.server.session import HandshakeError, Session, known
 
 TIMEOUT = 60.0
 """Seconds that a tool may take."""

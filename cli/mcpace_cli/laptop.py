@@ -22,12 +22,12 @@ from rich.console import Console
 from mcpace_cli import sockets
 from mcpace_cli.child import Child, words
 from mcpace_cli.manifest import Manifest, environment, expanded, read
-from mcpace_sidecar import usage
-from mcpace_sidecar.config import SidecarConfig, parse
-from mcpace_sidecar.entrypoint import address, cannot_listen, surroundings
+from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.errors import ConfigError, ListenError
+from mcpace_sidecar.http.client import Address
+from mcpace_sidecar.main import address, cannot_listen, surroundings
+from mcpace_sidecar.server import usage
 from mcpace_sidecar.sidecar import Options, Sidecar, is_loopback
-from mcpace_sidecar.upstream import Address
 
 _AT_ONCE: Final = 10.0
 """Seconds within which a server that ends has ended at once."""

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import Field
 
-from mcpace_operator.models import (
+from mcpace_operator.resource.models import (
     API_VERSION,
     KIND,
     LONGEST_NAME,
@@ -24,10 +24,10 @@ from mcpace_operator.models import (
     NAME_WORDS,
     McpServerSpec,
 )
-from mcpace_sidecar.config import Model, parse_strictly, read_documents
-from mcpace_sidecar.config.base import Name, Text, spelled
+from mcpace_sidecar.contract.config import Model, parse_strictly, read_documents
+from mcpace_sidecar.contract.config.base import Name, Text, spelled
+from mcpace_sidecar.contract.nearest import Names
 from mcpace_sidecar.errors import ConfigError
-from mcpace_sidecar.nearest import Names
 
 NO_IMAGE: Final = "none"
 """Stands for the image that a laptop does not need."""

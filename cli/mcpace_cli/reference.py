@@ -15,12 +15,12 @@ from typing import Any, Final
 from mcpace_operator.children.sidecar import MEMORY
 from mcpace_operator.crd import structural
 from mcpace_operator.health import METRICS
-from mcpace_operator.models import McpServerSpec
-from mcpace_operator.reasons import Reason, Type
-from mcpace_sidecar.budget import BASE, SHARES, Budget
-from mcpace_sidecar.findings import REASONS as FINDINGS
-from mcpace_sidecar.metrics import BUCKETS, COUNTED_ELSEWHERE, COUNTERS, GAUGES
-from mcpace_sidecar.settings import UNASKED, UNASKED_PAGES
+from mcpace_operator.resource.models import McpServerSpec
+from mcpace_operator.status.reasons import Reason, Type
+from mcpace_sidecar.call.settings import UNASKED, UNASKED_PAGES
+from mcpace_sidecar.contract.budget import BASE, SHARES, Budget
+from mcpace_sidecar.server.findings import REASONS as FINDINGS
+from mcpace_sidecar.telemetry.metrics import BUCKETS, COUNTED_ELSEWHERE, COUNTERS, GAUGES
 
 TARGET: Final = Path(__file__).parents[2] / "docs/reference.md"
 

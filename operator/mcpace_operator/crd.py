@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from mcpace_operator.models import (
+from mcpace_operator.resource.models import (
     GROUP,
     KIND,
     LONGEST_NAME,
@@ -24,7 +24,7 @@ from mcpace_operator.models import (
     VERSION,
     McpServerSpec,
 )
-from mcpace_operator.status import STATUS_SCHEMA
+from mcpace_operator.status.document import STATUS_SCHEMA
 
 _DROPPED: Final = ("title", "default")
 _LIST_LIMIT: Final = 512

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from mcpace_sidecar.environment import secret
+from mcpace_sidecar.contract.environment import secret
 from mcpace_sidecar.errors import ConfigError
 
 SHORTEST: Final = 32

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from mcpace_operator.health import QUEUED, RECONCILES, SECONDS
-from mcpace_operator.server import Key
+from mcpace_operator.resource.server import Key
 from mcpace_sidecar.errors import McpaceError
 
 log = logging.getLogger(__name__)

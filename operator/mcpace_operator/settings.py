@@ -10,7 +10,7 @@ from typing import Any
 
 from mcpace_operator.masterkey import WORDS, MasterKey
 from mcpace_sidecar import __version__
-from mcpace_sidecar.environment import secret
+from mcpace_sidecar.contract.environment import secret
 from mcpace_sidecar.errors import ConfigError
 
 

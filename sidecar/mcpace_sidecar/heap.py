@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from mcpace_sidecar.budget import BASE
+from mcpace_sidecar.contract.budget import BASE
 
 MAPPED: Final = 2 << 20
 """Bytes from which a block is mapped alone and leaves with its end. Below it page faults would cost more

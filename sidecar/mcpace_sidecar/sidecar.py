@@ -17,31 +17,32 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mcpace_sidecar.admin import Admin
-from mcpace_sidecar.budget import SHARES, UNLIMITED, Budget
-from mcpace_sidecar.catalog import Catalog
-from mcpace_sidecar.config import SidecarConfig
-from mcpace_sidecar.config.document import changes
-from mcpace_sidecar.dataplane import DataPlane
-from mcpace_sidecar.egress import Doors
+from mcpace_sidecar.admin.port import Admin
+from mcpace_sidecar.cache.memory import MemoryResults
+from mcpace_sidecar.call.plane import DataPlane
+from mcpace_sidecar.call.settings import Settings
+from mcpace_sidecar.contract.budget import SHARES, UNLIMITED, Budget
+from mcpace_sidecar.contract.config import SidecarConfig
+from mcpace_sidecar.contract.config.document import changes
+from mcpace_sidecar.egress.doors import Doors
 from mcpace_sidecar.errors import ConfigError, ListenError, words_of
-from mcpace_sidecar.findings import REASONS, Findings
-from mcpace_sidecar.handshake import Handshake
 from mcpace_sidecar.heap import Heap
+from mcpace_sidecar.http.client import Address, Pool
 from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.server import Application, ClientConnection
 from mcpace_sidecar.http.tcp import serve_modestly
-from mcpace_sidecar.metrics import Metrics
-from mcpace_sidecar.settings import Settings
-from mcpace_sidecar.stats import Stats
-from mcpace_sidecar.store.memory import MemoryLimits, MemoryResults
-from mcpace_sidecar.upstream import Address, Pool
-from mcpace_sidecar.usage import unseen
+from mcpace_sidecar.limits.memory import MemoryLimits
+from mcpace_sidecar.mcp.catalog import Catalog
+from mcpace_sidecar.server.findings import REASONS, Findings
+from mcpace_sidecar.server.handshake import Handshake
+from mcpace_sidecar.server.usage import unseen
+from mcpace_sidecar.telemetry.metrics import Metrics
+from mcpace_sidecar.telemetry.statistics import Stats
 
 if TYPE_CHECKING:
-    from mcpace_sidecar.store.limits import RedisLimits
-    from mcpace_sidecar.store.results import RedisResults
-    from mcpace_sidecar.store.wire import Link
+    from mcpace_sidecar.cache.redis import RedisResults
+    from mcpace_sidecar.limits.redis import RedisLimits
+    from mcpace_sidecar.redis.wire import Link
 
 log = logging.getLogger(__name__)
 reloads = logging.getLogger("mcpace_sidecar.reloads")
@@ -165,13 +166,13 @@ class Sidecar:
         if options.limits_url is None and options.cache_url is None:
             return
         # Imported here because a sidecar without Redis should not hold its client in memory.
-        from mcpace_sidecar.redis import RedisAddress  # noqa: PLC0415 - because of that
-        from mcpace_sidecar.store.conversations import (  # noqa: PLC0415 - because of that
+        from mcpace_sidecar.cache.redis import RedisResults  # noqa: PLC0415 - because of that
+        from mcpace_sidecar.contract.addresses import RedisAddress  # noqa: PLC0415 - because of that
+        from mcpace_sidecar.conversations.redis import (  # noqa: PLC0415 - because of that
             RedisConversations,
         )
-        from mcpace_sidecar.store.limits import RedisLimits  # noqa: PLC0415 - because of that
-        from mcpace_sidecar.store.results import RedisResults  # noqa: PLC0415 - because of that
-        from mcpace_sidecar.store.wire import Link  # noqa: PLC0415 - because of that
+        from mcpace_sidecar.limits.redis import RedisLimits  # noqa: PLC0415 - because of that
+        from mcpace_sidecar.redis.wire import Link  # noqa: PLC0415 - because of that
 
         authority = options.redis_authority
         if options.limits_url is not None:

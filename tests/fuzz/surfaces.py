@@ -18,22 +18,23 @@ from typing import Any, Final
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mcpace_operator.models import parse_spec
-from mcpace_sidecar import messages, stream
-from mcpace_sidecar.config import SidecarConfig, parse, parse_strictly
-from mcpace_sidecar.config.clients import Jwt
-from mcpace_sidecar.config.document import read_yaml
-from mcpace_sidecar.config.traffic import PagedTool
+from mcpace_operator.resource.models import parse_spec
+from mcpace_sidecar.call.paging import first_page, later_page, paginate
+from mcpace_sidecar.call.policies import PageRule
+from mcpace_sidecar.contract.config import SidecarConfig, parse, parse_strictly
+from mcpace_sidecar.contract.config.clients import Jwt
+from mcpace_sidecar.contract.config.document import read_yaml
+from mcpace_sidecar.contract.config.traffic import PagedTool
 from mcpace_sidecar.errors import ConfigError, ProtocolError
+from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.framing import ChunkedBody
 from mcpace_sidecar.http.head import Names, RequestHead, ResponseHead
 from mcpace_sidecar.http.known import RequestHeads, ResponseHeads
 from mcpace_sidecar.http.server import ClientConnection
-from mcpace_sidecar.messages import MessageError
-from mcpace_sidecar.paging import first_page, later_page, paginate
-from mcpace_sidecar.tokens import Tokens
-from mcpace_sidecar.treatment import PageRule
+from mcpace_sidecar.identity.tokens import Tokens
+from mcpace_sidecar.mcp import messages
+from mcpace_sidecar.mcp.messages import MessageError
 
 LONGEST: Final = 8192
 """Bytes of an input."""
@@ -299,7 +300,7 @@ def _lines(events: list[bytes]) -> list[bytes]:
 def streams(data: bytes) -> None:
     """Events are the same in any cut, and nothing of a stream is lost."""
     pieces, wire = cuts(data)
-    whole, cut = stream.Events(), stream.Events()
+    whole, cut = sse.Events(), sse.Events()
     events = whole.feed(wire)
     rest = whole.rest()
     assert b"".join(events) + rest == wire
@@ -308,7 +309,7 @@ def streams(data: bytes) -> None:
     assert b"".join(parts) == wire
     assert _lines(parts) == _lines([*events, rest])
     for event in events:
-        assert stream.data_of(stream.with_data(event, b"x")) == b"x"
+        assert sse.data_of(sse.with_data(event, b"x")) == b"x"
 
 
 # -- pages

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from tests.conftest import Heard, Scripted, Start, json_answer, until
 
-from mcpace_sidecar import fanout, messages
+from mcpace_sidecar.call import fanout
+from mcpace_sidecar.mcp import messages
 
 CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
 SLOTS = {"concurrency": {"maxInFlight": 8}}

@@ -10,9 +10,9 @@ import redis
 from tests.conftest import Heard, RedisServer, Running, Scripted, Start, json_answer, until
 from tests.integration.test_spans import Collector, collector, traces
 
-from mcpace_sidecar.conversations import REMEMBERED, ROUNDS, Conversations
-from mcpace_sidecar.messages import classify
-from mcpace_sidecar.questions import PATIENCE
+from mcpace_sidecar.conversations.memory import REMEMBERED, ROUNDS, Conversations
+from mcpace_sidecar.conversations.questions import PATIENCE
+from mcpace_sidecar.mcp.messages import classify
 
 __all__ = ["collector", "traces"]  # fixtures
 

@@ -27,16 +27,17 @@ from tests.conftest import (
 )
 
 from mcpace_sidecar.cache.entry import Entry, Place
-from mcpace_sidecar.egress import Passage
-from mcpace_sidecar.fanout import Part
-from mcpace_sidecar.faults import Faults, Stage
+from mcpace_sidecar.cache.lookup import Lookup
+from mcpace_sidecar.cache.memory import MemoryResults
+from mcpace_sidecar.call.exchange import LOST_AFTER, Exchange
+from mcpace_sidecar.call.fanout import Part
+from mcpace_sidecar.call.streaming import Streamed
+from mcpace_sidecar.egress.doors import Passage
+from mcpace_sidecar.http.client import UpstreamConnection
 from mcpace_sidecar.http.server import ClientConnection
-from mcpace_sidecar.lookup import Lookup
-from mcpace_sidecar.metrics import Metrics
-from mcpace_sidecar.proxy import LOST_AFTER, Exchange
-from mcpace_sidecar.store.memory import MemoryLimits, MemoryResults
-from mcpace_sidecar.streamed import Streamed
-from mcpace_sidecar.upstream import UpstreamConnection
+from mcpace_sidecar.limits.memory import MemoryLimits
+from mcpace_sidecar.telemetry.faults import Faults, Stage
+from mcpace_sidecar.telemetry.metrics import Metrics
 
 CONFIG: dict[str, Any] = {
     "rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 100_000}]},

@@ -19,8 +19,8 @@ from tests.conftest import (
     until,
 )
 
-from mcpace_sidecar import budget
-from mcpace_sidecar.budget import Budget, memory_limit
+from mcpace_sidecar.contract import budget
+from mcpace_sidecar.contract.budget import Budget, memory_limit
 from mcpace_sidecar.errors import ConfigError
 
 MIB = 1 << 20

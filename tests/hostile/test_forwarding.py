@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.conftest import Heard, Running, Scripted, Start, json_answer, until
 
-from mcpace_sidecar.config.clients import Clients
-from mcpace_sidecar.identity import Identities, address_of
+from mcpace_sidecar.contract.config.clients import Clients
+from mcpace_sidecar.identity.callers import Identities, address_of
 
 TOLD = (
     b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port", b"forwarded", b"x-real-ip",

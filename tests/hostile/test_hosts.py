@@ -5,9 +5,9 @@ import pytest
 from pydantic import ValidationError
 from tests.conftest import Running, Scripted, Start
 
-from mcpace_sidecar.config.clients import Clients
-from mcpace_sidecar.guard import Guard, Origins
+from mcpace_sidecar.contract.config.clients import Clients
 from mcpace_sidecar.http.head import Names, RequestHead
+from mcpace_sidecar.identity.origins import Guard, Origins
 
 PING = msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": "ping"})
 LAPTOP = {

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from tests.conftest import repetitions
 from tests.hostile.test_whose import CONFIG, GATEWAY
 
-from mcpace_sidecar import messages
-from mcpace_sidecar.config import SidecarConfig, parse
-from mcpace_sidecar.dataplane import DataPlane
+from mcpace_sidecar.call.plane import DataPlane
+from mcpace_sidecar.contract.config import SidecarConfig, parse
+from mcpace_sidecar.http.client import Address
 from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.server import ClientConnection
+from mcpace_sidecar.mcp import messages
 from mcpace_sidecar.sidecar import Options, Sidecar
-from mcpace_sidecar.upstream import Address
 
 VALUE = st.text('ab:;,="\\ %0', min_size=1, max_size=4).map(str.strip).filter(bool)
 HOST = st.sampled_from(["localhost", "127.0.0.1", "a.example", "a.example:80"])

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from tests.conftest import Heard, Scripted, Start, json_answer, until
 
-from mcpace_sidecar import handshake
-from mcpace_sidecar.catalog import MAX_TOOLS
+from mcpace_sidecar.mcp.catalog import MAX_TOOLS
+from mcpace_sidecar.server import handshake
 
 MIB = 1 << 20
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.conftest import RESULT, Heard, Running, Scripted, Start, json_answer, until
 
-from mcpace_sidecar import handshake, mcpclient
+from mcpace_sidecar.server import handshake, session
 
 
 class OneAtATime:
@@ -28,7 +28,7 @@ class OneAtATime:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Handshakes are given up soon, so that many fit into a test."""
-    monkeypatch.setattr(mcpclient, "TIMEOUT", 0.1)
+    monkeypatch.setattr(session, "TIMEOUT", 0.1)
     monkeypatch.setattr(handshake, "LATELY", 0.2)
     monkeypatch.setattr(handshake, "AGAIN_AFTER_FAILURE", 0.02)
     monkeypatch.setattr(handshake, "AGAIN_AFTER_SUCCESS", 0.02)

@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 from tests.conftest import Heard, RedisServer, Running, Scripted, Start, json_answer
 from tests.hostile.work import assert_linear
 
-from mcpace_sidecar.config.traffic import PagedTool
-from mcpace_sidecar.paging import LARGEST, MAX_ITEMS, MAX_RESULT, Book, first_page, later_page, paginate
-from mcpace_sidecar.settings import UNASKED_PAGES
-from mcpace_sidecar.treatment import PageRule
-from mcpace_sidecar.turns import A_MINUTE, Turns
+from mcpace_sidecar.call.paging import (
+    LARGEST,
+    MAX_ITEMS,
+    MAX_RESULT,
+    Book,
+    first_page,
+    later_page,
+    paginate,
+)
+from mcpace_sidecar.call.policies import PageRule
+from mcpace_sidecar.call.settings import UNASKED_PAGES
+from mcpace_sidecar.call.turns import A_MINUTE, Turns
+from mcpace_sidecar.contract.config.traffic import PagedTool
 
 RULE = PageRule(PagedTool.model_validate({"name": "t", "items": 100, "bytes": "64Ki"}))
 PAGED = {"responses": {"page": {"tools": [{"name": "t", "items": 100, "bytes": "64Ki"}]}}}

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.conftest import DEADLINE, until
 
-from mcpace_operator.asking import LONGEST, Sidecars
-from mcpace_operator.performance import MOST_TOOLS, Sum
-from mcpace_operator.pods import MOST_DOORS, Heard
-from mcpace_operator.report import Readiness, Report
-from mcpace_operator.status import ServerFacts
+from mcpace_operator.probes.asking import LONGEST, Sidecars
+from mcpace_operator.probes.pods import MOST_DOORS, Heard
+from mcpace_operator.status.document import ServerFacts
+from mcpace_operator.status.performance import MOST_TOOLS, Sum
+from mcpace_operator.status.report import Readiness, Report
 
 Say = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 CALLS: dict[str, Any] = {

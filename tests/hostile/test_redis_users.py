@@ -13,12 +13,12 @@ import yaml
 from tests.cluster.binaries import program
 from tests.conftest import RESULT, ROOT, RedisServer, Running, Scripted, Start, json_answer, until
 
-from mcpace_operator import shares
 from mcpace_operator.masterkey import MasterKey, write_login
-from mcpace_operator.redis import Stores, username
-from mcpace_operator.server import Key, Server
+from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
-from mcpace_sidecar.scripts import SCRIPTS, TAKE
+from mcpace_operator.stores import shares
+from mcpace_operator.stores.redis import Stores, username
+from mcpace_sidecar.contract.scripts import SCRIPTS, TAKE
 
 KEY = MasterKey(b"k" * 32)
 HOSTILE, HONEST = (Server(Key("default", name), name, 1, {}, {}) for name in ("hostile", "honest"))

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tests.conftest import DEADLINE, RESULT, SSE, Heard, Running, Scripted, Start, chunk, json_answer, until
 
-from mcpace_sidecar.audience import Audience
+from mcpace_sidecar.call.audience import Audience
 
 GET = b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
 FEW = {"memory": 1, "files": 192}

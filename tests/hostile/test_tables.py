@@ -5,18 +5,19 @@ from itertools import count
 import pytest
 from tests.hostile.work import assert_spread
 
+from mcpace_sidecar.bounded import SWEPT, make_room
 from mcpace_sidecar.cache import entry
 from mcpace_sidecar.cache.entry import ALL, Place
+from mcpace_sidecar.cache.memory import MemoryResults
 from mcpace_sidecar.cache.policy import Private, tool_tag
-from mcpace_sidecar.catalog import MAX_LABELS, MAX_TOOLS, OTHER, Catalog
-from mcpace_sidecar.config.rate_limits import RateLimits
-from mcpace_sidecar.identity import Client
+from mcpace_sidecar.call.sessions import Sessions
+from mcpace_sidecar.contract.config.rate_limits import RateLimits
+from mcpace_sidecar.identity.callers import Client
+from mcpace_sidecar.limits import memory
 from mcpace_sidecar.limits.bucket import Charge, Charges
+from mcpace_sidecar.limits.memory import MemoryLimits
 from mcpace_sidecar.limits.plan import LimitPlan
-from mcpace_sidecar.remembered import make_room
-from mcpace_sidecar.sessions import Sessions
-from mcpace_sidecar.store import memory
-from mcpace_sidecar.store.memory import MemoryLimits, MemoryResults
+from mcpace_sidecar.mcp.catalog import MAX_LABELS, MAX_TOOLS, OTHER, Catalog
 
 MANY = 16_000
 
@@ -87,7 +88,7 @@ def test_what_has_outlived_its_time_is_forgotten_bit_by_bit() -> None:
         while len(table):
             before = len(table)
             table.sweep()
-            assert 0 < before - len(table) <= memory.SWEPT
+            assert 0 < before - len(table) <= SWEPT
 
 
 def test_ever_new_credentials_take_nothing_from_those_whose_results_are_kept() -> None:

@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import Running, Scripted, Start, json_answer, until
 
-from mcpace_sidecar import tokens
-from mcpace_sidecar.config.clients import Jwt
-from mcpace_sidecar.tokens import Tokens
+from mcpace_sidecar.contract.config.clients import Jwt
+from mcpace_sidecar.identity import tokens
+from mcpace_sidecar.identity.tokens import Tokens
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 ISSUER = "https://id.example"

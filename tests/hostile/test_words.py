@@ -10,10 +10,10 @@ from tests.wrong import WRONG
 
 from mcpace_cli.manifest import Resource, read
 from mcpace_operator.crd import structural
-from mcpace_operator.models import API_VERSION, KIND
-from mcpace_sidecar.config import parse_strictly
-from mcpace_sidecar.config.base import PATTERNS
-from mcpace_sidecar.config.words import dotted
+from mcpace_operator.resource.models import API_VERSION, KIND
+from mcpace_sidecar.contract.config import parse_strictly
+from mcpace_sidecar.contract.config.base import PATTERNS
+from mcpace_sidecar.contract.config.message import dotted
 from mcpace_sidecar.errors import ConfigError
 
 SCHEMA = structural(Resource.model_json_schema(by_alias=True))

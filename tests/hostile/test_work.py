@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.hostile.work import assert_linear
 
 from mcpace_sidecar.cache.policy import canonical
-from mcpace_sidecar.messages import (
+from mcpace_sidecar.http.sse import Events, data_of, with_data
+from mcpace_sidecar.mcp.messages import (
     _deepest,
     classify,
     is_batch,
@@ -25,9 +26,8 @@ from mcpace_sidecar.messages import (
     suspect,
     written_id,
 )
-from mcpace_sidecar.outline import Outline
-from mcpace_sidecar.stream import Events, data_of, with_data
-from mcpace_sidecar.uris import readings
+from mcpace_sidecar.mcp.outline import Outline
+from mcpace_sidecar.mcp.uris import readings
 
 KIB = 1024
 CALL = b'{"jsonrpc":"2.0","id":%b,"method":"tools/call","params":{"name":"t","arguments":%b}}'

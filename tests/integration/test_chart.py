@@ -13,7 +13,7 @@ from tests.cluster.binaries import program
 from tests.conftest import ROOT
 from tests.schemas import refusals
 
-from mcpace_operator.server import RELEASE, SERVER_LABEL
+from mcpace_operator.resource.server import RELEASE, SERVER_LABEL
 from mcpace_operator.settings import OperatorSettings
 
 pytestmark = pytest.mark.interpreted

@@ -15,11 +15,11 @@ from redis.crc import key_slot
 from tests.conftest import RESULT, RedisServer, Running, Scripted, Start, free_port, json_answer, until
 
 from mcpace_operator.masterkey import MasterKey
-from mcpace_operator.redis import Stores
-from mcpace_operator.server import Key, Server
+from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
+from mcpace_operator.stores.redis import Stores
+from mcpace_sidecar.contract.addresses import RedisAddress
 from mcpace_sidecar.errors import ConfigError
-from mcpace_sidecar.redis import RedisAddress
 
 SLOTS = 16384
 SERVER = Server(Key("default", "weather"), "uid", 1, {}, {})

@@ -10,7 +10,7 @@ import pytest
 import zstandard
 from tests.conftest import Scripted, Start, json_answer
 
-from mcpace_sidecar import compression
+from mcpace_sidecar.http import compression
 
 TEXT = "the same words again and again " * 1000
 BODY = msgspec.json.encode(

@@ -170,7 +170,7 @@ async def test_a_door_listens_on_the_loopback_alone_and_follows_the_configuratio
     await doors.adopt(())
     with pytest.raises(OSError):
         await asyncio.open_connection("127.0.0.1", before["port"])
-    from mcpace_sidecar.config.traffic import Door  # noqa: PLC0415 - because only this test makes one
+    from mcpace_sidecar.contract.config.traffic import Door  # noqa: PLC0415 - because only this test makes one
 
     await doors.adopt([Door.model_validate(before | {"port": changed})])
     _, writer = await asyncio.open_connection("127.0.0.1", changed)

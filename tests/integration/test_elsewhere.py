@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import Heard, Running, Scripted, Start, free_port, json_answer, until
 from tests.integration.test_ssepair import everything  # noqa: F401
 
-from mcpace_sidecar import elsewhere
+from mcpace_sidecar.server import diagnosis
 
 
 async def problem(sidecar: Running, words: str) -> str:
@@ -88,4 +88,4 @@ async def test_once_it_answers_all_is_well(scripted: Scripted, start: Start):
 def test_only_ports_that_are_listened_on_count(tmp_path: Path, state: str, found: set[int]):
     head = "  sl  local_address rem_address   st tx_queue rx_queue\n"
     (tmp_path / "tcp").write_text(f"{head}   0: 00000000:1F40 00000000:0000 {state} 00000000:00000000\n")
-    assert elsewhere.listening(tmp_path) == found
+    assert diagnosis.listening(tmp_path) == found

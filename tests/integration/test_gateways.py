@@ -11,7 +11,7 @@ from tests.operator.test_children import context
 from tests.schemas import refusals
 
 from mcpace_operator.children import children, service
-from mcpace_operator.models import parse_spec
+from mcpace_operator.resource.models import parse_spec
 
 PAGE = (ROOT / "docs/gateways.md").read_text()
 MANIFESTS = {d["kind"]: d for d in map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))}

@@ -16,7 +16,7 @@ from tests.conftest import ROOT, free_port
 from tests.laptop import WEATHER, manifest, mcpace, port_of, running
 
 from mcpace_cli import processes
-from mcpace_sidecar.environment import secret
+from mcpace_sidecar.contract.environment import secret
 
 (README_LINES,) = re.findall(r"```sh\n(\. \.venv.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 (README_CALL,) = re.findall(r"```sh\n(mcpace call .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -163,7 +163,7 @@ def test_the_sdist_holds_what_a_wheel_is_built_from_and_nothing_else(tmp_path: P
         "PKG-INFO",
         ".gitignore",
     }
-    assert "sidecar/mcpace_sidecar/proxy.py" in names
+    assert "sidecar/mcpace_sidecar/call/exchange.py" in names
     assert not [name for name in names if "test" in name]
 
 

@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conftest import RedisServer, until
 
+from mcpace_sidecar.contract.addresses import RedisAddress
+from mcpace_sidecar.contract.scripts import library
+from mcpace_sidecar.limits import redis as limits_store
 from mcpace_sidecar.limits.bucket import Charge, Charges, Verdict
 from mcpace_sidecar.limits.lease import LIFE, Lease, largest
-from mcpace_sidecar.redis import RedisAddress
-from mcpace_sidecar.scripts import library
-from mcpace_sidecar.store import limits as limits_store
-from mcpace_sidecar.store.limits import RedisLimits
-from mcpace_sidecar.store.wire import Link
+from mcpace_sidecar.limits.redis import RedisLimits
+from mcpace_sidecar.redis.wire import Link
 
 
 async def taken(limits: RedisLimits, charges: Charges) -> Verdict:

@@ -17,9 +17,9 @@ from tests.cluster.operator import Operator
 from tests.conftest import RESULT, ROOT, RedisServer, Scripted, Start, json_answer, until
 
 from mcpace_operator.masterkey import MasterKey
-from mcpace_operator.redis import Stores
-from mcpace_operator.server import Key, Server
+from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
+from mcpace_operator.stores.redis import Stores
 from mcpace_sidecar.errors import ConfigError
 
 CHART = str(ROOT / "charts/mcpace")

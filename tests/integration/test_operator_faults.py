@@ -21,7 +21,7 @@ from tests.cluster.kubectl import Kubectl, manifest
 from tests.cluster.operator import Operator
 from tests.conftest import STARTING, RedisServer, repetitions, until
 
-from mcpace_operator.leader import DURATION
+from mcpace_operator.cluster.leader import DURATION
 
 # A killed operator leaves connections half open, and a proxy that ends cannot close them in order.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

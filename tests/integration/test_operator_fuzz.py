@@ -22,14 +22,14 @@ from tests.conftest import ROOT, repetitions
 
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
-from mcpace_operator.cluster import RESOURCES, ApiError
-from mcpace_operator.conditions import StoreState
-from mcpace_operator.drift import stamped
+from mcpace_operator.cluster.client import RESOURCES, ApiError
+from mcpace_operator.comparison.drift import stamped
 from mcpace_operator.masterkey import MasterKey
-from mcpace_operator.models import API_VERSION, KIND, parse_spec
-from mcpace_operator.server import Key, Server
+from mcpace_operator.resource.models import API_VERSION, KIND, parse_spec
+from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
-from mcpace_operator.status import Told, status
+from mcpace_operator.status.conditions import StoreState
+from mcpace_operator.status.document import Told, status
 from mcpace_sidecar.errors import ConfigError
 
 EXAMPLES = repetitions(10_000)

@@ -13,16 +13,16 @@ import pytest
 from tests.cluster.kubectl import Kubectl
 from tests.conftest import Scripted, Start, json_answer, until
 
-from mcpace_operator import pods as rounds
 from mcpace_operator.children.meta import Context, Credentials
-from mcpace_operator.cluster import Cluster
+from mcpace_operator.cluster.client import Cluster
 from mcpace_operator.health import REQUESTS
 from mcpace_operator.masterkey import MasterKey
-from mcpace_operator.models import parse_spec
-from mcpace_operator.pods import Pods
-from mcpace_operator.report import Report
-from mcpace_operator.server import Server
+from mcpace_operator.probes import pods as rounds
+from mcpace_operator.probes.pods import Pods
+from mcpace_operator.resource.models import parse_spec
+from mcpace_operator.resource.server import Server
 from mcpace_operator.settings import OperatorSettings
+from mcpace_operator.status.report import Report
 
 SETTINGS = OperatorSettings(master_key=MasterKey(b"k" * 32))
 DEPLOYMENT: dict[str, Any] = {

@@ -6,7 +6,7 @@ import time
 import pytest
 from tests.conftest import Running, Scripted, Start, until
 
-from mcpace_sidecar import admin
+from mcpace_sidecar.admin import port
 
 
 async def test_a_probe_that_waits_is_answered_once_the_server_answers(
@@ -32,8 +32,8 @@ async def test_a_probe_that_waits_is_answered_once_the_server_answers(
 async def test_a_probe_waits_less_long_than_a_kubelet(
     scripted: Scripted, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert admin._WAITED < 5
-    monkeypatch.setattr(admin, "_WAITED", 0.1)
+    assert port._WAITED < 5
+    monkeypatch.setattr(port, "_WAITED", 0.1)
     await scripted.stop()
     sidecar = await start(scripted.port, {})
     began = time.monotonic()
@@ -88,7 +88,7 @@ async def test_probes_that_wait_take_no_room_from_those_that_do_not(
         _, writer = await asyncio.open_connection("127.0.0.1", sidecar.admin)
         writer.write(b"GET /readyz?wait HTTP/1.1\r\nHost: localhost\r\n\r\n")
         writers.append(writer)
-        if len(writers) == admin.MOST_HELD + 1:
+        if len(writers) == port.MOST_HELD + 1:
             assert (await sidecar.admin_get("/readyz?wait"))[0] == 503, "one more is answered at once"
     for path in ("/healthz", "/metrics"):
         assert (await sidecar.admin_get(path))[0] == 200

@@ -10,14 +10,14 @@ import redis
 from tests.conftest import RESULT, RedisServer, Running, Scripted, Start, json_answer, until
 
 from mcpace_operator.masterkey import MasterKey
-from mcpace_operator.redis import Stores
-from mcpace_operator.server import Key, Server
+from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
+from mcpace_operator.stores.redis import Stores
+from mcpace_sidecar.contract.addresses import RedisAddress
+from mcpace_sidecar.contract.scripts import library
 from mcpace_sidecar.limits.bucket import Charge, Charges, Verdict
-from mcpace_sidecar.redis import RedisAddress
-from mcpace_sidecar.scripts import library
-from mcpace_sidecar.store.limits import RedisLimits
-from mcpace_sidecar.store.wire import Link
+from mcpace_sidecar.limits.redis import RedisLimits
+from mcpace_sidecar.redis.wire import Link
 
 
 def tier(minute: int, when_down: str = "local", day: int | None = None) -> dict[str, Any]:
@@ -196,7 +196,7 @@ async def test_a_hung_redis_holds_no_call_up_for_long(
 async def test_a_limited_redis_user_is_enough(
     echo: Scripted, start: Start, redis_server: RedisServer
 ) -> None:
-    from mcpace_operator.redis import COMMANDS  # noqa: PLC0415 - the operator's half of this contract
+    from mcpace_operator.stores.redis import COMMANDS  # noqa: PLC0415 - the operator's half of this contract
 
     with redis_server.client() as client:
         for name in ("one", "two"):

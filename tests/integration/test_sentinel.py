@@ -12,11 +12,11 @@ import trustme
 from tests.conftest import DEADLINE, RESULT, RedisServer, Scripted, Start, free_port, json_answer, until
 
 from mcpace_operator.masterkey import MasterKey
-from mcpace_operator.redis import Store, Stores
-from mcpace_operator.server import Key, Server
+from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
+from mcpace_operator.stores.redis import Store, Stores
+from mcpace_sidecar.contract.addresses import RedisAddress
 from mcpace_sidecar.errors import ConfigError, StoreError
-from mcpace_sidecar.redis import RedisAddress
 
 LIMITED = {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 1, "requestsPerDay": 2}]}}
 PASSWORD = "a-password"

@@ -8,8 +8,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from tests.conftest import Heard, Scripted, Start, json_answer, until
 
-from mcpace_sidecar.config.traffic import Traces
-from mcpace_sidecar.spans import Spans
+from mcpace_sidecar.contract.config.traffic import Traces
+from mcpace_sidecar.telemetry.spans import Spans
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 UNSAMPLED = PARENT[:-1] + "0"

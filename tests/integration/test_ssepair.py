@@ -12,7 +12,7 @@ from tests.laptop import mcpace
 from tests.packages.install import modules, node
 from tests.pairs import Client, Pairs
 
-from mcpace_sidecar.ssepair import endpoint_of
+from mcpace_sidecar.call.legacy_sse import endpoint_of
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.conftest import Start, free_port
 
-from mcpace_sidecar import usage
+from mcpace_sidecar.server import usage
 
 SPINS = "x = bytearray(30_000_000)\nfor _ in range(3_000_000): pass\nprint('done', flush=True)\ninput()"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.cluster.binaries import program
 
-from mcpace_sidecar.config import read_documents
+from mcpace_sidecar.contract.config import read_documents
 
 TEXTS = (
     "1:30", "22:22", "1:30:00", "-1:30", "1:60", "1e3", "1E3", "1e+3", "1.5e3", "12e03", "0.1e1", ".5", "5.", "+.5",

@@ -8,9 +8,9 @@ from tests.hostile.work import assert_linear
 from tests.operator.test_children import built, context
 from tests.operator.test_status import DONE, NONE, NOW
 
-from mcpace_operator.additions import additions, without
-from mcpace_operator.drift import ChildId
-from mcpace_operator.status import Told, status
+from mcpace_operator.comparison.additions import additions, without
+from mcpace_operator.comparison.drift import ChildId
+from mcpace_operator.status.document import Told, status
 
 POD = ("f:template", "f:spec")
 SERVER = 'k:{"name":"server"}'

@@ -5,9 +5,9 @@ import yaml
 from tests.operator.test_children import context
 from tests.operator.test_performance import ended, told
 
-from mcpace_operator.checklist import Live, Result, judge
-from mcpace_operator.models import parse_spec
-from mcpace_operator.performance import merged
+from mcpace_operator.resource.models import parse_spec
+from mcpace_operator.status.checklist import Live, Result, judge
+from mcpace_operator.status.performance import merged
 
 ITEMS = (
     "LatencyUnderFiveSeconds",

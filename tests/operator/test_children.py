@@ -11,10 +11,10 @@ from tests.schemas import refusals
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.masterkey import MasterKey
-from mcpace_operator.models import parse_spec
-from mcpace_operator.server import Key, Server
+from mcpace_operator.resource.models import parse_spec
+from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
-from mcpace_sidecar.config import SidecarConfig, parse
+from mcpace_sidecar.contract.config import SidecarConfig, parse
 
 SETTINGS = OperatorSettings(master_key=MasterKey(b"k" * 32))
 

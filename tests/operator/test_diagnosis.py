@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mcpace_operator.diagnosis import diagnose, starting
+from mcpace_operator.status.diagnosis import diagnose, starting
 
 
 def pod(name="weather-1", created="2026-11-22T12:00:00Z", ready=False, conditions=(), **containers):

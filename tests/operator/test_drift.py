@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpace_operator.drift import (
+from mcpace_operator.cluster.cache import Observed
+from mcpace_operator.comparison.drift import (
     CAUSE,
     HASH,
     ChildId,
@@ -17,9 +18,8 @@ from mcpace_operator.drift import (
     remember,
     stamped,
 )
-from mcpace_operator.observed import Observed
-from mcpace_operator.reconcile import Action, decide, unwanted
-from mcpace_operator.server import SERVER_LABEL, Key, Server
+from mcpace_operator.reconcile.reconciler import Action, decide, unwanted
+from mcpace_operator.resource.server import SERVER_LABEL, Key, Server
 
 DESIRED = {
     "apiVersion": "v1",

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from tests.operator.test_children import SETTINGS, children, context
 
-from mcpace_sidecar.metrics import COUNTED_ELSEWHERE, COUNTERS, GAUGES
+from mcpace_sidecar.telemetry.metrics import COUNTED_ELSEWHERE, COUNTERS, GAUGES
 
 BOTH = ("ServiceMonitor", "PrometheusRule")
 

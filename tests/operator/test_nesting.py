@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.conftest import free_port
 
-from mcpace_operator.nesting import DEEPEST, Answer, decoded, shallow
+from mcpace_operator.cluster.nesting import DEEPEST, Answer, decoded, shallow
 
 
 def nested(levels: int, beside: str = '"b": "}]{["') -> bytes:

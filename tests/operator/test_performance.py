@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpace_operator.performance import Performance, merged, moved
-from mcpace_operator.report import Report
-from mcpace_sidecar.events import CallEnded
-from mcpace_sidecar.stats import Stats
+from mcpace_operator.status.performance import Performance, merged, moved
+from mcpace_operator.status.report import Report
+from mcpace_sidecar.telemetry.events import CallEnded
+from mcpace_sidecar.telemetry.statistics import Stats
 
 
 def ended(tool="get", seconds=0.01, status="success", cache="", sent=100):

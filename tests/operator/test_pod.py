@@ -9,8 +9,8 @@ from tests.operator.test_children import SETTINGS, built, context, pod
 
 from mcpace_operator.children import children
 from mcpace_operator.children.template import merged
-from mcpace_operator.drift import CAUSE
-from mcpace_operator.server import RELEASE
+from mcpace_operator.comparison.drift import CAUSE
+from mcpace_operator.resource.server import RELEASE
 
 DATABASE = {"database": {"secretRef": {"name": "weather-db"}}}
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from mcpace_operator.queue import Queue
-from mcpace_operator.server import Key
+from mcpace_operator.resource.server import Key
 
 A, B = Key("ns", "a"), Key("ns", "b")
 

@@ -1,10 +1,10 @@
 """Children that somebody else keeps changing, and what is told of a server."""
 
-from mcpace_operator.drift import ChildId
-from mcpace_operator.events import News, news
-from mcpace_operator.reasons import Reason
-from mcpace_operator.repairs import MOST, PAUSE, WINDOW, Repairs, changed_by
-from mcpace_operator.server import Key
+from mcpace_operator.comparison.drift import ChildId
+from mcpace_operator.comparison.repairs import MOST, PAUSE, WINDOW, Repairs, changed_by
+from mcpace_operator.resource.server import Key
+from mcpace_operator.status.events import News, news
+from mcpace_operator.status.reasons import Reason
 
 KEY, SERVICE = Key("ns", "weather"), ChildId("Service", "weather")
 ONE, OTHER = {"a": 1}, {"a": 2}

@@ -3,7 +3,7 @@
 import pytest
 from tests.operator.test_children import built, pod
 
-from mcpace_operator.models import parse_spec
+from mcpace_operator.resource.models import parse_spec
 from mcpace_sidecar.errors import ConfigError
 
 SCALED = {"minReplicas": 2, "maxReplicas": 20}

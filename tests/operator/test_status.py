@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from tests.operator.test_children import context
 from tests.operator.test_performance import ended, told
 
-from mcpace_operator.checklist import Live
-from mcpace_operator.conditions import StoreState, Trouble
-from mcpace_operator.events import event, news
-from mcpace_operator.performance import merged
-from mcpace_operator.pods import pause
-from mcpace_operator.reasons import Reason
-from mcpace_operator.server import Key, Server
-from mcpace_operator.status import ServerFacts, Told, invalid, status
+from mcpace_operator.probes.pods import pause
+from mcpace_operator.resource.server import Key, Server
+from mcpace_operator.status.checklist import Live
+from mcpace_operator.status.conditions import StoreState, Trouble
+from mcpace_operator.status.document import ServerFacts, Told, invalid, status
+from mcpace_operator.status.events import event, news
+from mcpace_operator.status.performance import merged
+from mcpace_operator.status.reasons import Reason
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 UP, DOWN, NONE = StoreState(True), StoreState(False), StoreState(None)

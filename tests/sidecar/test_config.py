@@ -2,10 +2,10 @@
 
 import pytest
 
-from mcpace_sidecar.config import SidecarConfig, parse
+from mcpace_sidecar.call.settings import Settings
+from mcpace_sidecar.contract.config import SidecarConfig, parse
+from mcpace_sidecar.contract.quantity import seconds, size
 from mcpace_sidecar.errors import ConfigError
-from mcpace_sidecar.quantity import seconds, size
-from mcpace_sidecar.settings import Settings
 
 
 @pytest.mark.parametrize(

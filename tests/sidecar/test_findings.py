@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from mcpace_sidecar.catalog import Catalog, ServerInfo
-from mcpace_sidecar.config import SidecarConfig, parse
-from mcpace_sidecar.findings import REASONS, find
-from mcpace_sidecar.nearest import Names
-from mcpace_sidecar.settings import Settings
+from mcpace_sidecar.call.settings import Settings
+from mcpace_sidecar.contract.config import SidecarConfig, parse
+from mcpace_sidecar.contract.nearest import Names
+from mcpace_sidecar.mcp.catalog import Catalog, ServerInfo
+from mcpace_sidecar.server.findings import REASONS, find
 
 SERVER = ServerInfo("weather", "1", "2026-07-28")
 TOOLS = [

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpace_sidecar import messages
-from mcpace_sidecar.messages import (
+from mcpace_sidecar.mcp import messages
+from mcpace_sidecar.mcp.messages import (
     Message,
     MessageError,
     classify,

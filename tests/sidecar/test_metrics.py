@@ -3,8 +3,8 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mcpace_sidecar.events import CallEnded
-from mcpace_sidecar.metrics import Metrics
+from mcpace_sidecar.telemetry.events import CallEnded
+from mcpace_sidecar.telemetry.metrics import Metrics
 
 
 @pytest.mark.parametrize(

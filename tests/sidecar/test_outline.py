@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpace_sidecar.outline import MAX_TOKEN, Outline
+from mcpace_sidecar.mcp.outline import MAX_TOKEN, Outline
 
 IDS = st.one_of(st.integers(), st.text(max_size=30), st.floats(allow_nan=False, allow_infinity=False))
 TEXTS = st.one_of(st.text(), st.text(alphabet='[]{}"\\\\,: id'))

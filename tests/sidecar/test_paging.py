@@ -6,9 +6,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpace_sidecar.config.traffic import PagedTool
-from mcpace_sidecar.paging import first_page, later_page, paginate
-from mcpace_sidecar.treatment import PageRule
+from mcpace_sidecar.call.paging import first_page, later_page, paginate
+from mcpace_sidecar.call.policies import PageRule
+from mcpace_sidecar.contract.config.traffic import PagedTool
 
 SCALARS = (
     st.none()

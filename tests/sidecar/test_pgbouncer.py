@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpace_cli.__main__ import mcpace
+from mcpace_sidecar.database.pgbouncer import Pool, files
 from mcpace_sidecar.errors import ConfigError
-from mcpace_sidecar.pgbouncer import Pool, files
 
 POOL = Pool("transaction", 20, "30s", "5s", "30s")
 

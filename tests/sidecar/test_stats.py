@@ -5,8 +5,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpace_sidecar.events import CallEnded
-from mcpace_sidecar.stats import Stats
+from mcpace_sidecar.telemetry.events import CallEnded
+from mcpace_sidecar.telemetry.statistics import Stats
 
 
 class Clock:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpace_sidecar.http.framing import ChunkedBody
-from mcpace_sidecar.stream import Events, data_of, event_of, name_of, with_data
+from mcpace_sidecar.http.sse import Events, data_of, event_of, name_of, with_data
 
 BOM = b"\xef\xbb\xbf"
 

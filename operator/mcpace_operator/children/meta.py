@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcpace_operator.models import API_VERSION, KIND, McpServerSpec
-from mcpace_operator.server import MANAGED_BY, SERVER_LABEL, Server
+from mcpace_operator.resource.models import API_VERSION, KIND, McpServerSpec
+from mcpace_operator.resource.server import MANAGED_BY, SERVER_LABEL, Server
 from mcpace_operator.settings import OperatorSettings
 
 

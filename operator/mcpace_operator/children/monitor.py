@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from mcpace_operator.children import service
 from mcpace_operator.children.meta import Context
-from mcpace_operator.spec.monitoring import part
-from mcpace_sidecar.quantity import seconds
+from mcpace_operator.resource.monitoring import part
+from mcpace_sidecar.contract.quantity import seconds
 
 API: Final = "monitoring.coreos.com/v1"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mcpace_operator.children.meta import Context
-from mcpace_sidecar.redis import RedisAddress
+from mcpace_sidecar.contract.addresses import RedisAddress
 
 
 def build(context: Context) -> dict[str, Any] | None:

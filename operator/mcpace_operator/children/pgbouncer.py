@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mcpace_operator.children.meta import Context
 from mcpace_operator.children.sidecar import security
-from mcpace_operator.spec.database import PORT, Database
+from mcpace_operator.resource.database import PORT, Database
 
 NAME: Final = "pgbouncer"
 FOLDER: Final = "/run/pgbouncer"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mcpace_operator.children.configmap import FILE
 from mcpace_operator.children.meta import Context
-from mcpace_sidecar.quantity import size
+from mcpace_sidecar.contract.quantity import size
 
 NAME: Final = "mcpace"
 CONFIG: Final = "/etc/mcpace/config"

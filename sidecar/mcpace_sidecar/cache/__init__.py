@@ -1,1 +1,1 @@
-"""Which results may be answered again, to whom, and for how long."""
+"""What has been answered before: rules and keys, identical calls in flight, and where results are kept."""

@@ -12,8 +12,8 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from mcpace_sidecar.compression import Stem
-from mcpace_sidecar.remembered import make_room
+from mcpace_sidecar.bounded import make_room
+from mcpace_sidecar.http.compression import Stem
 
 ALL: Final = b"all"
 REMEMBERED: Final = 50_000

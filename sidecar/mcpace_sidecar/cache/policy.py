@@ -16,13 +16,13 @@ from typing import Any, Final
 
 import msgspec
 
+from mcpace_sidecar.bounded import make_room
 from mcpace_sidecar.cache.entry import ALL, Place, client_tag, credential_tag
-from mcpace_sidecar.config.cache import Cache, CachedTool, Lists
-from mcpace_sidecar.identity import Client
-from mcpace_sidecar.jsonrpc import CacheHints
-from mcpace_sidecar.messages import Message, refuse_duplicates
-from mcpace_sidecar.quantity import seconds
-from mcpace_sidecar.remembered import make_room
+from mcpace_sidecar.contract.config.cache import Cache, CachedTool, Lists
+from mcpace_sidecar.contract.quantity import seconds
+from mcpace_sidecar.identity.callers import Client
+from mcpace_sidecar.mcp.jsonrpc import CacheHints
+from mcpace_sidecar.mcp.messages import Message, refuse_duplicates
 
 VOLATILE: Final = frozenset(
     {"progressToken", "traceparent", "tracestate", "baggage", "io.modelcontextprotocol/clientInfo"}

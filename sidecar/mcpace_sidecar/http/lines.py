@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mcpace_sidecar.bounded import make_room
 from mcpace_sidecar.http.head import MAX_LINES, NAME, VISIBLE, Names
-from mcpace_sidecar.remembered import make_room
 
 VARIES_AFTER: Final = 8
 """Different lines of one name, after which it is taken to vary."""

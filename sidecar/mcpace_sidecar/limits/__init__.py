@@ -1,1 +1,1 @@
-"""How many calls a client may make: buckets per minute, quotas per day, tiers and tools."""
+"""How much a client may call: plan, buckets and leases, and where levels are kept."""

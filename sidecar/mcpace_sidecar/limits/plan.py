@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from mcpace_sidecar.config.rate_limits import PromptLimit, RateLimits, ResourceLimit, ToolLimit
-from mcpace_sidecar.identity import Client
+from mcpace_sidecar.bounded import make_room
+from mcpace_sidecar.contract.config.rate_limits import PromptLimit, RateLimits, ResourceLimit, ToolLimit
+from mcpace_sidecar.identity.callers import Client
 from mcpace_sidecar.limits.bucket import Charge, Charges
-from mcpace_sidecar.remembered import make_room
 
 _REMEMBERED: Final = 10_000
 """Clients whose charges are held ready."""

@@ -1,0 +1,1 @@
+"""The API server: the one client, what watching and reading again tell, who leads. kopf stays in here."""

@@ -1,0 +1,291 @@
+"""The API server, as far as the operator speaks to it: dicts in, dicts out."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+from yaml import YAMLError
+
+from mcpace_operator.cluster.nesting import decoded
+from mcpace_operator.comparison.additions import LOOKER, MANAGER, SCALER
+from mcpace_operator.health import REQUESTS
+from mcpace_operator.resource.models import API_VERSION, KIND, PLURAL
+from mcpace_sidecar.errors import ConfigError, McpaceError
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS: Final = 32
+"""At once; the knee of what one API server takes."""
+TIMEOUT: Final = 15.0
+LEASE: Final = "mcpace-operator"
+LEASE_TIMEOUT: Final = 3.0
+_PAGE: Final = 250
+_APPLY: Final = "application/apply-patch+yaml"
+_STRATEGIC: Final = "application/strategic-merge-patch+json"
+_MERGE: Final = "application/merge-patch+json"
+
+RESOURCES: Final = {
+    KIND: (API_VERSION, PLURAL),
+    "Deployment": ("apps/v1", "deployments"),
+    "Service": ("v1", "services"),
+    "ConfigMap": ("v1", "configmaps"),
+    "ServiceAccount": ("v1", "serviceaccounts"),
+    "Secret": ("v1", "secrets"),
+    "HorizontalPodAutoscaler": ("autoscaling/v2", "horizontalpodautoscalers"),
+    "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
+    "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
+    "ServiceMonitor": ("monitoring.coreos.com/v1", "servicemonitors"),
+    "PrometheusRule": ("monitoring.coreos.com/v1", "prometheusrules"),
+    "Pod": ("v1", "pods"),
+    "PodMetrics": ("metrics.k8s.io/v1beta1", "pods"),
+    "Lease": ("coordination.k8s.io/v1", "leases"),
+    "Namespace": ("v1", "namespaces"),
+    "Event": ("events.k8s.io/v1", "events"),
+}
+"""Kind -> (apiVersion, plural)."""
+
+OPTIONAL: Final = ("ServiceMonitor", "PrometheusRule")
+"""Kinds that a cluster may not know, now or ever."""
+
+
+class ApiError(McpaceError):
+    """The API server refused; `status` is its HTTP status, 0 where it was not reached."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+
+    @property
+    def final(self) -> bool:
+        """Whether the object itself is refused, so that the same one will be refused again.
+
+        An unknown field is said with 500, because the server cannot even read the patch.
+        """
+        return self.status in (400, 422) or (self.status == 500 and "typed patch object" in str(self))
+
+
+class Cluster:
+    """A connection to the API server."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    async def connect(cls) -> Cluster:
+        """As the pod's service account, or else as the kubeconfig says; ConfigError."""
+        configuration = client.Configuration()
+        try:
+            if "KUBERNETES_SERVICE_HOST" in os.environ:
+                config.load_incluster_config(client_configuration=configuration)
+            else:
+                file = os.environ.get(
+                    "KUBECONFIG"
+                )  # the client reads it when it is imported, and never again
+                await config.load_kube_config(config_file=file, client_configuration=configuration)
+        except config.ConfigException as error:
+            raise ConfigError(f"No cluster is known: {error}; name one by KUBECONFIG") from error
+        except (YAMLError, ValueError, TypeError, AttributeError) as error:  # what is no kubeconfig at all
+            raise ConfigError("The file that KUBECONFIG names is no kubeconfig") from error
+        configuration.connection_pool_maxsize = CONNECTIONS
+        return cls(client.ApiClient(configuration))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._api.close()
+
+    async def create(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Make an object by server-side apply; ApiError 409 where one of that name exists.
+
+        No object is at version 1, so a body that claims to be can only be a new object's.
+        """
+        metadata = {**body["metadata"], "resourceVersion": "1"}
+        return await self.apply({**body, "metadata": metadata})
+
+    async def post(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Make an object that nobody applies later; ApiError 409 where one of that name exists."""
+        return await self._request("POST", _path(body["kind"], body["metadata"]["namespace"]), {}, body)
+
+    async def apply(
+        self,
+        body: Mapping[str, Any],
+        subresource: str = "",
+        *,
+        manager: str = MANAGER,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Server-side apply, and return the object; fields that others own become ours."""
+        metadata = body["metadata"]
+        path = _path(body["kind"], metadata["namespace"], metadata["name"]) + subresource
+        query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
+        return await self._request("PATCH", path, query, body, _APPLY)
+
+    async def look(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """The metadata of an object that we may only patch: an apply of nothing, as a dry run.
+
+        None where there is no such object.
+        """
+        body = _named(kind, namespace, name)
+        metadata = (await self.apply(body, manager=LOOKER, dry_run=True))["metadata"]
+        return dict(metadata) if metadata.get("resourceVersion") else None
+
+    async def labels(self, namespace: str) -> Mapping[str, str]:
+        """The labels of a namespace."""
+        answer = await self._request("GET", _path("Namespace", None, namespace), {})
+        return dict(answer["metadata"].get("labels") or {})
+
+    async def scale(self, namespace: str, name: str, replicas: int) -> dict[str, Any]:
+        """Write a Deployment's replicas, and nothing else, under a name of its own; return it.
+
+        A field once applied is reset when its manager leaves it out, and who scales may change.
+        """
+        body = {**_named("Deployment", namespace, name), "spec": {"replicas": replicas}}
+        return await self.apply(body, manager=SCALER)
+
+    async def delete(self, kind: str, namespace: str, name: str, uid: str, *, orphan: bool = False) -> None:
+        """Delete the very object of that uid, if it is still there; `orphan` leaves what it owns."""
+        body = {
+            "preconditions": {"uid": uid},
+            "propagationPolicy": "Orphan" if orphan else "Background",
+        }
+        try:
+            await self._request("DELETE", _path(kind, namespace, name), {}, body)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def kinds(self) -> frozenset[str]:
+        """Which of the optional kinds the cluster knows."""
+        known = set()
+        for version in sorted({RESOURCES[kind][0] for kind in OPTIONAL}):
+            try:
+                answer = await self._request("GET", f"/apis/{version}", {})
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+            else:
+                known |= {resource["kind"] for resource in answer.get("resources") or []}
+        return frozenset(known & set(OPTIONAL))
+
+    async def annotate(self, kind: str, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
+        """Write annotations of an object that is not ours."""
+        body = {"metadata": {"annotations": annotations}}
+        query = {"fieldManager": MANAGER}
+        await self._request("PATCH", _path(kind, namespace, name), query, body, _MERGE)
+
+    async def take_away(
+        self, kind: str, namespace: str, name: str, patch: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Remove what others added, by a strategic merge patch; return the object."""
+        query = {"fieldManager": MANAGER}
+        return await self._request("PATCH", _path(kind, namespace, name), query, patch, _STRATEGIC)
+
+    async def tell(self, namespace: str, event: Mapping[str, Any]) -> None:
+        """Write an Event."""
+        version, _ = RESOURCES["Event"]
+        body = {"apiVersion": version, "kind": "Event", **event}
+        await self._request("POST", _path("Event", namespace), {}, body)
+
+    async def lease(self, namespace: str) -> dict[str, Any] | None:
+        """The Lease that elects an operator, or None."""
+        try:
+            return await self._request("GET", _path("Lease", namespace, LEASE), {}, seconds=LEASE_TIMEOUT)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def write_lease(self, namespace: str, spec: Mapping[str, Any], version: str) -> dict[str, Any]:
+        """Write the Lease, unless somebody else has since `version`; ApiError 409 if so."""
+        body = {**_named("Lease", namespace, LEASE), "spec": spec}
+        if not version:
+            path = _path("Lease", namespace)
+            return await self._request("POST", path, {}, body, seconds=LEASE_TIMEOUT)
+        body["metadata"]["resourceVersion"] = version
+        path = _path("Lease", namespace, LEASE)
+        return await self._request("PUT", path, {}, body, seconds=LEASE_TIMEOUT)
+
+    async def may_list(self, kind: str, namespace: str | None) -> None:
+        """Whether objects of a kind may be listed; ApiError where not."""
+        await self._request("GET", _path(kind, namespace), {"limit": "1"})
+
+    async def items(
+        self,
+        kind: str,
+        *,
+        namespace: str | None = None,
+        selector: str = "",
+        name: str = "",
+        near: bool = False,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Every object of a kind, or the one of that name, page by page.
+
+        `near` takes what the API server has in its memory, perhaps a moment old, and all at once:
+        pages of what a label selects would be looked for in etcd, among all the others.
+        """
+        version, _ = RESOURCES[kind]
+        query = {"resourceVersion": "0"} if near else {"limit": str(_PAGE)}
+        if name:
+            query["fieldSelector"] = f"metadata.name={name}"
+        if selector:
+            query["labelSelector"] = selector
+        while True:
+            page = await self._request("GET", _path(kind, namespace), query)
+            for item in page.get("items") or []:
+                yield {"apiVersion": version, "kind": kind, **item}  # in lists, only the list has them
+            cursor = (page.get("metadata") or {}).get("continue")
+            if not cursor:
+                return
+            query["continue"] = cursor
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Any = None,
+        content_type: str = "application/json",
+        seconds: float = TIMEOUT,
+    ) -> dict[str, Any]:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        # A service account's token is renewed by the kubelet, so it is asked for each time.
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = f"{self._api.configuration.host}{path}?{urlencode(query)}"
+        try:
+            response = await self._api.rest_client.request(
+                method, url, headers=headers, body=body, _request_timeout=seconds
+            )
+            text = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            REQUESTS.labels(method, "none").inc()
+            raise ApiError(
+                0, f"The API server was not reached: {str(error) or 'no answer in time'}"
+            ) from None
+        REQUESTS.labels(method, str(response.status)).inc()
+        try:
+            answer = decoded(text)
+        except ValueError:  # a proxy's page, or `404 page not found`
+            answer = {}
+            if response.status < 400:
+                raise ApiError(502, "The API server's answer is no JSON") from None
+        if response.status >= 400:
+            raise ApiError(response.status, answer.get("message") or f"HTTP {response.status}")
+        return dict(answer)
+
+
+def _path(kind: str, namespace: str | None, name: str = "") -> str:
+    version, plural = RESOURCES[kind]
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    where = f"/namespaces/{namespace}" if namespace is not None else ""
+    return f"{root}{where}/{plural}" + (f"/{name}" if name else "")
+
+
+def _named(kind: str, namespace: str, name: str) -> dict[str, Any]:
+    """An object's head."""
+    version, _ = RESOURCES[kind]
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace}}

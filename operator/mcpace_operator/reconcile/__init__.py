@@ -1,0 +1,1 @@
+"""One server, from what is observed to what should be."""

@@ -1,0 +1,1 @@
+"""The resource `McpServer`: the models that people's manifests are read with, and one server of them."""

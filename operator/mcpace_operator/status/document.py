@@ -1,0 +1,243 @@
+"""What a server's status says: conditions, address, replicas, and what the server told of itself. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+from mcpace_operator.children import service
+from mcpace_operator.children.meta import Context
+from mcpace_operator.comparison.additions import Addition
+from mcpace_operator.comparison.drift import ChildId
+from mcpace_operator.resource.server import SERVER_LABEL, Server
+from mcpace_operator.status.checklist import Finding, Live, Result, cached_tools, judge
+from mcpace_operator.status.conditions import (
+    FROM_SIDECARS,
+    SCHEMA,
+    Condition,
+    StoreState,
+    Trouble,
+    by_type,
+    conditions,
+    is_complete,
+    stamped,
+    wanted_replicas,
+)
+from mcpace_operator.status.performance import PERCENTILES, moved
+from mcpace_operator.status.reasons import Reason, Type
+from mcpace_operator.status.report import Identity
+
+
+def _word(description: str) -> dict[str, Any]:
+    return {"type": "string", "description": description}
+
+
+_NUMBERS: Final = {
+    "callsPerSecond": "Calls of tools, limited ones too.",
+    "errorRate": "The part of the calls that failed.",
+    "hitRatio": "The part of the cached tools' answers that came from the cache.",
+    "limitedRatio": "The part of the calls that a limit refused.",
+}
+STATUS_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "What the operator sees of the server.",
+    "properties": {
+        "observedGeneration": {
+            "type": "integer",
+            "format": "int64",
+            "description": "The manifest that all of this is said of.",
+        },
+        "conditions": {
+            "type": "array",
+            "description": "What holds, why, and what to do; docs/reference.md lists all.",
+            "items": SCHEMA,
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        },
+        "managedBy": _word("The mcpace that looks after it: its release's namespace and name."),
+        "url": _word("Where clients in the cluster reach it."),
+        "replicas": {"type": "integer", "description": "Pods that there are."},
+        "readyReplicas": {"type": "integer", "description": "Pods that answer."},
+        "replicasReady": _word("Pods that answer, of those that are wanted."),
+        "selector": _word("The labels of its pods, for whoever scales it."),
+        "serverInfo": {
+            "type": "object",
+            "description": "How the server introduced itself.",
+            "properties": {
+                "name": _word("Its own name."),
+                "version": _word("Its own version."),
+                "protocolVersion": _word("The newest protocol that it speaks."),
+            },
+        },
+        "tools": {
+            "type": "array",
+            "description": "The tools that it lists, 500 at most.",
+            "items": {"type": "string"},
+        },
+        "performance": {
+            "type": "object",
+            "description": "Five minutes over all replicas, told again when a number moves by a fifth.",
+            "properties": {
+                **{
+                    name: _word(f"What {part:.0%} of the calls did not exceed.")
+                    for name, part in PERCENTILES.items()
+                },
+                **{name: _word(words) for name, words in _NUMBERS.items()},
+            },
+        },
+        "checklist": {
+            "type": "array",
+            "description": "The ten items of the performance checklist, judged on live numbers.",
+            "items": {
+                "type": "object",
+                "required": ["name", "result"],
+                "properties": {
+                    "name": _word("The item."),
+                    "result": {
+                        "type": "string",
+                        "enum": [result.value for result in Result],
+                        "description": "How it stands.",
+                    },
+                    "evidence": _word("What was seen."),
+                    "mend": _word("What to write in the manifest."),
+                },
+            },
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+        },
+    },
+}
+
+
+_MOST_TOOLS: Final = 500
+_LONGEST_WORD: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a sidecar told of its server."""
+
+    info: Mapping[str, str]
+    tools: tuple[str, ...]
+
+    @classmethod
+    def told(cls, server: Identity, tools: Sequence[str]) -> ServerFacts:
+        """As the status keeps them: bounded, because a server may say what it likes."""
+        info = {
+            "name": server.name[:_LONGEST_WORD],
+            "version": server.version[:_LONGEST_WORD],
+            "protocolVersion": server.protocol_version[:_LONGEST_WORD],
+        }
+        return cls(info, tuple(dict.fromkeys(name[:_LONGEST_WORD] for name in tools[:_MOST_TOOLS])))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a server's pods told; nothing at first."""
+
+    facts: ServerFacts | None = None
+    live: Live | None = None
+    trouble: Trouble | None = None
+    waits: str = ""
+    """What a replica that is starting waits for."""
+
+    def is_news(self, before: Told, context: Context) -> bool:
+        """Whether this is worth telling: something else, or a number that moved by a fifth."""
+        if (self.facts, self.trouble, self.waits) != (before.facts, before.trouble, before.waits):
+            return True
+        if self.live is None or before.live is None:
+            return self.live is not before.live
+        cached = cached_tools(context)
+        then, now = (told.performance.document(cached) for told in (before.live, self.live))
+        if moved(then, now) or self.live.conditions != before.live.conditions:
+            return True
+        verdicts = (judge(context, live, ready=1, limits_up=True) for live in (before.live, self.live))
+        first, second = ([finding.result for finding in verdict.values()] for verdict in verdicts)
+        return first != second
+
+
+_APART: Final = (Type.Ready.name, Type.Managed.name)
+
+
+def invalid(server: Server, words: str, now: datetime) -> dict[str, Any]:
+    """The status of a server whose spec cannot be used: what runs goes on as it is."""
+    kept = {name: value for name, value in server.status.items() if name != "conditions"}
+    others = [c for c in by_type(server.status).values() if c.get("type") not in _APART]
+    ready = Condition(Type.Ready, holds=False, reason=Reason.InvalidSpec, message=words)
+    return kept | {
+        "observedGeneration": server.generation,
+        "conditions": [*others, *stamped(server, [ready], now)],
+    }
+
+
+def status(
+    context: Context,
+    deployment: Mapping[str, Any],
+    told: Told,
+    limits: StoreState,
+    cache: StoreState,
+    trouble: Trouble | None,
+    now: datetime,
+    contested: Mapping[ChildId, str] = MappingProxyType({}),
+    altered: Mapping[ChildId, Sequence[Addition]] = MappingProxyType({}),
+    autoscaler: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The status of a server.
+
+    `deployment` is its generation, replicas and status, empty if there is none yet; `trouble`
+    what stopped the last reconcile; `contested` what somebody else keeps changing, `altered` what
+    others added to, `autoscaler` what the autoscaler's condition ScalingActive says.
+    """
+    server = context.server
+    wanted = wanted_replicas(context, deployment)
+    ready = deployment.get("readyReplicas", 0)
+    trouble = trouble or (None if is_complete(context, deployment) else told.trouble)
+    document: dict[str, Any] = {
+        "observedGeneration": server.generation,
+        "managedBy": context.settings.instance,
+        "url": service.url(context),
+        "replicas": deployment.get("replicas", 0),
+        "readyReplicas": ready,
+        "replicasReady": f"{ready}/{wanted}",
+        "selector": f"{SERVER_LABEL}={context.name}",
+    }
+    if told.facts is not None:
+        document["serverInfo"] = dict(told.facts.info)
+        document["tools"] = list(told.facts.tools)
+    findings = None
+    if told.live is not None:
+        findings = judge(context, told.live, ready=ready, limits_up=limits.up)
+        document["performance"] = told.live.performance.document(cached_tools(context))
+        document["checklist"] = [_item(name, finding) for name, finding in findings.items()]
+    for name in KEPT:  # what was known before this operator started
+        if name not in document and name in server.status:
+            document[name] = server.status[name]
+    found = conditions(
+        context,
+        deployment,
+        limits,
+        cache,
+        trouble,
+        contested,
+        altered,
+        findings,
+        told.live,
+        autoscaler,
+        told.waits,
+    )
+    document["conditions"] = stamped(server, found, now)
+    if told.live is None:
+        before = by_type(server.status)
+        document["conditions"] += [before[kind.name] for kind in FROM_SIDECARS if kind.name in before]
+    return document
+
+
+KEPT: Final = ("serverInfo", "tools", "performance", "checklist")
+
+
+def _item(name: str, finding: Finding) -> dict[str, str]:
+    item = {"name": name, "result": finding.result.value, "evidence": finding.evidence}
+    return item | ({"mend": finding.mend} if finding.mend else {})

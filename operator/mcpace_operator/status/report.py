@@ -1,0 +1,85 @@
+"""What a sidecar answers to `/stats` and `/readyz`, as far as it is believed.
+
+A pod may be anybody's program. An answer that is not as a sidecar's must be, in shape or in size, is
+refused whole; unknown members are passed over, because a sidecar may be newer than its operator.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+BUCKETS: Final = 600
+"""Buckets of a histogram of durations; the last one holds eight weeks."""
+
+Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+Amount = Annotated[float, Meta(ge=0, le=1e12)]
+Word = Annotated[str, Meta(max_length=1024)]
+Names = Annotated[tuple[Word, ...], Meta(max_length=10_000)]
+
+
+class Counted(Struct, frozen=True, rename="camel"):
+    """What was counted of one tool in five minutes."""
+
+    count: Count
+    errors: Count
+    limited: Count
+    hits: Count
+    sent_bytes: Count
+    calls_per_second: Amount
+    histogram: dict[Annotated[int, Meta(ge=0, lt=BUCKETS)], Count]
+    """Bucket -> answered calls; see `mcpace_sidecar.contract.histogram`."""
+
+
+class Door(Struct, frozen=True, rename="camel"):
+    """One egress door."""
+
+    requests: Count
+    connections: Count
+    """Opened in all."""
+
+
+class Identity(Struct, frozen=True, rename="camel"):
+    """What the server said of itself in its handshake."""
+
+    name: Word
+    version: Word
+    protocol_version: Word
+
+
+class Rule(Struct, frozen=True):
+    """A rule of the manifest that does nothing, and why."""
+
+    reason: Word
+    message: Word
+
+
+class Slots(Struct, frozen=True):
+    """How many calls are worked on at once; `of` is None where nothing bounds them."""
+
+    taken: Count = 0
+    of: Count | None = None
+
+
+class Report(Struct, frozen=True, rename="camel"):
+    """The answer to `/stats`."""
+
+    calls: Annotated[dict[Word, Counted], Meta(max_length=10_000)]
+    server: Identity | None = None
+    tools: Names = ()
+    read_only_tools: Names = ()
+    scraped_seconds_ago: Amount | None = None
+    doors: Annotated[dict[Word, Door], Meta(max_length=256)] = {}
+    missing_secrets: Annotated[tuple[Word, ...], Meta(max_length=256)] = ()
+    findings: Annotated[tuple[Rule, ...], Meta(max_length=5000)] = ()
+    slots: Slots = Slots()
+    sessions: Count = 0
+    """Of clients before 2026-07-28, as far as this replica has heard."""
+
+
+class Readiness(Struct, frozen=True):
+    """The answer to `/readyz`."""
+
+    ready: bool = False
+    reason: Annotated[str, Meta(max_length=8192)] = ""

@@ -1,0 +1,1 @@
+"""The port for operators and probes: health, metrics, statistics, the configuration in use."""

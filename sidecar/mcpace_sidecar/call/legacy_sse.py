@@ -1,0 +1,249 @@
+"""The transport of 2024-11-05: one open event stream, and POSTs whose answers arrive on it.
+
+The stream's first event names where messages are posted. Each POST is an exchange like any
+other; only its answer, ours or the server's, goes out as an event of the stream, and the POST
+itself is answered 202. Source: MCP 2024-11-05, basic/transports (HTTP with SSE).
+"""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin, urlsplit
+
+from mcpace_sidecar.errors import UpstreamError
+from mcpace_sidecar.http import sse
+from mcpace_sidecar.http.head import ResponseHead
+from mcpace_sidecar.http.server import Downstream, status_line
+from mcpace_sidecar.mcp import messages
+from mcpace_sidecar.mcp.messages import MessageError
+
+if TYPE_CHECKING:
+    from mcpace_sidecar.call.call import Call
+    from mcpace_sidecar.call.exchange import Exchange
+
+_ACCEPTED = status_line(202)
+MAX_AWAITED: Final = 1000
+"""Requests of one stream that may await their responses at once."""
+_PREFIXES: Final = 8
+"""Segments of a path that are looked at from its end."""
+
+
+class PairStream:
+    """One client's open stream, and the calls whose answers it awaits."""
+
+    def __init__(self, exchange: Exchange, head: ResponseHead) -> None:
+        self.target = b""
+        """Where messages of this stream are posted; empty until the server has said so."""
+        self.opened = exchange.head.target
+        """Where the stream was opened, with its query."""
+        self._exchange = exchange
+        self._events = sse.Events()
+        self._awaited: dict[str | int | Decimal | float | None, Exchange] = {}
+        self._pulse = sse.Pulse()
+        self._ledger = exchange.plane.pool.gathered
+        self._reserved = 0
+        """Bytes that the ledger holds for an event that is not whole."""
+        self._said: list[bytes] | None = None
+        """What passes when all that came with it has been read; None: nothing is being read."""
+        exchange.begin(head.onward, None)  # events may be given another length
+
+    def claim(self, exchange: Exchange, message_id: bytes) -> None:
+        """Take this id for an exchange until it has ended; MessageError if another's response has it."""
+        key = messages.id_value(message_id)
+        if key in self._awaited:
+            words = "The id is that of a request whose response is still to come: take another."
+            raise MessageError(messages.INVALID_REQUEST, words, message_id)
+        if len(self._awaited) >= MAX_AWAITED:
+            words = f"{MAX_AWAITED} requests of this stream still await their responses."
+            raise MessageError(messages.INVALID_REQUEST, words, message_id)
+        self._awaited[key] = exchange
+        exchange.pair_key = key
+
+    def expect(self, exchange: Exchange) -> None:
+        """A request is being posted, whose response will come here: perhaps before the POST's own."""
+        exchange.deadline = time.monotonic() + exchange.patience
+
+    def forget(self, exchange: Call) -> None:
+        """It has ended, however."""
+        if self._awaited.get(exchange.pair_key) is exchange:
+            del self._awaited[exchange.pair_key]
+
+    def say(self, event: bytes) -> None:
+        """Give the client the response of a call, unless the stream has ended."""
+        if not self._exchange.ended:
+            self._send(event)
+
+    def beat(self, now: float, every: float) -> None:
+        """Say that the stream is open, where nothing has been said for so many seconds."""
+        if self._pulse.due(now, every):
+            self._exchange.downstream.send(sse.PING)
+
+    def _send(self, piece: bytes) -> None:
+        if self._said is not None:
+            self._said.append(piece)
+        elif piece:
+            self._pulse.spoke(piece)
+            self._exchange.downstream.send(piece)
+
+    def sweep(self, now: float) -> None:
+        """Give up what has been awaited too long; about twice a second."""
+        for exchange in list(self._awaited.values()):
+            if exchange.excuses():
+                exchange.deadline = now + exchange.patience
+            elif exchange.forwarded and exchange.deadline < now:
+                words = f"The server did not answer within {exchange.patience:g} s."
+                exchange.fail(UpstreamError("timeout", words))
+
+    def awaits(self, exchange: Call) -> bool:
+        """Whether this stream may still bring its answer."""
+        return exchange.forwarded and self._awaited.get(exchange.pair_key) is exchange
+
+    def piece(self, piece: bytes) -> None:
+        """Take the next bytes of the stream."""
+        said = self._said = []
+        try:
+            for event in self._events.feed(piece):
+                said.append(self._read(event))  # noqa: PERF401 - because reading says things too
+            if self._events.overfull or not self._reserve(self._events.held):
+                self._let_go()
+        finally:
+            self._said = None
+            if not self._exchange.ended:
+                self._send(b"".join(said))
+
+    def _reserve(self, size: int) -> bool:
+        """Hold so many bytes in all; False: there is no room."""
+        if size > self._reserved and not self._ledger.take(size - self._reserved):
+            return False
+        if size < self._reserved:
+            self._ledger.give(self._reserved - size)
+        self._reserved = size
+        return True
+
+    def _let_go(self) -> None:
+        """Pass on as it comes an event that cannot be held: of a response the first id alone is read."""
+        begun = self._events.rest()
+        self._reserve(0)
+        exchange = self._awaited.get(messages.id_value(messages.first_id(sse.data_of(begun))))
+        self._send(begun)
+        if exchange is not None:
+            exchange.passed()
+
+    def closed(self) -> None:
+        """Nobody will hear the awaited answers."""
+        self._reserve(0)
+        pairs = self._exchange.plane.pairs
+        for target in spellings(self.target):
+            if pairs.get(target) is self:
+                del pairs[target]
+        awaited, self._awaited = self._awaited, {}
+        for exchange in awaited.values():
+            exchange.stranded()
+
+    def _read(self, event: bytes) -> bytes:
+        data = sse.data_of(event)
+        if not self.target and sse.name_of(event) == b"endpoint":
+            self.target = endpoint_of(self._exchange.head.target, data)
+            if not self.target:
+                return event
+            for target in spellings(self.target):
+                self._exchange.plane.pairs.setdefault(target, self)
+            # A path, whole or relative, is the client's to join to the URL that it knows; only an absolute
+            # URL would lead it past the sidecar.
+            return sse.with_data(event, self.target) if b"://" in data else event
+        kind = messages.kind(data) if data else ""
+        if kind == "request":
+            self._exchange.plane.questions.asked(self.target, messages.id_of(data), time.monotonic())
+        elif kind == "response":
+            value = messages.id_value(messages.id_of(data))
+            exchange = self._awaited.get(value)
+            if exchange is not None and exchange.forwarded and not exchange.ended:
+                del self._awaited[value]
+                exchange.answered(event, data)
+                return b""
+            if self._is_late(data):
+                return b""
+        return event
+
+    def _is_late(self, data: bytes) -> bool:
+        """Whether nobody waits for a response: a result, or an error with an id that was asked with."""
+        if messages.read_answer(data).result:
+            return True
+        message_id = messages.id_of(data)
+        return bool(message_id) and self._exchange.plane.knows(message_id)
+
+
+def endpoint_of(target: bytes, said: bytes) -> bytes:
+    """The request target that messages are posted to, as the server says it on the stream of `target`.
+
+    Empty where it says nothing sensible.
+    """
+    try:
+        place = urlsplit(urljoin("http://server" + target.decode("latin-1"), said.decode("latin-1")))
+    except ValueError:
+        return b""
+    return f"{place.path}{'?' + place.query if place.query else ''}".encode("latin-1")
+
+
+def spellings(target: bytes) -> list[bytes]:
+    """A target, and what is left of it where gateways have taken a prefix of its path away."""
+    path, question, query = target.partition(b"?")
+    parts = path.split(b"/")[-_PREFIXES:]
+    return [
+        b"/" + b"/".join(parts[n:]) + question + query
+        for n in range(1 if path[:1] == b"/" else 0, len(parts))
+    ]
+
+
+class Posted:
+    """Where the answer of a posted message goes: a `Downstream` before the stream."""
+
+    def __init__(self, pair: PairStream, connection: Downstream) -> None:
+        self.peer = connection.peer
+        self.event = b""
+        """The event with which the server answered, if it did."""
+        self._pair = pair
+        self._connection = connection
+        self._accepted = False
+        self._begun = False
+
+    def accept(self) -> None:
+        """Answer the POST itself."""
+        if not self._accepted:
+            self._accepted = True
+            self._connection.answer(_ACCEPTED, b"Accepted")
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """A whole answer: a response goes to the stream, anything else to the POST."""
+        if self._begun:
+            self._connection.abort()  # the POST's own answer, which will not be whole
+        if self._accepted or (head.startswith(b"HTTP/1.1 200") and messages.kind(body) == "response"):
+            self.accept()
+            event = self.event
+            self._pair.say(sse.with_data(event, body) if event else sse.event_of(body))
+        else:
+            self._connection.answer(head, body)
+
+    def answer_empty(self, head: bytes) -> None:
+        """An answer without a body."""
+        self._connection.answer_empty(head)
+
+    def start(self, head: bytes, length: int | None) -> None:
+        """A streamed answer to the POST itself."""
+        self._accepted = self._begun = True
+        self._connection.start(head, length)
+
+    def send(self, piece: bytes) -> None:
+        """Its next bytes."""
+        self._connection.send(piece)
+
+    def finish(self) -> None:
+        """Its end."""
+        self._begun = False
+        self._connection.finish()
+
+    def abort(self) -> None:
+        """It broke off."""
+        self._connection.abort()

@@ -1,0 +1,160 @@
+"""`rateLimits`: how many calls a client may make."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from mcpace_sidecar.contract.config.base import BY_NAME, McpName, MisplacedError, Model, Name, rule, unique
+from mcpace_sidecar.contract.nearest import Names
+
+DEFAULT_TIER_WORDS: Final = "defaultTier must be the name of one of the tiers"
+COST_WORDS: Final = "a cost must not exceed the requestsPerMinute of any tier: it could never be called"
+
+
+class Tier(Model):
+    """What clients of one plan may call."""
+
+    name: Name = Field(description="What manifests, tokens and metrics call it.")
+    requests_per_minute: int = Field(
+        ge=1, le=1_000_000, description="Size and refill of the token bucket, per client."
+    )
+    requests_per_day: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="Quota per client and UTC calendar day."
+    )
+
+    @property
+    def words(self) -> str:
+        """`free: 10 a minute, 100 a day`."""
+        daily = f", {self.requests_per_day:,} a day" if self.requests_per_day is not None else ""
+        return f"{self.name}: {self.requests_per_minute:,} a minute{daily}"
+
+
+DEFAULTS: Final = (
+    Tier(name="free", requests_per_minute=10, requests_per_day=100),
+    Tier(name="pro", requests_per_minute=60, requests_per_day=10_000),
+    Tier(name="enterprise", requests_per_minute=300, requests_per_day=1_000_000),
+)
+"""The tiers of `rateLimits` without `tiers`."""
+DEFAULT_TIERS: Final = tuple(tier.name for tier in DEFAULTS)
+_LEAST: Final = min(tier.requests_per_minute for tier in DEFAULTS)
+
+
+class _Limit(Model):
+    requests_per_minute: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="A token bucket of its own; counts calls."
+    )
+    cost: int = Field(
+        default=1, ge=1, le=1_000_000, description="What a call takes from its tier's minute and day."
+    )
+    per: Literal["client", "server"] = Field(
+        default="client", description="One bucket for each client, or one that all share."
+    )
+
+
+class ToolLimit(_Limit):
+    """A limit or a price of one tool."""
+
+    name: McpName = Field(description="The tool, as the server lists it.")
+
+
+class PromptLimit(_Limit):
+    """A limit or a price of one prompt."""
+
+    name: McpName = Field(description="The prompt, as the server lists it.")
+
+
+class ResourceLimit(_Limit):
+    """A limit or a price of one resource, or of all whose URI begins alike."""
+
+    name: str = Field(
+        min_length=1, max_length=512, description="The URI, or its beginning followed by `*`."
+    )
+
+
+def _cost_rule(kind: str, one: str) -> str:
+    return (
+        f"!has(self.{kind}) || self.{kind}.all({one}, !has({one}.cost) || (has(self.tiers)"
+        f" ? self.tiers.all(t, t.requestsPerMinute >= {one}.cost) : {one}.cost <= {_LEAST}))"
+    )
+
+
+class RateLimits(Model):
+    """Token buckets per minute and quotas per day. `rateLimits: {}` gives three tiers."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    "!has(self.defaultTier) || (has(self.tiers)"
+                    " ? self.tiers.exists(t, t.name == self.defaultTier)"
+                    f" : self.defaultTier in {[*DEFAULT_TIERS]})",
+                    DEFAULT_TIER_WORDS,
+                ),
+                rule(_cost_rule("tools", "tool"), COST_WORDS),
+                rule(_cost_rule("prompts", "prompt"), COST_WORDS),
+                rule(_cost_rule("resources", "resource"), COST_WORDS),
+            ]
+        }
+    )
+
+    tiers: tuple[Tier, ...] = Field(
+        description="One a kind of client. Where not set: "
+        + "; ".join(tier.words for tier in DEFAULTS)
+        + ".",
+        default=DEFAULTS,
+        min_length=1,
+        max_length=16,
+        json_schema_extra=BY_NAME,
+    )
+    default_tier: Name | None = Field(
+        default=None, description="The tier of clients without one; the first listed, if unset."
+    )
+    tools: tuple[ToolLimit, ...] = Field(
+        default=(),
+        max_length=128,
+        json_schema_extra=BY_NAME,
+        description="Further limits, and costs, of single tools.",
+    )
+    prompts: tuple[PromptLimit, ...] = Field(
+        default=(), max_length=128, json_schema_extra=BY_NAME, description="The same of prompts."
+    )
+    resources: tuple[ResourceLimit, ...] = Field(
+        default=(), max_length=128, json_schema_extra=BY_NAME, description="The same of resources, by URI."
+    )
+    when_redis_is_down: Literal["local", "open", "closed"] = Field(
+        default="local",
+        description="Without Redis: each replica its share of the limits, no limits, or no calls.",
+    )
+    reply: Literal["jsonrpc", "http429", "toolError"] = Field(
+        default="jsonrpc",
+        description="How a call is refused: HTTP 200 with JSON-RPC error 42900; HTTP 429 with the same;"
+        " or a tool result with isError, which the model itself reads.",
+    )
+    count_cache_hits: bool = Field(default=True, description="Whether a cached answer is counted.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        unique("tiers", (tier.name for tier in self.tiers))
+        unique("tools", (tool.name for tool in self.tools))
+        unique("prompts", (prompt.name for prompt in self.prompts))
+        unique("resources", (resource.name for resource in self.resources))
+        if self.default_tier is not None and self.default_tier not in self.tier_names:
+            tiers = ", ".join(self.tier_names)
+            meant = Names(self.tier_names).meant(self.default_tier)
+            raise MisplacedError(("defaultTier",), f"{DEFAULT_TIER_WORDS}: {tiers}{meant}")
+        smallest = min(self.tiers, key=lambda tier: tier.requests_per_minute)
+        costs = [("tools", number, tool.cost) for number, tool in enumerate(self.tools)]
+        costs += [("prompts", number, prompt.cost) for number, prompt in enumerate(self.prompts)]
+        costs += [("resources", number, one.cost) for number, one in enumerate(self.resources)]
+        for kind, number, cost in costs:
+            if cost > smallest.requests_per_minute:
+                most = f"{smallest.requests_per_minute}, which tier {smallest.name} has"
+                raise MisplacedError((kind, number, "cost"), f"{COST_WORDS}; write at most {most}")
+        return self
+
+    @property
+    def tier_names(self) -> tuple[str, ...]:
+        """The names of the tiers, in order."""
+        return tuple(tier.name for tier in self.tiers)

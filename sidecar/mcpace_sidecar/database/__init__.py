@@ -1,0 +1,1 @@
+"""PgBouncer's configuration, from the URL of a database."""

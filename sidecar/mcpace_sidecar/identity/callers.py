@@ -1,0 +1,345 @@
+"""Who is calling: an API key of ours, a verified token, whom a trusted gateway names, or an address.
+
+Keys come from mounted Secret files only (a folder a Secret, an entry a client) and are
+held as SHA-256 digests. They are looked up by digest and then compared in constant time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import logging
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mcpace_sidecar.bounded import make_room
+from mcpace_sidecar.contract.config.clients import Clients
+from mcpace_sidecar.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mcpace_sidecar.identity.tokens import Tokens
+
+log = logging.getLogger(__name__)
+
+AUTHORIZATION: Final = b"authorization"
+_REMEMBERED: Final = 10_000
+_MANY_WAYS: Final = 4096
+_LONG: Final = 256
+"""Bytes of forwarding headers beyond which what they say is not remembered."""
+LONGEST_NAME: Final = 256
+"""The longest a client's name may be that a gateway or a token gives, in bytes."""
+_MAX_HOPS: Final = 32
+"""How many hops before us are looked at."""
+_FORWARDED: Final = (b"X-Forwarded-For", b"Forwarded", b"X-Real-IP")
+
+Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Client:
+    """One caller. `name` tells callers apart and holds no secret; `tier` is None if unknown."""
+
+    __slots__ = ("anonymous", "name", "subject", "tier")
+
+    def __init__(
+        self, name: str, tier: str | None = None, *, anonymous: bool = True, subject: str = ""
+    ) -> None:
+        self.name = name
+        self.tier = tier
+        self.anonymous = anonymous
+        self.subject = subject
+        """Of a verified token its issuer and subject: several may use one client."""
+
+    def __repr__(self) -> str:
+        return f"<Client {self.name}>"
+
+
+class Caller:
+    """What a request's credentials say."""
+
+    __slots__ = ("client", "status", "until", "words")
+
+    def __init__(
+        self, client: Client | None, *, words: str = "", until: float = math.inf, status: int = 401
+    ) -> None:
+        self.client = client
+        """None: refuse."""
+        self.words = words
+        """Why it is refused, for a person."""
+        self.until = until
+        """When this stops to be so, in seconds since the epoch."""
+        self.status = status
+        """The HTTP status of a refusal."""
+
+
+class Via:
+    """Who calls without a credential of ours, and what the server is told of the way here."""
+
+    __slots__ = ("apart", "believed", "caller", "identities", "lines", "named", "public", "refusal")
+
+    def __init__(
+        self,
+        identities: Identities,
+        apart: tuple[bytes, ...],
+        caller: Caller,
+        lines: bytes,
+        named: tuple[bytes, ...],
+        *,
+        believed: bool,
+    ) -> None:
+        self.identities = identities
+        self.apart = apart
+        self.caller = caller
+        """As a gateway in front says, or by address."""
+        self.lines = lines
+        """The header lines of the way here: addresses, and whom a trusted gateway names."""
+        self.named = named
+        """Whom these lines name, whoever is held to be calling: the server may answer by them."""
+        self.public = b""
+        """What they say of the address that is public: the server may write it into its answers."""
+        self.believed = believed
+        """Whether what came of forwarding headers may pass."""
+        self.refusal: tuple[int, str, str] | None = None
+
+
+def read_keys(clients: Clients, folder: Path | None) -> tuple[dict[bytes, Client], tuple[str, ...]]:
+    """Return the clients by the digest of their key, and the names of the Secrets not found.
+
+    Raises ConfigError where one key stands for two clients.
+    """
+    known: dict[bytes, Client] = {}
+    missing: list[str] = []
+    for keys in clients.api_keys:
+        secret = keys.secret_ref.name
+        entries = sorted(_entries(folder / secret)) if folder is not None else []
+        if not entries:
+            missing.append(secret)
+        for entry in entries:
+            key = entry.read_bytes().strip()
+            if not key:
+                log.warning("Secret %s: the key of %s is empty and ignored", secret, entry.name)
+                continue
+            digest = hashlib.sha256(key).digest()
+            client = Client(f"key:{secret}/{entry.name}", keys.tier, anonymous=False)
+            other = known.get(digest)
+            if other is not None and (other.name, other.tier) != (client.name, client.tier):
+                raise ConfigError(
+                    f"{other.name.removeprefix('key:')} and {secret}/{entry.name} hold the same key:"
+                    " give every client a key of its own"
+                )
+            known[digest] = client
+    return known, tuple(missing)
+
+
+def _entries(folder: Path) -> list[Path]:
+    # The kubelet keeps its versions in entries that begin with two dots.
+    if not folder.is_dir():
+        return []
+    return [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_file()]
+
+
+class Identities:
+    """Decides who is calling, under one set of keys."""
+
+    def __init__(
+        self, clients: Clients, keys: Mapping[bytes, Client], tokens: Tokens | None = None
+    ) -> None:
+        self.tokens = tokens
+        self._keys = {digest: (digest, client) for digest, client in keys.items()}
+        self._anonymous = clients.anonymous == "allow"
+        self._judges_keys = bool(clients.api_keys)
+        self.key_header = clients.api_key_header.lower().encode()
+        """The header of API keys; the server's own where none are configured."""
+        self._key_words = clients.api_key_header
+        self._addresses: dict[str, Caller] = {}
+        self.networks = [ipaddress.ip_network(network, strict=False) for network in clients.trusted_proxies]
+        self._trusted: dict[str, bool] = {}
+        self._gateway: dict[tuple[bytes, bytes], Caller] = {}
+        self._vias: dict[tuple[str, tuple[bytes, ...]], Via] = {}
+        headers = clients.trusted_headers
+        trusted = [headers.client, *([headers.tier] if headers.tier else [])] if headers is not None else []
+        self._spelled = (*_FORWARDED, *(name.encode() for name in trusted))
+        self.apart: tuple[bytes, ...] = tuple(name.lower() for name in self._spelled)
+        """The headers that say of the way here, and of the client at its other end."""
+
+    def trusts(self, peer: str) -> bool:
+        """Whether an address is one of the gateways in front."""
+        if not self.networks:
+            return False
+        known = self._trusted.get(peer)
+        if known is None:
+            make_room(self._trusted, _REMEMBERED)
+            known = self._trusted[peer] = self._is_trusted(address_of(peer))
+        return known
+
+    def by_credential(self, api_key: bytes | None, authorization: bytes | None) -> Caller | None:
+        """Who the two headers' values say is calling; None: they say nothing."""
+        if api_key is not None and self._judges_keys:
+            client = self._by_key(api_key)
+            if client is None:
+                words = f"The {self._key_words} is not known; leave it out or send a valid one."
+                return Caller(None, words=words)
+            return Caller(client)
+        bearer = bearer_of(authorization)
+        client = self._by_key(bearer) if bearer else None
+        return Caller(client) if client is not None else None
+
+    def ours(self, api_key: bytes | None, authorization: bytes | None) -> frozenset[bytes]:
+        """The headers that hold a credential of ours, whether or not it was needed."""
+        found = set()
+        if api_key is not None and self._judges_keys and self._by_key(api_key) is not None:
+            found.add(self.key_header)
+        bearer = bearer_of(authorization)
+        if bearer and (self._by_key(bearer) is not None or self.is_token(bearer)):
+            found.add(AUTHORIZATION)
+        return frozenset(found)
+
+    def is_token(self, bearer: bytes) -> bool:
+        """Whether a bearer is a token of our issuer's."""
+        return self.tokens is not None and self.tokens.ours(bearer)
+
+    def via(self, peer: str, apart: tuple[bytes, ...]) -> Via:
+        """What the way here says: the peer's address, and the values of `apart`, or () of none."""
+        known = self._vias.get((peer, apart))
+        if known is None:
+            known = self._look_at(peer, apart)
+            if sum(map(len, apart)) <= _LONG:
+                make_room(self._vias, _MANY_WAYS)
+                self._vias[peer, apart] = known
+        return known
+
+    def _look_at(self, peer: str, apart: tuple[bytes, ...]) -> Via:
+        trusted = self.trusts(peer)
+        believed = trusted or not self.networks
+        address = address_of(peer)
+        nearest = str(address) if address is not None else peer
+        values = dict(zip(self.apart, apart, strict=False))
+        came = [hop for hop in _hops(values.get(b"x-forwarded-for", b"")) if hop]
+        hops = [hop.decode("latin-1") for hop in came] if not self.networks else []
+        if trusted:
+            nearest, hops = self._chain(came, nearest)
+        told = [*hops, str(address) if address is not None else peer or "unknown"]
+        lines = b"X-Forwarded-For: %b\r\n" % ", ".join(told).encode("latin-1")
+        for spelled, name in zip(self._spelled[1:], self.apart[1:], strict=True):
+            if believed and values.get(name):
+                lines += b"%b: %b\r\n" % (spelled, values[name].replace(b"\n", b", "))
+        names = [values.get(name, b"") for name in self.apart[len(_FORWARDED) :]] if trusted else []
+        fits = all(len(name) <= LONGEST_NAME for name in names)
+        caller = self._named(names[0], b"".join(names[1:])) if fits and names and names[0] else None
+        named = tuple(names) if any(names) else ()
+        via = Via(self, apart, caller or self._by_address(nearest), lines, named, believed=believed)
+        if believed:
+            via.public = _public(values.get(b"forwarded", b""))
+        if any(b"\n" in name for name in names):
+            via.refusal = (400, "header", "The gateway's headers name the client more than once.")
+        elif not fits:
+            words = f"The gateway's headers name the client in more than {LONGEST_NAME} bytes."
+            via.refusal = (400, "header", words)
+        return via
+
+    def _by_address(self, address: str) -> Caller:
+        if not self._anonymous:
+            key = f"an API key as {self._key_words}, or " if self._judges_keys else ""
+            return Caller(None, words=f"A credential is required: {key}Authorization: Bearer.")
+        caller = self._addresses.get(address)
+        if caller is None:
+            make_room(self._addresses, _REMEMBERED)
+            caller = self._addresses[address] = Caller(Client(f"addr:{network(address)}"))
+        return caller
+
+    def _named(self, name: bytes, tier: bytes) -> Caller:
+        caller = self._gateway.get((name, tier))
+        if caller is None:
+            make_room(self._gateway, _REMEMBERED)
+            plan = tier.decode("latin-1") if tier else None
+            client = Client(f"header:{name.decode('latin-1')}", plan, anonymous=False)
+            caller = self._gateway[name, tier] = Caller(client)
+        return caller
+
+    def _chain(self, hops: list[bytes], peer: str) -> tuple[str, list[str]]:
+        """Return the nearest address that is no gateway of ours, and the way from there to here.
+
+        What stands before it anybody may write, so it goes no further.
+        """
+        nearest, way = peer, []
+        for hop in reversed(hops[-_MAX_HOPS:]):
+            address = address_of(hop.decode("latin-1"))
+            if address is None:
+                break
+            nearest = str(address)
+            way.append(nearest)
+            if not self._is_trusted(address):
+                break
+        return nearest, way[::-1]
+
+    def _is_trusted(self, address: Ip | None) -> bool:
+        return address is not None and any(address in network for network in self.networks)
+
+    def _by_key(self, key: bytes) -> Client | None:
+        digest = hashlib.sha256(key).digest()
+        known = self._keys.get(digest)
+        if known is not None and hmac.compare_digest(known[0], digest):
+            return known[1]
+        return None
+
+
+def bearer_of(authorization: bytes | None) -> bytes:
+    """The token of an Authorization header's value; empty if it holds none."""
+    if authorization is not None and authorization[:7].lower() == b"bearer ":
+        return authorization[7:].strip()
+    return b""
+
+
+def address_of(hop: str) -> Ip | None:
+    """The address that one hop is, however it is written; None: it is none.
+
+    `192.0.2.1`, `192.0.2.1:40001`, `2001:db8::1`, `[2001:db8::1]:40001`, in quotes or not, with a
+    zone or not; an IPv4 address mapped into IPv6 is the IPv4 address (RFC 7239, section 6).
+    """
+    text = hop.strip(" \t").strip('"')
+    port = ""
+    if text.startswith("["):
+        text, bracket, port = text[1:].partition("]")
+        if not bracket:
+            return None
+    elif text.count(":") == 1:
+        text, _, port = text.partition(":")
+        port = f":{port}"
+    if len(text) > _LONGEST or (port and not (port[0] == ":" and port[1:].isdecimal() and port.isascii())):
+        return None
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+_LONGEST: Final = 64
+"""The longest an address is written, its zone included."""
+
+
+def network(address: str) -> str:
+    """The address that stands for one client: IPv4 whole, IPv6 by its /64."""
+    ip = address_of(address)
+    if ip is None:
+        return address or "unknown"
+    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else str(ip)
+
+
+_PAIR: Final = re.compile(rb'[ \t]*([A-Za-z0-9-]+)=(?:[^\s"\\]*|"[^"\\]*")[ \t]*')
+
+
+def _public(forwarded: bytes) -> bytes:
+    """A Forwarded header without its addresses (RFC 7239); one that readers may read differently, whole."""
+    pairs = [_PAIR.fullmatch(pair) for pair in re.split(rb"[;,\n]", forwarded)] if forwarded else []
+    if any(pair is None for pair in pairs):
+        return forwarded
+    return b";".join(p[0].strip() for p in pairs if p is not None and p[1].lower() not in (b"for", b"by"))
+
+
+def _hops(value: bytes) -> list[bytes]:
+    return [hop.strip(b" \t") for hop in value.replace(b"\n", b",").split(b",")]

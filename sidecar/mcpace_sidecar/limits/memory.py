@@ -1,0 +1,107 @@
+"""Levels in this process: exact alone, forgotten at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import time
+
+from mcpace_sidecar.bounded import SWEPT, Round, make_room
+from mcpace_sidecar.limits.bucket import DAY, MINUTE, Charges, Level, Verdict, refusal, share
+
+_ACCOUNTS = 10_000
+"""Kinds of calls whose levels are held ready; the others' are found by their keys."""
+LEVELS = 100_000
+"""Buckets and quotas that are held at most."""
+_LOOKED_AT = 256
+"""Levels of which the least used are forgotten where there is no room."""
+_FORGOTTEN = 32
+
+
+class MemoryLimits:
+    """Levels in a dict. `clock` gives seconds since the epoch; `replicas` share every limit."""
+
+    def __init__(self, clock: Callable[[], float] = time) -> None:
+        self.replicas = 1
+        self._clock = clock
+        self._levels: dict[str, Level] = {}
+        self._accounts: dict[Charges, list[Level]] = {}
+        self._round = Round(self._levels)
+
+    def take(self, charges: Charges, done: Callable[[Verdict], None] | None = None) -> Verdict:
+        """Take all charges or none."""
+        del done  # known at once
+        now = self._clock()
+        levels = self._accounts.get(charges)
+        if levels is None:
+            make_room(self._accounts, _ACCOUNTS)
+            self._make_room(len(charges.items), now)
+            levels = self._accounts[charges] = self._find(charges, now)
+        alone = self.replicas == 1
+        fits = True
+        for index, charge in enumerate(charges.items):
+            level = levels[index]
+            level.advance(charge, charge.capacity if alone else share(charge, self.replicas), now)
+            if level.left < charge.amount:
+                fits = False
+        if not fits:
+            return refusal(levels, charges)
+        left = []
+        for index, charge in enumerate(charges.items):
+            level = levels[index]
+            level.left -= charge.amount
+            left.append(level.left)
+        return Verdict(True, left, now)
+
+    def give(self, charges: Charges, since: float = 0.0) -> None:
+        """Give back what one call took; a bucket holds no more than it can."""
+        del since  # it was taken here
+        for charge in charges.items:
+            level = self._levels.get(charge.key)
+            if level is not None:
+                level.left = min(float(level.capacity), level.left + charge.amount)
+
+    def _find(self, charges: Charges, now: float) -> list[Level]:
+        levels = []
+        for charge in charges.items:
+            level = self._levels.get(charge.key)
+            if level is None:
+                level = self._levels[charge.key] = Level(share(charge, self.replicas), now)
+            levels.append(level)
+        return levels
+
+    def _make_room(self, more: int, now: float) -> None:
+        """Of the next levels of the round, forget what is full again and some of which least was used.
+
+        So whoever comes with ever new names takes nothing from those who are near their limit.
+        """
+        while len(self._levels) + more > LEVELS:
+            by_use = sorted(
+                (_used(key, self._levels[key], now), key) for key in self._round.some(_LOOKED_AT)
+            )
+            self._forget([key for at, (used, key) in enumerate(by_use) if used <= 0 or at < _FORGOTTEN])
+
+    def sweep(self) -> None:
+        """Forget full buckets and the quotas of days past, of the next levels of the round."""
+        now = self._clock()
+        stale = []
+        for key in self._round.some(SWEPT):
+            at = self._levels[key].at
+            if at // DAY != now // DAY if key.startswith("day:") else now - at > MINUTE:
+                stale.append(key)
+        if stale:
+            self._forget(stale)
+
+    def _forget(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            del self._levels[key]
+        self._accounts.clear()  # whoever calls again finds its levels again
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+
+def _used(key: str, level: Level, now: float) -> float:
+    """The part of a bucket or quota that is used now."""
+    if key.startswith("day:"):
+        return 1 - level.left / level.capacity if now < level.midnight else 0.0
+    return 1 - level.left / level.capacity - (now - level.at) / MINUTE

@@ -1,0 +1,105 @@
+"""`mcpace sidecar`: the container's entrypoint, top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import re
+import signal
+from pathlib import Path
+from typing import TypedDict
+
+import uvloop
+
+from mcpace_sidecar.contract.budget import allow_files, memory_limit
+from mcpace_sidecar.contract.config import load
+from mcpace_sidecar.contract.environment import secret
+from mcpace_sidecar.errors import ConfigError, ListenError
+from mcpace_sidecar.http.client import Address
+from mcpace_sidecar.server import usage
+from mcpace_sidecar.sidecar import Options, Sidecar
+
+
+def run(config: Path, listen: str, admin_listen: str, upstream: str, name: str, keys: Path | None) -> None:
+    """Serve until SIGTERM or SIGINT. ConfigError for what a person must mend."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    cgroup = os.environ.get("MCPACE_SERVER_CGROUP")
+    options = Options(
+        load=functools.partial(load, config),
+        watched=(config,),
+        listen=address(listen),
+        admin_listen=address(admin_listen),
+        upstream=upstream_address(upstream),
+        name=name,
+        keys=keys,
+        in_pod="KUBERNETES_SERVICE_HOST" in os.environ,
+        server_usage=functools.partial(usage.of_cgroup, Path(cgroup)) if cgroup else usage.unseen,
+        **surroundings(),
+    )
+    uvloop.run(serve(options))
+
+
+class Surroundings(TypedDict):
+    """What a process is given, wherever it runs; fields of `Options`."""
+
+    limits_url: str | None
+    cache_url: str | None
+    redis_authority: str | None
+    admin_token: str | None
+    memory: int
+    files: int
+
+
+def surroundings() -> Surroundings:
+    """The stores, the secrets and the bounds of this process; ConfigError says what to write."""
+    return {
+        "limits_url": secret("MCPACE_LIMITS_URL"),
+        "cache_url": secret("MCPACE_CACHE_URL"),
+        "redis_authority": secret("MCPACE_REDIS_CA"),
+        "admin_token": secret("MCPACE_ADMIN_TOKEN"),
+        "memory": memory_limit(),
+        "files": allow_files(),
+    }
+
+
+async def serve(options: Options) -> None:
+    """Run one sidecar; SIGTERM and SIGINT end it, SIGUSR1 drains it."""
+    sidecar = Sidecar(options)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, sidecar.end)
+    loop.add_signal_handler(signal.SIGINT, sidecar.end)
+    loop.add_signal_handler(signal.SIGUSR1, sidecar.drain)
+    try:
+        await sidecar.start()
+    except ListenError as error:
+        raise cannot_listen(error, options) from error
+    admin, data = sidecar.listening
+    logging.getLogger(__name__).info(
+        "Serving http://%s%s for http://%s (admin http://%s)",
+        data, sidecar.plane.settings.config.endpoint, options.upstream, admin,
+    )  # fmt: skip
+    await sidecar.wait()
+
+
+def cannot_listen(error: ListenError, options: Options) -> ConfigError:
+    """The same with the option to change."""
+    flag = "--admin-listen" if error.address == options.admin_listen else "--listen"
+    return ConfigError(f"{error}; choose another by {flag}")
+
+
+def address(text: str) -> Address:
+    """Read `HOST:PORT`, where `*` is every address; ConfigError says what to write."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^\s:\[\]/]+)):([0-9]{1,5})", text)
+    if match is None or int(match[3]) > 65535:
+        raise ConfigError(f"{text!r} is no HOST:PORT; write for example 127.0.0.1:18080")
+    return Address(match[1] or match[2], int(match[3]))
+
+
+def upstream_address(url: str) -> Address:
+    """Read `http://HOST:PORT`; ConfigError says what to write."""
+    scheme, _, rest = url.rstrip("/").partition("://")
+    if scheme != "http" or "/" in rest:
+        raise ConfigError(f"{url!r} is no upstream; write for example http://127.0.0.1:8000")
+    return address(rest if ":" in rest else rest + ":80")

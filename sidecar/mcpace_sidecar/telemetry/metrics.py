@@ -1,0 +1,225 @@
+"""Counters as plain integers, shown to Prometheus by one collector.
+
+Counting is on every call's way and costs an addition; text is made when it is asked for.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from mcpace_sidecar.telemetry.events import CallEnded
+
+# A list, because the compiled form would make a tuple anew at each use.
+BUCKETS: list[float] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+]  # fmt: skip
+"""Upper bounds of `mcp_tool_duration_seconds`, in seconds; to 300, as OpenTelemetry has them for MCP."""
+
+Gauges = Callable[[], Iterator[tuple[str, dict[str, str], float]]]
+"""Gives (name, labels, value) of everything that is read when it is asked for."""
+
+COUNTERS: Final = {
+    "mcp_tool_calls": ("Tool calls by how they ended.", ("tool", "status")),
+    "mcpace_cache_requests": (
+        "Calls of cached tools, by where the result was.",
+        ("tool", "result"),
+    ),
+    "mcpace_cache_bypassed": (
+        "Calls of cached tools not looked up: anonymous (no credential), writes, a session's first call.",
+        ("tool", "reason"),
+    ),
+    "mcpace_request_bytes": ("Bytes of tool calls.", ("tool",)),
+    "mcpace_response_bytes": ("Bytes of their answers, before compression.", ("tool",)),
+    "mcpace_shed_calls": ("Calls turned away for want of room: queue, overdue, breaker.", ("reason",)),
+    "mcpace_limited_calls": ("Calls refused by a limit.", ("tier", "limit")),
+    "mcpace_bad_requests": ("Requests that were no acceptable HTTP or MCP.", ("reason",)),
+    "mcpace_upstream_errors": ("Answers that the server did not give.", ("reason",)),
+    "mcpace_internal_errors": (
+        "Exceptions that ended a call, by where it was then; each is a defect, to be reported.",
+        ("stage",),
+    ),
+    "mcpace_shed_connections": (
+        "What was refused or closed for want of room: connections, bodies, answers, slow, streams.",
+        ("reason",),
+    ),
+    "mcpace_unauthorized_requests": ("Requests refused for their credential.", ()),
+    "mcpace_config_reloads": ("Configurations taken (ok) or refused (error).", ("result",)),
+}
+"""Counters: name without `_total` -> (help, labels)."""
+
+GAUGES: Final = {
+    "mcp_active_connections": ("Client connections open now.", ()),
+    "mcpace_open_streams": ("Event streams of clients that are open now.", ()),
+    "mcpace_held_bytes": (
+        "Bytes held for clients together: bodies, answers gathered, answers that they have not read.",
+        ("what",),
+    ),
+    "mcpace_bound": (
+        "How many, or how many bytes, there may be of each part of the budget.",
+        ("what",),
+    ),
+    "mcpace_calls_in_flight": ("Requests being answered now.", ()),
+    "mcp_tool_calls_in_flight": ("Tool calls being answered now, by tool.", ("tool",)),
+    "mcpace_slots_taken": ("Slots of `concurrency` that calls hold now.", ()),
+    "mcpace_full": ("Whether every slot is taken and the line is full: calls are turned away.", ()),
+    "mcpace_calls_queued": ("Calls that wait for a free slot.", ()),
+    "mcpace_circuit_open": (
+        "Circuit breakers that are open, by tool; the server's own has none.",
+        ("tool",),
+    ),
+    "mcpace_egress_connections": ("Connections that a door keeps open to the outside, by door.", ("door",)),
+    "mcpace_event_loop_lag_seconds": (
+        "How late the sidecar's own half-second timer came, at worst lately.",
+        (),
+    ),
+    "mcpace_cache_bytes": ("Memory held by cached results.", ()),
+    "mcpace_cache_entries": ("Cached results in memory.", ()),
+    "mcpace_redis_up": ("Whether the store answers: limits, cache.", ("store",)),
+    "mcpace_limit_replicas": ("Replicas that share the limits.", ()),
+    "mcpace_limit_levels": ("Buckets and quotas that this replica holds in its own memory.", ()),
+    "mcpace_config_unknown_fields": ("Fields of the configuration that this version ignores.", ()),
+    "mcpace_missing_secrets": ("Secrets with API keys that are not mounted.", ()),
+    "mcpace_server_memory_bytes": (
+        "Memory of the server's container or process, where it can be seen.",
+        (),
+    ),
+    "mcpace_server_memory_limit_bytes": (
+        "The memory limit of the server's container, where it has one.",
+        (),
+    ),
+    "mcpace_server_ready": ("Whether the server has answered the MCP handshake.", ()),
+    "mcpace_rules_without_effect": (
+        "Rules of the configuration that do nothing, by reason; `/stats` says which.",
+        ("reason",),
+    ),
+}
+"""Gauges: name -> (help, labels)."""
+
+COUNTED_ELSEWHERE: Final = {
+    "mcpace_server_cpu_seconds": (
+        "CPU time of the server's container or process, where it can be seen.",
+        "",
+    ),
+    "mcpace_redis_failures": ("Commands that a store did not answer.", "store"),
+    "mcpace_decided_without_redis": ("Limit decisions made while Redis was down.", "mode"),
+    "mcpace_egress_requests": ("Calls of the server's own, by how they ended.", "door, result"),
+    "mcpace_egress_connections_opened": ("Connections that a door opened to the outside.", "door"),
+    "mcpace_egress_wait_seconds": ("Seconds that calls waited behind a door, in all.", "door"),
+}
+"""Counters that their owners keep: name without `_total` -> (help, label)."""
+
+
+class _Tool:
+    """What is counted of one tool: plain numbers, because every call adds to them."""
+
+    __slots__ = ("cache", "durations", "received", "seconds", "sent", "statuses")
+
+    def __init__(self) -> None:
+        self.statuses: dict[str, int] = {}
+        self.cache: dict[str, int] = {}
+        self.durations = [0] * (len(BUCKETS) + 1)
+        self.seconds = 0.0
+        self.received = 0
+        self.sent = 0
+
+
+class Metrics:
+    """All counters of one sidecar."""
+
+    def __init__(self, gauges: Gauges) -> None:
+        self.counts: dict[str, dict[tuple[str, ...], int]] = {name: defaultdict(int) for name in COUNTERS}
+        self._tools: dict[str, _Tool] = {}
+        self._gauges = gauges
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)  # CPU, memory and open files of the sidecar itself
+
+    def count(self, name: str, *labels: str) -> None:
+        """Add one."""
+        self.counts[name][labels] += 1
+
+    def on_call(self, call: CallEnded) -> None:
+        """Count an ended call; only answered calls have a duration."""
+        tool = self._tools.get(call.tool)
+        if tool is None:
+            tool = self._tools[call.tool] = _Tool()
+        status = call.status
+        tool.statuses[status] = tool.statuses.get(status, 0) + 1
+        tool.received += call.received
+        tool.sent += call.sent
+        if call.cache:
+            tool.cache[call.cache] = tool.cache.get(call.cache, 0) + 1
+        if status == "success" or status == "error":  # noqa: PLR1714 - because it is twice as fast as a tuple here
+            tool.durations[bisect_left(BUCKETS, call.seconds)] += 1
+            tool.seconds += call.seconds
+
+    def looked_up(self, tool: str) -> bool:
+        """Whether some call of a tool was looked up in the cache."""
+        known = self._tools.get(tool)
+        return known is not None and bool(known.cache)
+
+    def text(self) -> bytes:
+        """The exposition, in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by prometheus_client."""
+        for name, (words, labels) in COUNTERS.items():
+            family = CounterMetricFamily(name, words, labels=labels)
+            for values, count in self._counted(name):
+                family.add_metric(values, count)
+            yield family
+        durations = HistogramMetricFamily(
+            "mcp_tool_duration_seconds", "Duration of answered tool calls.", labels=["tool"]
+        )
+        for name, tool in self._tools.items():
+            running, buckets = 0, []
+            for bound, count in zip((*map(str, BUCKETS), "+Inf"), tool.durations, strict=True):
+                running += count
+                buckets.append((bound, running))
+            if running:
+                durations.add_metric([name], buckets, tool.seconds)
+        yield durations
+        yield from self._read_gauges()
+
+    def _counted(self, name: str) -> Iterator[tuple[tuple[str, ...], int]]:
+        for tool_name, tool in self._tools.items():
+            if name == "mcp_tool_calls":
+                yield from (((tool_name, status), count) for status, count in tool.statuses.items())
+            elif name == "mcpace_cache_requests":
+                yield from (((tool_name, where), count) for where, count in tool.cache.items())
+            elif name == "mcpace_request_bytes":
+                yield (tool_name,), tool.received
+            elif name == "mcpace_response_bytes":
+                yield (tool_name,), tool.sent
+        yield from self.counts[name].items()
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: registering needs no first collection."""
+        return iter(())
+
+    def _read_gauges(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for name, labels, value in self._gauges():
+            family = families.get(name)
+            if family is None:
+                if name in COUNTED_ELSEWHERE:
+                    words = COUNTED_ELSEWHERE[name][0]
+                    family = CounterMetricFamily(name, words, labels=list(labels))
+                else:
+                    family = GaugeMetricFamily(name, GAUGES[name][0], labels=list(labels))
+                families[name] = family
+            assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
+            family.add_metric(list(labels.values()), value)
+        yield from families.values()
