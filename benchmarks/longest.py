@@ -146,8 +146,8 @@ def _pages() -> dict[str, Work]:
 
     rule = PageRule(PagedTool(name="t", items=100, bytes="64Ki"))
     most = paging.MAX_RESULT - KIB
-    items = b"[" + b",".join([b'{"a":"%b"}' % (b"x" * 70)] * (paging.MAX_ITEMS - 1)) + b"]"
-    halves = b"[" + b",".join([b'{"a":"%b"}' % (b"x" * 25)] * (paging.MAX_ITEMS - 1)) + b"]"
+    items = b"[" + b",".join([b'{"a":"%b"}' % (b"x" * 30)] * (paging.MAX_ITEMS - 1)) + b"]"
+    halves = b"[" + b",".join([b'{"a":"%b"}' % (b"x" * 8)] * (paging.MAX_ITEMS - 1)) + b"]"
     inputs = {
         "100,000 items": b'{"content":[],"structuredContent":{"items":%b}}' % items[:most],
         "100,000 items, twice": b'{"content":[{"type":"text","text":%b}],"structuredContent":{"items":%b}}'
@@ -157,7 +157,7 @@ def _pages() -> dict[str, Work]:
         "one text of wide characters": b'{"content":[{"type":"text","text":"%b"}]}'
         % ("é".encode() * (most // 2 - 99)),
         "20,000 texts": b'{"content":[%b]}'
-        % b",".join([b'{"type":"text","text":"%b"}' % (b"y" * 380)] * (paging.MAX_BLOCKS - 9)),
+        % b",".join([b'{"type":"text","text":"%b"}' % (b"y" * 180)] * (paging.MAX_BLOCKS - 9)),
     }
     works: dict[str, Work] = {}
     for words, result in inputs.items():

@@ -147,7 +147,7 @@ async def test_a_result_larger_than_can_be_held_passes_whole(scripted: Scripted,
     assert (await sidecar.call("list"))[2]["result"] == result
 
 
-@pytest.mark.parametrize("size", [2_200_000, 5_000_000, 8_380_000])
+@pytest.mark.parametrize("size", [2_200_000, 4_180_000])
 @pytest.mark.parametrize("redis", [False, True])
 async def test_a_result_up_to_the_largest_is_paged_though_no_cache_is_written(
     scripted: Scripted, start: Start, redis_server: RedisServer, size: int, redis: bool

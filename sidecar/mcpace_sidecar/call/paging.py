@@ -21,8 +21,8 @@ import msgspec
 from mcpace_sidecar.call.policies import NEXT_PAGE, PageRule
 from mcpace_sidecar.mcp.jsonrpc import BookHead, Nothing, NothingOf, PagedParts, TextBlock, Wrapped
 
-MAX_RESULT: Final = 8 * 1024 * 1024
-"""Bytes of the largest result that is paged; a larger one passes whole."""
+MAX_RESULT: Final = 4 * 1024 * 1024
+"""Bytes of the largest result that is paged; a larger one passes whole: cutting it would hold up all."""
 MAX_ITEMS: Final = 100_000
 """Items of the longest array that is paged; a result with a longer one passes whole."""
 MAX_BLOCKS: Final = 20_000

@@ -55,7 +55,7 @@ PLACES: Final = frozenset(
 """Headers besides X-Forwarded-* that frameworks take for the address that is public."""
 UNASKED: Final = 8 << 20
 """Bytes of the cache where none is written: of what the server itself says may be kept."""
-UNASKED_PAGES: Final = 17 << 20
+UNASKED_PAGES: Final = 9 << 20
 """The same where results come in pages: room for those of two, however large."""
 
 

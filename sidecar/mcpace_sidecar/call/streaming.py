@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mcpace_sidecar.call.paging import MAX_RESULT
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.mcp import messages
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from mcpace_sidecar.call.exchange import Exchange
 
 EVENT_STREAM: Final = b"text/event-stream"
+_READ: Final = 8 * 1024 * 1024
+"""Bytes of JSON that are held until they are whole, to be kept or cut into pages."""
 _JUDGED: Final = 1024 * 1024
 """Bytes of JSON that are held until they are whole, to be judged alone."""
 _SHORT: Final = 64 * 1024
@@ -45,7 +46,7 @@ class Streamed:
         self._ledger = exchange.plane.pool.gathered
         self._reserved = 0
         """Bytes that the ledger holds for what is held back here."""
-        self._most = MAX_RESULT if exchange.reads else _JUDGED
+        self._most = _READ if exchange.reads else _JUDGED
         self.outcome: Outcome | None = None
         """What the response said, once it has been passed on."""
         self._conversed = False
