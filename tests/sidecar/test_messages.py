@@ -12,7 +12,9 @@ from mcpace_sidecar.mcp import messages
 from mcpace_sidecar.mcp.messages import (
     Message,
     MessageError,
+    bears,
     classify,
+    is_plain_result,
     read_answer,
     read_events,
     result_body,
@@ -256,6 +258,28 @@ def test_how_an_answer_ended_is_seen_however_it_is_written(
     if event:
         body = b"event: message\ndata: " + body + b"\n\n"
     assert succeeded(body) == (kind == "result" and not is_error)
+    if is_plain_result(body, b"1", events=event):
+        outcome = read_events(body) if event else read_answer(body)
+        assert outcome.complete
+        assert bears(body, b"1", events=event)
+
+
+def test_a_plain_result_is_known_by_its_ends_and_nothing_else_is_taken_for_one() -> None:
+    plain = b'{"jsonrpc":"2.0","id":"a","result":{"content":[],"isError":false,"resultType":"complete"}}'
+    asks = b'{"jsonrpc":"2.0","id":"b","result":{"resultType":"input_required","requestState":"s"}}'
+    assert is_plain_result(plain, b'"a"')
+    assert is_plain_result(b"event: message\r\ndata: " + plain + b"\r\n\r\n", b'"a"', events=True)
+    assert is_plain_result(b"data: " + plain + b"\n\n", b'"a"', events=True)
+    for events in (
+        b"data: " + plain + b"\n\ndata: " + asks + b"\n\n",
+        b"data: " + plain[:-2] + b"\rdata: }}\n\n",
+        b"data: " + plain[:60] + b"\n\ndata: " + plain[60:] + b"\n\n",
+        b": data: " + plain + b"\n\n",
+    ):
+        assert not is_plain_result(events, b'"a"', events=True)
+    assert not is_plain_result(plain, b'"b"')
+    assert not is_plain_result(asks, b'"b"')
+    assert not is_plain_result(plain.replace(b"false", b"true"), b'"a"')
 
 
 def test_the_answer_at_the_end_of_an_event_stream_is_read() -> None:

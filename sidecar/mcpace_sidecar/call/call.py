@@ -91,6 +91,8 @@ class Call:
     """Bytes of its body that the server of 2024-11-05 has accepted, and that are held no more; -1: none."""
     _borne = False
     """Whether the server's answer is known to bear its id."""
+    _plain = False
+    """Whether it is known besides to be a whole and good result."""
     awaiting = 0
     """Bytes that are held of all requests for this one, which waits for the stream of 2024-11-05."""
     forwarded = False

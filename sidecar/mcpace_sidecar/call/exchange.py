@@ -422,7 +422,7 @@ class Exchange(Call):
             return
         if self.notes.session:
             self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
-        if head.plain and self.is_stray(body, events=events, refused=not ok):
+        if head.plain and not self._borne and self.is_stray(body, events=events, refused=not ok):
             self.strayed()
             return
         if not ok:
@@ -436,9 +436,9 @@ class Exchange(Call):
             shaped = self.take(outcome)
             if shaped is not None:
                 body = rewrite.replaced(body, shaped, events=events)
-        elif self.judged:
+        elif self.judged and not self._plain:
             ok = messages.succeeded(body)
-            if self.notes.modern and self._settings.limits is not None and messages.may_ask(body):
+            if self.notes.modern and self._settings.limits is not None and b'"requestState"' in body:
                 self.take(messages.read_events(body) if events else messages.read_answer(body))
         lines = head.onward + self.limit_lines if self.limit_lines else head.onward
         if head.status in _LEADING:
@@ -629,7 +629,9 @@ class Exchange(Call):
         if body is None and streamed is not None:
             self._borne = streamed.bears(message.id)
         elif body:
-            self._borne = messages.bears(body, message.id, events=head.content_type == EVENT_STREAM)
+            events = head.content_type == EVENT_STREAM
+            self._plain = messages.is_plain_result(body, message.id, events=events)
+            self._borne = self._plain or messages.bears(body, message.id, events=events)
         return self._borne or (head.status < 300 and (head.status != 200 or self.pair is not None))
 
     def strayed(self) -> None:

@@ -502,14 +502,26 @@ def succeeded(body: bytes) -> bool:
     return (read_answer(body) if body[:1] == b"{" else read_events(body)).ok
 
 
-def may_ask(body: bytes) -> bool:
-    """Whether an answer may hold a `requestState`: what begins and ends as a whole result does not."""
+def is_plain_result(body: bytes, message_id: bytes, *, events: bool = False) -> bool:
+    """Whether an answer is surely this request's, and a whole and good result of a tool.
+
+    Judged by its two ends alone, as Python's servers write them; False: a closer look is needed.
+    """
+    if not body.endswith(_GOOD_ENDS):
+        return False
+    begin = _PLAIN_RESULT % message_id
+    if not events:
+        return body.startswith(begin)
+    at = body.find(b"data: ", 0, _TOP) + 6
     return (
-        not (body.endswith(_GOOD_ENDS) and body.find(_CONTENT, 0, _TOP) > 0) and b'"requestState"' in body
+        body.startswith(begin, at)
+        and (at == 6 or body.startswith(b"\n", at - 7))
+        and body.find(b"\n", at) >= len(body) - 3  # one line of data, and nothing behind it
+        and not 0 <= body.find(b"\r", at) < len(body) - 4
     )
 
 
-_CONTENT: Final = b'"result":{"content":['
+_PLAIN_RESULT: Final = b'{"jsonrpc":"2.0","id":%b,"result":{"content":['
 _GOOD_ENDS: Final = tuple(
     b',"isError":false%b}}%b' % (last, end)
     for last in (b"", b',"resultType":"complete"')
