@@ -309,7 +309,7 @@ class Broken:
 
         def broken(each: Any, *given: Any, **named: Any) -> Any:
             nonlocal raised
-            exchange = getattr(each, "_exchange", each)
+            exchange = getattr(each, "_asker", getattr(each, "_exchange", each))
             is_victim = not isinstance(exchange, Exchange) or is_the_victim(exchange)
             if is_victim and when(each, *given) and not (once and raised):
                 raised += 1

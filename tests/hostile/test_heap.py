@@ -12,10 +12,10 @@ MIB = 1 << 20
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is glibc's heap")
 PINNED = """
 import asyncio, uvloop
-from mcpace_sidecar.config import SidecarConfig, parse
+from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.heap import resident
 from mcpace_sidecar.sidecar import Options, Sidecar
-from mcpace_sidecar.upstream import Address
+from mcpace_sidecar.http.client import Address
 
 async def main():
     here = Address("127.0.0.1", 0)
