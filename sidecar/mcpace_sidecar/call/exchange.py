@@ -401,7 +401,7 @@ class Exchange(Call):
             self.plane.metrics.count("mcpace_shed_connections", "streams")
             other.close_stream()
 
-    # -- what the server says (upstream.Receiver)
+    # -- what the server says (http.client.Receiver)
 
     def on_answer(self, head: ResponseHead, body: bytes) -> None:
         """The whole answer."""
