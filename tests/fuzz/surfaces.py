@@ -344,7 +344,7 @@ def pages(data: bytes) -> None:
         shown.extend([read["data"]] if isinstance(read["data"], str) else read["data"])
     whole = _read(result)
     blocks = [block for block in whole.get("content", []) if isinstance(block, dict)]
-    texts = [block["text"] for block in blocks if block.get("type") == "text" and "text" in block]
+    texts = [block["text"] for block in blocks if block.get("type") == "text" and _is_text(block)]
     if all(isinstance(piece, str) for piece in shown) and "".join(shown) in texts:
         assert total in (len("".join(shown)), len(shown))
         return
@@ -356,9 +356,21 @@ def pages(data: bytes) -> None:
     ]
 
 
+class _Number(str):
+    """A number as it is spelt."""
+
+    __slots__ = ()
+
+
 def _read(document: str | bytes) -> Any:
     """JSON with its numbers as they are spelt."""
-    return json.loads(document, parse_int=str, parse_float=str)
+    return json.loads(document, parse_int=_Number, parse_float=_Number)
+
+
+def _is_text(block: dict[str, Any]) -> bool:
+    """Whether it holds a text: what else stands there is not paged."""
+    text = block.get("text")
+    return isinstance(text, str) and not isinstance(text, _Number)
 
 
 def _arrays(document: Any) -> list[Any]:

@@ -101,17 +101,16 @@ class ChunkedBody:
 
     def _take_whole(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         """Take the chunks that have come whole, but for the last one; return where the next begins."""
-        while True:
-            end = data.find(b"\r\n", at, at + _MAX_LINE)
-            if end < 0:
-                return at
-            line = data[at:end]
-            size = _SIZES.get(line, 0) or self._read_size(line)
+        end = data.find(b"\r\n", at, at + _MAX_LINE)
+        while end >= 0:
+            size = self._size_of(data[at:end])
             after = end + 2 + size
-            if size == 0 or data[after : after + 2] != b"\r\n":
-                return at
+            if size == 0 or not data.startswith(b"\r\n", after):
+                break
             pieces.append(data[end + 2 : after])
             at = after + 2
+            end = data.find(b"\r\n", at, at + _MAX_LINE)
+        return at
 
     def _take_line(self, line: bytes) -> bool:
         """Take a line without its CRLF; return whether the body ends with it."""
@@ -127,6 +126,9 @@ class ChunkedBody:
         elif self._strict:
             raise ProtocolError(400, "framing", "Trailers are not accepted.")
         return False
+
+    def _size_of(self, line: bytes) -> int:
+        return _SIZES.get(line, 0) or self._read_size(line)
 
     def _read_size(self, line: bytes) -> int:
         match = _SIZE_LINE.fullmatch(line)
