@@ -28,6 +28,8 @@ SIZES = {
 }
 IDLE = 5000
 CLIENTS = 100_000
+QUIET = 40_000
+"""Clients whose buckets and quotas find room together."""
 PATIENCE = 200.0
 
 
@@ -75,21 +77,21 @@ def idle(sidecar: Contender, files: int) -> str:
 def quiet(rig: Rig, sidecar: Contender) -> str:
     """What a client holds, and what is left of that when it has gone quiet."""
     before = rss(sidecar.pid)
-    rig.load(sidecar, f"tool=plain clients={CLIENTS}", 32, 20)
+    rig.load(sidecar, f"tool=plain clients={QUIET}", 32, 20)
     after, levels = rss(sidecar.pid), gauge(sidecar, "mcpace_limit_levels")
     deadline = time.monotonic() + PATIENCE
-    while gauge(sidecar, "mcpace_limit_levels") > levels * 0.55:
+    while gauge(sidecar, "mcpace_limit_levels") > QUIET * 1.02:  # their quotas of the day stay
         if time.monotonic() > deadline:
             raise SystemExit("the buckets of clients gone quiet are not given back")
         time.sleep(1)
         print(f"  waiting for {levels:.0f} levels to be given back", end="\r", file=sys.stderr)
     left = gauge(sidecar, "mcpace_limit_levels")
     again = rss(sidecar.pid)
-    rig.load(sidecar, f"tool=plain clients={CLIENTS}", 32, 3)
+    rig.load(sidecar, f"tool=plain clients={QUIET}", 32, 3)
     grown = rss(sidecar.pid) - again
     return (
         f"A client holds {(after - before) / levels * 2e6:.0f} bytes ({levels:,.0f} buckets and quotas of"
-        f" {CLIENTS:,} clients measured). Once they are quiet, {left:,.0f} quotas of the day stay; when"
+        f" {QUIET:,} clients measured). Once they are quiet, {left:,.0f} quotas of the day stay; when"
         f" they come again, the process grows by {grown:.1f} MB."
     )
 
