@@ -307,7 +307,6 @@ class Sidecar:
 
     async def _sweep(self) -> None:
         """Timeouts, by one look at everything instead of a timer for each."""
-        last_minute = time.monotonic()
         while True:
             due = time.monotonic() + SWEEP_INTERVAL
             await asyncio.sleep(SWEEP_INTERVAL)
@@ -326,13 +325,11 @@ class Sidecar:
                 self._swept(self._redis_limits.sweep, now)
             if self._redis_results is not None:
                 self._swept(self._redis_results.sweep)
-            if now - last_minute > 60:
-                last_minute = now
-                self._swept(self._local_limits.sweep)
-                self._swept(self.plane.refunds.sweep)
-                self._swept(self.memory.sweep)
-                if self._redis_limits is not None:
-                    self._swept(self._redis_limits.local.sweep)
+            self._swept(self._local_limits.sweep)
+            self._swept(self.plane.refunds.sweep)
+            self._swept(self.memory.sweep)
+            if self._redis_limits is not None:
+                self._swept(self._redis_limits.local.sweep)
 
     def _swept(self, sweep: Callable[..., None], *now: float) -> None:
         try:

@@ -1,8 +1,10 @@
 """Tables that anybody can fill: what is over their bound is forgotten, and nobody else is harmed."""
 
 from itertools import count
+from time import time
 
 import pytest
+from tests.conftest import Scripted, Start, until
 from tests.hostile.work import assert_spread
 
 from mcpace_sidecar.bounded import SWEPT, make_room
@@ -89,6 +91,19 @@ def test_what_has_outlived_its_time_is_forgotten_bit_by_bit() -> None:
             before = len(table)
             table.sweep()
             assert 0 < before - len(table) <= SWEPT
+
+
+async def test_a_sidecar_gives_back_what_quiet_clients_held_within_moments(
+    scripted: Scripted, start: Start
+) -> None:
+    limits = (await start(scripted.port, {"rateLimits": {}})).sidecar.plane.limits
+    assert isinstance(limits, MemoryLimits)
+    limits._clock = lambda: time() - 100
+    for number in range(3 * SWEPT):
+        limits.take(Charges([Charge(f"minute:{number}", "minute", 10)]))
+    assert len(limits) == 3 * SWEPT
+    limits._clock = time
+    await until(lambda: not len(limits), "levels that nobody uses to be forgotten")
 
 
 def test_ever_new_credentials_take_nothing_from_those_whose_results_are_kept() -> None:
