@@ -95,6 +95,16 @@ def test_other_settings_forget_what_was_learned() -> None:
     assert (head.get(b"x-tenant"), lines) == (b"z", b"")
 
 
+def test_no_head_outlives_the_settings_that_it_was_read_under() -> None:
+    heads, raw = RequestHeads(NAMES), PLAIN + b"Content-Length: 3\r\n\r\n"
+    before = heads.read(raw)[0]
+    before.base.notes = "what it meant"
+    assert heads.read(raw)[0] is before
+    heads.adopt(NAMES)
+    assert len(heads) == 0
+    assert heads.read(raw)[0].base.notes is None
+
+
 def test_what_is_remembered_is_bounded_in_bytes() -> None:
     heads = RequestHeads(NAMES)
     for number in range(2000):

@@ -79,11 +79,6 @@ class Names:
         folded = name.translate(_FOLD)
         return self._alike.get(folded) or (folded if folded.startswith(self._prefixes) else None)
 
-    def same(self, other: Names) -> bool:
-        """Whether both are of the same fields."""
-        mine, theirs = (self._read, self.apart, self._prefixes), (other._read, other.apart, other._prefixes)
-        return mine == theirs
-
 
 NOTHING: Final = Names()
 """Of an application that only passes on."""

@@ -73,10 +73,12 @@ class RequestHeads:
         self._forget()
 
     def adopt(self, names: Names) -> None:
-        """From the next head on these are the names that the application reads."""
-        if not names.same(self.names):
-            self.names = names
-            self._forget()
+        """From the next head on these are the names that the application reads.
+
+        What is remembered is forgotten, whatever they are: heads bear what they meant under other settings.
+        """
+        self.names = names
+        self._forget()
 
     def _forget(self) -> None:
         self._reads: _Memory[Read] = _Memory()
