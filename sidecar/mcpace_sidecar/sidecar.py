@@ -60,6 +60,10 @@ ADMIN: Final = (128, 1 << 20, 8 << 20)
 COLLECTING: Final = (20_000, 20, 50)
 """When to look for cycles: seldom, for a call makes none, and what is remembered is much to look at."""
 
+OUTLIVED: Final = 5.0
+"""Seconds after a reload from which hardly a call is left that began under the configuration before: it is
+full of cycles, and would wait long to be looked for."""
+
 Load = Callable[[], tuple[SidecarConfig, tuple[str, ...]]]
 
 
@@ -152,6 +156,7 @@ class Sidecar:
         )  # fmt: skip
         self._divide()
         self._lag = 0.0
+        self._reloaded_at = 0.0
         self.server_usage: Usage = options.server_usage
         """What the server uses; whoever starts the server as a child says it later."""
         self._servers: list[asyncio.Server] = []
@@ -330,6 +335,9 @@ class Sidecar:
             self._swept(self.memory.sweep)
             if self._redis_limits is not None:
                 self._swept(self._redis_limits.local.sweep)
+            if self._reloaded_at and now - self._reloaded_at > OUTLIVED:
+                self._reloaded_at = 0.0
+                gc.collect()
 
     def _swept(self, sweep: Callable[..., None], *now: float) -> None:
         try:
@@ -365,6 +373,7 @@ class Sidecar:
             log.error("The new configuration is refused, the old one stays:\n%s", error)  # noqa: TRY400 - because the words are for a person
             return
         self.plane.adopt(settings)
+        self._reloaded_at = time.monotonic()
         if before.spans is not None and before.spans is not settings.spans:
             asyncio.get_running_loop().run_in_executor(None, before.spans.close)
         self.memory.resize(settings.cache_bytes, settings.cache_entries)
