@@ -373,7 +373,7 @@ class Sidecar:
             log.error("The new configuration is refused, the old one stays:\n%s", error)  # noqa: TRY400 - because the words are for a person
             return
         self.plane.adopt(settings)
-        self._reloaded_at = time.monotonic()
+        self._reloaded_at = self._reloaded_at or time.monotonic()
         if before.spans is not None and before.spans is not settings.spans:
             asyncio.get_running_loop().run_in_executor(None, before.spans.close)
         self.memory.resize(settings.cache_bytes, settings.cache_entries)
