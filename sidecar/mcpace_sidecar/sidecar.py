@@ -328,13 +328,12 @@ class Sidecar:
                 self._swept(self.findings.tell)
             if self._redis_limits is not None:
                 self._swept(self._redis_limits.sweep, now)
+                self._swept(self._redis_limits.local.sweep)
             if self._redis_results is not None:
                 self._swept(self._redis_results.sweep)
             self._swept(self._local_limits.sweep)
             self._swept(self.plane.refunds.sweep)
             self._swept(self.memory.sweep)
-            if self._redis_limits is not None:
-                self._swept(self._redis_limits.local.sweep)
             if self._reloaded_at and now - self._reloaded_at > OUTLIVED:
                 self._reloaded_at = 0.0
                 gc.collect()

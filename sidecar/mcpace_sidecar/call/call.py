@@ -272,12 +272,16 @@ class Call:
         if self._queued:
             self._queued = False
             plane.bulkhead.withdraw(self)
+        self.responded(status)
+
+    def responded(self, status: Status) -> None:
+        """Its response has been passed on: nobody waits for what may follow it, and no slot is held."""
         lookup, self._lookup = self._lookup, None
         if lookup is not None:
             lookup.end(status)
         if self._seated:
             self._seated = False
-            plane.bulkhead.leave(self)
+            self.plane.bulkhead.leave(self)
 
     def broke(self, stage: Stage, error: Exception) -> None:
         """Where a call is led on, whatever raises ends here: this call is answered, no other is harmed."""

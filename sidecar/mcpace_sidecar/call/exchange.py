@@ -422,7 +422,7 @@ class Exchange(Call):
             return
         if self.notes.session:
             self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
-        if head.plain and not self._borne and self.is_stray(body, events=events, refused=not ok):
+        if head.plain and self.is_stray(body, events=events, refused=not ok):
             self.strayed()
             return
         if not ok:
@@ -532,15 +532,6 @@ class Exchange(Call):
             self.downstream.event = event
         self.settle("success" if outcome.ok else "error", refusals.OK_JSON, body)
 
-    def responded(self, status: Status) -> None:
-        """Its response has been passed on: nobody waits for the rest of the stream, and no slot is held."""
-        lookup, self._lookup = self._lookup, None
-        if lookup is not None:
-            lookup.end(status)
-        if self._seated:
-            self._seated = False
-            self.plane.bulkhead.leave(self)
-
     def passed(self) -> None:
         """The response passes on the stream of 2024-11-05 as it comes, unread."""
         try:
@@ -572,9 +563,8 @@ class Exchange(Call):
             self.forward()
             return
         plane, streamed = self.plane, self._streamed
-        if streamed is not None and streamed.answered and streamed.outcome is not None:
-            # It has its response: that the stream was not ended harms nobody.
-            self.settle("success" if streamed.outcome.ok else "error", sent=streamed.sent)
+        if streamed is not None and streamed.answered:
+            streamed.conclude()  # that the stream was not ended harms nobody
             return
         plane.metrics.count("mcpace_upstream_errors", error.reason)
         if error.reason == "connect":
@@ -695,8 +685,7 @@ class Exchange(Call):
         streamed = self._streamed
         try:
             if streamed is not None and streamed.outcome is not None:
-                # It has its response, and did not wait for the end of the stream.
-                self.settle("success" if streamed.outcome.ok else "error", sent=streamed.sent)
+                streamed.conclude()  # it did not wait for the end of the stream
             elif self._is_awaited and self.pair is None:
                 self.deserted = True
             else:

@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.head import ResponseHead
+from mcpace_sidecar.http.ledger import Holding
 from mcpace_sidecar.http.server import Downstream, status_line
 from mcpace_sidecar.mcp import messages
 from mcpace_sidecar.mcp.messages import MessageError
@@ -42,9 +43,8 @@ class PairStream:
         self._events = sse.Events()
         self._awaited: dict[str | int | Decimal | float | None, Exchange] = {}
         self._pulse = sse.Pulse()
-        self._ledger = exchange.plane.pool.gathered
-        self._reserved = 0
-        """Bytes that the ledger holds for an event that is not whole."""
+        self._holding = Holding(exchange.plane.pool.gathered)
+        """Bytes of an event that is not whole."""
         self._said: list[bytes] | None = None
         """What passes when all that came with it has been read; None: nothing is being read."""
         exchange.begin(head.onward, None)  # events may be given another length
@@ -106,26 +106,17 @@ class PairStream:
         try:
             for event in self._events.feed(piece):
                 said.append(self._read(event))  # noqa: PERF401 - because reading says things too
-            if self._events.overfull or not self._reserve(self._events.held):
+            if self._events.overfull or not self._holding.resize(self._events.held):
                 self._let_go()
         finally:
             self._said = None
             if not self._exchange.ended:
                 self._send(b"".join(said))
 
-    def _reserve(self, size: int) -> bool:
-        """Hold so many bytes in all; False: there is no room."""
-        if size > self._reserved and not self._ledger.take(size - self._reserved):
-            return False
-        if size < self._reserved:
-            self._ledger.give(self._reserved - size)
-        self._reserved = size
-        return True
-
     def _let_go(self) -> None:
         """Pass on as it comes an event that cannot be held: of a response the first id alone is read."""
         begun = self._events.rest()
-        self._reserve(0)
+        self._holding.resize(0)
         exchange = self._awaited.get(messages.id_value(messages.first_id(sse.data_of(begun))))
         self._send(begun)
         if exchange is not None:
@@ -133,7 +124,7 @@ class PairStream:
 
     def closed(self) -> None:
         """Nobody will hear the awaited answers."""
-        self._reserve(0)
+        self._holding.resize(0)
         pairs = self._exchange.plane.pairs
         for target in spellings(self.target):
             if pairs.get(target) is self:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.head import ResponseHead
+from mcpace_sidecar.http.ledger import Holding
 from mcpace_sidecar.mcp import messages
 from mcpace_sidecar.mcp.messages import Outcome
 from mcpace_sidecar.mcp.outline import Outline
@@ -43,9 +44,8 @@ class Streamed:
         read = self._reads = plain and (exchange.judged or exchange.reads or asked)
         self._events = sse.Events() if read and self.is_events else None
         self._held: list[bytes] | None = [] if read and not self.is_events else None
-        self._ledger = exchange.plane.pool.gathered
-        self._reserved = 0
-        """Bytes that the ledger holds for what is held back here."""
+        self._holding = Holding(exchange.plane.pool.gathered)
+        """Bytes that are held back here."""
         self._most = _READ if exchange.reads else _JUDGED
         self.outcome: Outcome | None = None
         """What the response said, once it has been passed on."""
@@ -72,7 +72,7 @@ class Streamed:
                 if self.sent - len(piece) <= _SHORT:
                     self._held = [piece := b"".join(self._held)]
                 self._look_at(piece)
-            if self.sent > self._most or not self._reserve(self.sent):
+            if self.sent > self._most or not self._holding.resize(self.sent):
                 self._let_go(b"".join(self._held))
         elif self._events is not None:
             for event in self._events.feed(piece):
@@ -80,7 +80,7 @@ class Streamed:
                 if self._exchange.ended:
                     return
             outcome = self.outcome
-            if self._events.overfull or not self._reserve(self._events.held):
+            if self._events.overfull or not self._holding.resize(self._events.held):
                 self._said.append(self._events.rest())
                 self._events = None  # longer than any client reads; it passes unread
                 self.outcome = Outcome(ok=True, result=b"", complete=False)
@@ -97,19 +97,9 @@ class Streamed:
         else:
             self._say(piece)
 
-    def _reserve(self, size: int) -> bool:
-        """Hold so many bytes in all; False: there is no room, or too much is held together."""
-        if size > self._reserved and not self._ledger.take(size - self._reserved):
-            return False
-        if size < self._reserved:
-            self._ledger.give(self._reserved - size)
-        self._reserved = size
-        return True
-
     def release(self) -> None:
         """Hold nothing more: it has ended."""
-        self._ledger.give(self._reserved)
-        self._reserved = 0
+        self._holding.resize(0)
 
     def beat(self, now: float, every: float) -> None:
         """Say that the stream is open, where nothing has been said for so many seconds."""
@@ -183,6 +173,11 @@ class Streamed:
         failed = self.head.status >= 500
         self._exchange.settle("failed" if failed else "success" if ok else "error", sent=self.sent)
 
+    def conclude(self) -> None:
+        """End with the response that has been passed on, whatever becomes of the rest of the stream."""
+        outcome = self.outcome
+        self._exchange.settle("success" if outcome is None or outcome.ok else "error", sent=self.sent)
+
     def fail(self, words: bytes) -> bool:
         """Say in the stream that it ends here, unless it has its response; False if there is no way to."""
         if self._events is None:
@@ -209,8 +204,8 @@ class Streamed:
             self._say_all()
             if self.outcome is None:
                 self._exchange.strayed()
-            else:  # it has its own
-                self._exchange.settle("success" if self.outcome.ok else "error", sent=self.sent)
+            else:
+                self.conclude()
             return b""
         elif what == "response" and self.outcome is None:
             outcome = messages.read_answer(data)
