@@ -253,11 +253,11 @@ LONGEST_MESSAGE: Final = 4096
 def cut(words: str) -> str:
     """What others say, on one line and not too long."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in words[: 4 * LONGEST]).split())
-    return plain if len(plain) <= LONGEST else plain[: LONGEST - 1] + "…"
+    return _within(LONGEST, plain)
 
 
-def _short(message: str) -> str:
-    return message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 1]}…"
+def _within(longest: int, words: str) -> str:
+    return words if len(words) <= longest else f"{words[: longest - 1]}…"
 
 
 FROM_SIDECARS: Final = (Type.RulesApply, Type.HasRoom, Type.SessionsKept, Type.ChecklistPassed)
@@ -327,7 +327,7 @@ def stamped(server: Server, conditions: Sequence[Condition], now: datetime) -> l
                 "type": condition.type.name,
                 "status": holds,
                 "reason": condition.reason.name,
-                "message": _short(condition.message),
+                "message": _within(LONGEST_MESSAGE, condition.message),
                 "lastTransitionTime": old.get("lastTransitionTime", stamp) if same else stamp,
                 "observedGeneration": server.generation,
             }

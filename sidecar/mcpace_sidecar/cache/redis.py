@@ -21,7 +21,7 @@ from mcpace_sidecar.cache.store import nothing
 from mcpace_sidecar.contract.addresses import heed_cancellation
 from mcpace_sidecar.errors import StoreError
 from mcpace_sidecar.http.compression import Stem
-from mcpace_sidecar.redis.wire import RECONNECT_INTERVAL, Link
+from mcpace_sidecar.redis.wire import RECONNECT_INTERVAL, Link, unread
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class RedisResults:
         for tag, mark in seen.marks.items():
             if mark is None:
                 # The mark stays until everything that carries it has ended.
-                self.link.send(_ignore, b"SET", self._mark(tag), new_mark(), b"NX", b"PX", lasting)
+                self.link.send(unread, b"SET", self._mark(tag), new_mark(), b"NX", b"PX", lasting)
         self._look(places, looked)
 
     def keep(self, place: Place, marks: tuple[bytes, ...], result: bytes, ttl: float, stale: float) -> None:
@@ -140,7 +140,7 @@ class RedisResults:
         if self.link.up and len(result) <= _MAX_RESULT:
             value = b"%d %b\n%b" % (int(stale * 1000), b" ".join(marks), result)
             life = b"%d" % max(1, int((ttl + stale) * 1000))
-            self.link.send(_ignore, b"SET", self._key(place), value, b"PX", life)
+            self.link.send(unread, b"SET", self._key(place), value, b"PX", life)
 
     def compressed(self, entry: Entry, coding: bytes) -> Stem | None:
         """The response with a result in memory, but for its end, compressed."""
@@ -150,7 +150,7 @@ class RedisResults:
         """Let another replica lead; whoever waits finds the result, or asks."""
         lead = self._lead_key(places)
         if self._leading.pop(lead, None) is not None and self.link.up:
-            self.link.send(_ignore, b"DEL", lead)
+            self.link.send(unread, b"DEL", lead)
 
     def purge(self, tags: Sequence[bytes], done: Callable[[], None] = nothing) -> None:
         """Make everything with one of these tags old: here, in Redis, in every replica."""
@@ -159,13 +159,13 @@ class RedisResults:
         if not self.link.up:
             done()
             return
-        self.link.send(_ignore, b"DEL", *(self._mark(tag) for tag in tags))
+        self.link.send(unread, b"DEL", *(self._mark(tag) for tag in tags))
         self.link.send(lambda _: done(), b"PUBLISH", self._purges, b"\n".join(tags))
 
     def sweep(self) -> None:
         """Keep the leads of calls that are still in flight; twice a second."""
         for lead in self._leading:
-            self.link.send(_ignore, b"PEXPIRE", lead, b"%d" % int(LEAD_LIFE * 1000))
+            self.link.send(unread, b"PEXPIRE", lead, b"%d" % int(LEAD_LIFE * 1000))
 
     async def hear_purges(self) -> None:
         """Drop what other replicas purge, for as long as the sidecar runs."""
@@ -224,7 +224,3 @@ def _are_values(answer: Any, count: int) -> bool:
         and len(answer) == count
         and all(value is None or isinstance(value, bytes) for value in answer)
     )
-
-
-def _ignore(answer: Any) -> None:
-    del answer

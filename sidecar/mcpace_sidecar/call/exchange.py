@@ -48,8 +48,6 @@ _LEADING: Final = frozenset({201, 301, 302, 303, 307, 308})
 """The statuses whose answers name another place (RFC 9110, section 10.2.2)."""
 
 
-_NOBODYS: Final = (b"", b"null")
-"""What stands for the id of a request that could not be read (JSON-RPC 2.0, section 5)."""
 _AWAITING: Final = 2048
 """Bytes of a call that waits for the stream of 2024-11-05, beside its head."""
 LOST_AFTER: Final = 3.0
@@ -605,7 +603,7 @@ class Exchange(Call):
         message = self.message
         if message is None or message.id is None or messages.same_id(written, message.id):
             return False
-        return not (is_error and (written in _NOBODYS or not self.plane.knows(written)))
+        return not (is_error and (written in messages.ABSENT or not self.plane.knows(written)))
 
     def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
         """Whether the server has read the request: it knows its id, or says that it has taken it.

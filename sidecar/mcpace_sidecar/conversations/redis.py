@@ -13,7 +13,7 @@ from typing import Any, Final
 from mcpace_sidecar.conversations.memory import REMEMBERED, ROUNDS, Conversations
 from mcpace_sidecar.conversations.questions import PATIENCE
 from mcpace_sidecar.errors import StoreError
-from mcpace_sidecar.redis.wire import Link
+from mcpace_sidecar.redis.wire import Link, unread
 
 _TAKEN: Final = 1 << 20
 """More than a server asks."""
@@ -45,7 +45,7 @@ class RedisConversations:
                 self.local.continues(key)  # whoever asks Redis first has it
 
         self.link.send(taken, b"INCRBY", self._key(key), b"%d" % (rounds + 1))
-        self.link.send(_ignore, b"EXPIRE", self._key(key), b"%d" % int(PATIENCE))
+        self.link.send(unread, b"EXPIRE", self._key(key), b"%d" % int(PATIENCE))
 
     def continues(self, key: bytes, done: Callable[[int], None]) -> int | None:
         """How often the server had asked when a call goes on with that; once for each question, then 0."""
@@ -57,7 +57,7 @@ class RedisConversations:
             done(max(0, answer + _TAKEN, alone) if isinstance(answer, int) else alone)
 
         self.link.send(told, b"INCRBY", self._key(key), b"%d" % -_TAKEN)
-        self.link.send(_ignore, b"PEXPIRE", self._key(key), b"0")
+        self.link.send(unread, b"PEXPIRE", self._key(key), b"0")
         return None
 
     def __len__(self) -> int:
@@ -65,7 +65,3 @@ class RedisConversations:
 
     def _key(self, key: bytes) -> bytes:
         return self.link.prefix + b"asked:" + key.hex().encode()
-
-
-def _ignore(answer: Any) -> None:
-    del answer

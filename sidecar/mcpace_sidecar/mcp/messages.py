@@ -330,13 +330,13 @@ def _deepest(body: bytes) -> int:
     """
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    steps = body.translate(_STEPS, _NO_STEPS).replace(b'""', b"")
+    steps = body.translate(STEPS, _NO_STEPS).replace(b'""', b"")
     if b'"' not in steps:
         return max(accumulate(memoryview(steps).cast("b")))
     level = deepest = 0
     quoted = False
     for step in steps:
-        if step == _QUOTE:
+        if step == QUOTE:
             quoted = not quoted
         elif not quoted:
             level += 1 if step == 1 else -1
@@ -344,9 +344,9 @@ def _deepest(body: bytes) -> int:
     return deepest
 
 
-_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 """A bracket as the step that it makes, as a signed byte."""
-_QUOTE: Final = ord('"')
+QUOTE: Final = ord('"')
 _NO_STEPS: Final = bytes(byte for byte in range(256) if byte not in b'[{]}"')
 
 
@@ -480,7 +480,7 @@ class Outcome:
         """Whether it is a whole and good result, which may be kept and cut into pages."""
 
 
-_NONE: Final = (b"", b"null")
+ABSENT: Final = (b"", b"null")
 """How a member that there is not may be written: older servers write both of a response's."""
 _FAILED: Final = Outcome(ok=False, result=b"", complete=False)
 
@@ -536,7 +536,7 @@ def read_answer(body: bytes) -> Outcome:
     """Read one JSON-RPC response."""
     try:
         answer = _answer.decode(body)
-        if not answer.result or bytes(answer.error) not in _NONE:
+        if not answer.result or bytes(answer.error) not in ABSENT:
             return _FAILED
         raw = bytes(answer.result)
         result = _result.decode(raw)
@@ -668,8 +668,8 @@ def _stray(body: bytes, message_id: bytes) -> Stray | None:
     written = bytes(answer.id)
     if answer.method is not None or not (answer.result or answer.error) or same_id(written, message_id):
         return None
-    is_error = bytes(answer.result) in _NONE and bytes(answer.error) not in _NONE
-    if is_error and written in _NONE:
+    is_error = bytes(answer.result) in ABSENT and bytes(answer.error) not in ABSENT
+    if is_error and written in ABSENT:
         return None
     return Stray(written, is_error=is_error)
 

@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from mcpace_sidecar.mcp.messages import QUOTE, STEPS
+
 MAX_TOKENS: Final = 1024
 """Tokens of the top level that are read: a response has some twenty."""
 MAX_TOKEN: Final = 8 * 1024
@@ -26,8 +28,6 @@ _DEEP: Final = re.compile(rb'(?:[^"\[\]{}]++|%b)*' % _TEXT, re.DOTALL)
 _LEAST: Final = 64
 _MOST: Final = 4096
 _PLAIN: Final = bytes(byte for byte in range(256) if byte not in b'"[{}]')
-_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
-"""A bracket as the step that it makes, as a signed byte."""
 _str: Final = msgspec.json.Decoder(str)
 
 
@@ -109,7 +109,7 @@ class Outline:
         marks = b"".join(texts[1 if self._in_text else 0 :: 2])
         closing = marks.count(b"]") + marks.count(b"}")
         if closing > self._depth - 2 and closing:
-            steps = memoryview(marks.translate(_STEPS)).cast("b")
+            steps = memoryview(marks.translate(STEPS)).cast("b")
             if self._depth + min(accumulate(steps)) < 2:
                 while self._depth > 1:
                     at = self._leave_text(data, at) if self._in_text else self._step(data, at)
@@ -127,7 +127,7 @@ class Outline:
     def _leave_text(self, data: bytes, at: int) -> int:
         found = _INSIDE.match(data, at)
         end = found.end() if found is not None else at
-        if end < len(data) and data[end] == _QUOTE:
+        if end < len(data) and data[end] == QUOTE:
             self._in_text = False
             return end + 1
         self._held = data[end:]  # half an escape
@@ -139,7 +139,7 @@ class Outline:
         if at < len(data):
             byte = data[at]
             at += 1
-            if byte == _QUOTE:
+            if byte == QUOTE:
                 self._in_text = True
             elif byte in _OPENING:
                 self._depth += 1
@@ -156,7 +156,7 @@ class Outline:
         if at == len(data):
             return at
         first = data[at]
-        whole = found is not None and (end < len(data) or first == _QUOTE or first in _MARKS)
+        whole = found is not None and (end < len(data) or first == QUOTE or first in _MARKS)
         if not whole and len(data) - at <= MAX_TOKEN:
             self._held = data[at:]
             return len(data)
@@ -167,7 +167,7 @@ class Outline:
             self._mark(first)
         elif self._depth == 0:
             self.done = True
-        elif first == _QUOTE and not whole:
+        elif first == QUOTE and not whole:
             self._value(data[at : at + MAX_TOKEN])
             self._in_text = True
             return at + 1
@@ -218,7 +218,6 @@ def _name_of(token: bytes) -> bytes:
     return token[1:-1]
 
 
-_QUOTE: Final = ord('"')
 _COLON: Final = ord(":")
 _OBJECT: Final = ord("{")
 _OPENING: Final = b"{["

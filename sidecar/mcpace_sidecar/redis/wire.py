@@ -328,7 +328,7 @@ class _Routed:
 
     def _ask(self, wire: _Wire | None) -> None:
         if wire is not None:
-            wire.send(_unread, (b"ASKING",))
+            wire.send(unread, (b"ASKING",))
         self._again(wire)
 
 
@@ -488,7 +488,8 @@ def _redirection(words: str, asked: Place | None) -> tuple[str, Place | None]:
     return (parts[0], (host, int(port))) if host and port.isdigit() else ("", None)
 
 
-def _unread(answer: Any) -> None:
+def unread(answer: Any) -> None:
+    """Hear an answer that nobody needs."""
     del answer
 
 
