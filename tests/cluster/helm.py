@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from tests.cluster.binaries import program
 from tests.cluster.kubectl import Kubectl
+
+CHART: Final = str(Path(__file__).parents[2] / "charts/mcpace")
+WITHOUT_CRD: Final = "--set=crds.enabled=false"
+"""For tests whose API server has the CRD already."""
 
 
 class Helm:

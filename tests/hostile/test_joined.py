@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.conftest import DEADLINE, Heard, Scripted, Start, until
+from tests.conftest import DEADLINE, Heard, Running, Scripted, Start, until
 from tests.hostile.test_floods import CALL, POST, Client
 
 SHARED = {"cache": {"tools": [{"name": "t", "ttl": "1h", "scope": "shared"}]}}
@@ -52,6 +52,20 @@ class Server:
         heard.writer.close()
 
 
+async def led(sidecar: Running, server: Server) -> Client:
+    """The client whose call the server was asked, while it is the only one in flight."""
+    leader = await Client.to(sidecar, ALONE)
+    await until(lambda: server.calls == 1, "one to lead")
+    return leader
+
+
+async def followed(sidecar: Running) -> Client:
+    """Another client, whose call waits for what the one in flight is answered."""
+    follower = await Client.to(sidecar, ALONE)
+    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 2, "another to follow")
+    return follower
+
+
 @pytest.mark.parametrize("how", [ALONE, BATCHED], ids=["alone", "in a batch"])
 async def test_whoever_reads_slowly_leads_nobody(scripted: Scripted, start: Start, how: bytes) -> None:
     server = Server(scripted, before=400)
@@ -94,10 +108,8 @@ async def test_a_call_that_nobody_waits_for_any_more_is_given_up(scripted: Scrip
     server = Server(scripted)
     sidecar = await start(scripted.port, SHARED | {"concurrency": {"maxInFlight": 1}})
     plane = sidecar.sidecar.plane
-    leader = await Client.to(sidecar, ALONE)
-    await until(lambda: server.calls == 1, "one to lead")
-    follower = await Client.to(sidecar, ALONE)
-    await until(lambda: len(plane.in_flight) == 2, "another to follow")
+    leader = await led(sidecar, server)
+    follower = await followed(sidecar)
     leader.leave()
     await until(
         lambda: not plane.bulkhead.queue and len(sidecar.sidecar._connections.open) == 1, "it to leave"
@@ -113,11 +125,9 @@ async def test_nothing_is_held_of_those_who_waited_and_left(scripted: Scripted, 
     server = Server(scripted)
     sidecar = await start(scripted.port, SHARED)
     plane = sidecar.sidecar.plane
-    leader = await Client.to(sidecar, ALONE)
-    await until(lambda: server.calls == 1, "one to lead")
+    leader = await led(sidecar, server)
     for _ in range(20):
-        follower = await Client.to(sidecar, ALONE)
-        await until(lambda: len(plane.in_flight) == 2, "another to follow")
+        follower = await followed(sidecar)
         follower.leave()
         await until(lambda: len(plane.in_flight) == 1, "it to have left")
     assert [len(waiting) for waiting in plane.flights._waiting.values()] == [0]
@@ -130,10 +140,8 @@ async def test_a_stream_that_stays_open_behind_its_response_holds_up_nobody(
     server = Server(scripted, ends=False)
     sidecar = await start(scripted.port, SHARED | {"concurrency": {"maxInFlight": 1}})
     plane = sidecar.sidecar.plane
-    leader = await Client.to(sidecar, ALONE)
-    await until(lambda: server.calls == 1, "one to lead")
-    follower = await Client.to(sidecar, ALONE)
-    await until(lambda: len(plane.in_flight) == 2, "another to follow")
+    leader = await led(sidecar, server)
+    follower = await followed(sidecar)
     server.go.set()
     assert b" 200 " in await leader.reads(b"\r\n\r\n")
     await leader.reads(b'"isError":false')

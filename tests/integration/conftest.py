@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.cluster import images
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.helm import Helm
 from tests.cluster.kubectl import Kubectl
@@ -52,3 +53,12 @@ def helm(api: Kubectl, request: pytest.FixtureRequest) -> Iterator[Helm]:
     helm = Helm(api, f"ns-{zlib.crc32(request.node.name.encode()):x}")
     yield helm
     helm.end()
+
+
+@pytest.fixture
+def first() -> Path:
+    """The source of the first version."""
+    source = images.first()
+    if source is None:
+        pytest.skip("the first version is not in this clone")
+    return source

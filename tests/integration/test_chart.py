@@ -10,6 +10,7 @@ import pytest
 import yaml
 from syrupy.assertion import SnapshotAssertion
 from tests.cluster.binaries import program
+from tests.cluster.helm import CHART
 from tests.conftest import ROOT
 from tests.schemas import refusals
 
@@ -18,7 +19,6 @@ from mcpace_operator.settings import OperatorSettings
 
 pytestmark = pytest.mark.interpreted
 
-CHART = str(ROOT / "charts/mcpace")
 INSTALLED = [[], *([f"--values={file}"] for file in sorted((ROOT / "charts/mcpace/ci").iterdir()))]
 NAMES = [arguments[0].rpartition("/")[2] if arguments else "default" for arguments in INSTALLED]
 IN_A_CLUSTER = "--api-versions=v1/Pod"

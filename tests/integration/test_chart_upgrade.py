@@ -8,12 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cluster import images
-from tests.cluster.helm import Helm
-from tests.conftest import ROOT, RedisServer, Running, Scripted, Start, free_port, json_answer, serving
-
-CHART = str(ROOT / "charts/mcpace")
-WITHOUT_CRD = "--set=crds.enabled=false"
+from tests.cluster.helm import CHART, WITHOUT_CRD, Helm
+from tests.conftest import RedisServer, Running, Scripted, Start, free_port, json_answer, serving
 
 
 @pytest.mark.parametrize(
@@ -43,15 +39,6 @@ def test_a_claim_that_cannot_be_changed_is_said_with_the_way_to_change_it(
     helm("upgrade", "mcpace", CHART, WITHOUT_CRD, "--set=redis.limits.persistence.size=1024Mi")
     helm.api.ok("delete", "statefulset", "mcpace-redis-limits", "-n", helm.namespace, "--cascade=orphan")
     helm(*upgrade, f"--set=redis.limits.persistence.{setting}")
-
-
-@pytest.fixture
-def first() -> Path:
-    """The source of the first version."""
-    source = images.first()
-    if source is None:
-        pytest.skip("the first version is not in this clone")
-    return source
 
 
 def test_an_upgrade_from_the_first_chart_makes_nothing_anew(helm: Helm, first: Path):

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
-from tests.cluster import images
-from tests.cluster.helm import Helm
-from tests.conftest import ROOT, until
+from pathlib import Path
 
-CHART = str(ROOT / "charts/mcpace")
-WITHOUT_CRD = "--set=crds.enabled=false"
+import pytest
+from tests.cluster.helm import CHART, WITHOUT_CRD, Helm
+from tests.conftest import until
+
 LONG = "a-release-whose-name-has-as-many-characters-as-may-be"
 
 
-def test_the_values_of_an_older_chart_are_refused_and_taken_with_the_new_defaults(helm: Helm) -> None:
-    source = images.first()
-    if source is None:
-        pytest.skip("the first version is not in this clone")
-    helm("install", "mcpace", str(source / "charts/mcpace"), WITHOUT_CRD)
+def test_the_values_of_an_older_chart_are_refused_and_taken_with_the_new_defaults(
+    helm: Helm, first: Path
+) -> None:
+    helm("install", "mcpace", str(first / "charts/mcpace"), WITHOUT_CRD)
     refused = helm.run("upgrade", "mcpace", CHART, "--reuse-values")
     assert refused.returncode != 0
     assert "is missing" in refused.stderr

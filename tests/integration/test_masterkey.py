@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 import redis
-from tests.cluster import images
-from tests.cluster.helm import Helm
+from tests.cluster.helm import CHART, WITHOUT_CRD, Helm
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.operator import Operator
-from tests.conftest import RESULT, ROOT, RedisServer, Scripted, Start, json_answer, until
+from tests.conftest import RESULT, RedisServer, Scripted, Start, json_answer, until
 
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.resource.server import Key, Server
@@ -22,20 +21,15 @@ from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.stores.redis import Stores
 from mcpace_sidecar.errors import ConfigError
 
-CHART = str(ROOT / "charts/mcpace")
 SERVER = Server(Key("default", "weather"), "uid", 1, {}, {})
 OLD, NEW = b"o" * 32, b"n" * 32
 LIMITED = {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 5}]}}
 
 
-WITHOUT_CRD = "--set=crds.enabled=false"
-
-
-def test_an_upgrade_from_a_chart_that_rendered_the_key_keeps_it_through_everything(helm: Helm) -> None:
-    source = images.first()
-    if source is None:
-        pytest.skip("the first version is not in this clone")
-    helm("install", "mcpace", str(source / "charts/mcpace"), WITHOUT_CRD)
+def test_an_upgrade_from_a_chart_that_rendered_the_key_keeps_it_through_everything(
+    helm: Helm, first: Path
+) -> None:
+    helm("install", "mcpace", str(first / "charts/mcpace"), WITHOUT_CRD)
     before = helm.data()
     assert before["masterKey"]
     steps = (
