@@ -78,7 +78,7 @@ def stages() -> dict[str, tuple[float, float]]:
     from mcpace_sidecar.contract.config import load
     from mcpace_sidecar.http.client import Address
     from mcpace_sidecar.http.known import RequestHeads
-    from mcpace_sidecar.mcp import messages
+    from mcpace_sidecar.mcp import answers, request
     from mcpace_sidecar.sidecar import Options, Sidecar
     from mcpace_sidecar.telemetry.events import CallEnded
 
@@ -97,10 +97,10 @@ def stages() -> dict[str, tuple[float, float]]:
     settings, heads = plane.settings, RequestHeads(plane.settings.names)
     body = BODY % b"cached"
     raw = HEAD % (b"cached", len(body))
-    request, end = raw + body, len(raw)
+    whole, end = raw + body, len(raw)
     head, *_ = heads.read(raw)
     notes = Notes(settings, plane.pool.address, head, loopback=True, believed=False)
-    message = messages.classify(body)
+    message = request.classify(body)
     treatment = settings.treatments.of(message)
     client = settings.identities.via("127.0.0.1", ()).caller.client
     limits = settings.limits
@@ -123,11 +123,11 @@ def stages() -> dict[str, tuple[float, float]]:
         plane.results.near(place.key)
 
     return {
-        "finding a head that was read before": (took(lambda: heads.read(request[:end])),) * 2,
-        "classifying the message": (took(lambda: messages.classify(body)),) * 2,
+        "finding a head that was read before": (took(lambda: heads.read(whole[:end])),) * 2,
+        "classifying the message": (took(lambda: request.classify(body)),) * 2,
         "taking tokens, and saying what is left": (took(judge),) * 2,
         "the key of its result, and a look into memory": (0.0, took(look_up)),
-        "reading how the answer ended": (took(lambda: messages.succeeded(ANSWER)), 0.0),
+        "reading how the answer ended": (took(lambda: answers.succeeded(ANSWER)), 0.0),
         "metrics and statistics": (took(lambda: plane.on_call(call)),) * 2,
     }
 

@@ -75,7 +75,7 @@ def works() -> dict[str, Work]:
     from mcpace_sidecar.http.framing import ChunkedBody
     from mcpace_sidecar.http.head import MAX_HEAD
     from mcpace_sidecar.http.known import RequestHeads
-    from mcpace_sidecar.mcp import messages
+    from mcpace_sidecar.mcp import answers, request
 
     def same(made: bytes, do: Callable[[bytes], object]) -> Work:
         def tolerant(made: object) -> object:
@@ -100,13 +100,11 @@ def works() -> dict[str, Work]:
         "of brackets": b"[" + b"{}," * (BODY // 3 - 40) + b"1]",
         "of names": b"[" + b'{"name":1,"Name":2},' * (BODY // 20 - 10) + b"1]",
     }.items():
-        works[f"classifying a body of 4 MiB {words}"] = same(CALL % arguments, messages.classify)
+        works[f"classifying a body of 4 MiB {words}"] = same(CALL % arguments, request.classify)
     call = CALL % b"{}"
     batch = b"[" + b",".join([call] * 99 + [CALL % (b'"' + b"a" * (BODY - 20 * KIB) + b'"')]) + b"]"
-    works["splitting a batch of 4 MiB"] = same(batch, messages.split)
-    works["splitting what is no batch, 4 MiB"] = same(
-        b"[" + b"1," * (BODY // 2 - 2) + b"1]", messages.split
-    )
+    works["splitting a batch of 4 MiB"] = same(batch, request.split)
+    works["splitting what is no batch, 4 MiB"] = same(b"[" + b"1," * (BODY // 2 - 2) + b"1]", request.split)
     for words, params in {
         "numbers": b'{"a":[' + b"1," * (LONGEST_PARAMS // 2 - 10) + b"1]}",
         "names": b"{" + b",".join(b'"%d":1' % number for number in range(LONGEST_PARAMS // 9)) + b"}",
@@ -121,7 +119,7 @@ def works() -> dict[str, Work]:
         works[f"256 KiB of {words}"] = same(
             piece * (READ // len(piece)),
             lambda made: [
-                messages.kind(data) for event in sse.Events().feed(made) if (data := sse.data_of(event))
+                answers.kind(data) for event in sse.Events().feed(made) if (data := sse.data_of(event))
             ],
         )
     generator = random.Random(1)

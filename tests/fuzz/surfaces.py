@@ -33,8 +33,9 @@ from mcpace_sidecar.http.head import Names, RequestHead, ResponseHead
 from mcpace_sidecar.http.known import RequestHeads, ResponseHeads
 from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.identity.tokens import Tokens
-from mcpace_sidecar.mcp import messages
-from mcpace_sidecar.mcp.messages import MessageError
+from mcpace_sidecar.mcp import answers as said
+from mcpace_sidecar.mcp import ids, methods, request
+from mcpace_sidecar.mcp.strictness import MessageError
 
 LONGEST: Final = 8192
 """Bytes of an input."""
@@ -234,7 +235,7 @@ def _chunked(pieces: list[bytes]) -> Any:
 def bodies(data: bytes) -> None:
     """A message is what Python reads: its method, its target, its id."""
     try:
-        message = messages.classify(data)
+        message = request.classify(data)
     except MessageError:
         return
     if getattr(message, "halved", False):
@@ -246,7 +247,7 @@ def bodies(data: bytes) -> None:
     assert isinstance(read, dict), read
     assert read.get("method") == message.method
     assert "id" not in read or read["id"] is None or json.loads(message.id or b"null") == read["id"]
-    name = messages.COUNTED.get(message.method or "")
+    name = methods.COUNTED.get(message.method or "")
     if name is not None:
         assert read["params"][name] == message.target
     assert read["jsonrpc"] == "2.0"
@@ -255,7 +256,7 @@ def bodies(data: bytes) -> None:
 def batches(data: bytes) -> None:
     """The parts of a batch are the array's, one by one."""
     try:
-        parts = messages.split(data)
+        parts = request.split(data)
     except MessageError:
         return
     try:
@@ -267,14 +268,14 @@ def batches(data: bytes) -> None:
 
 def answers(data: bytes) -> None:
     """An answer is read without a word, whatever it is; two ways of judging it agree."""
-    messages.kind(data)
-    messages.id_of(data)
-    messages.suspect(data)
-    messages.written_id(data)
-    messages.read_events(data)
-    messages.stray(data, b"1")
-    messages.stray(data, b"1", events=True)
-    outcome, quick = messages.read_answer(data), messages.succeeded(data)
+    said.kind(data)
+    said.id_of(data)
+    said.suspect(data)
+    ids.written_id(data)
+    said.read_events(data)
+    said.stray(data, b"1")
+    said.stray(data, b"1", events=True)
+    outcome, quick = said.read_answer(data), said.succeeded(data)
     try:
         read = json.loads(data, object_pairs_hook=_once)
     except (ValueError, RecursionError):

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import Heard, Scripted, Start, json_answer, until
 
 from mcpace_sidecar.call import fanout
-from mcpace_sidecar.mcp import messages
+from mcpace_sidecar.mcp import request, strictness
 
 CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
 SLOTS = {"concurrency": {"maxInFlight": 8}}
@@ -43,8 +43,8 @@ async def test_a_batch_in_a_batch_costs_only_itself(scripted: Scripted, start: S
 def test_a_batch_is_read_no_further_than_it_may_go(member: bytes) -> None:
     body = b"[" + member * (4_000_000 // len(member)) + b"1]"
     tracemalloc.start()
-    with pytest.raises(messages.MessageError, match="1 to 100"):
-        messages.split(body)
+    with pytest.raises(strictness.MessageError, match="1 to 100"):
+        request.split(body)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 3 * len(body), f"{peak} bytes for {len(body)}"

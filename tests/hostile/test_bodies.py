@@ -12,7 +12,7 @@ from tests.integration.test_spans import Collector, collector, traces
 
 from mcpace_sidecar.conversations.memory import REMEMBERED, ROUNDS, Conversations
 from mcpace_sidecar.conversations.questions import PATIENCE
-from mcpace_sidecar.mcp.messages import classify
+from mcpace_sidecar.mcp.request import classify
 
 __all__ = ["collector", "traces"]  # fixtures
 

@@ -18,7 +18,6 @@ from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.http.client import Address
 from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.server import ClientConnection
-from mcpace_sidecar.mcp import messages
 from mcpace_sidecar.sidecar import Options, Sidecar
 
 VALUE = st.text('ab:;,="\\ %0', min_size=1, max_size=4).map(str.strip).filter(bool)
@@ -103,7 +102,7 @@ def places(of: DataPlane, request: dict[str, Any], around: dict[str, Any], tool:
     exchange = of._exchange(connection, read, body)
     assert exchange.via is not None
     exchange.client = (exchange.notes.caller or exchange.via.caller).client
-    message = messages.classify(body)
+    message = request.classify(body)
     rule = of.settings.treatments.of(message).cache
     assert rule is not None
     return {p.key for p in of.settings.keys.places(rule, exchange.variant, message, exchange.private)}

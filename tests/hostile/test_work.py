@@ -13,20 +13,11 @@ from tests.hostile.work import assert_linear
 
 from mcpace_sidecar.cache.policy import canonical
 from mcpace_sidecar.http.sse import Events, data_of, with_data
-from mcpace_sidecar.mcp.messages import (
-    _deepest,
-    classify,
-    is_batch,
-    read_answer,
-    read_events,
-    refuse_duplicates,
-    split,
-    stray,
-    succeeded,
-    suspect,
-    written_id,
-)
+from mcpace_sidecar.mcp.answers import read_answer, read_events, stray, succeeded, suspect
+from mcpace_sidecar.mcp.ids import written_id
 from mcpace_sidecar.mcp.outline import Outline
+from mcpace_sidecar.mcp.request import classify, is_batch, split
+from mcpace_sidecar.mcp.strictness import _deepest, refuse_duplicates
 from mcpace_sidecar.mcp.uris import readings
 
 KIB = 1024

@@ -12,7 +12,8 @@ from mcpace_sidecar.cache.entry import Place, client_tag, credential_tag
 from mcpace_sidecar.cache.memory import MemoryResults
 from mcpace_sidecar.cache.policy import Keys, Private, Rule, canonical, life
 from mcpace_sidecar.identity.callers import Client
-from mcpace_sidecar.mcp.messages import MessageError, classify
+from mcpace_sidecar.mcp.request import classify
+from mcpace_sidecar.mcp.strictness import MessageError
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(max_size=8)
 ARGUMENTS = st.dictionaries(

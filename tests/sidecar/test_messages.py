@@ -8,18 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpace_sidecar.mcp import messages
-from mcpace_sidecar.mcp.messages import (
-    Message,
-    MessageError,
-    bears,
-    classify,
-    is_plain_result,
-    read_answer,
-    read_events,
-    result_body,
-    succeeded,
-)
+from mcpace_sidecar.mcp import request, strictness
+from mcpace_sidecar.mcp.answers import bears, is_plain_result, read_answer, read_events, succeeded
+from mcpace_sidecar.mcp.request import Message, classify
+from mcpace_sidecar.mcp.responses import result_body
+from mcpace_sidecar.mcp.strictness import MessageError
 
 JSON = st.recursive(
     st.none()
@@ -198,7 +191,7 @@ def test_a_message_means_the_same_whether_it_is_judged_by_its_length_or_not(
             return error.code, str(error), error.message_id
         return message.method, message.id, message.target, message.params
 
-    assert said(classify) == said(messages._classify_any)
+    assert said(classify) == said(request._classify_any)
 
 
 def test_a_name_among_the_arguments_is_no_second_name() -> None:
@@ -314,7 +307,7 @@ def test_a_kept_result_is_answered_under_the_callers_id() -> None:
 def test_halves_of_pairs_and_nothing_else_are_replaced(pieces: list[str]) -> None:
     written = '"' + "".join(pieces) + '"'
     expected = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in json.loads(written))
-    mended = messages._without_halves(written.encode())
+    mended = strictness.without_halves(written.encode())
     if mended is None:
         assert "\ufffd" not in expected
     else:

@@ -9,7 +9,7 @@ from mcpace_sidecar.bounded import SWEPT, Round
 from mcpace_sidecar.cache.entry import Entry, Marks, Miss, Place
 from mcpace_sidecar.cache.store import nothing
 from mcpace_sidecar.http.compression import Stem, begin
-from mcpace_sidecar.mcp.messages import RESULT
+from mcpace_sidecar.mcp.responses import RESULT
 
 _CHANCES = 256
 """Second chances that are given for one new result."""

@@ -22,7 +22,8 @@ from mcpace_sidecar.contract.config.cache import Cache, CachedTool, Lists
 from mcpace_sidecar.contract.quantity import seconds
 from mcpace_sidecar.identity.callers import Client
 from mcpace_sidecar.mcp.jsonrpc import CacheHints
-from mcpace_sidecar.mcp.messages import Message, refuse_duplicates
+from mcpace_sidecar.mcp.request import Message
+from mcpace_sidecar.mcp.strictness import refuse_duplicates
 
 VOLATILE: Final = frozenset(
     {"progressToken", "traceparent", "tracestate", "baggage", "io.modelcontextprotocol/clientInfo"}

@@ -24,8 +24,8 @@ from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.http.server import Downstream
 from mcpace_sidecar.identity.callers import Client, Via
 from mcpace_sidecar.limits.bucket import Charges, Verdict
-from mcpace_sidecar.mcp import messages
-from mcpace_sidecar.mcp.messages import Message
+from mcpace_sidecar.mcp import responses
+from mcpace_sidecar.mcp.request import Message
 from mcpace_sidecar.telemetry.events import CacheUse, CallEnded, Status
 from mcpace_sidecar.telemetry.faults import Stage
 
@@ -207,7 +207,7 @@ class Call:
 
     def _compressed(self, coding: bytes, body: bytes) -> bytes | None:
         """The same in that coding; None where that is not worth it. A kept result is compressed once."""
-        kept, end = self._kept, messages.result_end(self.message_id)
+        kept, end = self._kept, responses.result_end(self.message_id)
         if kept is None or len(end) > compression.LONGEST_END:
             return compression.compress(coding, body)
         stem = self.plane.results.compressed(kept, coding)
@@ -342,7 +342,7 @@ class Call:
         if shaped is None:
             self._kept = entry
         head = refusals.OK_JSON + self.limit_lines if self.limit_lines else refusals.OK_JSON
-        self.settle(status, head, messages.result_body(self.message_id, shaped or entry.result))
+        self.settle(status, head, responses.result_body(self.message_id, shaped or entry.result))
 
     def _stand_in(self, status: Status) -> bool:
         """Answer with a result that is not fresh any more, where its tool's rule allows that."""

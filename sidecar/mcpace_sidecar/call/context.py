@@ -17,7 +17,7 @@ from mcpace_sidecar.http.client import Address
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.identity import origins
 from mcpace_sidecar.identity.callers import AUTHORIZATION, Caller, Client, bearer_of
-from mcpace_sidecar.mcp.messages import MODERN
+from mcpace_sidecar.mcp.methods import MODERN
 
 _MIRRORS: Final = re.compile(
     rb"^(?:(mcp-name)|mcp-param-[^:\r\n]*):[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE

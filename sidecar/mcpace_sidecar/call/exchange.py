@@ -36,8 +36,10 @@ from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.server import HEAD_COST, ClientConnection, Downstream, length_line, status_line
 from mcpace_sidecar.identity.callers import Caller
 from mcpace_sidecar.limits.bucket import Verdict
-from mcpace_sidecar.mcp import messages
-from mcpace_sidecar.mcp.messages import Message, MessageError, Outcome
+from mcpace_sidecar.mcp import answers, ids, methods, request, responses
+from mcpace_sidecar.mcp.answers import Outcome
+from mcpace_sidecar.mcp.request import Message
+from mcpace_sidecar.mcp.strictness import MessageError
 from mcpace_sidecar.telemetry.events import CacheUse, Status
 
 if TYPE_CHECKING:
@@ -143,10 +145,10 @@ class Exchange(Call):
     def classify(self) -> None:
         """What the message is, and what is done about such a message."""
         try:
-            if self.notes.may_batch and messages.is_batch(self.body):
+            if self.notes.may_batch and request.is_batch(self.body):
                 fanout.batch(self)
                 return
-            message = messages.classify(self.body)
+            message = request.classify(self.body)
             if self.pair is not None and message.id:
                 self.pair.claim(self, message.id)
                 if not self._hold_awaiting():
@@ -161,11 +163,11 @@ class Exchange(Call):
             if treatment.cache is not None:
                 self._find_places(message, treatment.cache)
         except MessageError as error:
-            reason = "json" if error.code == messages.PARSE_ERROR else "message"
+            reason = "json" if error.code == responses.PARSE_ERROR else "message"
             self.plane.metrics.count("mcpace_bad_requests", reason)
             self.judged = False  # it is nobody's call
             message_id = self.message_id if self.message is not None else error.message_id
-            body = messages.error_body(message_id, error.code, str(error))
+            body = responses.error_body(message_id, error.code, str(error))
             self.settle("error", status_line(400) + refusals.JSON, body)
             return
         if self.plane.offers:
@@ -217,7 +219,7 @@ class Exchange(Call):
 
         def answer(result: bytes | None, words: str) -> None:
             if result is not None:
-                self.settle("success", refusals.OK_JSON, messages.result_body(self.message_id, result))
+                self.settle("success", refusals.OK_JSON, responses.result_body(self.message_id, result))
             else:
                 self.settle("error", refusals.OK_JSON, refusals.tool_error(self.message_id, words))
 
@@ -429,15 +431,15 @@ class Exchange(Call):
         elif not head.plain:
             pass  # compressed by the server: what it says is not read
         elif self.reads:
-            outcome = messages.read_events(body) if events else messages.read_answer(body)
+            outcome = answers.read_events(body) if events else answers.read_answer(body)
             ok = outcome.ok
             shaped = self.take(outcome)
             if shaped is not None:
                 body = rewrite.replaced(body, shaped, events=events)
         elif self.judged and not self._plain:
-            ok = messages.succeeded(body)
+            ok = answers.succeeded(body)
             if self.notes.modern and self._settings.limits is not None and b'"requestState"' in body:
-                self.take(messages.read_events(body) if events else messages.read_answer(body))
+                self.take(answers.read_events(body) if events else answers.read_answer(body))
         lines = head.onward + self.limit_lines if self.limit_lines else head.onward
         if head.status in _LEADING:
             lines = self.plane.here(lines)
@@ -465,7 +467,7 @@ class Exchange(Call):
         message, status = self.message, head.status
         if self.pair is None or message is None or not message.id or not 200 <= status < 300:
             return False
-        if status != 202 and (body is None or messages.holds_response(body)):
+        if status != 202 and (body is None or answers.holds_response(body)):
             return False
         if isinstance(self.downstream, Posted):
             self.downstream.accept()
@@ -522,10 +524,10 @@ class Exchange(Call):
             self.broke("pair", error)
 
     def _take_event(self, event: bytes, body: bytes) -> None:
-        outcome = messages.read_answer(body)
+        outcome = answers.read_answer(body)
         shaped = self.take(outcome) if self.reads else None
         if shaped is not None:
-            body = messages.result_body(self.message_id, shaped)
+            body = responses.result_body(self.message_id, shaped)
         if isinstance(self.downstream, Posted):
             self.downstream.event = event
         self.settle("success" if outcome.ok else "error", refusals.OK_JSON, body)
@@ -593,7 +595,7 @@ class Exchange(Call):
         message = self.message
         if message is None or message.id is None or self._borne:
             return False
-        found = messages.stray(body, message.id, events=events)
+        found = answers.stray(body, message.id, events=events)
         if found is None or (refused and found.is_error):
             return False
         return self.is_anothers(found.id, is_error=found.is_error)
@@ -601,9 +603,9 @@ class Exchange(Call):
     def is_anothers(self, written: bytes, *, is_error: bool) -> bool:
         """Whether a response with this id, empty if it has none, is to another request."""
         message = self.message
-        if message is None or message.id is None or messages.same_id(written, message.id):
+        if message is None or message.id is None or ids.same_id(written, message.id):
             return False
-        return not (is_error and (written in messages.ABSENT or not self.plane.knows(written)))
+        return not (is_error and (written in answers.ABSENT or not self.plane.knows(written)))
 
     def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
         """Whether the server has read the request: it knows its id, or says that it has taken it.
@@ -618,8 +620,8 @@ class Exchange(Call):
             self._borne = streamed.bears(message.id)
         elif body:
             events = head.content_type == EVENT_STREAM
-            self._plain = messages.is_plain_result(body, message.id, events=events)
-            self._borne = self._plain or messages.bears(body, message.id, events=events)
+            self._plain = answers.is_plain_result(body, message.id, events=events)
+            self._borne = self._plain or answers.bears(body, message.id, events=events)
         return self._borne or (head.status < 300 and (head.status != 200 or self.pair is not None))
 
     def strayed(self) -> None:
@@ -786,7 +788,7 @@ class Exchange(Call):
         self.client = stale.client
         self.via = stale.via
         self.pair = stale.pair  # whose stream brings the answer
-        self.message = messages.classify(self.body)
+        self.message = request.classify(self.body)
         self._treatment = self._settings.treatments.of(self.message)
         self.judged = self.message.target is not None
         self.label = stale.label
@@ -812,7 +814,7 @@ class Exchange(Call):
         if self.message is None:
             return self.head.method == b"GET"
         cached = self._treatment is not None and self._treatment.cache is not None
-        return self.message.method in messages.SAFE or cached
+        return self.message.method in methods.SAFE or cached
 
     def _park(self, answer: Any, go_on: Callable[[Any], None]) -> None:
         """Wait for something that is awaited, then go on; the client may leave meanwhile."""

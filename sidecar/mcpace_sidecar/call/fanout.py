@@ -20,8 +20,8 @@ from mcpace_sidecar.call.context import Notes, without_mirrors
 from mcpace_sidecar.call.policies import PARALLEL
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.server import status_line
-from mcpace_sidecar.mcp import headers, messages
-from mcpace_sidecar.mcp.messages import MessageError
+from mcpace_sidecar.mcp import answers, headers, request, responses
+from mcpace_sidecar.mcp.strictness import MessageError
 
 if TYPE_CHECKING:
     from mcpace_sidecar.call.exchange import Exchange
@@ -111,7 +111,7 @@ class Part:
         if b"text/event-stream" in head.lower():
             self._events = sse.Events()
             self.send(body)
-        elif body and messages.kind(body) == "response":
+        elif body and answers.kind(body) == "response":
             self._keep(body)
         self.finish()
 
@@ -133,7 +133,7 @@ class Part:
             return
         for event in self._events.feed(piece):
             data = sse.data_of(event)
-            what = messages.kind(data) if data else ""
+            what = answers.kind(data) if data else ""
             if what == "response":
                 self._keep(data)
             elif what:
@@ -165,7 +165,7 @@ class Part:
         exchange = self.exchange
         if exchange is None or exchange.message_id == b"null":
             return b""
-        return messages.error_body(exchange.message_id, NO_RESPONSE, words)
+        return responses.error_body(exchange.message_id, NO_RESPONSE, words)
 
     def finish(self) -> None:
         """It is whole."""
@@ -292,8 +292,8 @@ class Fanout:
 def batch(exchange: Exchange) -> None:
     """Start the messages of a batch (MCP 2025-03-26, basic/transports); MessageError."""
     if isinstance(exchange.downstream, Part):
-        raise MessageError(messages.INVALID_REQUEST, "A batch holds messages, and no other batch.")
-    bodies = messages.split(exchange.body)
+        raise MessageError(responses.INVALID_REQUEST, "A batch holds messages, and no other batch.")
+    bodies = request.split(exchange.body)
     exchange.body = b""  # its parts have it
 
     def compose(fanout: Fanout) -> None:
@@ -410,7 +410,7 @@ def _answer_parallel(exchange: Exchange, fanout: Fanout, calls: Sequence[_Call])
         "succeeded": len(calls) - len(errors),
     }
     text = msgspec.json.encode(summary)
-    body = messages.result_body(
+    body = responses.result_body(
         exchange.message_id,
         msgspec.json.encode(
             {

@@ -17,8 +17,8 @@ from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding
 from mcpace_sidecar.http.server import Downstream, status_line
-from mcpace_sidecar.mcp import messages
-from mcpace_sidecar.mcp.messages import MessageError
+from mcpace_sidecar.mcp import answers, ids, responses
+from mcpace_sidecar.mcp.strictness import MessageError
 
 if TYPE_CHECKING:
     from mcpace_sidecar.call.call import Call
@@ -51,13 +51,13 @@ class PairStream:
 
     def claim(self, exchange: Exchange, message_id: bytes) -> None:
         """Take this id for an exchange until it has ended; MessageError if another's response has it."""
-        key = messages.id_value(message_id)
+        key = ids.id_value(message_id)
         if key in self._awaited:
             words = "The id is that of a request whose response is still to come: take another."
-            raise MessageError(messages.INVALID_REQUEST, words, message_id)
+            raise MessageError(responses.INVALID_REQUEST, words, message_id)
         if len(self._awaited) >= MAX_AWAITED:
             words = f"{MAX_AWAITED} requests of this stream still await their responses."
-            raise MessageError(messages.INVALID_REQUEST, words, message_id)
+            raise MessageError(responses.INVALID_REQUEST, words, message_id)
         self._awaited[key] = exchange
         exchange.pair_key = key
 
@@ -117,7 +117,7 @@ class PairStream:
         """Pass on as it comes an event that cannot be held: of a response the first id alone is read."""
         begun = self._events.rest()
         self._holding.resize(0)
-        exchange = self._awaited.get(messages.id_value(messages.first_id(sse.data_of(begun))))
+        exchange = self._awaited.get(ids.id_value(ids.first_id(sse.data_of(begun))))
         self._send(begun)
         if exchange is not None:
             exchange.passed()
@@ -144,11 +144,11 @@ class PairStream:
             # A path, whole or relative, is the client's to join to the URL that it knows; only an absolute
             # URL would lead it past the sidecar.
             return sse.with_data(event, self.target) if b"://" in data else event
-        kind = messages.kind(data) if data else ""
+        kind = answers.kind(data) if data else ""
         if kind == "request":
-            self._exchange.plane.questions.asked(self.target, messages.id_of(data), time.monotonic())
+            self._exchange.plane.questions.asked(self.target, answers.id_of(data), time.monotonic())
         elif kind == "response":
-            value = messages.id_value(messages.id_of(data))
+            value = ids.id_value(answers.id_of(data))
             exchange = self._awaited.get(value)
             if exchange is not None and exchange.forwarded and not exchange.ended:
                 del self._awaited[value]
@@ -160,9 +160,9 @@ class PairStream:
 
     def _is_late(self, data: bytes) -> bool:
         """Whether nobody waits for a response: a result, or an error with an id that was asked with."""
-        if messages.read_answer(data).result:
+        if answers.read_answer(data).result:
             return True
-        message_id = messages.id_of(data)
+        message_id = answers.id_of(data)
         return bool(message_id) and self._exchange.plane.knows(message_id)
 
 
@@ -210,7 +210,7 @@ class Posted:
         """A whole answer: a response goes to the stream, anything else to the POST."""
         if self._begun:
             self._connection.abort()  # the POST's own answer, which will not be whole
-        if self._accepted or (head.startswith(b"HTTP/1.1 200") and messages.kind(body) == "response"):
+        if self._accepted or (head.startswith(b"HTTP/1.1 200") and answers.kind(body) == "response"):
             self.accept()
             event = self.event
             self._pair.say(sse.with_data(event, body) if event else sse.event_of(body))

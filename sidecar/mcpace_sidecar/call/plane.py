@@ -33,9 +33,9 @@ from mcpace_sidecar.identity.callers import Via
 from mcpace_sidecar.limits.bucket import Charges
 from mcpace_sidecar.limits.memory import MemoryLimits
 from mcpace_sidecar.limits.store import LimitStore
-from mcpace_sidecar.mcp import messages
+from mcpace_sidecar.mcp import ids, responses
 from mcpace_sidecar.mcp.catalog import Catalog
-from mcpace_sidecar.mcp.messages import Message
+from mcpace_sidecar.mcp.request import Message
 from mcpace_sidecar.telemetry import accesslog
 from mcpace_sidecar.telemetry.events import CallEnded, Listener
 from mcpace_sidecar.telemetry.faults import Faults
@@ -160,14 +160,14 @@ class DataPlane:
         """Count what is no HTTP, and say so, or that there is no room."""
         code = refusals.SHED
         if error.status != 503:
-            code = messages.INVALID_REQUEST
+            code = responses.INVALID_REQUEST
             self.metrics.count("mcpace_bad_requests", error.reason)
-        return refusals.JSON, messages.error_body(b"null", code, str(error))
+        return refusals.JSON, responses.error_body(b"null", code, str(error))
 
     def on_broken(self, error: Exception) -> tuple[bytes, bytes]:
         """Count and log what was raised where a request was gathered, and say so."""
         self.faults.tell("connection", error)
-        return refusals.JSON, messages.error_body(b"null", refusals.INTERNAL, "Internal error")
+        return refusals.JSON, responses.error_body(b"null", refusals.INTERNAL, "Internal error")
 
     def health(self) -> tuple[bytes, bytes]:
         """What balancers are told on the data port: whether to send calls here."""
@@ -233,7 +233,7 @@ class DataPlane:
     def knows(self, message_id: bytes) -> bool:
         """Whether a request of this id is on its way, or has lately ended."""
         return message_id in self.spent or any(
-            messages.same_id(exchange.message_id, message_id) for exchange in self.in_flight
+            ids.same_id(exchange.message_id, message_id) for exchange in self.in_flight
         )
 
     def tools_in_flight(self) -> Counter[str]:

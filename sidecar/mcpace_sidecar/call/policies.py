@@ -10,7 +10,9 @@ from mcpace_sidecar.contract.config import SidecarConfig
 from mcpace_sidecar.contract.config.traffic import PagedTool
 from mcpace_sidecar.contract.quantity import size
 from mcpace_sidecar.limits.plan import Price
-from mcpace_sidecar.mcp.messages import INVALID_PARAMS, Message, MessageError
+from mcpace_sidecar.mcp.request import Message
+from mcpace_sidecar.mcp.responses import INVALID_PARAMS
+from mcpace_sidecar.mcp.strictness import MessageError
 
 PARALLEL: Final = "parallel"
 NEXT_PAGE: Final = "next_page"

@@ -13,7 +13,7 @@ import msgspec
 
 from mcpace_sidecar.http.server import status_line
 from mcpace_sidecar.limits.bucket import Verdict
-from mcpace_sidecar.mcp import messages
+from mcpace_sidecar.mcp import responses
 
 LIMITED: Final = 42900
 """The JSON-RPC code of a refused call: outside the ranges that the specifications reserve.
@@ -44,7 +44,7 @@ _INSTEAD: Final = {
 def rejected(status: int, words: str, more: bytes = b"") -> Reply:
     """What is no acceptable request at all."""
     more += _INSTEAD.get(status, b"")
-    return status_line(status) + more + JSON, messages.error_body(b"null", status * 100, words)
+    return status_line(status) + more + JSON, responses.error_body(b"null", status * 100, words)
 
 
 def unauthorized(words: str, status: int, more: bytes = b"") -> Reply:
@@ -57,20 +57,20 @@ def unauthorized(words: str, status: int, more: bytes = b"") -> Reply:
 def failed(message_id: bytes, status: int, words: str, *, survivable: bool) -> Reply:
     """The server did not answer. `survivable`: a JSON-RPC error, which ends only the call."""
     head = status_line(200 if survivable else status) + JSON
-    return head, messages.error_body(message_id, status * 100, words)
+    return head, responses.error_body(message_id, status * 100, words)
 
 
 def broken(message_id: bytes, *, survivable: bool) -> Reply:
     """Something went wrong in the sidecar itself (JSON-RPC 2.0, section 5.1)."""
     head = status_line(200 if survivable else 500) + JSON
-    return head, messages.error_body(message_id, INTERNAL, "Internal error")
+    return head, responses.error_body(message_id, INTERNAL, "Internal error")
 
 
 def shed(message_id: bytes, words: str, seconds: float) -> Reply:
     """There is no room for the call now."""
     milliseconds = max(1, math.ceil(seconds * 1000))
     head = OK_JSON + b"Retry-After: %d\r\n" % math.ceil(milliseconds / 1000)
-    return head, messages.error_body(message_id, SHED, words, {"retryAfterMs": milliseconds})
+    return head, responses.error_body(message_id, SHED, words, {"retryAfterMs": milliseconds})
 
 
 def limited(message_id: bytes, verdict: Verdict, tier: str, form: str, lines: bytes) -> Reply:
@@ -87,7 +87,7 @@ def limited(message_id: bytes, verdict: Verdict, tier: str, form: str, lines: by
         data["remaining"] = max(0, int(min(verdict.left)))
     if form == "toolError":
         return head, tool_error(message_id, words, data)
-    return head, messages.error_body(message_id, LIMITED, words, data)
+    return head, responses.error_body(message_id, LIMITED, words, data)
 
 
 def tool_error(message_id: bytes, words: str, data: dict[str, Any] | None = None) -> bytes:
@@ -96,7 +96,7 @@ def tool_error(message_id: bytes, words: str, data: dict[str, Any] | None = None
     if data:
         result["_meta"] = {"mcpace.dev/refusal": data}
     result["resultType"] = "complete"
-    return messages.result_body(message_id, msgspec.json.encode(result))
+    return responses.result_body(message_id, msgspec.json.encode(result))
 
 
 _LIMIT_WORDS: Final = {

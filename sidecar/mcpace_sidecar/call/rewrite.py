@@ -15,9 +15,9 @@ from mcpace_sidecar.call import paging
 from mcpace_sidecar.call.fanout import PARALLEL_TOOL
 from mcpace_sidecar.call.policies import PageRule, Treatment
 from mcpace_sidecar.http import sse
-from mcpace_sidecar.mcp import messages
+from mcpace_sidecar.mcp import answers, responses
 from mcpace_sidecar.mcp.jsonrpc import NextPageParams
-from mcpace_sidecar.mcp.messages import Message
+from mcpace_sidecar.mcp.request import Message
 
 if TYPE_CHECKING:
     from mcpace_sidecar.call.exchange import Exchange
@@ -64,12 +64,12 @@ def listed(exchange: Exchange, result: bytes) -> bytes | None:
 def replaced(body: bytes, result: bytes, *, events: bool) -> bytes:
     """A whole answer with another result in it."""
     if not events:
-        return messages.result_body(messages.id_of(body), result)
+        return responses.result_body(answers.id_of(body), result)
     pieces = []
     for event in sse.Events().feed(body.rstrip(b"\r\n") + b"\n\n"):
         data = sse.data_of(event)
-        if data and messages.kind(data) == "response":
-            pieces.append(sse.with_data(event, messages.result_body(messages.id_of(data), result)))
+        if data and answers.kind(data) == "response":
+            pieces.append(sse.with_data(event, responses.result_body(answers.id_of(data), result)))
         else:
             pieces.append(event)
     return b"".join(pieces)

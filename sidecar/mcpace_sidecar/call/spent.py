@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mcpace_sidecar.mcp import messages
+from mcpace_sidecar.mcp import ids
 
 REMEMBERED: Final = 8192
 """Ids that are remembered at least; at most twice as many."""
@@ -35,4 +35,4 @@ class Spent:
 
 def _key(message_id: bytes) -> int:
     """The same for all spellings of a value."""
-    return hash(messages.id_value(message_id))
+    return hash(ids.id_value(message_id))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding
-from mcpace_sidecar.mcp import messages
-from mcpace_sidecar.mcp.messages import Outcome
+from mcpace_sidecar.mcp import answers, ids, responses
+from mcpace_sidecar.mcp.answers import Outcome
 from mcpace_sidecar.mcp.outline import Outline
 
 if TYPE_CHECKING:
@@ -142,9 +142,9 @@ class Streamed:
         """Whether what has come surely holds the response to this request."""
         if self._held is not None:
             self._held = [b"".join(self._held)]
-            return messages.bears(self._held[0], message_id)
+            return answers.bears(self._held[0], message_id)
         self._outline.flush()
-        return self.outcome is not None or messages.same_id(self._outline.id, message_id)
+        return self.outcome is not None or ids.same_id(self._outline.id, message_id)
 
     def end(self) -> None:
         """The answer is whole."""
@@ -196,10 +196,10 @@ class Streamed:
         data = sse.data_of(event)
         if not data:
             return event
-        what = messages.kind(data)
+        what = answers.kind(data)
         if what == "request":
             self._conversed = True
-            self._exchange.asked(messages.id_of(data))
+            self._exchange.asked(answers.id_of(data))
         elif what == "response" and self._exchange.is_stray(data):
             self._say_all()
             if self.outcome is None:
@@ -208,18 +208,18 @@ class Streamed:
                 self.conclude()
             return b""
         elif what == "response" and self.outcome is None:
-            outcome = messages.read_answer(data)
+            outcome = answers.read_answer(data)
             if self._conversed:
                 outcome = Outcome(ok=outcome.ok, result=outcome.result, complete=False, state=outcome.state)
             self.outcome = outcome
             shaped = self._exchange.take(outcome)
             if shaped is not None:
-                return sse.with_data(event, messages.result_body(messages.id_of(data), shaped))
+                return sse.with_data(event, responses.result_body(answers.id_of(data), shaped))
         return event
 
     def _look_at(self, piece: bytes) -> None:
         """Read the top level of what is too large to be read, and scan it for signs of an error."""
         self._outline.feed(piece)
         seen = self._tail + piece
-        self._suspect = self._suspect or messages.suspect(seen)
+        self._suspect = self._suspect or answers.suspect(seen)
         self._tail = seen[-_SIGN:]

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from mcpace_sidecar.mcp.messages import QUOTE, STEPS
+from mcpace_sidecar.mcp.strictness import QUOTE, STEPS
 
 MAX_TOKENS: Final = 1024
 """Tokens of the top level that are read: a response has some twenty."""
