@@ -22,6 +22,7 @@ from mcpace_sidecar.contract.config.cache import Cache, CachedTool, Lists
 from mcpace_sidecar.contract.quantity import seconds
 from mcpace_sidecar.identity.callers import Client
 from mcpace_sidecar.mcp.jsonrpc import CacheHints
+from mcpace_sidecar.mcp.methods import LISTS, TOOLS_CALL
 from mcpace_sidecar.mcp.request import Message
 from mcpace_sidecar.mcp.strictness import refuse_duplicates
 
@@ -29,17 +30,6 @@ VOLATILE: Final = frozenset(
     {"progressToken", "traceparent", "tracestate", "baggage", "io.modelcontextprotocol/clientInfo"}
 )
 """The `_meta` keys that no answer may depend on."""
-
-LISTS: Final = {
-    "tools/list": "tools",
-    "prompts/list": "prompts",
-    "resources/list": "resources",
-    "resources/templates/list": "resources",
-}
-"""The lists, and what `notifications/.../list_changed` calls them."""
-
-HINTED: Final = frozenset({*LISTS, "server/discover", "resources/read"})
-"""The methods whose results say themselves how long they may be kept."""
 
 LONGEST: Final = 86_400.0
 """Seconds that a server's own `ttlMs` may ask for at most."""
@@ -169,7 +159,7 @@ class Keys:
         if params is None:
             return ()
         method = message.method or ""
-        topic = tool_tag(message.target or "") if method == "tools/call" else list_tag(method)
+        topic = tool_tag(message.target or "") if method == TOOLS_CALL else list_tag(method)
         places = []
         if rule.shared or rule.hinted:
             places.append(Place(_key(variant, method, params, b""), (ALL, topic)))

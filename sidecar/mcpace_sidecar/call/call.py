@@ -25,6 +25,7 @@ from mcpace_sidecar.http.server import Downstream
 from mcpace_sidecar.identity.callers import Client, Via
 from mcpace_sidecar.limits.bucket import Charges, Verdict
 from mcpace_sidecar.mcp import responses
+from mcpace_sidecar.mcp.methods import TOOLS_CALL, UNSURVIVABLE
 from mcpace_sidecar.mcp.request import Message
 from mcpace_sidecar.telemetry.events import CacheUse, CallEnded, Status
 from mcpace_sidecar.telemetry.faults import Stage
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from mcpace_sidecar.call.plane import DataPlane
 
 
-_UNSURVIVABLE: Final = frozenset({None, "initialize", "server/discover"})
-"""What is answered with an HTTP error when the server fails, so that no client takes it for a verdict."""
 _HELD: Final = 10
 """More than a call may hold."""
 NOBODY: Final = 0
@@ -375,7 +374,7 @@ class Call:
         self.plane.metrics.count("mcpace_limited_calls", tier, verdict.kind or "unavailable")
         assert self.message is not None
         form = self._settings.reply
-        if form == "toolError" and self.message.method != "tools/call":
+        if form == "toolError" and self.message.method != TOOLS_CALL:
             form = "jsonrpc"  # only a tool's result can say so itself
         head, body = refusals.limited(self.message_id, verdict, tier, form, self.limit_lines)
         self.settle("limited", head, body)
@@ -409,7 +408,8 @@ class Call:
     @property
     def survivable(self) -> bool:
         """Whether an error in place of the result ends only this call, and nobody's session."""
-        return self.message is not None and self.message.method not in _UNSURVIVABLE
+        message = self.message
+        return message is not None and message.method is not None and message.method not in UNSURVIVABLE
 
     @property
     def who(self) -> bytes:
@@ -427,7 +427,7 @@ class Call:
     @property
     def is_tool_call(self) -> bool:
         """Whether a tool is called."""
-        return self.message is not None and self.message.method == "tools/call"
+        return self.message is not None and self.message.method == TOOLS_CALL
 
     @property
     def message_id(self) -> bytes:

@@ -45,7 +45,6 @@ from mcpace_sidecar.telemetry.events import CacheUse, Status
 if TYPE_CHECKING:
     from mcpace_sidecar.telemetry.spans import Spans
 
-_ENDLESS: Final = frozenset({"subscriptions/listen"})
 _LEADING: Final = frozenset({201, 301, 302, 303, 307, 308})
 """The statuses whose answers name another place (RFC 9110, section 10.2.2)."""
 
@@ -171,7 +170,7 @@ class Exchange(Call):
             self.settle("error", status_line(400) + refusals.JSON, body)
             return
         if self.plane.offers:
-            if message.method == "tools/call" and self._is_ours(message):
+            if message.method == methods.TOOLS_CALL and self._is_ours(message):
                 return
             self._shape = rewrite.of(self, message, treatment)
         self.reads = self._shape is not None or treatment.cache is not None
@@ -664,7 +663,7 @@ class Exchange(Call):
         message, treatment = self.message, self._treatment
         assert message is not None
         assert treatment is not None
-        if message.method == "tools/list":
+        if message.method == methods.TOOLS_LIST:
             self.plane.catalog.overhear(outcome.result)
         rule = treatment.cache
         if rule is not None:
@@ -802,7 +801,7 @@ class Exchange(Call):
         """Whether what answers it may stay open for as long as its client wants."""
         message, route = self.message, self.notes.route
         if message is not None or self.head.method != b"GET":
-            return message is not None and message.method in _ENDLESS
+            return message is not None and message.method in methods.ENDLESS
         return route == "mcp" or (route == "passed" and EVENT_STREAM in (self.head.get(b"accept") or b""))
 
     @property

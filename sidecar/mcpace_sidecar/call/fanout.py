@@ -21,6 +21,7 @@ from mcpace_sidecar.call.policies import PARALLEL
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.server import status_line
 from mcpace_sidecar.mcp import answers, headers, request, responses
+from mcpace_sidecar.mcp.methods import TOOLS_CALL
 from mcpace_sidecar.mcp.strictness import MessageError
 
 if TYPE_CHECKING:
@@ -361,7 +362,7 @@ def parallel(exchange: Exchange) -> str:
             message = {
                 "jsonrpc": "2.0",
                 "id": f"mcpace-{stem}-{number}",
-                "method": "tools/call",
+                "method": TOOLS_CALL,
                 "params": {"name": call.tool, "arguments": call.arguments}
                 | ({"_meta": meta} if meta else {}),
             }

@@ -35,6 +35,7 @@ from mcpace_sidecar.limits.memory import MemoryLimits
 from mcpace_sidecar.limits.store import LimitStore
 from mcpace_sidecar.mcp import ids, responses
 from mcpace_sidecar.mcp.catalog import Catalog
+from mcpace_sidecar.mcp.methods import TOOLS_CALL
 from mcpace_sidecar.mcp.request import Message
 from mcpace_sidecar.telemetry import accesslog
 from mcpace_sidecar.telemetry.events import CallEnded, Listener
@@ -187,7 +188,7 @@ class DataPlane:
 
     def label(self, message: Message) -> str:
         """The name under which metrics and breakers know a counted message: never an unbounded one."""
-        if message.method == "tools/call":
+        if message.method == TOOLS_CALL:
             return self.catalog.label(message.target or "")
         return message.method or ""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from mcpace_sidecar.cache.policy import HINTED, Rule, of_list, of_tool, tool_tag
+from mcpace_sidecar.cache.policy import Rule, of_list, of_tool, tool_tag
 from mcpace_sidecar.contract.config import SidecarConfig
 from mcpace_sidecar.contract.config.traffic import PagedTool
 from mcpace_sidecar.contract.quantity import size
 from mcpace_sidecar.limits.plan import Price
+from mcpace_sidecar.mcp.methods import HINTED, PROMPTS_GET, RESOURCES_READ, TOOLS_CALL
 from mcpace_sidecar.mcp.request import Message
 from mcpace_sidecar.mcp.responses import INVALID_PARAMS
 from mcpace_sidecar.mcp.strictness import MessageError
@@ -71,7 +72,7 @@ class Treatments:
         self._prompts = {p.name: Treatment(Price("prompt", p)) for p in limits.prompts} if limits else {}
         lists = cache.lists if cache is not None else None
         self._methods = {method: Treatment(cache=of_list(method, lists)) for method in HINTED}
-        read = self._methods["resources/read"]
+        read = self._methods[RESOURCES_READ]
         patterns = sorted(limits.resources, key=lambda r: -len(r.name)) if limits else []
         self._resources: list[tuple[str, Treatment]] = []
         self._readings: Callable[[str], tuple[str, ...]] = lambda uri: (uri,)
@@ -95,11 +96,11 @@ class Treatments:
         MessageError where it depends on who reads its URI.
         """
         method, target = message.method, message.target
-        if method == "tools/call":
+        if method == TOOLS_CALL:
             return self.tools.get(target or "", self._plain)
-        if method == "prompts/get":
+        if method == PROMPTS_GET:
             return self._prompts.get(target or "", self._plain)
-        if method == "resources/read" and self._resources:
+        if method == RESOURCES_READ and self._resources:
             written, *others = self._readings(target or "")
             treatment = self._of_resource(written)
             for other in others:
@@ -115,4 +116,4 @@ class Treatments:
         for name, treatment in self._resources:
             if uri == name or (name.endswith("*") and uri.startswith(name[:-1])):
                 return treatment
-        return self._methods["resources/read"]
+        return self._methods[RESOURCES_READ]

@@ -17,6 +17,7 @@ from mcpace_sidecar.call.policies import PageRule, Treatment
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.mcp import answers, responses
 from mcpace_sidecar.mcp.jsonrpc import NextPageParams
+from mcpace_sidecar.mcp.methods import TOOLS_CALL, TOOLS_LIST
 from mcpace_sidecar.mcp.request import Message
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ def of(
     exchange: Exchange, message: Message, treatment: Treatment
 ) -> Callable[[bytes], bytes | None] | None:
     """What changes the result of such a call; it returns None where the result stays as it is."""
-    if message.method == "tools/list":
+    if message.method == TOOLS_LIST:
         return functools.partial(listed, exchange)
-    if treatment.page is not None and message.method == "tools/call":
+    if treatment.page is not None and message.method == TOOLS_CALL:
         return functools.partial(_paged, exchange, treatment.page)
     return None
 

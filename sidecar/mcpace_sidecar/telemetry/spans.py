@@ -22,6 +22,7 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from mcpace_sidecar import __version__
 from mcpace_sidecar.contract.config.traffic import Traces
+from mcpace_sidecar.mcp.methods import TOOLS_CALL
 from mcpace_sidecar.telemetry.events import CallEnded
 
 EXPORT_TIMEOUT: Final = 4.0
@@ -61,7 +62,7 @@ class Spans:
             return
         continued = call.trace[3:35] == call.span[3:35]
         attributes = {
-            "mcp.method.name": "tools/call",
+            "mcp.method.name": TOOLS_CALL,
             "gen_ai.operation.name": "execute_tool",
             "gen_ai.tool.name": call.tool,
             "mcpace.status": call.status,
