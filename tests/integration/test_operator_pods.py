@@ -22,7 +22,7 @@ from mcpace_operator.probes.pods import Pods
 from mcpace_operator.resource.models import parse_spec
 from mcpace_operator.resource.server import Server
 from mcpace_operator.settings import OperatorSettings
-from mcpace_operator.status.report import Report
+from mcpace_sidecar.contract.report import Report
 
 SETTINGS = OperatorSettings(master_key=MasterKey(b"k" * 32))
 DEPLOYMENT: dict[str, Any] = {

@@ -1,6 +1,5 @@
 """Numbers of many replicas, added up and told."""
 
-import json
 import random
 
 import msgspec
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpace_operator.status.performance import Performance, merged, moved
-from mcpace_operator.status.report import Report
+from mcpace_sidecar.contract.report import Report
 from mcpace_sidecar.telemetry.events import CallEnded
 from mcpace_sidecar.telemetry.statistics import Stats
 
@@ -24,7 +23,7 @@ def told(*calls):
     stats = Stats(lambda: now)
     for call in calls:
         stats.on_call(call)
-    return msgspec.json.decode(json.dumps({"calls": stats.summary()}), type=Report)
+    return msgspec.json.decode(msgspec.json.encode(Report(stats.summary())), type=Report)
 
 
 def test_two_replicas_add_up_as_one_would_have_counted():

@@ -25,7 +25,7 @@ def test_percentiles_are_within_three_percent_of_the_truth(durations) -> None:
     ordered = sorted(durations)
     for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
         truth = ordered[math.ceil(part * len(ordered)) - 1]
-        assert math.isclose(summary[name], truth, rel_tol=0.03), name
+        assert math.isclose(getattr(summary, name), truth, rel_tol=0.03), name
 
 
 def test_what_is_older_than_five_minutes_is_gone() -> None:
@@ -44,7 +44,7 @@ def test_refused_calls_have_no_duration() -> None:
     stats = Stats(Clock())
     stats.on_call(CallEnded("t", "limited", 1.0))
     summary = stats.summary()["t"]
-    assert (summary["count"], summary["limited"], summary["errors"], summary["p50"]) == (1, 1, 0, None)
+    assert (summary.count, summary.limited, summary.errors, summary.p50) == (1, 1, 0, None)
 
 
 def test_rates_and_bytes_are_those_of_the_time_looked_back_at() -> None:
@@ -55,8 +55,8 @@ def test_rates_and_bytes_are_those_of_the_time_looked_back_at() -> None:
     stats.on_call(CallEnded("t", "failed", 1.0))
     clock.now = 10
     young = stats.summary()["t"]
-    assert young["callsPerSecond"] == 3.1
-    assert math.isclose(young["errorRate"], 1 / 31, abs_tol=1e-5)
-    assert (young["receivedBytes"], young["sentBytes"]) == (300, 3000)
+    assert young.calls_per_second == 3.1
+    assert math.isclose(young.error_rate, 1 / 31, abs_tol=1e-5)
+    assert (young.received_bytes, young.sent_bytes) == (300, 3000)
     clock.now = 290
-    assert stats.summary()["t"]["callsPerSecond"] == round(31 / 290, 3)
+    assert stats.summary()["t"].calls_per_second == round(31 / 290, 3)

@@ -28,7 +28,7 @@ from mcpace_operator.status.conditions import Trouble, cut, is_complete
 from mcpace_operator.status.diagnosis import diagnose, is_ready, out_of_memory, starting
 from mcpace_operator.status.document import ServerFacts, Told
 from mcpace_operator.status.performance import Sum
-from mcpace_operator.status.report import Readiness, Report
+from mcpace_sidecar.contract.report import Readiness, Report
 
 log = logging.getLogger(__name__)
 

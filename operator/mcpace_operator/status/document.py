@@ -28,7 +28,7 @@ from mcpace_operator.status.conditions import (
 )
 from mcpace_operator.status.performance import PERCENTILES, moved
 from mcpace_operator.status.reasons import Reason, Type
-from mcpace_operator.status.report import Identity
+from mcpace_sidecar.contract.report import Identity
 
 
 def _word(description: str) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mcpace_operator.status.report import BUCKETS, Counted, Report
 from mcpace_sidecar.contract.histogram import middle, percentile
+from mcpace_sidecar.contract.report import BUCKETS, Counted, Report
 
 MOVED: Final = 0.2
 """The part by which a number must have moved to be told again."""

@@ -26,13 +26,13 @@ from mcpace_sidecar.cache.entry import ALL, client_tag
 from mcpace_sidecar.cache.memory import MemoryResults
 from mcpace_sidecar.cache.policy import tool_tag
 from mcpace_sidecar.call.plane import DataPlane
+from mcpace_sidecar.contract.report import VERSION, Door, Identity, Readiness, Report, Rule, Slots
 from mcpace_sidecar.egress.doors import Doors
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.http.head import Names, RequestHead
 from mcpace_sidecar.http.known import RequestHeads
 from mcpace_sidecar.http.server import ClientConnection, status_line
 from mcpace_sidecar.identity.origins import WORDS
-from mcpace_sidecar.mcp.catalog import Catalog
 from mcpace_sidecar.server.findings import Findings
 from mcpace_sidecar.server.handshake import Handshake
 from mcpace_sidecar.telemetry.metrics import Metrics
@@ -191,10 +191,10 @@ class Admin:
 
     def _readyz(self) -> tuple[int, bytes, bytes]:
         if self._plane.draining:
-            return _json(503, {"ready": False, "reason": "The sidecar is ending."})
+            return _said(503, Readiness(ready=False, reason="The sidecar is ending."))
         if not self._handshake.ready:
-            return _json(503, {"ready": False, "reason": self._handshake.problem})
-        return _json(200, {"ready": True})
+            return _said(503, Readiness(ready=False, reason=self._handshake.problem or ""))
+        return _said(200, Readiness(ready=True))
 
     def _serverz(self) -> tuple[int, bytes, bytes]:
         """Whether the server's container is alive: it answers HTTP, ready for MCP or not."""
@@ -207,53 +207,49 @@ class Admin:
         return 200, _TEXT, self._metrics.text()
 
     def _read_stats(self) -> tuple[int, bytes, bytes]:
-        catalog: Catalog = self._plane.catalog
-        server = catalog.server
-        settings = self._plane.settings
-        return _json(
-            200,
-            {
-                "server": server
-                and {
-                    "name": server.name,
-                    "version": server.version,
-                    "protocolVersion": server.protocol_version,
-                },
-                "tools": sorted(catalog.tools),
-                "readOnlyTools": sorted(
-                    name for name, notes in catalog.tools.items() if notes.get("readOnlyHint") is True
-                ),
-                "scrapedSecondsAgo": None
-                if self._scraped is None
-                else round(time.monotonic() - self._scraped, 1),
-                "doors": {
-                    name: {"requests": sum(door.answers.values()), "connections": door.pool.opened}
-                    for name, door in self._doors.open.items()
-                },
-                "missingSecrets": list(settings.missing_secrets),
-                "unknownFields": list(settings.ignored),
-                "findings": self._found(),
-                "windowSeconds": WINDOW,
-                "slots": self._slots(),
-                "sessions": len(self._plane.sessions),
-                "inFlight": dict(self._plane.tools_in_flight()),
-                "calls": self._stats.summary(),
+        plane, server = self._plane, self._plane.catalog.server
+        tools = plane.catalog.tools
+        now = time.monotonic()
+        report = Report(
+            version=VERSION,
+            calls=self._stats.summary(),
+            window_seconds=WINDOW,
+            server=Identity(server.name, server.version, server.protocol_version) if server else None,
+            tools=tuple(sorted(tools)),
+            read_only_tools=tuple(
+                sorted(n for n, hints in tools.items() if hints.get("readOnlyHint") is True)
+            ),
+            scraped_seconds_ago=None if self._scraped is None else round(now - self._scraped, 1),
+            doors={
+                name: Door(sum(door.answers.values()), door.pool.opened)
+                for name, door in self._doors.open.items()
             },
+            missing_secrets=plane.settings.missing_secrets,
+            unknown_fields=plane.settings.ignored,
+            in_flight=dict(plane.tools_in_flight()),
+            findings=tuple(Rule(finding.reason, finding.message) for finding in self._findings.now()),
+            slots=self._slots(),
+            sessions=len(plane.sessions),
         )
+        return 200, _JSON, msgspec.json.encode(report)
 
     def _read_config(self) -> tuple[int, bytes, bytes]:
         config = self._plane.settings.config
         return _json(200, config.model_dump(mode="json", by_alias=True) | {"findings": self._found()})
 
-    def _slots(self) -> dict[str, int | None]:
+    def _slots(self) -> Slots:
         """How many calls are worked on at once, and of how many that may be."""
         bulkhead = self._plane.bulkhead
         most = bulkhead.max_in_flight
-        return {"taken": bulkhead.in_flight, "of": most if most < sys.maxsize else None}
+        return Slots(bulkhead.in_flight, most if most < sys.maxsize else None)
 
     def _found(self) -> list[dict[str, str]]:
         """The rules that do nothing."""
         return [{"reason": finding.reason, "message": finding.message} for finding in self._findings.now()]
+
+
+def _said(status: int, readiness: Readiness) -> tuple[int, bytes, bytes]:
+    return status, _JSON, msgspec.json.encode(readiness)
 
 
 def _json(status: int, document: Any) -> tuple[int, bytes, bytes]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from mcpace_sidecar.contract.histogram import bucket, percentile
+from mcpace_sidecar.contract.report import Counted
 from mcpace_sidecar.telemetry.events import CallEnded
 
 WINDOW: Final = 300.0
@@ -61,8 +62,8 @@ class Stats:
             if call.cache and call.cache != "miss":
                 tool.hits += 1
 
-    def summary(self) -> dict[str, Any]:
-        """Per tool: count, errors, limited, hits, rates, bytes, p50, p95, p99 in seconds, the histogram."""
+    def summary(self) -> dict[str, Counted]:
+        """What was counted of each tool."""
         now = self._clock()
         oldest = int(now / _SLICE) - SLICES
         seconds = max(1.0, now - max(self._began, (oldest + 1) * _SLICE))
@@ -82,20 +83,20 @@ class Stats:
         return {name: _summary(tool, seconds) for name, tool in sorted(merged.items())}
 
 
-def _summary(tool: _Tool, seconds: float) -> dict[str, Any]:
+def _summary(tool: _Tool, seconds: float) -> Counted:
     count = sum(tool.statuses.values())
     errors = tool.statuses.get("error", 0) + tool.statuses.get("failed", 0)
-    return {
-        "count": count,
-        "callsPerSecond": round(count / seconds, 3),
-        "errors": errors,
-        "errorRate": round(errors / count, 6) if count else 0.0,
-        "limited": tool.statuses.get("limited", 0),
-        "hits": tool.hits,
-        "receivedBytes": tool.received,
-        "sentBytes": tool.sent,
-        "p50": percentile(tool.durations, 0.50),
-        "p95": percentile(tool.durations, 0.95),
-        "p99": percentile(tool.durations, 0.99),
-        "histogram": {str(number): count for number, count in sorted(tool.durations.items())},
-    }
+    return Counted(
+        count=count,
+        errors=errors,
+        limited=tool.statuses.get("limited", 0),
+        hits=tool.hits,
+        sent_bytes=tool.sent,
+        calls_per_second=round(count / seconds, 3),
+        histogram=dict(sorted(tool.durations.items())),
+        received_bytes=tool.received,
+        error_rate=round(errors / count, 6) if count else 0.0,
+        p50=percentile(tool.durations, 0.50),
+        p95=percentile(tool.durations, 0.95),
+        p99=percentile(tool.durations, 0.99),
+    )

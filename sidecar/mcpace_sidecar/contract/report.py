@@ -1,7 +1,8 @@
-"""What a sidecar answers to `/stats` and `/readyz`, as far as it is believed.
+"""What a sidecar answers to `/stats` and `/readyz`: written with these models, and read with them.
 
 A pod may be anybody's program. An answer that is not as a sidecar's must be, in shape or in size, is
-refused whole; unknown members are passed over, because a sidecar may be newer than its operator.
+refused whole. Unknown members are passed over, because a sidecar may be newer than its operator, and
+what came later than the first version has a default, because it may be older.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from msgspec import Meta, Struct
 
 BUCKETS: Final = 600
 """Buckets of a histogram of durations; the last one holds eight weeks."""
+
+VERSION: Final = 1
+"""Of the report: counted up where what a member means has changed."""
 
 Count = Annotated[int, Meta(ge=0, le=1 << 53)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
@@ -30,6 +34,13 @@ class Counted(Struct, frozen=True, rename="camel"):
     calls_per_second: Amount
     histogram: dict[Annotated[int, Meta(ge=0, lt=BUCKETS)], Count]
     """Bucket -> answered calls; see `mcpace_sidecar.contract.histogram`."""
+    received_bytes: Count = 0
+    error_rate: Amount = 0.0
+    """Part of the calls that ended as errors, 0 to 1."""
+    p50: Amount | None = None
+    p95: Amount | None = None
+    p99: Amount | None = None
+    """Seconds; None where nothing was answered."""
 
 
 class Door(Struct, frozen=True, rename="camel"):
@@ -66,20 +77,27 @@ class Report(Struct, frozen=True, rename="camel"):
     """The answer to `/stats`."""
 
     calls: Annotated[dict[Word, Counted], Meta(max_length=10_000)]
+    version: Count = 0
+    """0 of a sidecar that did not say it yet."""
+    window_seconds: Amount = 0
+    """What `calls` were counted in."""
     server: Identity | None = None
     tools: Names = ()
     read_only_tools: Names = ()
     scraped_seconds_ago: Amount | None = None
     doors: Annotated[dict[Word, Door], Meta(max_length=256)] = {}
     missing_secrets: Annotated[tuple[Word, ...], Meta(max_length=256)] = ()
+    unknown_fields: Names = ()
+    """Fields of the configuration that the sidecar, being older than they, does without."""
+    in_flight: Annotated[dict[Word, Count], Meta(max_length=10_000)] = {}
     findings: Annotated[tuple[Rule, ...], Meta(max_length=5000)] = ()
     slots: Slots = Slots()
     sessions: Count = 0
     """Of clients before 2026-07-28, as far as this replica has heard."""
 
 
-class Readiness(Struct, frozen=True):
+class Readiness(Struct, frozen=True, omit_defaults=True):
     """The answer to `/readyz`."""
 
-    ready: bool = False
+    ready: bool
     reason: Annotated[str, Meta(max_length=8192)] = ""
