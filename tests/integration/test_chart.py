@@ -14,6 +14,7 @@ from tests.cluster.helm import CHART
 from tests.conftest import ROOT
 from tests.schemas import refusals
 
+from mcpace_operator.cluster.kinds import KINDS
 from mcpace_operator.resource.server import RELEASE, SERVER_LABEL
 from mcpace_operator.settings import OperatorSettings
 
@@ -128,6 +129,21 @@ def test_the_operator_may_write_secrets_and_read_none():
     granted = verbs(render()["ClusterRole", "mcpace-sys"]["rules"])
     assert granted["secrets"] == {"create", "patch"}
     assert not [r for r, allowed in granted.items() if allowed & {"*", "escalate", "bind", "impersonate"}]
+
+
+def test_the_operator_may_do_what_it_does_and_nothing_else():
+    granted = {
+        (group, resource): set(rule["verbs"])
+        for rule in render()["ClusterRole", "mcpace-sys"]["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    needed = {(kind.group, kind.plural): set(kind.verbs.split()) for kind in KINDS.values() if kind.verbs}
+    beside = {
+        ("mcpace.dev", "mcpservers/status"): {"patch"},
+        ("mcpace.dev", "mcpservers/finalizers"): {"update"},
+    }
+    assert granted == needed | beside
 
 
 def test_with_a_list_of_namespaces_roles_are_granted_there_alone():

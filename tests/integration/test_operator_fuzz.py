@@ -22,7 +22,8 @@ from tests.conftest import ROOT, repetitions
 
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
-from mcpace_operator.cluster.client import RESOURCES, ApiError
+from mcpace_operator.cluster.client import ApiError
+from mcpace_operator.cluster.kinds import KINDS
 from mcpace_operator.comparison.drift import stamped
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.resource.models import API_VERSION, KIND, parse_spec
@@ -135,7 +136,7 @@ class Dry:
     def apply(self, body: dict[str, Any]) -> tuple[int, str]:
         text = json.dumps(body)
         if text not in self._known:
-            api, plural = RESOURCES[body["kind"]]
+            api, plural, *_ = KINDS[body["kind"]]
             root = f"/apis/{api}" if "/" in api else f"/api/{api}"
             path = f"{root}/namespaces/default/{plural}/{body['metadata']['name']}"
             query = "?dryRun=All&fieldManager=fuzz&force=true&fieldValidation=Strict"

@@ -12,10 +12,10 @@ import aiohttp
 from kubernetes.aio import client, config
 from yaml import YAMLError
 
+from mcpace_operator.cluster.kinds import KINDS, OPTIONAL
 from mcpace_operator.cluster.nesting import decoded
 from mcpace_operator.comparison.additions import LOOKER, MANAGER, SCALER
 from mcpace_operator.health import REQUESTS
-from mcpace_operator.resource.models import API_VERSION, KIND, PLURAL
 from mcpace_sidecar.errors import ConfigError, McpaceError
 
 log = logging.getLogger(__name__)
@@ -29,29 +29,6 @@ _PAGE: Final = 250
 _APPLY: Final = "application/apply-patch+yaml"
 _STRATEGIC: Final = "application/strategic-merge-patch+json"
 _MERGE: Final = "application/merge-patch+json"
-
-RESOURCES: Final = {
-    KIND: (API_VERSION, PLURAL),
-    "Deployment": ("apps/v1", "deployments"),
-    "Service": ("v1", "services"),
-    "ConfigMap": ("v1", "configmaps"),
-    "ServiceAccount": ("v1", "serviceaccounts"),
-    "Secret": ("v1", "secrets"),
-    "HorizontalPodAutoscaler": ("autoscaling/v2", "horizontalpodautoscalers"),
-    "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
-    "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
-    "ServiceMonitor": ("monitoring.coreos.com/v1", "servicemonitors"),
-    "PrometheusRule": ("monitoring.coreos.com/v1", "prometheusrules"),
-    "Pod": ("v1", "pods"),
-    "PodMetrics": ("metrics.k8s.io/v1beta1", "pods"),
-    "Lease": ("coordination.k8s.io/v1", "leases"),
-    "Namespace": ("v1", "namespaces"),
-    "Event": ("events.k8s.io/v1", "events"),
-}
-"""Kind -> (apiVersion, plural)."""
-
-OPTIONAL: Final = ("ServiceMonitor", "PrometheusRule")
-"""Kinds that a cluster may not know, now or ever."""
 
 
 class ApiError(McpaceError):
@@ -162,7 +139,7 @@ class Cluster:
     async def kinds(self) -> frozenset[str]:
         """Which of the optional kinds the cluster knows."""
         known = set()
-        for version in sorted({RESOURCES[kind][0] for kind in OPTIONAL}):
+        for version in sorted({KINDS[kind].api for kind in OPTIONAL}):
             try:
                 answer = await self._request("GET", f"/apis/{version}", {})
             except ApiError as error:
@@ -187,7 +164,7 @@ class Cluster:
 
     async def tell(self, namespace: str, event: Mapping[str, Any]) -> None:
         """Write an Event."""
-        version, _ = RESOURCES["Event"]
+        version = KINDS["Event"].api
         body = {"apiVersion": version, "kind": "Event", **event}
         await self._request("POST", _path("Event", namespace), {}, body)
 
@@ -228,7 +205,7 @@ class Cluster:
         `near` takes what the API server has in its memory, perhaps a moment old, and all at once:
         pages of what a label selects would be looked for in etcd, among all the others.
         """
-        version, _ = RESOURCES[kind]
+        version = KINDS[kind].api
         query = {"resourceVersion": "0"} if near else {"limit": str(_PAGE)}
         if name:
             query["fieldSelector"] = f"metadata.name={name}"
@@ -279,7 +256,7 @@ class Cluster:
 
 
 def _path(kind: str, namespace: str | None, name: str = "") -> str:
-    version, plural = RESOURCES[kind]
+    version, plural = KINDS[kind].api, KINDS[kind].plural
     root = f"/apis/{version}" if "/" in version else f"/api/{version}"
     where = f"/namespaces/{namespace}" if namespace is not None else ""
     return f"{root}{where}/{plural}" + (f"/{name}" if name else "")
@@ -287,5 +264,5 @@ def _path(kind: str, namespace: str | None, name: str = "") -> str:
 
 def _named(kind: str, namespace: str, name: str) -> dict[str, Any]:
     """An object's head."""
-    version, _ = RESOURCES[kind]
+    version = KINDS[kind].api
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace}}

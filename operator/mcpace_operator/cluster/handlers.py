@@ -9,17 +9,10 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 import kopf
 
-from mcpace_operator.cluster.client import OPTIONAL, RESOURCES
+from mcpace_operator.cluster.kinds import KINDS, WATCHED
 from mcpace_operator.cluster.nesting import Answer
 from mcpace_operator.resource.models import GROUP, KIND, PLURAL, VERSION
 from mcpace_operator.resource.server import MANAGED_BY
-
-WATCHED: Final = tuple(
-    kind
-    for kind in RESOURCES
-    if kind not in (KIND, "Secret", "Pod", "PodMetrics", "Lease", "Namespace", "Event", *OPTIONAL)
-)
-"""The kinds of children that are watched. Secrets are not: the operator reads none; see also `Reading`."""
 
 LASTING: Final = 10.0
 """Seconds from which on a watch counts as one that lasted."""
@@ -74,8 +67,8 @@ def registry(
 
     kopf.on.event(GROUP, VERSION, PLURAL, id="server", registry=handlers)(handler(KIND))
     for kind in WATCHED:
-        api, plural = RESOURCES[kind]
-        group, _, version = api.rpartition("/")
+        plural = KINDS[kind].plural
+        group, _, version = KINDS[kind].api.rpartition("/")
         kopf.on.event(group, version, plural, id=plural, registry=handlers)(handler(kind))
 
     @kopf.on.login(registry=handlers)
@@ -158,5 +151,5 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.chunk_size = 100
     chosen.watching.reconnect_backoff = 1.0
     for kind in WATCHED:
-        chosen.watching.label_selectors[RESOURCES[kind][1]] = SELECTOR
+        chosen.watching.label_selectors[KINDS[kind].plural] = SELECTOR
     return chosen

@@ -11,6 +11,7 @@ from typing import Final
 from mcpace_operator.cluster import handlers
 from mcpace_operator.cluster.cache import Observed
 from mcpace_operator.cluster.client import ApiError, Cluster
+from mcpace_operator.cluster.kinds import WATCHED
 from mcpace_operator.comparison.drift import ChildId
 from mcpace_operator.health import UNREAD
 from mcpace_operator.queue import Queue
@@ -137,7 +138,7 @@ class Reading:
         refusal: ApiError | None = None
         for namespace in self._namespaces:
             try:
-                for kind in (KIND, *handlers.WATCHED):
+                for kind in (KIND, *WATCHED):
                     await self._cluster.may_list(kind, namespace)
             except ApiError as error:
                 refusal = error
@@ -153,7 +154,7 @@ class Reading:
         """Read everything, page by page: what is there, and what is there no more."""
         observed = self._observed
         before = list(observed.servers)
-        found, refused = await self._read((KIND, *handlers.WATCHED, *sorted(observed.kinds)))
+        found, refused = await self._read((KIND, *WATCHED, *sorted(observed.kinds)))
         self._refuse(refused)
         for key in before:
             if (KIND, *key) not in found and key.namespace not in refused:

@@ -13,6 +13,7 @@ import aiohttp
 import kopf
 
 from mcpace_operator.cluster import handlers
+from mcpace_operator.cluster.kinds import WATCHED
 from mcpace_operator.health import RESTARTS
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Watching(threading.Thread):
         self._round = threading.Event()
         """Ends what is watched now."""
         self._began: float | None = None
-        self._wanted = 1 + len(handlers.WATCHED)
+        self._wanted = 1 + len(WATCHED)
         self._watched: set[str] = set()
 
     def problem(self) -> str | None:
@@ -81,7 +82,7 @@ class Watching(threading.Thread):
             if failures:
                 self._see.gap()
             namespaces = self._namespaces()
-            self._wanted = (1 + len(handlers.WATCHED)) * max(1, len(namespaces))
+            self._wanted = (1 + len(WATCHED)) * max(1, len(namespaces))
             try:
                 asyncio.run(self._watch(namespaces))
             except Exception:  # whatever ended it, it begins again

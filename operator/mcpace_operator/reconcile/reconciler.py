@@ -13,7 +13,8 @@ from typing import Any, Final
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.cluster.cache import Observed
-from mcpace_operator.cluster.client import OPTIONAL, ApiError, Cluster
+from mcpace_operator.cluster.client import ApiError, Cluster
+from mcpace_operator.cluster.kinds import OPTIONAL
 from mcpace_operator.cluster.namespaces import Namespaces
 from mcpace_operator.comparison.additions import ELSEWHERE, MANAGER, Addition, without
 from mcpace_operator.comparison.drift import (
