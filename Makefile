@@ -27,9 +27,7 @@ check: .venv/installed  ## style, types, import contracts, generated files
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
 	@$(RUN) lint-imports --no-logo
-	@$(RUN) python -m mcpace_operator.crd --check
-	@$(RUN) python -m mcpace_cli.reference --check
-	@$(RUN) python charts/values.py --check
+	@$(RUN) python -m tools.generate --check
 
 # SURFACES="heads pages" are fewer than all; what is found is kept in tests/fuzz/corpus, and fails `make test`.
 fuzz: SECONDS ?= 600

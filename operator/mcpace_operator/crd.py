@@ -1,18 +1,11 @@
 """The CustomResourceDefinition, generated from the models.
 
-`python -m mcpace_operator.crd` writes it, `--check` tells whether the written one is current.
 Defaults stay out of it on purpose: a stored default would never change with an upgrade.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from pathlib import Path
 from typing import Any, Final
-
-import yaml
 
 from mcpace_operator.resource.models import (
     GROUP,
@@ -29,9 +22,6 @@ from mcpace_operator.status.document import STATUS_SCHEMA
 _DROPPED: Final = ("title", "default")
 _LIST_LIMIT: Final = 512
 
-HEADER: Final = "# Generated from the models by `python -m mcpace_operator.crd`; do not edit.\n"
-ROOT: Final = Path(__file__).parents[2]
-TARGETS: Final = (ROOT / "crds/mcpservers.yaml", ROOT / "charts/mcpace/files/mcpservers.yaml")
 
 COLUMNS: Final = (
     ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status"),
@@ -147,29 +137,3 @@ def structural(schema: dict[str, Any], dropped: tuple[str, ...] = _DROPPED) -> d
         return resolved
 
     return dict(resolve(schema))
-
-
-def main() -> int:
-    """Write the files, or check them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail where a written file is not current")
-    check = parser.parse_args().check
-    # Through JSON, so that no YAML anchors appear where parts are shared.
-    text = HEADER + yaml.safe_dump(json.loads(json.dumps(definition())), sort_keys=False, width=100)
-    stale: list[str] = []
-    for path in TARGETS:
-        if check and (not path.exists() or path.read_text(encoding="utf-8") != text):
-            stale.append(str(path.relative_to(ROOT)))
-        if not check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    if stale:
-        print(  # noqa: T201 - a person asked
-            f"{', '.join(stale)}: not current; run python -m mcpace_operator.crd and commit",
-            file=sys.stderr,
-        )
-    return 1 if stale else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

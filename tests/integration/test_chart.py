@@ -1,10 +1,7 @@
 """The chart as it renders: what is there, what is not, and what is refused."""
 
 import json
-import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -310,20 +307,3 @@ def test_a_wrong_value_is_refused(setting, words):
     done = helm("template", "mcpace", CHART, f"--set={setting}")
     assert done.returncode != 0
     assert words in done.stderr
-
-
-def test_a_schema_of_the_values_that_is_not_current_is_named_with_the_command_that_mends_it(tmp_path: Path):
-    (tmp_path / "mcpace").mkdir()
-    (tmp_path / "mcpace/values.schema.json").write_text("{}")
-    script = shutil.copy(ROOT / "charts/values.py", tmp_path)
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
-
-    done = run("--check")
-    words = "charts/mcpace/values.schema.json: not current; run python charts/values.py and commit\n"
-    assert (done.returncode, done.stderr) == (1, words)
-    assert run().returncode == 0
-    assert run("--check").returncode == 0
-    written = (ROOT / "charts/mcpace/values.schema.json").read_text()
-    assert (tmp_path / "mcpace/values.schema.json").read_text() == written

@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from mcpace_operator.crd import TARGETS, definition, main
+from mcpace_operator.crd import definition
 
 (VERSION,) = definition()["spec"]["versions"]
 
@@ -36,24 +34,3 @@ def test_a_column_shows_a_field_that_there_is():
             assert path in every, name
     wide = {column["name"] for column in columns if column.get("priority")}
     assert wide == {"Reason", "P50", "P99", "Server", "Version", "Protocol", "Image"}
-
-
-def test_a_stale_file_is_named_with_the_command_that_mends_it(tmp_path, monkeypatch, capsys):
-    stale = tmp_path / "mcpservers.yaml"
-    monkeypatch.setattr("mcpace_operator.crd.ROOT", tmp_path)
-    monkeypatch.setattr("mcpace_operator.crd.TARGETS", (stale,))
-    monkeypatch.setattr("sys.argv", ["crd", "--check"])
-    assert main() == 1
-    assert (
-        capsys.readouterr().err
-        == "mcpservers.yaml: not current; run python -m mcpace_operator.crd and commit\n"
-    )
-    monkeypatch.setattr("sys.argv", ["crd"])
-    assert main() == 0
-    assert stale.read_text() == TARGETS[0].read_text()
-
-
-@pytest.mark.parametrize("path", TARGETS, ids=lambda path: path.parent.name)
-def test_the_written_files_are_current(path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["crd", "--check"])
-    assert main() == 0

@@ -1,17 +1,12 @@
-"""The schema of the chart's values: `python charts/values.py` writes it, `--check` compares."""
+"""The schema of the chart's values."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
-
-TARGET: Final = Path(__file__).parent / "mcpace/values.schema.json"
 
 Free = dict[str, Any]
 """As in Kubernetes."""
@@ -233,21 +228,3 @@ def schema() -> str:
         .replace('"$defs"', '"definitions"')
         + "\n"
     )
-
-
-def main() -> int:
-    """Write the file, or check it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail where the written file is not current")
-    if parser.parse_args().check:
-        stale = TARGET.read_text(encoding="utf-8") != schema()
-        if stale:
-            words = f"charts/mcpace/{TARGET.name}: not current; run python charts/values.py and commit"
-            print(words, file=sys.stderr)  # noqa: T201 - a person asked
-        return int(stale)
-    TARGET.write_text(schema(), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
