@@ -18,7 +18,7 @@ from mcpace_operator.comparison.drift import (
     remember,
     stamped,
 )
-from mcpace_operator.reconcile.reconciler import Action, decide, unwanted
+from mcpace_operator.reconcile.decide import Action, decide, unwanted
 from mcpace_operator.resource.server import SERVER_LABEL, Key, Server
 
 DESIRED = {

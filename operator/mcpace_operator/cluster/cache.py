@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mcpace_operator.comparison.additions import Addition
 from mcpace_operator.comparison.drift import Child, ChildId, remember
 from mcpace_operator.resource.models import KIND
 from mcpace_operator.resource.server import SERVER_LABEL, Key, Server
@@ -92,6 +93,15 @@ class Observed:
         known = self.children[key].get(child_id)
         if known is None or child.version >= known.version:
             self.keep(key, child_id, child)
+
+    def facts(self, key: Key, kind: str) -> Mapping[str, Any]:
+        """What is known of the child of this kind that bears the server's name; nothing without one."""
+        child = self.children[key].get(ChildId(kind, key.name))
+        return child.facts if child is not None else {}
+
+    def altered(self, key: Key) -> dict[ChildId, Sequence[Addition]]:
+        """The children that others added to."""
+        return {child_id: child.added for child_id, child in self.children[key].items() if child.added}
 
     def satisfied(self, key: Key, child_id: ChildId) -> None:
         """A child was found in sync: its body need not be kept."""
