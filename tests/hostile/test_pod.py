@@ -18,8 +18,8 @@ from tests.conftest import DEADLINE, until
 
 from mcpace_operator.probes.asking import LONGEST, Sidecars
 from mcpace_operator.probes.pods import MOST_DOORS, Heard
-from mcpace_operator.status.document import ServerFacts
 from mcpace_operator.status.performance import MOST_TOOLS, Sum
+from mcpace_operator.status.seen import ServerFacts
 from mcpace_sidecar.contract.report import Readiness, Report
 
 Say = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]

@@ -10,7 +10,8 @@ from tests.operator.test_status import DONE, NONE, NOW
 
 from mcpace_operator.comparison.additions import additions, without
 from mcpace_operator.comparison.drift import ChildId
-from mcpace_operator.status.document import Told, status
+from mcpace_operator.status.document import status
+from mcpace_operator.status.seen import Seen
 
 POD = ("f:template", "f:spec")
 SERVER = 'k:{"name":"server"}'
@@ -114,7 +115,7 @@ def test_an_addition_is_taken_away_by_a_strategic_merge_patch():
 
 
 def conditions(deployment, altered):
-    said = status(context(replicas=2), deployment, Told(), NONE, NONE, None, NOW, altered=altered)
+    said = status(Seen(context(replicas=2), deployment, NONE, NONE, altered=altered), NOW)
     return {c["type"]: (c["status"], c["reason"], c["message"]) for c in said["conditions"]}
 
 

@@ -8,19 +8,24 @@ from tests.operator.test_performance import ended, told
 
 from mcpace_operator.probes.pods import pause
 from mcpace_operator.resource.server import Key, Server
+from mcpace_operator.status import document
 from mcpace_operator.status.checklist import Live
-from mcpace_operator.status.conditions import StoreState, Trouble
-from mcpace_operator.status.document import ServerFacts, Told, invalid, status
+from mcpace_operator.status.document import invalid
 from mcpace_operator.status.events import event, news
 from mcpace_operator.status.performance import merged
 from mcpace_operator.status.reasons import Reason
+from mcpace_operator.status.seen import Seen, ServerFacts, StoreState, Told, Trouble
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 UP, DOWN, NONE = StoreState(True), StoreState(False), StoreState(None)
 
 
-def conditions(document):
-    return {c["type"]: (c["status"], c["reason"]) for c in document["conditions"]}
+def status(context, deployment, told, limits, cache, stopped, now, **more):
+    return document.status(Seen(context, deployment, limits, cache, told, stopped, **more), now)
+
+
+def conditions(said):
+    return {c["type"]: (c["status"], c["reason"]) for c in said["conditions"]}
 
 
 DONE = {

@@ -24,10 +24,10 @@ from mcpace_operator.probes.usage import Usage
 from mcpace_operator.resource.server import SERVER_LABEL, Key
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status.checklist import Live
-from mcpace_operator.status.conditions import Trouble, cut, is_complete
+from mcpace_operator.status.conditions import cut
 from mcpace_operator.status.diagnosis import diagnose, is_ready, out_of_memory, starting
-from mcpace_operator.status.document import ServerFacts, Told
 from mcpace_operator.status.performance import Sum
+from mcpace_operator.status.seen import ServerFacts, Told, Trouble, is_complete
 from mcpace_sidecar.contract.report import Readiness, Report
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from mcpace_operator.comparison.drift import Child, ChildId, Whose, in_sync
 from mcpace_operator.resource.server import Server
-from mcpace_operator.status.conditions import Trouble, available
 from mcpace_operator.status.reasons import Reason
+from mcpace_operator.status.seen import Trouble, available
 
 
 class Action(Enum):

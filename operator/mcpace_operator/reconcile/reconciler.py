@@ -15,10 +15,10 @@ from mcpace_operator.reconcile.publisher import Publisher
 from mcpace_operator.resource.models import parse_spec
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
-from mcpace_operator.status.conditions import Trouble
-from mcpace_operator.status.document import Told, invalid, status
+from mcpace_operator.status.document import invalid, status
 from mcpace_operator.status.events import Events
 from mcpace_operator.status.reasons import Reason
+from mcpace_operator.status.seen import Seen, Told, Trouble
 from mcpace_operator.stores.redis import Stores
 from mcpace_sidecar.errors import ConfigError, StoreError
 
@@ -90,21 +90,18 @@ class Reconciler:
                 failure = LateError(trouble.message)  # nobody tells us when those that are not ours go
         deployment = self._observed.facts(key, "Deployment")
         self._pods.want(context, deployment)
-        await self._publisher.say(
-            server,
-            status(
-                context,
-                deployment,
-                self._pods.told.get(key, Told()),
-                self._stores.state(self._stores.limits, key),
-                self._stores.state(self._stores.cache, key),
-                trouble,
-                datetime.now(UTC),
-                self._applier.repairs.contested(key, time.monotonic()),
-                self._observed.altered(key),
-                self._observed.facts(key, "HorizontalPodAutoscaler"),
-            ),
+        seen = Seen(
+            context,
+            deployment,
+            limits=self._stores.state(self._stores.limits, key),
+            cache=self._stores.state(self._stores.cache, key),
+            told=self._pods.told.get(key, Told()),
+            stopped=trouble,
+            contested=self._applier.repairs.contested(key, time.monotonic()),
+            altered=self._observed.altered(key),
+            autoscaler=self._observed.facts(key, "HorizontalPodAutoscaler"),
         )
+        await self._publisher.say(server, status(seen, datetime.now(UTC)))
         if failure is not None:
             raise failure
 

@@ -5,17 +5,17 @@ Types and reasons stand in `reasons.py`; the message says what to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from mcpace_operator.children.meta import Context
 from mcpace_operator.comparison.additions import Addition
 from mcpace_operator.comparison.drift import ChildId
 from mcpace_operator.resource.server import INSTANCE, Server
 from mcpace_operator.status.checklist import Finding, Live, Result
 from mcpace_operator.status.reasons import Reason, Type
+from mcpace_operator.status.seen import Seen, StoreState, available
 
 SCHEMA: Final = {
     "type": "object",
@@ -54,22 +54,6 @@ class Condition:
     message: str
 
 
-class Trouble(NamedTuple):
-    """What a person must mend before a server can be as its manifest says."""
-
-    reason: Reason
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoreState:
-    """What is known of one shared store. `up` is None where none is configured."""
-
-    up: bool | None
-    unusable: str = ""
-    """Why it cannot be used though it answers, and what to write."""
-
-
 _MOST: Final = 5
 """Of a kind that are named in a message."""
 _WITHOUT: Final = {
@@ -79,72 +63,16 @@ _WITHOUT: Final = {
 }
 
 
-def available(deployment: Mapping[str, Any]) -> bool:
-    """Whether at least one replica answers."""
-    return bool(deployment.get("availableReplicas", 0) > 0)
+def conditions(seen: Seen) -> list[Condition]:
+    """All that is to be said, in the order of the chain."""
+    return [condition for judge in CHAIN for condition in judge(seen)]
 
 
-def wanted_replicas(context: Context, deployment: Mapping[str, Any]) -> int:
-    """How many replicas there shall be: the manifest's number, or whatever others wrote."""
-    replicas = context.spec.replicas
-    return int(replicas if replicas is not None else deployment.get("wanted", 1))
-
-
-def is_complete(context: Context, deployment: Mapping[str, Any]) -> bool:
-    """Whether every replica is up to date and answers."""
-    wanted = wanted_replicas(context, deployment)
-    current = deployment.get("observedGeneration", 0) >= deployment.get("generation", 1)
-    counts = [deployment.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
-    return current and counts == [wanted] * 3
-
-
-def conditions(
-    context: Context,
-    deployment: Mapping[str, Any],
-    limits: StoreState,
-    cache: StoreState,
-    trouble: Trouble | None,
-    contested: Mapping[ChildId, str],
-    altered: Mapping[ChildId, Sequence[Addition]],
-    findings: Mapping[str, Finding] | None,
-    live: Live | None,
-    autoscaler: Mapping[str, Any],
-    waits: str,
-) -> list[Condition]:
-    """All that is to be said.
-
-    `trouble` is what a person must mend, `contested` what somebody else keeps changing and who
-    that is, `altered` what others added to, `findings` the checklist's, once it was judged;
-    `live` is what sidecars said, once they were asked, `autoscaler` what the autoscaler says of itself;
-    `waits` is what a replica that is starting waits for.
-    """
-    spec, wanted = context.spec, wanted_replicas(context, deployment)
-    if trouble is None and deployment.get("paused") and not is_complete(context, deployment):
-        trouble = _paused(context)
-    found = [
-        _ready(context, deployment, trouble, waits),
-        _available(deployment, wanted),
-        _progressing(context, deployment, trouble),
-    ]
-    if spec.rate_limits is not None:
-        mode = spec.rate_limits.when_redis_is_down
-        found.append(_store(Type.LimitsEnforced, limits, f"limits are {_WITHOUT[mode]}"))
-    if spec.cache is not None:
-        found.append(_store(Type.CacheReady, cache, "results are kept in each replica's memory alone"))
-    most = spec.autoscaling.max_replicas if spec.autoscaling else wanted
-    if spec.database is not None:
-        found.append(_database(spec.database.max_connections, wanted, most))
-    if spec.autoscaling is not None and wanted:
-        found.append(_autoscaler(autoscaler))
-    if live is not None:
-        found += _live(live, most)
-    if contested:
-        found.append(_contested(contested))
-    elif altered:
-        found.append(_altered(altered))
-    if findings is not None:
-        found.append(_checklist(findings))
-    return found
+def _in_sync(seen: Seen) -> Iterator[Condition]:
+    if seen.contested:
+        yield _contested(seen.contested)
+    elif seen.altered:
+        yield _altered(seen.altered)
 
 
 def _contested(contested: Mapping[ChildId, str]) -> Condition:
@@ -161,45 +89,48 @@ def _altered(altered: Mapping[ChildId, Sequence[Addition]]) -> Condition:
     return Condition(Type.ChildrenInSync, holds=False, reason=Reason.ChildAltered, message=words)
 
 
-def _paused(context: Context) -> Trouble:
-    """What is said while a Deployment that is not complete is paused."""
-    words = f"Paused by hand: kubectl rollout resume deployment/{context.name}"
-    return Trouble(Reason.PausedByHand, words)
-
-
-def _ready(
-    context: Context, deployment: Mapping[str, Any], trouble: Trouble | None, waits: str
-) -> Condition:
+def _ready(seen: Seen) -> Iterator[Condition]:
+    trouble, wanted = seen.trouble, seen.wanted
     if trouble is not None:
-        return Condition(Type.Ready, holds=False, reason=trouble.reason, message=trouble.message)
-    wanted = wanted_replicas(context, deployment)
-    if is_complete(context, deployment):
+        yield Condition(Type.Ready, holds=False, reason=trouble.reason, message=trouble.message)
+    elif seen.complete:
         reason = Reason.AllReplicasReady if wanted else Reason.ScaledToZero
-        return Condition(
-            Type.Ready, holds=True, reason=reason, message=f"{wanted} of {wanted} replicas are ready."
-        )
-    words = f"{deployment.get('readyReplicas', 0)} of {wanted} replicas are ready."
-    words += f" Waiting: {waits}" if waits else ""
-    return Condition(Type.Ready, holds=False, reason=Reason.Progressing, message=words)
+        words = f"{wanted} of {wanted} replicas are ready."
+        yield Condition(Type.Ready, holds=True, reason=reason, message=words)
+    else:
+        words = f"{seen.ready} of {wanted} replicas are ready."
+        words += f" Waiting: {seen.told.waits}" if seen.told.waits else ""
+        yield Condition(Type.Ready, holds=False, reason=Reason.Progressing, message=words)
 
 
-def _progressing(context: Context, deployment: Mapping[str, Any], trouble: Trouble | None) -> Condition:
-    if is_complete(context, deployment):
+def _progressing(seen: Seen) -> Iterator[Condition]:
+    trouble, kind = seen.trouble, Type.Progressing
+    if seen.complete:
         words = "Nothing is on its way."
-        return Condition(Type.Progressing, holds=False, reason=Reason.AllReplicasReady, message=words)
-    if trouble is not None:
-        return Condition(Type.Progressing, holds=False, reason=trouble.reason, message="It does not go on.")
-    words = "Replicas are being started, updated or ended."
-    return Condition(Type.Progressing, holds=True, reason=Reason.Progressing, message=words)
+        yield Condition(kind, holds=False, reason=Reason.AllReplicasReady, message=words)
+    elif trouble is not None:
+        yield Condition(kind, holds=False, reason=trouble.reason, message="It does not go on.")
+    else:
+        words = "Replicas are being started, updated or ended."
+        yield Condition(kind, holds=True, reason=Reason.Progressing, message=words)
 
 
-def _database(per_pod: int, replicas: int, most: int) -> Condition:
+def _database(seen: Seen) -> Iterator[Condition]:
+    database, replicas, most = seen.context.spec.database, seen.wanted, seen.most
+    if database is None:
+        return
+    per_pod = database.max_connections
     words = f"At most {per_pod} connections per pod: {per_pod * replicas} for {replicas} replicas"
     words += f", {per_pod * most} for the {most} that autoscaling allows." if most != replicas else "."
-    return Condition(Type.DatabasePooled, holds=True, reason=Reason.ConnectionsBounded, message=words)
+    yield Condition(Type.DatabasePooled, holds=True, reason=Reason.ConnectionsBounded, message=words)
 
 
-def _autoscaler(told: Mapping[str, Any]) -> Condition:
+def _autoscaler(seen: Seen) -> Iterator[Condition]:
+    if seen.context.spec.autoscaling is not None and seen.wanted:
+        yield _scaling(seen.autoscaler)
+
+
+def _scaling(told: Mapping[str, Any]) -> Condition:
     """What the HorizontalPodAutoscaler's own condition ScalingActive says."""
     kind = Type.AutoscalingActive
     if told.get("status") == "True":
@@ -212,8 +143,11 @@ def _autoscaler(told: Mapping[str, Any]) -> Condition:
     return Condition(kind, holds=False, reason=Reason.NoMetrics, message=words)
 
 
-def _live(live: Live, most: int) -> Iterator[Condition]:
+def _live(seen: Seen) -> Iterator[Condition]:
     """What sidecars tell of a manifest that is valid, and still not what was meant."""
+    live = seen.told.live
+    if live is None:
+        return
     yield _rules(live)
     if live.full:
         words = "Every slot of every replica was taken in the last looks: calls wait, or are turned away."
@@ -221,7 +155,7 @@ def _live(live: Live, most: int) -> Iterator[Condition]:
         yield Condition(Type.HasRoom, holds=False, reason=Reason.SlotsTaken, message=words)
     else:
         yield Condition(Type.HasRoom, holds=True, reason=Reason.SlotsFree, message="Calls find room.")
-    if live.has_sessions and most > 1:
+    if live.has_sessions and seen.most > 1:
         words = (
             "Clients of a protocol before 2026-07-28 keep a session in one replica, and its next call can"
         )
@@ -264,7 +198,13 @@ FROM_SIDECARS: Final = (Type.RulesApply, Type.HasRoom, Type.SessionsKept, Type.C
 """What is not known until sidecars were asked."""
 
 
-def _checklist(findings: Mapping[str, Finding]) -> Condition:
+def _checklist(seen: Seen) -> Iterator[Condition]:
+    findings = seen.findings
+    if findings is not None:
+        yield _judged(findings)
+
+
+def _judged(findings: Mapping[str, Finding]) -> Condition:
     by = {r: [name for name, finding in findings.items() if finding.result is r] for r in Result}
     counts = f"{len(by[Result.PASSED])} of {len(findings)} passed"
     failed, unknown = by[Result.FAILED], by[Result.UNKNOWN]
@@ -277,16 +217,27 @@ def _checklist(findings: Mapping[str, Finding]) -> Condition:
     return Condition(Type.ChecklistPassed, holds=True, reason=Reason.EveryItemPassed, message=f"{counts}.")
 
 
-def _available(deployment: Mapping[str, Any], wanted: int) -> Condition:
-    if available(deployment):
-        count = deployment.get("availableReplicas", 0)
-        return Condition(
-            Type.Available, holds=True, reason=Reason.ReplicasAvailable, message=f"{count} answer."
-        )
-    if wanted == 0:
-        return Condition(Type.Available, holds=False, reason=Reason.ScaledToZero, message="replicas is 0.")
-    words = "No replica answers yet."
-    return Condition(Type.Available, holds=False, reason=Reason.NoReplicaAvailable, message=words)
+def _available(seen: Seen) -> Iterator[Condition]:
+    kind = Type.Available
+    if available(seen.deployment):
+        count = seen.deployment.get("availableReplicas", 0)
+        yield Condition(kind, holds=True, reason=Reason.ReplicasAvailable, message=f"{count} answer.")
+    elif seen.wanted == 0:
+        yield Condition(kind, holds=False, reason=Reason.ScaledToZero, message="replicas is 0.")
+    else:
+        words = "No replica answers yet."
+        yield Condition(kind, holds=False, reason=Reason.NoReplicaAvailable, message=words)
+
+
+def _limits(seen: Seen) -> Iterator[Condition]:
+    rules = seen.context.spec.rate_limits
+    if rules is not None:
+        yield _store(Type.LimitsEnforced, seen.limits, f"limits are {_WITHOUT[rules.when_redis_is_down]}")
+
+
+def _cache(seen: Seen) -> Iterator[Condition]:
+    if seen.context.spec.cache is not None:
+        yield _store(Type.CacheReady, seen.cache, "results are kept in each replica's memory alone")
 
 
 def _store(kind: Type, state: StoreState, without: str) -> Condition:
@@ -301,6 +252,12 @@ def _store(kind: Type, state: StoreState, without: str) -> Condition:
         return Condition(kind, holds=False, reason=Reason.RedisUnusable, message=words)
     words = f"Redis does not answer: {without}."
     return Condition(kind, holds=False, reason=Reason.RedisDown, message=words)
+
+
+CHAIN: Final[tuple[Callable[[Seen], Iterable[Condition]], ...]] = (
+    _ready, _available, _progressing, _limits, _cache, _database, _autoscaler, _live, _in_sync, _checklist,
+)  # fmt: skip
+"""What is judged, in the order in which it stands in the status."""
 
 
 def elsewhere(server: Server) -> Condition:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from mcpace_operator.status.conditions import Trouble, cut
+from mcpace_operator.status.conditions import cut
 from mcpace_operator.status.reasons import Reason
+from mcpace_operator.status.seen import Trouble
 
 _NOT_PULLED: Final = (
     "ErrImagePull",

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any, Final
 
 from mcpace_operator.children import service
-from mcpace_operator.children.meta import Context
-from mcpace_operator.comparison.additions import Addition
-from mcpace_operator.comparison.drift import ChildId
 from mcpace_operator.resource.server import SERVER_LABEL, Server
-from mcpace_operator.status.checklist import Finding, Live, Result, cached_tools, judge
-from mcpace_operator.status.conditions import (
-    FROM_SIDECARS,
-    SCHEMA,
-    Condition,
-    StoreState,
-    Trouble,
-    by_type,
-    conditions,
-    is_complete,
-    stamped,
-    wanted_replicas,
-)
-from mcpace_operator.status.performance import PERCENTILES, moved
+from mcpace_operator.status.checklist import Finding, Result, cached_tools
+from mcpace_operator.status.conditions import FROM_SIDECARS, SCHEMA, Condition, by_type, conditions, stamped
+from mcpace_operator.status.performance import PERCENTILES
 from mcpace_operator.status.reasons import Reason, Type
-from mcpace_sidecar.contract.report import Identity
+from mcpace_operator.status.seen import Seen
 
 
 def _word(description: str) -> dict[str, Any]:
@@ -112,53 +95,6 @@ STATUS_SCHEMA: Final[dict[str, Any]] = {
 }
 
 
-_MOST_TOOLS: Final = 500
-_LONGEST_WORD: Final = 128
-
-
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
-    """What a sidecar told of its server."""
-
-    info: Mapping[str, str]
-    tools: tuple[str, ...]
-
-    @classmethod
-    def told(cls, server: Identity, tools: Sequence[str]) -> ServerFacts:
-        """As the status keeps them: bounded, because a server may say what it likes."""
-        info = {
-            "name": server.name[:_LONGEST_WORD],
-            "version": server.version[:_LONGEST_WORD],
-            "protocolVersion": server.protocol_version[:_LONGEST_WORD],
-        }
-        return cls(info, tuple(dict.fromkeys(name[:_LONGEST_WORD] for name in tools[:_MOST_TOOLS])))
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a server's pods told; nothing at first."""
-
-    facts: ServerFacts | None = None
-    live: Live | None = None
-    trouble: Trouble | None = None
-    waits: str = ""
-    """What a replica that is starting waits for."""
-
-    def is_news(self, before: Told, context: Context) -> bool:
-        """Whether this is worth telling: something else, or a number that moved by a fifth."""
-        if (self.facts, self.trouble, self.waits) != (before.facts, before.trouble, before.waits):
-            return True
-        if self.live is None or before.live is None:
-            return self.live is not before.live
-        cached = cached_tools(context)
-        then, now = (told.performance.document(cached) for told in (before.live, self.live))
-        if moved(then, now) or self.live.conditions != before.live.conditions:
-            return True
-        verdicts = (judge(context, live, ready=1, limits_up=True) for live in (before.live, self.live))
-        first, second = ([finding.result for finding in verdict.values()] for verdict in verdicts)
-        return first != second
-
-
 _APART: Final = (Type.Ready.name, Type.Managed.name)
 
 
@@ -173,62 +109,29 @@ def invalid(server: Server, words: str, now: datetime) -> dict[str, Any]:
     }
 
 
-def status(
-    context: Context,
-    deployment: Mapping[str, Any],
-    told: Told,
-    limits: StoreState,
-    cache: StoreState,
-    trouble: Trouble | None,
-    now: datetime,
-    contested: Mapping[ChildId, str] = MappingProxyType({}),
-    altered: Mapping[ChildId, Sequence[Addition]] = MappingProxyType({}),
-    autoscaler: Mapping[str, Any] = MappingProxyType({}),
-) -> dict[str, Any]:
-    """The status of a server.
-
-    `deployment` is its generation, replicas and status, empty if there is none yet; `trouble`
-    what stopped the last reconcile; `contested` what somebody else keeps changing, `altered` what
-    others added to, `autoscaler` what the autoscaler's condition ScalingActive says.
-    """
+def status(seen: Seen, now: datetime) -> dict[str, Any]:
+    """The status of a server."""
+    context, told = seen.context, seen.told
     server = context.server
-    wanted = wanted_replicas(context, deployment)
-    ready = deployment.get("readyReplicas", 0)
-    trouble = trouble or (None if is_complete(context, deployment) else told.trouble)
     document: dict[str, Any] = {
         "observedGeneration": server.generation,
         "managedBy": context.settings.instance,
         "url": service.url(context),
-        "replicas": deployment.get("replicas", 0),
-        "readyReplicas": ready,
-        "replicasReady": f"{ready}/{wanted}",
+        "replicas": seen.deployment.get("replicas", 0),
+        "readyReplicas": seen.ready,
+        "replicasReady": f"{seen.ready}/{seen.wanted}",
         "selector": f"{SERVER_LABEL}={context.name}",
     }
     if told.facts is not None:
         document["serverInfo"] = dict(told.facts.info)
         document["tools"] = list(told.facts.tools)
-    findings = None
-    if told.live is not None:
-        findings = judge(context, told.live, ready=ready, limits_up=limits.up)
+    if told.live is not None and seen.findings is not None:
         document["performance"] = told.live.performance.document(cached_tools(context))
-        document["checklist"] = [_item(name, finding) for name, finding in findings.items()]
+        document["checklist"] = [_item(name, finding) for name, finding in seen.findings.items()]
     for name in KEPT:  # what was known before this operator started
         if name not in document and name in server.status:
             document[name] = server.status[name]
-    found = conditions(
-        context,
-        deployment,
-        limits,
-        cache,
-        trouble,
-        contested,
-        altered,
-        findings,
-        told.live,
-        autoscaler,
-        told.waits,
-    )
-    document["conditions"] = stamped(server, found, now)
+    document["conditions"] = stamped(server, conditions(seen), now)
     if told.live is None:
         before = by_type(server.status)
         document["conditions"] += [before[kind.name] for kind in FROM_SIDECARS if kind.name in before]

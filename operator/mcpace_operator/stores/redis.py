@@ -21,7 +21,7 @@ from mcpace_operator.children.meta import Credentials
 from mcpace_operator.masterkey import login
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
-from mcpace_operator.status.conditions import StoreState
+from mcpace_operator.status.seen import StoreState
 from mcpace_operator.stores import shares
 from mcpace_operator.stores.nodes import Node, Nodes
 from mcpace_sidecar.contract.addresses import misplaced
