@@ -33,7 +33,7 @@ def started(folder: Path, store: str, **values: str) -> RedisServer:
     settings = [f"--set=redis.{store}.{name}={value}" for name, value in values.items()]
     command = [str(program("helm")), "template", "x", str(ROOT / "charts/mcpace"), *settings]
     rendered = subprocess.run(
-        [*command, "-s", "templates/redis.yaml"], capture_output=True, text=True, check=True
+        [*command, "-s", "templates/redis/configmap.yaml"], capture_output=True, text=True, check=True
     )
     configs = [d for d in yaml.safe_load_all(rendered.stdout) if d and d["kind"] == "ConfigMap"]
     (config,) = [c for c in configs if c["metadata"]["name"].endswith(store)]

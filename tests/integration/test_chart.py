@@ -53,7 +53,7 @@ def test_what_is_rendered_changes_on_purpose_alone(arguments, snapshot: Snapshot
     for name, document in objects.items():
         if name[0] == "CustomResourceDefinition":
             document["spec"] = "crds/mcpservers.yaml"
-    assert yaml.safe_dump_all(objects.values(), sort_keys=True) == snapshot
+    assert yaml.safe_dump_all((objects[key] for key in sorted(objects)), sort_keys=True) == snapshot
 
 
 def test_by_default_there_are_two_stores_of_different_character():
