@@ -74,7 +74,7 @@ def stages() -> dict[str, tuple[float, float]]:
     """Microseconds of each stage, of a passed call and of a hit; 0 where there is none."""
     from rig import CONFIG
 
-    from mcpace_sidecar.call.context import Notes
+    from mcpace_sidecar.call.context import Context
     from mcpace_sidecar.contract.config import load
     from mcpace_sidecar.http.client import Address
     from mcpace_sidecar.http.known import RequestHeads
@@ -99,27 +99,27 @@ def stages() -> dict[str, tuple[float, float]]:
     raw = HEAD % (b"cached", len(body))
     whole, end = raw + body, len(raw)
     head, *_ = heads.read(raw)
-    notes = Notes(settings, plane.pool.address, head, loopback=True, believed=False)
+    context = Context(settings, plane.pool.address, head, loopback=True, believed=False)
     message = request.classify(body)
-    treatment = settings.treatments.of(message)
+    policy = settings.policies.of(message)
     client = settings.identities.via("127.0.0.1", ()).caller.client
     limits = settings.limits
     assert limits is not None
     assert client is not None
-    assert treatment.cache is not None
-    private, rule = notes.private(client, ()), treatment.cache
-    (place, *_) = settings.keys.places(rule, notes.variant, message, private)
+    assert policy.cache is not None
+    private, rule = context.private(client, ()), policy.cache
+    (place, *_) = settings.keys.places(rule, context.variant, message, private)
     plane.results.far((place,), 3600, lambda miss: plane.results.keep(place, miss.marks[0], b"{}", 3600, 0))
     assert plane.results.near(place.key) is not None
     call = CallEnded("cached", "success", 0.002, "memory", 200, 1000, client.name, client.tier)
 
     def judge() -> None:
-        charges = limits.charges(client, treatment.price)
+        charges = limits.charges(client, policy.price)
         verdict = plane.limits.take(charges, print)
         charges.lines(verdict.left, verdict.at)
 
     def look_up() -> None:
-        settings.keys.places(rule, notes.variant, message, private)
+        settings.keys.places(rule, context.variant, message, private)
         plane.results.near(place.key)
 
     return {

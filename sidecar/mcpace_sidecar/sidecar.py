@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcpace_sidecar.admin.port import Admin
 from mcpace_sidecar.cache.memory import MemoryResults
-from mcpace_sidecar.call.plane import DataPlane
+from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.contract.budget import SHARES, UNLIMITED, Budget
 from mcpace_sidecar.contract.config import SidecarConfig
@@ -130,7 +130,7 @@ class Sidecar:
         self._local_limits = MemoryLimits()
         self._redis_limits: RedisLimits | None = None
         self._redis_results: RedisResults | None = None
-        self.plane = DataPlane(
+        self.plane = Plane(
             settings, pool, self._local_limits, self.memory, self.metrics, self.stats, self.catalog,
             self._connections, loopback=loopback,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.conftest import repetitions
 from tests.hostile.test_whose import CONFIG, GATEWAY
 
-from mcpace_sidecar.call.plane import DataPlane
+from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.http.client import Address
 from mcpace_sidecar.http.connections import Connections
@@ -75,14 +75,14 @@ KEPT = ("Host", "version", "target", "arguments")
 
 
 @functools.cache
-def plane(trusting: bool) -> DataPlane:
+def plane(trusting: bool) -> Plane:
     config = parse(SidecarConfig, CONFIG | (GATEWAY if trusting else {}))
     here = Address("127.0.0.1", 0)
     options = Options(lambda: config, (), here, here, Address("127.0.0.1", 1), keys=Path("/nowhere"))
     return Sidecar(options).plane
 
 
-def places(of: DataPlane, request: dict[str, Any], around: dict[str, Any], tool: str) -> set[bytes]:
+def places(of: Plane, request: dict[str, Any], around: dict[str, Any], tool: str) -> set[bytes]:
     """The keys of the places that the result of a request may be kept in."""
     meta = {"progressToken": around["progressToken"]}
     if "capabilities" in request:
@@ -101,9 +101,9 @@ def places(of: DataPlane, request: dict[str, Any], around: dict[str, Any], tool:
     read, connection.trace, connection.lines, connection.apart = of.heads.read(raw)
     exchange = of._exchange(connection, read, body)
     assert exchange.via is not None
-    exchange.client = (exchange.notes.caller or exchange.via.caller).client
+    exchange.client = (exchange.context.caller or exchange.via.caller).client
     message = request.classify(body)
-    rule = of.settings.treatments.of(message).cache
+    rule = of.settings.policies.of(message).cache
     assert rule is not None
     return {p.key for p in of.settings.keys.places(rule, exchange.variant, message, exchange.private)}
 

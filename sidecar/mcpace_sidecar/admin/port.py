@@ -25,7 +25,7 @@ from mcpace_sidecar import __version__
 from mcpace_sidecar.cache.entry import ALL, client_tag
 from mcpace_sidecar.cache.memory import MemoryResults
 from mcpace_sidecar.cache.policy import tool_tag
-from mcpace_sidecar.call.plane import DataPlane
+from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.contract.report import VERSION, Door, Identity, Readiness, Report, Rule, Slots
 from mcpace_sidecar.egress.doors import Doors
 from mcpace_sidecar.errors import ProtocolError
@@ -63,7 +63,7 @@ class Admin:
     draining = False
 
     def __init__(
-        self, plane: DataPlane, handshake: Handshake, metrics: Metrics, stats: Stats, memory: MemoryResults,
+        self, plane: Plane, handshake: Handshake, metrics: Metrics, stats: Stats, memory: MemoryResults,
         doors: Doors, findings: Findings, token: str | None,
         drain: Callable[[], None], *, loopback: bool,
     ) -> None:  # fmt: skip

@@ -9,13 +9,13 @@ from decimal import Decimal
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from mcpace_sidecar.cache import policy
 from mcpace_sidecar.cache.entry import Entry, Place
 from mcpace_sidecar.cache.lookup import Lookup
+from mcpace_sidecar.cache.policy import Private, variant
 from mcpace_sidecar.call import refusals
-from mcpace_sidecar.call.context import Notes
+from mcpace_sidecar.call.context import Context
 from mcpace_sidecar.call.legacy_sse import PairStream, Posted
-from mcpace_sidecar.call.policies import Treatment
+from mcpace_sidecar.call.policies import Policy
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.call.streaming import Streamed
 from mcpace_sidecar.http import compression, sse
@@ -32,7 +32,7 @@ from mcpace_sidecar.telemetry.faults import Stage
 
 if TYPE_CHECKING:
     from mcpace_sidecar.call.fanout import Fanout
-    from mcpace_sidecar.call.plane import DataPlane
+    from mcpace_sidecar.call.plane import Plane
 
 
 _HELD: Final = 10
@@ -69,7 +69,7 @@ class Call:
     label = ""
     """The name under which metrics and breakers know it."""
     _charges: Charges | None = None
-    _treatment: Treatment | None = None
+    _policy: Policy | None = None
     _places: tuple[Place, ...] = ()
     """Where its result may be kept."""
     _lookup: Lookup | None = None
@@ -116,7 +116,7 @@ class Call:
     fanout: Fanout | None = None
 
     def __init__(
-        self, plane: DataPlane, downstream: Downstream, head: RequestHead, notes: Notes, body: bytes,
+        self, plane: Plane, downstream: Downstream, head: RequestHead, context: Context, body: bytes,
         trace: bytes = b"", lines: bytes = b"",
     ) -> None:  # fmt: skip
         """`trace`: the line of the request's `traceparent`, where its head is held without it.
@@ -124,10 +124,10 @@ class Call:
         `lines`: the header lines that its head is held without, and those of the way here.
         """
         self.plane = plane
-        self._settings: Settings = notes.settings
+        self._settings: Settings = context.settings
         self.downstream = downstream
         self.head = head
-        self.notes = notes
+        self.context = context
         self.body = body
         self.trace = trace
         self.lines = lines
@@ -150,11 +150,11 @@ class Call:
         `head`, `body`: its answer; None for a body that there cannot be. Without a head, what was
         begun is finished, and `sent` says how many bytes that was.
         """
-        treatment = self._treatment
-        if treatment is not None and treatment.invalidates and self.forwarded and not self._purging:
+        policy = self._policy
+        if policy is not None and policy.invalidates and self.forwarded and not self._purging:
             self._purging = True
             self.plane.results.purge(
-                treatment.invalidates,
+                policy.invalidates,
                 lambda: self._end_purged(status, head, body, compressible, sent),
             )
         else:
@@ -197,10 +197,10 @@ class Call:
         self._free(status)
 
     def _answer(self, head: bytes, body: bytes, compressible: bool) -> None:
-        if len(body) > self._settings.compress_over and self.notes.coding and compressible:
-            small = self._compressed(self.notes.coding, body) if self.pair is None else None
+        if len(body) > self._settings.compress_over and self.context.coding and compressible:
+            small = self._compressed(self.context.coding, body) if self.pair is None else None
             if small is not None:
-                head += b"Content-Encoding: %b\r\nVary: Accept-Encoding\r\n" % self.notes.coding
+                head += b"Content-Encoding: %b\r\nVary: Accept-Encoding\r\n" % self.context.coding
                 body = small
         self.downstream.answer(head, body)
 
@@ -234,7 +234,7 @@ class Call:
             sent,
             client.name if client is not None else "",
             self._settings.tier(client) if client is not None else None,
-            self._parent if self.span else self.trace[13:-2] or self.notes.trace,
+            self._parent if self.span else self.trace[13:-2] or self.context.trace,
             self.span,
         )
         self.plane.on_call(call)
@@ -358,7 +358,7 @@ class Call:
             private = self.private
             if private is not None:
                 plane.results.purge((private.credential,))
-        elif status == 404 and self.notes.session and self._charges is not None:
+        elif status == 404 and self.context.session and self._charges is not None:
             plane.give_back(self._charges, self.started)  # the session is lost: nothing was called
             self.limit_lines = b""
         elif status >= 500 and self.judged:
@@ -400,10 +400,10 @@ class Call:
         """What tells apart the answers even of those who share them."""
         public = self.via.public if self.via is not None else b""
         if self.pair is None and not public:
-            return self.notes.variant
+            return self.context.variant
         # POSTs of a pair have targets of their own.
         target = self.pair.opened if self.pair is not None else self.head.target
-        return policy.variant(self.notes.version, target, self.notes.public, public)
+        return variant(self.context.version, target, self.context.public, public)
 
     @property
     def survivable(self) -> bool:
@@ -419,10 +419,10 @@ class Call:
         return private.who if private is not None else self.client.name.encode()
 
     @property
-    def private(self) -> policy.Private | None:
+    def private(self) -> Private | None:
         """What tells its user's results from all others'; None: nothing does."""
         assert self.client is not None
-        return self.notes.private(self.client, self.via.named if self.via is not None else ())
+        return self.context.private(self.client, self.via.named if self.via is not None else ())
 
     @property
     def is_tool_call(self) -> bool:

@@ -44,7 +44,7 @@ _BATCHED: Final = (b"", b"2025-03-26")
 _METHODS: Final = frozenset({b"POST", b"GET", b"DELETE", b"OPTIONS"})
 
 
-class Notes:
+class Context:
     """What one request head says under one configuration: kept with the head, so worked out once."""
 
     __slots__ = (
@@ -143,7 +143,7 @@ class Notes:
         self.public: bytes = digest((told, host or b"", *_values(head, places)))
         """What the server is told of its public address, beside what the way here says."""
         self.variant: bytes = variant(self.version, head.target, self.public, b"")
-        self._unmirrored: Notes | None = None
+        self._unmirrored: Context | None = None
         self._private: tuple[Client, tuple[bytes, ...], Private | None] | None = None
 
     def _hidden(self, api_key: bytes | None, authorization: bytes | None) -> AbstractSet[bytes]:
@@ -175,21 +175,21 @@ class Notes:
             loopback=self._loopback,
         )
 
-    def uncompressed(self, head: RequestHead) -> Notes:
+    def uncompressed(self, head: RequestHead) -> Context:
         """The same, of a message whose answer goes into another's. `head`: what they are of."""
-        notes = Notes(
+        context = Context(
             self.settings, self._upstream, head, loopback=self._loopback, believed=self.believed,
             paired=self.paired,
         )  # fmt: skip
-        notes.coding = b""
-        return notes
+        context.coding = b""
+        return context
 
-    def unmirrored(self, head: RequestHead) -> Notes:
+    def unmirrored(self, head: RequestHead) -> Context:
         """The same, of calls of other tools (its headers mirror the body since 2026-07-28); made once."""
         if self._unmirrored is None:
-            notes = self._unmirrored = self.uncompressed(head)
-            notes.mirrors = False
-            notes.onward = _MIRRORS.sub(b"", self.onward)
+            context = self._unmirrored = self.uncompressed(head)
+            context.mirrors = False
+            context.onward = _MIRRORS.sub(b"", self.onward)
         return self._unmirrored
 
     def mirrored(self, name: bytes, params: bytes) -> bytes:

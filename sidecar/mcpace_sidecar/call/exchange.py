@@ -22,12 +22,12 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from mcpace_sidecar.cache import policy
 from mcpace_sidecar.cache.entry import Entry
 from mcpace_sidecar.cache.lookup import Lookup
+from mcpace_sidecar.cache.policy import Rule, digest, life
 from mcpace_sidecar.call import fanout, refusals, rewrite
 from mcpace_sidecar.call.call import SERVER, TOOL, Call
-from mcpace_sidecar.call.context import Notes
+from mcpace_sidecar.call.context import Context
 from mcpace_sidecar.call.legacy_sse import PairStream, Posted
 from mcpace_sidecar.call.policies import PARALLEL
 from mcpace_sidecar.call.streaming import EVENT_STREAM, Streamed
@@ -76,32 +76,32 @@ class Exchange(Call):
 
     def route(self) -> None:
         """Which path, which method, from where."""
-        refusal = self.notes.refusal or (self.via.refusal if self.via is not None else None)
+        refusal = self.context.refusal or (self.via.refusal if self.via is not None else None)
         if refusal is not None:
             self._reject(*refusal)
-        elif self.notes.own is not None:
-            head, body = self.notes.own
+        elif self.context.own is not None:
+            head, body = self.context.own
             self.settle("success", head, body or None)
-        elif self.notes.route == "open":
-            if self.notes.health:
+        elif self.context.route == "open":
+            if self.context.health:
                 head, body = self.plane.health()
                 self.settle("success", head, body if self.head.method == b"GET" else None)
             else:
                 self.forward()
-        elif self.notes.route == "pair" and not self._find_pair():
+        elif self.context.route == "pair" and not self._find_pair():
             self._reject(404, "path", "No stream of this sidecar's has this endpoint: open one first.")
         else:
             self.identify()
 
     def refused(self) -> bool:
         """Refuse by its head alone what is refused whatever its body is; whether it was."""
-        notes, via = self.notes, self.via
+        context, via = self.context, self.via
         assert via is not None
-        refusal = notes.refusal or via.refusal
+        refusal = context.refusal or via.refusal
         if refusal is not None:
             self._reject(*refusal)
-        elif notes.route != "open" and not notes.token:
-            caller = notes.caller or via.caller
+        elif context.route != "open" and not context.token:
+            caller = context.caller or via.caller
             if caller.client is None:
                 self._identified(caller)
         return self.ended
@@ -114,14 +114,14 @@ class Exchange(Call):
 
     def identify(self) -> None:
         """Whose call it is."""
-        notes = self.notes
-        caller = notes.caller
+        context = self.context
+        caller = context.caller
         if caller is None:
             identities = self._settings.identities
-            if notes.token and identities.tokens is not None:
-                caller = identities.tokens.known(notes.token)
+            if context.token and identities.tokens is not None:
+                caller = identities.tokens.known(context.token)
                 if caller is None:
-                    self._park(identities.tokens.judge(notes.token), self._identified)
+                    self._park(identities.tokens.judge(context.token), self._identified)
                     return
             else:
                 assert self.via is not None
@@ -132,11 +132,11 @@ class Exchange(Call):
         self.client = caller.client
         if caller.client is None:
             self.plane.metrics.count("mcpace_unauthorized_requests")
-            resource = self.notes.resource(self.head) if caller.status == 401 else None
+            resource = self.context.resource(self.head) if caller.status == 401 else None
             more = resource.challenge() if resource is not None else b""
             head, body = refusals.unauthorized(caller.words, caller.status, more)
             self.settle("error", head, body)
-        elif self.notes.route in ("mcp", "pair") and self.head.method == b"POST":
+        elif self.context.route in ("mcp", "pair") and self.head.method == b"POST":
             self.classify()
         else:
             self.forward()
@@ -144,7 +144,7 @@ class Exchange(Call):
     def classify(self) -> None:
         """What the message is, and what is done about such a message."""
         try:
-            if self.notes.may_batch and request.is_batch(self.body):
+            if self.context.may_batch and request.is_batch(self.body):
                 fanout.batch(self)
                 return
             message = request.classify(self.body)
@@ -153,14 +153,14 @@ class Exchange(Call):
                 if not self._hold_awaiting():
                     return
             self.message = message
-            treatment = self._treatment = self._settings.treatments.of(message)
+            policy = self._policy = self._settings.policies.of(message)
             if message.target is not None:
                 self.judged = True
                 self.label = self.plane.label(message)
                 if self._settings.spans is not None:
                     self._begin_span(self._settings.spans, message)
-            if treatment.cache is not None:
-                self._find_places(message, treatment.cache)
+            if policy.cache is not None:
+                self._find_places(message, policy.cache)
         except MessageError as error:
             reason = "json" if error.code == responses.PARSE_ERROR else "message"
             self.plane.metrics.count("mcpace_bad_requests", reason)
@@ -172,8 +172,8 @@ class Exchange(Call):
         if self.plane.offers:
             if message.method == methods.TOOLS_CALL and self._is_ours(message):
                 return
-            self._shape = rewrite.of(self, message, treatment)
-        self.reads = self._shape is not None or treatment.cache is not None
+            self._shape = rewrite.of(self, message, policy)
+        self.reads = self._shape is not None or policy.cache is not None
         if message.target is None or self._settings.limits is None:
             self._admitted = True
         elif message.state:
@@ -203,7 +203,7 @@ class Exchange(Call):
 
     def _hold_awaiting(self) -> bool:
         """Hold what it takes to wait for the stream, when its connection is free again; False: no room."""
-        size = _AWAITING + HEAD_COST * (len(self.notes.onward) + len(self.lines))
+        size = _AWAITING + HEAD_COST * (len(self.context.onward) + len(self.lines))
         if self.plane.connections.keep(size):
             self.awaiting = size
             return True
@@ -234,16 +234,16 @@ class Exchange(Call):
     def _begin_span(self, spans: Spans, message: Message) -> None:
         """Put the call's own span into its trace, in the header and in `_meta`, wherever it came."""
         told = message.trace
-        self._parent = self.trace[13:-2] or self.notes.trace or told
+        self._parent = self.trace[13:-2] or self.context.trace or told
         self.span = spans.begin(self._parent)
-        if not self.notes.trace:  # an odd one passes as it is
+        if not self.context.trace:  # an odd one passes as it is
             self.trace = b"traceparent: " + self.span + b"\r\n"
         at = message.trace_at if len(told) == len(self.span) else -1
         if at >= 0:  # as long as before: the framing stays
             self.body = self.body[:at] + self.span + self.body[at + len(told) :]
 
-    def _find_places(self, message: Message, rule: policy.Rule) -> None:
-        plane, session = self.plane, self.notes.session
+    def _find_places(self, message: Message, rule: Rule) -> None:
+        plane, session = self.plane, self.context.session
         if session and session not in plane.sessions:
             self._bypass(rule, "session")  # a hit would hide from the client that its session has ended
             return
@@ -258,18 +258,18 @@ class Exchange(Call):
             self._bypass(rule, "anonymous")
         self._places = self._settings.keys.places(rule, self.variant, message, private)
 
-    def _bypass(self, rule: policy.Rule, reason: str) -> None:
+    def _bypass(self, rule: Rule, reason: str) -> None:
         """Count a call of a cached tool that is not looked up."""
         if not rule.hinted:
             self.plane.metrics.count("mcpace_cache_bypassed", self.label, reason)
 
     def admit(self) -> None:
         """May it, by tier and target."""
-        limits, treatment = self._settings.limits, self._treatment
+        limits, policy = self._settings.limits, self._policy
         assert limits is not None
-        assert treatment is not None
+        assert policy is not None
         assert self.client is not None
-        charges = self._charges = limits.charges(self.client, treatment.price)
+        charges = self._charges = limits.charges(self.client, policy.price)
         verdict = self.plane.limits.take(charges, self._judged)
         if verdict is not None:
             self._heed_verdict(verdict)
@@ -307,7 +307,7 @@ class Exchange(Call):
                 if entry is not None and entry.fresh_until > self.started:
                     self.found(entry, "memory")
                     return
-        rule = self._treatment.cache if self._treatment is not None else None
+        rule = self._policy.cache if self._policy is not None else None
         assert rule is not None
         plane = self.plane
         self._lookup = Lookup(
@@ -391,7 +391,7 @@ class Exchange(Call):
             self.pair.expect(self)
         self.forwarded = True
         self._ticket = self.plane.pool.request(
-            (self.notes.onward, self.lines, self.trace, framing, body), self, patience
+            (self.context.onward, self.lines, self.trace, framing, body), self, patience
         )
 
     def _join_audience(self) -> None:
@@ -419,8 +419,8 @@ class Exchange(Call):
         events = head.content_type == EVENT_STREAM
         if self._accepts(head, body):
             return
-        if self.notes.session:
-            self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
+        if self.context.session:
+            self.plane.sessions.heard(self.context.session, self.head.method, head.status)
         if head.plain and self.is_stray(body, events=events, refused=not ok):
             self.strayed()
             return
@@ -437,7 +437,7 @@ class Exchange(Call):
                 body = rewrite.replaced(body, shaped, events=events)
         elif self.judged and not self._plain:
             ok = answers.succeeded(body)
-            if self.notes.modern and self._settings.limits is not None and b'"requestState"' in body:
+            if self.context.modern and self._settings.limits is not None and b'"requestState"' in body:
                 self.take(answers.read_events(body) if events else answers.read_answer(body))
         lines = head.onward + self.limit_lines if self.limit_lines else head.onward
         if head.status in _LEADING:
@@ -478,8 +478,8 @@ class Exchange(Call):
     def _take_head(self, head: ResponseHead) -> None:
         if self._accepts(head):
             return  # whatever stands in its body
-        if self.notes.session:
-            self.plane.sessions.heard(self.notes.session, self.head.method, head.status)
+        if self.context.session:
+            self.plane.sessions.heard(self.context.session, self.head.method, head.status)
         if head.status != 200 and self._heed(head.status):
             return
         pair = self._settings.pair and self.head.method == b"GET" and head.content_type == EVENT_STREAM
@@ -576,7 +576,7 @@ class Exchange(Call):
             head, body = refusals.failed(self.message_id, status, str(error), survivable=self.survivable)
         if self.judged and error.reason != "internal":
             self._blame = TOOL if late else SERVER
-            if late and not self.notes.modern:
+            if late and not self.context.modern:
                 plane.tell_cancelled(self)
         if self.begun:
             if not self._say(body):
@@ -635,7 +635,7 @@ class Exchange(Call):
         message = self.message
         assert message is not None
         what = (message.method or "").encode(), (message.target or "").encode()
-        return policy.digest((self.who, *what, state.encode()))
+        return digest((self.who, *what, state.encode()))
 
     def excuses(self) -> bool:
         """Whether the server is silent because it waits for the client."""
@@ -660,14 +660,14 @@ class Exchange(Call):
             if outcome.state and self._settings.limits is not None:
                 self.plane.conversations.asked(self._conversation(outcome.state), self._rounds)
             return None
-        message, treatment = self.message, self._treatment
+        message, policy = self.message, self._policy
         assert message is not None
-        assert treatment is not None
+        assert policy is not None
         if message.method == methods.TOOLS_LIST:
             self.plane.catalog.overhear(outcome.result)
-        rule = treatment.cache
+        rule = policy.cache
         if rule is not None:
-            ttl, shareable = policy.life(rule, outcome.result)
+            ttl, shareable = life(rule, outcome.result)
             if rule.hinted:
                 self.plane.learn_hint(message, ttl)
             if self._lookup is not None:
@@ -764,10 +764,10 @@ class Exchange(Call):
     # -- those that come of it
 
     def child(
-        self, downstream: Downstream, notes: Notes, lines: bytes, mirrors: bytes, body: bytes
+        self, downstream: Downstream, context: Context, lines: bytes, mirrors: bytes, body: bytes
     ) -> Exchange:
         """An exchange of the same client's, whose answer goes elsewhere; it is still to be started."""
-        exchange = Exchange(self.plane, downstream, self.head, notes, body, self.trace, lines)
+        exchange = Exchange(self.plane, downstream, self.head, context, body, self.trace, lines)
         exchange.mirrors = mirrors
         exchange.client = self.client
         exchange.via = self.via
@@ -788,18 +788,18 @@ class Exchange(Call):
         self.via = stale.via
         self.pair = stale.pair  # whose stream brings the answer
         self.message = request.classify(self.body)
-        self._treatment = self._settings.treatments.of(self.message)
+        self._policy = self._settings.policies.of(self.message)
         self.judged = self.message.target is not None
         self.label = stale.label
-        assert self._treatment.cache is not None
+        assert self._policy.cache is not None
         self.reads = True
-        self._find_places(self.message, self._treatment.cache)
+        self._find_places(self.message, self._policy.cache)
         self.look_up()
 
     @property
     def _lasts(self) -> bool:
         """Whether what answers it may stay open for as long as its client wants."""
-        message, route = self.message, self.notes.route
+        message, route = self.message, self.context.route
         if message is not None or self.head.method != b"GET":
             return message is not None and message.method in methods.ENDLESS
         return route == "mcp" or (route == "passed" and EVENT_STREAM in (self.head.get(b"accept") or b""))
@@ -807,12 +807,12 @@ class Exchange(Call):
     @property
     def _whom(self) -> bytes:
         """Whom the server asks when it asks something in the midst of this call."""
-        return self.notes.session or (self.client.name.encode() if self.client is not None else b"")
+        return self.context.session or (self.client.name.encode() if self.client is not None else b"")
 
     def _repeatable(self) -> bool:
         if self.message is None:
             return self.head.method == b"GET"
-        cached = self._treatment is not None and self._treatment.cache is not None
+        cached = self._policy is not None and self._policy.cache is not None
         return self.message.method in methods.SAFE or cached
 
     def _park(self, answer: Any, go_on: Callable[[Any], None]) -> None:

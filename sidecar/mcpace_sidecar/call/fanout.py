@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from mcpace_sidecar.call import refusals
-from mcpace_sidecar.call.context import Notes, without_mirrors
+from mcpace_sidecar.call.context import Context, without_mirrors
 from mcpace_sidecar.call.policies import PARALLEL
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.server import status_line
@@ -90,8 +90,8 @@ PARALLEL_TOOL: Final[dict[str, Any]] = {
 }
 
 
-_Made = tuple[Notes, bytes, bytes, bytes]
-"""What a part is made of: notes and lines, which are shared where they are the same; mirrors; its body."""
+_Made = tuple[Context, bytes, bytes, bytes]
+"""What a part is made of: context and lines, shared where they are the same; mirrors; its body."""
 
 
 class Part:
@@ -310,8 +310,8 @@ def batch(exchange: Exchange) -> None:
 
     fanout = Fanout(exchange, compose)
     exchange.fanout = fanout
-    notes = exchange.notes.uncompressed(exchange.head)
-    fanout.start(len(bodies), ((notes, exchange.lines, exchange.mirrors, body) for body in bodies))
+    context = exchange.context.uncompressed(exchange.head)
+    fanout.start(len(bodies), ((context, exchange.lines, exchange.mirrors, body) for body in bodies))
 
 
 class _Call(msgspec.Struct):
@@ -355,7 +355,7 @@ def parallel(exchange: Exchange) -> str:
     if sum(len(key) + len(bytes(value)) for key, value in meta.items()) * len(calls) > MAX_META:
         return "_meta goes with each of the calls, and is too long for so many: shorten it, or make fewer."
     stem = secrets.token_hex(6)
-    notes, lines = exchange.notes.unmirrored(exchange.head), without_mirrors(exchange.lines)
+    context, lines = exchange.context.unmirrored(exchange.head), without_mirrors(exchange.lines)
 
     def parts() -> Iterator[_Made]:
         for number, call in enumerate(calls):
@@ -366,8 +366,8 @@ def parallel(exchange: Exchange) -> str:
                 "params": {"name": call.tool, "arguments": call.arguments}
                 | ({"_meta": meta} if meta else {}),
             }
-            mirrors = exchange.notes.mirrored(*_mirrored(exchange, call))
-            yield notes, lines, mirrors, msgspec.json.encode(message)
+            mirrors = exchange.context.mirrored(*_mirrored(exchange, call))
+            yield context, lines, mirrors, msgspec.json.encode(message)
 
     fanout = Fanout(exchange, compose)
     exchange.fanout = fanout

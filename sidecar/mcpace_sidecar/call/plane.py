@@ -12,7 +12,7 @@ from mcpace_sidecar.cache.flight import Flights
 from mcpace_sidecar.cache.store import ResultStore
 from mcpace_sidecar.call import refusals
 from mcpace_sidecar.call.audience import Audience
-from mcpace_sidecar.call.context import Notes
+from mcpace_sidecar.call.context import Context
 from mcpace_sidecar.call.exchange import Exchange
 from mcpace_sidecar.call.legacy_sse import PairStream
 from mcpace_sidecar.call.policies import NEXT_PAGE, PARALLEL
@@ -48,7 +48,7 @@ MOST_STREAMS = 1024
 _CANCEL_PATIENCE = 5.0
 
 
-class DataPlane:
+class Plane:
     """Answers the data port. `loopback`: only local pages may call."""
 
     def __init__(
@@ -104,7 +104,7 @@ class DataPlane:
         concurrency = settings.config.concurrency
         self.bulkhead.adopt(concurrency)
         self.breakers.adopt(concurrency.circuit_breaker if concurrency is not None else None)
-        self.catalog.configured = frozenset(settings.treatments.tools)
+        self.catalog.configured = frozenset(settings.policies.tools)
         self.offers = settings.paging or settings.parallel
         self.listeners = (accesslog.write,) if settings.access_log else ()
         if settings.spans is not None:
@@ -129,21 +129,21 @@ class DataPlane:
             via = connection.via = settings.identities.via(connection.peer, apart)
         # What is posted to an open stream's endpoint is the stream's, whatever the path, the GET's own too.
         paired = settings.pair and head.target in self.pairs and head.method == b"POST"
-        notes: Notes | None = head.base.notes
+        context: Context | None = head.base.notes
         if (
-            notes is None
-            or notes.settings is not settings
-            or notes.believed != via.believed
-            or notes.paired != paired
+            context is None
+            or context.settings is not settings
+            or context.believed != via.believed
+            or context.paired != paired
         ):
-            notes = Notes(
+            context = Context(
                 settings, self.pool.address, head.base, loopback=self.loopback, believed=via.believed,
                 paired=paired,
             )  # fmt: skip
-            head.base.notes = notes
-        connection.rewriter = notes.grant
+            head.base.notes = context
+        connection.rewriter = context.grant
         lines = via.lines + connection.lines if connection.lines else via.lines
-        exchange = Exchange(self, connection, head, notes, body, connection.trace, lines)
+        exchange = Exchange(self, connection, head, context, body, connection.trace, lines)
         exchange.via = via
         return exchange
 
@@ -218,7 +218,7 @@ class DataPlane:
 
     def refresh(self, stale: Exchange) -> None:
         """Fetch a new result for one that was answered stale; nobody waits for it."""
-        again = Exchange(self, Nobody(), stale.head, stale.notes, stale.body, stale.trace, stale.lines)
+        again = Exchange(self, Nobody(), stale.head, stale.context, stale.body, stale.trace, stale.lines)
         self.refreshing.add(again)
         again.refresh(stale)
 
@@ -228,7 +228,7 @@ class DataPlane:
             b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%b,"reason":"timeout"}}'
             % exchange.message_id
         )
-        request = exchange.notes.onward, exchange.lines, length_line(len(body)), body
+        request = exchange.context.onward, exchange.lines, length_line(len(body)), body
         self.pool.request(request, _Unheard(), _CANCEL_PATIENCE)
 
     def knows(self, message_id: bytes) -> bool:

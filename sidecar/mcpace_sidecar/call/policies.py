@@ -30,7 +30,7 @@ class PageRule:
         self.max_bytes = size(tool.bytes) if tool.bytes is not None else None
 
 
-class Treatment:
+class Policy:
     """What is done about the calls of one tool, prompt or resource, or of another method."""
 
     __slots__ = ("cache", "invalidates", "page", "price")
@@ -49,32 +49,32 @@ class Treatment:
         self.page = page
 
 
-class Treatments:
-    """The treatment of every call under one configuration."""
+class Policies:
+    """The policy of every call under one configuration."""
 
     def __init__(self, config: SidecarConfig) -> None:
         limits, cache, paging = config.rate_limits, config.cache, config.responses.page
-        self._plain = Treatment()
+        self._plain = Policy()
         prices = {tool.name: Price("tool", tool) for tool in limits.tools} if limits else {}
         cached = {tool.name: tool for tool in cache.tools} if cache else {}
         paged = {tool.name: PageRule(tool) for tool in paging.tools} if paging else {}
-        self.tools: dict[str, Treatment] = {}
+        self.tools: dict[str, Policy] = {}
         """The tools that the configuration names."""
         for name in {*prices, *cached, *paged}:
             tool = cached.get(name)
-            self.tools[name] = Treatment(
+            self.tools[name] = Policy(
                 prices.get(name),
                 of_tool(tool) if tool is not None else None,
                 tuple(tool_tag(other) for other in tool.invalidates) if tool is not None else (),
                 paged.get(name),
             )
         self.paged = frozenset(paged)
-        self._prompts = {p.name: Treatment(Price("prompt", p)) for p in limits.prompts} if limits else {}
+        self._prompts = {p.name: Policy(Price("prompt", p)) for p in limits.prompts} if limits else {}
         lists = cache.lists if cache is not None else None
-        self._methods = {method: Treatment(cache=of_list(method, lists)) for method in HINTED}
+        self._methods = {method: Policy(cache=of_list(method, lists)) for method in HINTED}
         read = self._methods[RESOURCES_READ]
         patterns = sorted(limits.resources, key=lambda r: -len(r.name)) if limits else []
-        self._resources: list[tuple[str, Treatment]] = []
+        self._resources: list[tuple[str, Policy]] = []
         self._readings: Callable[[str], tuple[str, ...]] = lambda uri: (uri,)
         if patterns:
             # Imported here because the parser is held in memory only where resources have limits.
@@ -82,15 +82,15 @@ class Treatments:
 
             self._readings = readings
             for resource in patterns:
-                treatment = Treatment(Price("resource", resource), read.cache)
+                policy = Policy(Price("resource", resource), read.cache)
                 begins = resource.name.removesuffix("*")
                 star = resource.name[len(begins) :]
                 for name in dict.fromkeys(
                     (resource.name, normal(begins) + star, of_pydantic(begins) + star)
                 ):
-                    self._resources.append((name, treatment))
+                    self._resources.append((name, policy))
 
-    def of(self, message: Message) -> Treatment:
+    def of(self, message: Message) -> Policy:
         """What is done about a message.
 
         MessageError where it depends on who reads its URI.
@@ -102,18 +102,18 @@ class Treatments:
             return self._prompts.get(target or "", self._plain)
         if method == RESOURCES_READ and self._resources:
             written, *others = self._readings(target or "")
-            treatment = self._of_resource(written)
+            policy = self._of_resource(written)
             for other in others:
-                if self._of_resource(other) is not treatment:
+                if self._of_resource(other) is not policy:
                     words = (
                         f"Servers may read this as {other[:200]!r}, which has other limits: write it so."
                     )
                     raise MessageError(INVALID_PARAMS, words, message.id or b"null")
-            return treatment
+            return policy
         return self._methods.get(method or "", self._plain)
 
-    def _of_resource(self, uri: str) -> Treatment:
-        for name, treatment in self._resources:
+    def _of_resource(self, uri: str) -> Policy:
+        for name, policy in self._resources:
             if uri == name or (name.endswith("*") and uri.startswith(name[:-1])):
-                return treatment
+                return policy
         return self._methods[RESOURCES_READ]

@@ -13,7 +13,7 @@ from mcpace_sidecar.cache.entry import Place
 from mcpace_sidecar.cache.policy import digest
 from mcpace_sidecar.call import paging
 from mcpace_sidecar.call.fanout import PARALLEL_TOOL
-from mcpace_sidecar.call.policies import PageRule, Treatment
+from mcpace_sidecar.call.policies import PageRule, Policy
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.mcp import answers, responses
 from mcpace_sidecar.mcp.jsonrpc import NextPageParams
@@ -28,14 +28,12 @@ _decode: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _tools: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
 
-def of(
-    exchange: Exchange, message: Message, treatment: Treatment
-) -> Callable[[bytes], bytes | None] | None:
+def of(exchange: Exchange, message: Message, policy: Policy) -> Callable[[bytes], bytes | None] | None:
     """What changes the result of such a call; it returns None where the result stays as it is."""
     if message.method == TOOLS_LIST:
         return functools.partial(listed, exchange)
-    if treatment.page is not None and message.method == TOOLS_CALL:
-        return functools.partial(_paged, exchange, treatment.page)
+    if policy.page is not None and message.method == TOOLS_CALL:
+        return functools.partial(_paged, exchange, policy.page)
     return None
 
 
@@ -47,7 +45,7 @@ def listed(exchange: Exchange, result: bytes) -> bytes | None:
         tools = _tools.decode(fields["tools"])
     except (ValueError, KeyError, RecursionError):
         return None
-    paged = plane.settings.treatments.paged
+    paged = plane.settings.policies.paged
     for tool in tools:
         name = msgspec.json.decode(tool.get("name", msgspec.Raw(b"null")))
         if isinstance(name, str) and name in paged:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mcpace_sidecar.cache.policy import Keys
-from mcpace_sidecar.call.policies import Treatments
+from mcpace_sidecar.call.policies import Policies
 from mcpace_sidecar.contract.config import SidecarConfig
 from mcpace_sidecar.contract.config.cache import Cache
 from mcpace_sidecar.contract.quantity import seconds, size
@@ -92,7 +92,7 @@ class Settings:
         self.count_cache_hits = config.rate_limits is None or config.rate_limits.count_cache_hits
         self.when_redis_is_down = config.rate_limits.when_redis_is_down if config.rate_limits else "local"
         self.reply = config.rate_limits.reply if config.rate_limits else "jsonrpc"
-        self.treatments = Treatments(config)
+        self.policies = Policies(config)
         self.keys = Keys(config.cache)
         cache = config.cache or Cache()
         self.vary_on = self.keys.vary_on
