@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.binaries import program
-from tests.cluster.kubectl import Kubectl
-from tests.cluster.node import Node
+from tools.cluster.binaries import program
+from tools.cluster.kubectl import Kubectl
+from tools.cluster.node import Node
 
 ROOT = Path(__file__).parents[2]
 SYSTEM = "mcpace-system"

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from tests.cluster import images
 from tests.e2e.conftest import ROOT, SYSTEM, Cluster, until
+from tools.cluster import images
 
 IMAGE = "mcpace/example-weather:0.1.0"
 OSLO = {"city": "Oslo"}
