@@ -1,7 +1,7 @@
 """Files that are generated from the code: `python -m tools.generate` writes them, `--check` compares.
 
 The CRD comes from the models, here and in the chart; the reference from what it describes; the schema of
-the chart's values from a model of them.
+the chart's values from a model of them, its README from what stands above them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import yaml
-from tools import reference, values
+from tools import chart, reference, values
 
 from mcpace_operator import crd
 
@@ -34,6 +34,7 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "crds/mcpservers.yaml": definition,
     "charts/mcpace/files/mcpservers.yaml": definition,
     "charts/mcpace/values.schema.json": values.schema,
+    "charts/mcpace/README.md": chart.readme,
     "docs/reference.md": reference.text,
 }
 

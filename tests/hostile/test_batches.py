@@ -7,9 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.kit.sidecars import Start
-from tests.kit.upstream import Heard, Scripted, json_answer
-from tests.kit.waiting import until
+from tests.conftest import Heard, Scripted, Start, json_answer, until
 
 from mcpace_sidecar.call import fanout
 from mcpace_sidecar.mcp import request, strictness

@@ -4,8 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.kit.sidecars import Running, Start
-from tests.kit.upstream import Heard, Scripted, json_answer
+from tests.conftest import Heard, Running, Scripted, Start, json_answer
 
 PAGE = "https://app.example"
 CONFIG = {

@@ -3,9 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.kit.sidecars import Start
-from tests.kit.upstream import Heard, Scripted, json_answer
-from tests.kit.waiting import until
+from tests.conftest import Heard, Scripted, Start, json_answer, until
 
 INFO = b'"serverInfo":{"name":"x"}'
 

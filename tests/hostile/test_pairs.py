@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.kit.pairs import Client, Pairs
-from tests.kit.sidecars import Start
-from tests.kit.upstream import SSE, Heard, Scripted, chunk, json_answer
-from tests.kit.waiting import DEADLINE, until
+from tests.conftest import DEADLINE, SSE, Heard, Scripted, Start, chunk, json_answer, until
+from tests.pairs import Client, Pairs
 
 
 @pytest.fixture

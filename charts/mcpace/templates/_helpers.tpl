@@ -63,8 +63,11 @@ app.kubernetes.io/component: {{ .component }}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 runAsNonRoot: true
-capabilities: {drop: [ALL]}
-seccompProfile: {type: RuntimeDefault}
+capabilities:
+  drop:
+    - ALL
+seccompProfile:
+  type: RuntimeDefault
 {{- end -}}
 
 {{/* Where pods go; takes one of the values that say so. */}}
