@@ -218,6 +218,26 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "Duplicate value",
     ),
     (
+        "two doors of one port",
+        {
+            "egress": [
+                {"name": "a", "url": "https://a.example", "port": 9101},
+                {"name": "b", "url": "https://b.example", "port": 9101},
+            ]
+        },
+        "write each port of egress once",
+    ),
+    (
+        "a tool that makes nothing old",
+        {"cache": {"tools": [{"name": "t", "invalidates": []}]}},
+        "write a ttl, invalidates, or both",
+    ),
+    (
+        "a network that is none",
+        {"clients": {"trustedProxies": ["1::2::3"]}},
+        "write a network, such as 10.1.0.0/16, or one address",
+    ),
+    (
         "a signature with a shared secret",
         {
             "clients": {

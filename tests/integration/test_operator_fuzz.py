@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import ssl
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,11 +28,14 @@ from mcpace_operator.cluster.client import ApiError
 from mcpace_operator.cluster.kinds import KINDS
 from mcpace_operator.comparison.drift import stamped
 from mcpace_operator.masterkey import MasterKey
-from mcpace_operator.resource.models import API_VERSION, KIND, parse_spec
+from mcpace_operator.resource.models import API_VERSION, KIND, McpServerSpec, parse_spec
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status.document import status
 from mcpace_operator.status.seen import Seen, StoreState
+from mcpace_sidecar.contract.config import Model
+from mcpace_sidecar.contract.config.base import rules_of
+from mcpace_sidecar.contract.config.message import models_of
 from mcpace_sidecar.errors import ConfigError
 
 EXAMPLES = repetitions(10_000)
@@ -201,3 +206,94 @@ def test_a_manifest_is_refused_in_words_or_makes_children_that_are_taken(plane: 
         dry.close()
     assert seen["made"] > EXAMPLES / 10, seen
     assert seen["refused"] > EXAMPLES / 20, seen
+
+
+WELL_WRITTEN = (
+    "a", "b", "free", "pro", "30s", "64Ki", "5%", "0%", "/mcp", "https://a.example", "https://*", "10.0.0.0/8",
+    "Authorization", "X-Forwarded-For", "X-User", "x-user",
+)  # fmt: skip
+RULED = ("rateLimits", "clients", "cache", "responses", "egress", "strategy", "autoscaling", "replicas",
+         "resources", "podDisruptionBudget", "port", "sidecar", "database")  # fmt: skip
+"""The fields that rules are of, or look at."""
+
+
+def well_written(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Values in which nothing but a rule of a model can be broken."""
+    rules = schema.get("x-kubernetes-validations", ())
+    if schema.get("type") == "object" and "properties" in schema:
+        required = set(schema.get("required", ()))
+        fields = {name: well_written(part) for name, part in schema["properties"].items()}
+        return st.fixed_dictionaries(
+            {name: field for name, field in fields.items() if name in required},
+            optional={name: field for name, field in fields.items() if name not in required},
+        )
+    if schema.get("type") == "object":
+        return st.sampled_from([{}, {"memory": "64Mi"}, {"cpu": "100m"}])
+    if schema.get("type") == "array":
+        return st.lists(well_written(schema["items"]), min_size=schema.get("minItems", 0), max_size=2)
+    if schema.get("type") == "integer":
+        numbers = (0, 1, 2, 11, 70, 6432, 8000, 18080, 18090)
+        least, most = schema.get("minimum", 0), schema.get("maximum", 65535)
+        return st.sampled_from([number for number in numbers if least <= number <= most])
+    if "enum" in schema or schema.get("type") in ("boolean", "number"):
+        return _right(schema)
+    patterns = [
+        schema.get("pattern", ""),
+        *(re.findall(r"matches\('(.*)'\)", rule["rule"])[0] for rule in rules),
+    ]
+    texts = [text for text in WELL_WRITTEN if all(re.search(pattern, text) for pattern in patterns)]
+    assert texts, schema
+    return st.sampled_from([*texts, 0, 1] if schema.get("x-kubernetes-int-or-string") else texts)
+
+
+def every_model(model: type[Model]) -> Iterator[type[Model]]:
+    yield model
+    for part in models_of(model).values():
+        yield from every_model(part)
+
+
+@pytest.mark.repeated
+@pytest.mark.timeout(1200)
+def test_an_api_server_and_a_laptop_refuse_for_the_same_rule(plane: ControlPlane, api: Kubectl):
+    dry, kept, refused_for = Dry(plane), Counter(), Counter()
+    crd = yaml.safe_load((ROOT / "crds/mcpservers.yaml").read_text())
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    fields = {name: well_written(schema["properties"][name]) for name in RULED}
+    messages = {rule.message for model in every_model(McpServerSpec) for rule in rules_of(model)}
+
+    @settings(
+        max_examples=repetitions(20_000), deadline=None, database=None, derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    )  # fmt: skip
+    @given(
+        st.lists(st.sampled_from(RULED), min_size=1, max_size=4, unique=True).flatmap(
+            lambda chosen: st.fixed_dictionaries({name: fields[name] for name in chosen})
+        )
+    )
+    def judge(fields: dict[str, Any]) -> None:
+        spec = {"image": "weather:1", **fields}
+        metadata = {"name": "rules", "namespace": "default"}
+        code, words = dry.apply(
+            {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
+        )
+        try:
+            parse_spec(spec)
+        except ConfigError as error:
+            assert code >= 400, (spec, str(error))
+            said = [message for message in messages if message in str(error)]
+            assert any(message in words for message in said) or "duplicate entries" in words, (
+                spec,
+                error,
+                words,
+            )
+            refused_for.update(said)
+        else:
+            assert code < 400, (spec, words)
+            kept["all"] += 1
+
+    try:
+        judge()
+    finally:
+        dry.close()
+    assert kept["all"] > repetitions(20_000) / 20, refused_for
+    assert not messages - refused_for.keys(), "no manifest broke these rules"

@@ -1,6 +1,10 @@
 """The configuration: what is wrong is said in words that say what to write."""
 
+import ipaddress
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.contract.config import SidecarConfig, parse
@@ -45,7 +49,7 @@ from mcpace_sidecar.errors import ConfigError
         ({"rateLimits": {"tiers": []}}, "rateLimits.tiers: must not be empty"),
         (
             {"clients": {"trustedProxies": ["10.0.0.0/8", "1:2:3:4:5:6:7:8:9"]}},
-            r"clients.trustedProxies\[1\]: .*; write a network, such as 10.1.0.0/16, or one address",
+            r"clients.trustedProxies\[1\]: write a network, such as 10.1.0.0/16, or one address",
         ),
         (
             {"rateLimits": {"tools": [{"name": "t"}, {"name": "u", "cost": 20}]}},
@@ -66,6 +70,38 @@ from mcpace_sidecar.errors import ConfigError
     ],
 )
 def test_a_wrong_configuration_is_refused_in_words(document, words) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse(SidecarConfig, document)
+
+
+PIECES = st.sampled_from(["", "0", "a", "FFFF", "10.0.0.1", "300.1.1.1", "12345", "::", ":"])
+
+
+@given(st.lists(PIECES, min_size=1, max_size=9), st.sampled_from(["", "/0", "/32", "/33", "/128", "/129"]))
+@example(["1::2"], "/64")
+@example(["::ffff:10.0.0.1"], "")
+def test_a_network_is_what_the_standard_library_reads(pieces, length) -> None:
+    text = ":".join(pieces) + length
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        with pytest.raises(ConfigError, match="write a network"):
+            parse(SidecarConfig, {"clients": {"trustedProxies": [text]}})
+    else:
+        parse(SidecarConfig, {"clients": {"trustedProxies": [text]}})
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (
+            {"egress": [{"name": n, "url": "https://a.example", "port": 9101} for n in ("a", "b")]},
+            r"egress\[1\].port: write each port of egress once: 9101 stands twice",
+        ),
+        ({"cache": {"tools": [{"name": "t", "invalidates": []}]}}, "write a ttl, invalidates, or both"),
+    ],
+)
+def test_what_the_api_server_refuses_too_is_refused(document, words) -> None:
     with pytest.raises(ConfigError, match=words):
         parse(SidecarConfig, document)
 

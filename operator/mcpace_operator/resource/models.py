@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field
 
 from mcpace_operator.resource.database import PORT as DATABASE_PORT
 from mcpace_operator.resource.database import Database
@@ -12,8 +12,9 @@ from mcpace_operator.resource.monitoring import ServerMonitoring
 from mcpace_operator.resource.network import NetworkPolicy
 from mcpace_operator.resource.pod import PodPart, PodTemplate, Resources
 from mcpace_operator.resource.scaling import Autoscaling, DisruptionBudget, Strategy
-from mcpace_sidecar.contract.config import SIDECAR_RULES, Model, SidecarConfig, parse_strictly, rule
-from mcpace_sidecar.contract.config.base import MisplacedError, Text
+from mcpace_sidecar.contract.config import Model, SidecarConfig, parse_strictly
+from mcpace_sidecar.contract.config.base import Text
+from mcpace_sidecar.contract.rules import Broken, broken, rule
 
 GROUP: Final = "mcpace.dev"
 VERSION: Final = "v1alpha1"
@@ -28,25 +29,22 @@ NAME_WORDS: Final = (
     " letter"
 )
 
-PORT_WORDS = "port, sidecar.port and sidecar.adminPort must differ"
-DATABASE_PORT_WORDS = f"with `database`, port {DATABASE_PORT} is PgBouncer's: choose another"
-REPLICAS_WORDS = (
-    "write replicas or autoscaling, not both: with autoscaling, minReplicas and maxReplicas count"
-)
-MEMORY_WORDS = "autoscaling.targetMemoryUtilization is a part of resources.requests.memory: set that too"
-
+_PORT: Final = 8000
+_DATA_PORT: Final = 18080
+_ADMIN_PORT: Final = 18090
 _PORTS: Final = (
-    "(has(self.port) ? self.port : 8000),"
-    " (has(self.sidecar) && has(self.sidecar.port) ? self.sidecar.port : 18080),"
-    " (has(self.sidecar) && has(self.sidecar.adminPort) ? self.sidecar.adminPort : 18090)"
+    f"(has(self.port) ? self.port : {_PORT}),"
+    f" (has(self.sidecar) && has(self.sidecar.port) ? self.sidecar.port : {_DATA_PORT}),"
+    f" (has(self.sidecar) && has(self.sidecar.adminPort) ? self.sidecar.adminPort : {_ADMIN_PORT})"
 )
+"""What is listened on, in CEL."""
 
 
 class SidecarContainer(Model):
     """The sidecar's own container."""
 
-    port: int = Field(default=18080, ge=1, le=65535, description="Where calls arrive.")
-    admin_port: int = Field(default=18090, ge=1, le=65535, description="Health and metrics.")
+    port: int = Field(default=_DATA_PORT, ge=1, le=65535, description="Where calls arrive.")
+    admin_port: int = Field(default=_ADMIN_PORT, ge=1, le=65535, description="Health and metrics.")
     resources: Resources | None = None
     roll_on_upgrade: bool = Field(
         default=False,
@@ -57,29 +55,6 @@ class SidecarContainer(Model):
 
 class McpServerSpec(SidecarConfig):
     """One MCP server, and what it is given. Only `image` is required."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                *SIDECAR_RULES,
-                rule(
-                    f"[{_PORTS}].all(p, [{_PORTS}].filter(q, q == p).size() == 1)",
-                    PORT_WORDS,
-                ),
-                rule(
-                    f"!has(self.database) || ![{_PORTS}].exists(p, p == {DATABASE_PORT})",
-                    DATABASE_PORT_WORDS,
-                ),
-                rule("!(has(self.replicas) && has(self.autoscaling))", REPLICAS_WORDS),
-                rule(
-                    "!has(self.autoscaling) || !has(self.autoscaling.targetMemoryUtilization)"
-                    " || (has(self.resources) && has(self.resources.requests)"
-                    " && 'memory' in self.resources.requests)",
-                    MEMORY_WORDS,
-                ),
-            ]
-        }
-    )
 
     image: str = Field(min_length=1, max_length=512, description="The server's container image.")
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
@@ -103,7 +78,7 @@ class McpServerSpec(SidecarConfig):
         default=None,
         description="The server container's; privilege escalation is off unless set here.",
     )
-    port: int = Field(default=8000, ge=1, le=65535, description="The server's own port.")
+    port: int = Field(default=_PORT, ge=1, le=65535, description="The server's own port.")
     replicas: int | None = Field(
         default=None,
         ge=0,
@@ -119,20 +94,42 @@ class McpServerSpec(SidecarConfig):
     network_policy: NetworkPolicy | None = None
     pod_template: PodTemplate = PodTemplate()
 
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        ports = {self.port, self.sidecar.port, self.sidecar.admin_port}
-        if len(ports) < 3:
-            raise MisplacedError(("port",), PORT_WORDS)
-        if self.database is not None and DATABASE_PORT in ports:
-            raise MisplacedError(("port",), DATABASE_PORT_WORDS)
-        if self.autoscaling is not None:
-            if self.replicas is not None:
-                raise MisplacedError(("replicas",), REPLICAS_WORDS)
-            requests = (self.resources and self.resources.requests) or {}
-            if self.autoscaling.target_memory_utilization is not None and "memory" not in requests:
-                raise MisplacedError(("autoscaling", "targetMemoryUtilization"), MEMORY_WORDS)
-        return self
+    @property
+    def ports(self) -> tuple[int, int, int]:
+        """What is listened on: by the server, and by the sidecar for calls and for the operator."""
+        return self.port, self.sidecar.port, self.sidecar.admin_port
+
+    @rule(
+        f"[{_PORTS}].all(p, [{_PORTS}].filter(q, q == p).size() == 1)",
+        "port, sidecar.port and sidecar.adminPort must differ",
+    )
+    def _ports_differ(self) -> Broken | None:
+        return broken(len(set(self.ports)) < len(self.ports), "port")
+
+    @rule(
+        f"!has(self.database) || ![{_PORTS}].exists(p, p == {DATABASE_PORT})",
+        f"with `database`, port {DATABASE_PORT} is PgBouncer's: choose another",
+    )
+    def _database_has_its_port(self) -> Broken | None:
+        return broken(self.database is not None and DATABASE_PORT in self.ports, "port")
+
+    @rule(
+        "!(has(self.replicas) && has(self.autoscaling))",
+        "write replicas or autoscaling, not both: with autoscaling, minReplicas and maxReplicas count",
+    )
+    def _one_says_how_many(self) -> Broken | None:
+        return broken(self.replicas is not None and self.autoscaling is not None, "replicas")
+
+    @rule(
+        "!has(self.autoscaling) || !has(self.autoscaling.targetMemoryUtilization)"
+        " || (has(self.resources) && has(self.resources.requests)"
+        " && 'memory' in self.resources.requests)",
+        "autoscaling.targetMemoryUtilization is a part of resources.requests.memory: set that too",
+    )
+    def _memory_is_a_part_of_something(self) -> Broken | None:
+        aimed = self.autoscaling is not None and self.autoscaling.target_memory_utilization is not None
+        requests = (self.resources and self.resources.requests) or {}
+        return broken(aimed and "memory" not in requests, "autoscaling", "targetMemoryUtilization")
 
     def sidecar_config(self) -> dict[str, Any]:
         """The sidecar's subtree, holding only what the user set."""

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from mcpace_operator.resource.pod import PodPart
-from mcpace_sidecar.contract.config import Model, rule
-from mcpace_sidecar.contract.config.base import MisplacedError
+from mcpace_sidecar.contract.config import Model
+from mcpace_sidecar.contract.rules import Broken, broken, rule
 
 CPU_TARGET: Final = 70
 """Percent of the CPU request that is aimed at where no target is given."""
 
-ORDER_WORDS = "autoscaling.maxReplicas must not be below autoscaling.minReplicas"
-BUDGET_WORDS = "podDisruptionBudget takes maxUnavailable or minAvailable, not both"
-
-RECREATE_WORDS = "strategy.type Recreate takes neither maxSurge nor maxUnavailable"
-STUCK_WORDS = (
-    "with strategy.maxSurge 0, write maxUnavailable too, such as 1: or else no pod could be replaced"
-)
-_NONE: Final = (0, "0%")
-
+_NONE: Final = ["0", "0%"]
+"""No pod, as text."""
+_MOST: Final = 1000
+"""Pods of a server."""
 _PERCENT: Final = r"^(100|[1-9]?[0-9])%$"
-PART_WORDS: Final = "write a number of pods up to 1000, or a part of them such as 50%"
+PART_WORDS: Final = f"write a number of pods up to {_MOST}, or a part of them such as 50%"
 
 
 def _part(value: Any) -> Any:
-    number = type(value) is int and 0 <= value <= 1000
+    number = type(value) is int and 0 <= value <= _MOST
     if not number and not (isinstance(value, str) and re.fullmatch(_PERCENT, value)):
         raise ValueError(PART_WORDS)
     return value
@@ -43,26 +38,21 @@ IntOrPercent = Annotated[
             "pattern": _PERCENT,
             "maxLength": 4,
             "minimum": 0,
-            "maximum": 1000,
+            "maximum": _MOST,
         }
     ),
 ]
 """A number of pods, or a part of them such as 50%."""
 
 
+_FEWEST: Final = 1
+
+
 class Autoscaling(Model):
     """A HorizontalPodAutoscaler that owns the number of replicas; the operator then never writes it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                rule("(has(self.minReplicas) ? self.minReplicas : 1) <= self.maxReplicas", ORDER_WORDS)
-            ]
-        }
-    )
-
-    min_replicas: int = Field(default=1, ge=1, le=1000, description="Never fewer.")
-    max_replicas: int = Field(ge=1, le=1000, description="Never more.")
+    min_replicas: int = Field(default=_FEWEST, ge=1, le=_MOST, description="Never fewer.")
+    max_replicas: int = Field(ge=1, le=_MOST, description="Never more.")
     target_cpu_utilization: int | None = Field(
         default=None,
         ge=1,
@@ -80,11 +70,12 @@ class Autoscaling(Model):
     )
     behavior: PodPart | None = Field(default=None, description="As of autoscaling/v2.")
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min_replicas > self.max_replicas:
-            raise MisplacedError(("maxReplicas",), ORDER_WORDS)
-        return self
+    @rule(
+        f"(has(self.minReplicas) ? self.minReplicas : {_FEWEST}) <= self.maxReplicas",
+        "autoscaling.maxReplicas must not be below autoscaling.minReplicas",
+    )
+    def _are_in_order(self) -> Broken | None:
+        return broken(self.min_replicas > self.max_replicas, "maxReplicas")
 
     @property
     def cpu(self) -> int | None:
@@ -96,23 +87,6 @@ class Autoscaling(Model):
 
 class Strategy(Model):
     """How pods are replaced when the manifest changes: with a surge and none less, unless set otherwise."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                rule(
-                    "!(has(self.type) && self.type == 'Recreate')"
-                    " || !(has(self.maxSurge) || has(self.maxUnavailable))",
-                    RECREATE_WORDS,
-                ),
-                rule(
-                    "!(has(self.maxSurge) && string(self.maxSurge) in ['0', '0%'])"
-                    " || (has(self.maxUnavailable) && !(string(self.maxUnavailable) in ['0', '0%']))",
-                    STUCK_WORDS,
-                ),
-            ]
-        }
-    )
 
     type: Literal["RollingUpdate", "Recreate"] = Field(
         default="RollingUpdate",
@@ -128,25 +102,26 @@ class Strategy(Model):
         default=None, description="Pods below the number wanted while they are replaced; 0 where not set."
     )
 
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        if self.type == "Recreate" and (self.max_surge, self.max_unavailable) != (None, None):
-            raise ValueError(RECREATE_WORDS)
-        if self.max_surge in _NONE and self.max_unavailable in (None, *_NONE):
-            raise ValueError(STUCK_WORDS)
-        return self
+    @rule(
+        "!(has(self.type) && self.type == 'Recreate') || !(has(self.maxSurge) || has(self.maxUnavailable))",
+        "strategy.type Recreate takes neither maxSurge nor maxUnavailable",
+    )
+    def _recreates_all_at_once(self) -> Broken | None:
+        told = self.max_surge is not None or self.max_unavailable is not None
+        return broken(self.type == "Recreate" and told)
+
+    @rule(
+        f"!(has(self.maxSurge) && string(self.maxSurge) in {_NONE})"
+        f" || (has(self.maxUnavailable) && !(string(self.maxUnavailable) in {_NONE}))",
+        "with strategy.maxSurge 0, write maxUnavailable too, such as 1: or else no pod could be replaced",
+    )
+    def _goes_on(self) -> Broken | None:
+        none = self.max_unavailable is None or str(self.max_unavailable) in _NONE
+        return broken(str(self.max_surge) in _NONE and none)
 
 
 class DisruptionBudget(Model):
     """How many replicas a drained node may take at once; one unless said otherwise."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                rule("!(has(self.maxUnavailable) && has(self.minAvailable))", BUDGET_WORDS)
-            ]
-        }
-    )
 
     enabled: bool = Field(
         default=True, description="False where you bring your own: two would block drains."
@@ -156,8 +131,9 @@ class DisruptionBudget(Model):
     )
     min_available: IntOrPercent | None = Field(default=None, description="Replicas that must stay.")
 
-    @model_validator(mode="after")
-    def _one_of(self) -> Self:
-        if self.max_unavailable is not None and self.min_available is not None:
-            raise MisplacedError(("minAvailable",), BUDGET_WORDS)
-        return self
+    @rule(
+        "!(has(self.maxUnavailable) && has(self.minAvailable))",
+        "podDisruptionBudget takes maxUnavailable or minAvailable, not both",
+    )
+    def _says_one(self) -> Broken | None:
+        return broken(self.max_unavailable is not None and self.min_available is not None, "minAvailable")

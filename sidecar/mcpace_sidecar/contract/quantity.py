@@ -2,76 +2,35 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any
+from typing import Annotated, Final
 
-from pydantic import BeforeValidator, WithJsonSchema
+from mcpace_sidecar.contract.rules import Form
 
-DURATION_PATTERN = r"^([0-9]{1,9}(ms|s|m|h|d))$"
-DURATION_WORDS = "write a duration such as 500ms, 30s, 5m, 1h or 1d"
-SIZE_PATTERN = r"^[0-9]{1,12}(Ki|Mi|Gi)?$"
-SIZE_WORDS = "write a size in bytes such as 65536, 64Ki, 4Mi or 1Gi"
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES: Final = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_BYTES = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+_DURATION: Final = Form(
+    rf"^([0-9]{{1,9}})({'|'.join(_SECONDS)})$",
+    "write a duration such as 500ms, 30s, 5m, 1h or 1d",
+    longest=12,
+)
+SIZE_WORDS: Final = "write a size in bytes such as 65536, 64Ki, 4Mi or 1Gi"
+_SIZE: Final = Form(rf"^([0-9]{{1,12}})({'|'.join(_BYTES)})?$", SIZE_WORDS, longest=16, or_number=True)
+
+Duration = Annotated[str, _DURATION]
+"""A duration, kept as it was written; `seconds` reads it."""
+
+Size = Annotated[int | str, _SIZE]
+"""A number of bytes, kept as it was written; `size` reads it."""
 
 
 def seconds(duration: str) -> float:
     """Return the seconds of a duration such as `5m`; ValueError says what to write instead."""
-    match = re.fullmatch(r"([0-9]{1,9})(ms|s|m|h|d)", duration)
-    if match is None:
-        raise ValueError(DURATION_WORDS)
+    match = _DURATION.read(duration)
     return int(match[1]) * _SECONDS[match[2]]
 
 
 def size(quantity: int | str) -> int:
     """Return the bytes of a size such as `64Mi`; ValueError says what to write instead."""
-    match = re.fullmatch(r"([0-9]{1,12})(Ki|Mi|Gi)?", str(quantity))
-    if match is None:
-        raise ValueError(SIZE_WORDS)
-    return int(match[1]) * _BYTES[match[2] or ""]
-
-
-def _checked_duration(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise ValueError(DURATION_WORDS)  # noqa: TRY004 - because pydantic turns only this into words
-    seconds(value)
-    return value
-
-
-def _checked_size(value: Any) -> Any:
-    if type(value) not in (int, str):
-        raise ValueError(SIZE_WORDS)
-    size(value)
-    return value
-
-
-Duration = Annotated[
-    str,
-    BeforeValidator(_checked_duration),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "maxLength": 12,
-            "x-kubernetes-validations": [
-                {"rule": f"self.matches('{DURATION_PATTERN}')", "message": DURATION_WORDS}
-            ],
-        }
-    ),
-]
-"""A duration, kept as it was written; `seconds` reads it."""
-
-Size = Annotated[
-    int | str,
-    BeforeValidator(_checked_size),
-    WithJsonSchema(
-        {
-            "x-kubernetes-int-or-string": True,
-            "maxLength": 16,
-            "x-kubernetes-validations": [
-                {"rule": f"string(self).matches('{SIZE_PATTERN}')", "message": SIZE_WORDS}
-            ],
-        }
-    ),
-]
-"""A number of bytes, kept as it was written; `size` reads it."""
+    match = _SIZE.read(quantity)
+    return int(match[1]) * _BYTES.get(match[2], 1)

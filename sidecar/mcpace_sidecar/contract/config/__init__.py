@@ -9,29 +9,20 @@ that were stored before it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field
 
-from mcpace_sidecar.contract.config.base import (
-    BY_NAME,
-    HealthPath,
-    MisplacedError,
-    Model,
-    UrlPath,
-    rule,
-    unique,
-)
+from mcpace_sidecar.contract.config.base import BY_NAME, HealthPath, Model, UrlPath
 from mcpace_sidecar.contract.config.cache import Cache
 from mcpace_sidecar.contract.config.clients import Clients, PublicUrl
 from mcpace_sidecar.contract.config.document import parse, parse_strictly, read_documents, read_yaml
-from mcpace_sidecar.contract.config.rate_limits import DEFAULT_TIERS, RateLimits
+from mcpace_sidecar.contract.config.rate_limits import DEFAULT_TIERS, RateLimits, among
 from mcpace_sidecar.contract.config.traffic import Concurrency, Door, Monitoring, Responses, Upstream
-from mcpace_sidecar.contract.nearest import Names
 from mcpace_sidecar.contract.quantity import Size
+from mcpace_sidecar.contract.rules import Broken, rule
 
 __all__ = [
-    "SIDECAR_RULES",
     "Model",
     "SidecarConfig",
     "load",
@@ -39,27 +30,11 @@ __all__ = [
     "parse_strictly",
     "read_documents",
     "read_yaml",
-    "rule",
 ]
-
-API_KEY_TIER_WORDS = "the tier of apiKeys must be the name of one of the rateLimits tiers"
-
-SIDECAR_RULES = (
-    rule(
-        "!has(self.clients) || !has(self.clients.apiKeys) || self.clients.apiKeys.all(k,"
-        " has(self.rateLimits) && has(self.rateLimits.tiers)"
-        " ? self.rateLimits.tiers.exists(t, t.name == k.tier)"
-        f" : k.tier in {[*DEFAULT_TIERS]})",
-        API_KEY_TIER_WORDS,
-    ),
-)
-"""The rules that span parts of the configuration."""
 
 
 class SidecarConfig(Model):
     """The subtree of a manifest that a sidecar reads."""
-
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*SIDECAR_RULES]})
 
     transport: Literal["streamable-http", "sse"] = Field(
         default="streamable-http",
@@ -98,16 +73,30 @@ class SidecarConfig(Model):
     responses: Responses = Responses()
     monitoring: Monitoring = Monitoring()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    @rule(
+        "!has(self.clients) || !has(self.clients.apiKeys) || self.clients.apiKeys.all(k,"
+        " has(self.rateLimits) && has(self.rateLimits.tiers)"
+        " ? self.rateLimits.tiers.exists(t, t.name == k.tier)"
+        f" : k.tier in {[*DEFAULT_TIERS]})",
+        "the tier of apiKeys must be the name of one of the rateLimits tiers",
+    )
+    def _keys_have_a_tier(self) -> Broken | None:
         names = self.rate_limits.tier_names if self.rate_limits else DEFAULT_TIERS
         for number, keys in enumerate(self.clients.api_keys):
             if keys.tier not in names:
-                words = f"{API_KEY_TIER_WORDS}: {', '.join(names)}{Names(names).meant(keys.tier)}"
-                raise MisplacedError(("clients", "apiKeys", number, "tier"), words)
-        unique("egress", (door.name for door in self.egress))
-        unique("egress", (door.port for door in self.egress), key="port")
-        return self
+                return Broken(("clients", "apiKeys", number, "tier"), among(names, keys.tier))
+        return None
+
+    @rule(
+        "!has(self.egress) || self.egress.all(d, self.egress.exists_one(e, e.port == d.port))",
+        "write each port of egress once",
+    )
+    def _doors_have_ports_of_their_own(self) -> Broken | None:
+        ports = [door.port for door in self.egress]
+        for number, port in enumerate(ports):
+            if port in ports[:number]:
+                return Broken(("egress", number, "port"), f": {port} stands twice")
+        return None
 
     @property
     def endpoint(self) -> str:

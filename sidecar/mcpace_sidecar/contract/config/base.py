@@ -1,12 +1,14 @@
-"""What every part of the schema is made of: the base model, names, rules in CEL."""
+"""What every part of the schema is made of: the base model, which keeps its rules, and names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Final
+from functools import cache
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
+
+from mcpace_sidecar.contract.rules import Location, Rule
 
 PATTERNS: Final[dict[str, str]] = {}
 """Every pattern of the schema -> what to write instead of a text that does not match it."""
@@ -25,7 +27,7 @@ Text = Annotated[str, Field(max_length=4096)]
 class MisplacedError(ValueError):
     """What is wrong with a part inside the one that is validated. `path` leads there."""
 
-    def __init__(self, path: tuple[int | str, ...], words: str) -> None:
+    def __init__(self, path: Location, words: str) -> None:
         super().__init__(words)
         self.path = path
 
@@ -82,18 +84,46 @@ BY_NAME: Final[dict[str, Any]] = {
     "x-kubernetes-list-type": "map",
     "x-kubernetes-list-map-keys": ["name"],
 }
-"""A list that Kubernetes merges by its items' names."""
+"""A list that Kubernetes merges by its items' names, so that each may stand there once."""
 
 
-def rule(cel: str, message: str) -> JsonValue:
-    """One CEL rule of the CRD; the model's own validator raises the same words."""
-    return {"rule": cel, "message": message}
+@cache
+def rules_of(model: type[Model]) -> tuple[Rule, ...]:
+    """The rules of a model: first those that it inherits."""
+    parts = reversed(model.__mro__)
+    return tuple(each for part in parts for each in vars(part).values() if isinstance(each, Rule))
+
+
+def _with_rules(schema: dict[str, Any], model: type[Model]) -> None:
+    if rules := rules_of(model):
+        schema["x-kubernetes-validations"] = [rule.schema for rule in rules]
 
 
 class Model(BaseModel):
-    """Base of every part of a manifest: frozen, camelCase outside, unknown fields refused."""
+    """Base of every part of a manifest: frozen, camelCase outside, unknown fields refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True)
+    Its `Rule`s are kept, by the API server too, and so are the names of lists `BY_NAME`.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        ignored_types=(Rule,),
+        json_schema_extra=_with_rules,
+    )
+
+    @model_validator(mode="after")
+    def _keeps_its_rules(self) -> Self:
+        for name, field in type(self).model_fields.items():
+            if field.json_schema_extra == BY_NAME:
+                _once(field.alias or name, [item.name for item in getattr(self, name)])
+        for each in rules_of(type(self)):
+            found = each.check(self)
+            if found is not None:
+                raise MisplacedError(found.path, each.message + found.more)
+        return self
 
 
 class SecretRef(Model):
@@ -108,11 +138,9 @@ class SecretRef(Model):
     )
 
 
-def unique(where: str, names: Iterable[str | int], key: str = "name") -> None:
-    """Raise MisplacedError where a name, or another key, stands twice in the list at `where`."""
-    seen: set[str | int] = set()
+def _once(where: str, names: list[str]) -> None:
     for number, name in enumerate(names):
-        if name in seen:
-            words = f"the {key} '{name}' stands twice; write each {key} once"
-            raise MisplacedError((where, number, key), words)
-        seen.add(name)
+        if name in names[:number]:
+            raise MisplacedError(
+                (where, number, "name"), f"the name '{name}' stands twice; write each name once"
+            )

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field
 
-from mcpace_sidecar.contract.config.base import BY_NAME, HeaderName, McpName, Model, rule, unique
+from mcpace_sidecar.contract.config.base import BY_NAME, HeaderName, McpName, Model
 from mcpace_sidecar.contract.quantity import Duration, Size
-
-TTL_WORDS = "staleWhileRevalidate, staleIfError and scope need a ttl: without one nothing is kept"
-USE_WORDS = "write a ttl, invalidates, or both"
+from mcpace_sidecar.contract.rules import Broken, broken, rule
 
 
 class CachedTool(Model):
     """A tool whose results may be answered again for a while, or that makes others' results old."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                rule("has(self.ttl) || has(self.invalidates)", USE_WORDS),
-                rule(
-                    "has(self.ttl) || !(has(self.staleWhileRevalidate) || has(self.staleIfError)"
-                    " || has(self.scope))",
-                    TTL_WORDS,
-                ),
-            ]
-        }
-    )
 
     name: McpName = Field(description="The tool, as the server lists it.")
     ttl: Duration | None = Field(default=None, description="How long a result is fresh.")
@@ -45,17 +30,20 @@ class CachedTool(Model):
         default=(), max_length=32, description="Tools whose results this tool makes old."
     )
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.ttl is None and not self.invalidates:
-            raise ValueError(USE_WORDS)
-        if self.ttl is None and self.model_fields_set & {
-            "stale_while_revalidate",
-            "stale_if_error",
-            "scope",
-        }:
-            raise ValueError(TTL_WORDS)
-        return self
+    @rule(
+        "has(self.ttl) || (has(self.invalidates) && size(self.invalidates) > 0)",
+        "write a ttl, invalidates, or both",
+    )
+    def _is_useful(self) -> Broken | None:
+        return broken(self.ttl is None and not self.invalidates)
+
+    @rule(
+        "has(self.ttl) || !(has(self.staleWhileRevalidate) || has(self.staleIfError) || has(self.scope))",
+        "staleWhileRevalidate, staleIfError and scope need a ttl: without one nothing is kept",
+    )
+    def _keeps_nothing_without_ttl(self) -> Broken | None:
+        needy = {"stale_while_revalidate", "stale_if_error", "scope"}
+        return broken(self.ttl is None and bool(self.model_fields_set & needy))
 
 
 class Lists(Model):
@@ -84,8 +72,3 @@ class Cache(Model):
         description="What is cached, tool by tool, and what makes it stale.",
     )
     lists: Lists | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        unique("tools", (tool.name for tool in self.tools))
-        return self

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal
 
-from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import Field
 
 from mcpace_sidecar.contract.config.base import (
     URL_PATTERN,
     URL_WORDS,
     HeaderName,
-    MisplacedError,
     Model,
     Name,
     SecretRef,
-    rule,
     spelled,
 )
 from mcpace_sidecar.contract.quantity import Duration
+from mcpace_sidecar.contract.rules import Broken, Form, broken, rule
 
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
@@ -43,27 +41,38 @@ PublicUrl = Annotated[
 
 
 _BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_IPV4 = rf"{_BYTE}(\.{_BYTE}){{3}}(/(3[0-2]|[12]?[0-9]))?"
-_IPV6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?"
-NETWORK_WORDS = "write a network, such as 10.1.0.0/16, or one address"
-Network = Annotated[str, spelled(rf"^({_IPV4}|{_IPV6})$", NETWORK_WORDS, max_length=64)]
+_IPV4 = f"{_BYTE}([.]{_BYTE}){{3}}"
+_PIECE = "[0-9A-Fa-f]{1,4}"
+_LAST = rf"({_PIECE}:{_PIECE}|{_IPV4})"
+_IPV6 = "|".join(
+    (
+        rf"({_PIECE}:){{6}}{_LAST}",
+        rf"::({_PIECE}:){{0,5}}{_LAST}",
+        *(rf"({_PIECE}:){{{before}}}(:{_PIECE}){{0,{5 - before}}}:{_LAST}" for before in range(1, 6)),
+        rf"({_PIECE}:){{1,6}}:{_PIECE}",
+        rf"({_PIECE}:){{1,7}}:",
+        rf"::({_PIECE})?",
+    )
+)
+"""Eight pieces, the last two perhaps as an IPv4 address; `::` stands for one or more (RFC 4291, 2.2)."""
+Network = Annotated[
+    str,
+    Form(
+        rf"^({_IPV4}(/(3[0-2]|[12]?[0-9]))?|({_IPV6})(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)$",
+        "write a network, such as 10.1.0.0/16, or one address",
+        longest=64,
+    ),
+]
 """A network such as 10.1.0.0/16, or one address; 10.1.2.3/16 means the same network."""
 
 
-_ORIGIN = r"^(null|[A-Za-z][A-Za-z0-9+.-]*://([^/* ]+|[*]))$"
-ORIGIN_WORDS = (
-    "write origins one by one, each with its scheme and without a path, such as https://a.example or"
-    " vscode-webview://*"
-)
 Origin = Annotated[
     str,
-    spelled(_ORIGIN, ORIGIN_WORDS, max_length=256),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "maxLength": 256,
-            "x-kubernetes-validations": [rule(f"self.matches('{_ORIGIN}')", ORIGIN_WORDS)],
-        }
+    Form(
+        r"^(null|[A-Za-z][A-Za-z0-9+.-]*://([^/* ]+|[*]))$",
+        "write origins one by one, each with its scheme and without a path, such as https://a.example or"
+        " vscode-webview://*",
+        longest=256,
     ),
 ]
 """What a browser sends as Origin; with `*`, every one of a scheme that is not the web's."""
@@ -115,84 +124,54 @@ _TAKEN = (
     "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip",
 )  # fmt: skip
 """Headers of HTTP, of MCP, and of the way by which a call came: each means something else already."""
-NAMING_WORDS = (
+_NAMING_WORDS = (
     "name a header of whom a gateway has verified, such as X-Consumer-Username: a credential would be told"
     " as a name; headers of HTTP, of MCP and of the way (X-Forwarded-For, X-Real-IP) mean something else"
 )
-TWICE_WORDS = "client and tier of trustedHeaders, and apiKeyHeader, must be headers of their own"
-KEY_HEADER_WORDS = "apiKeyHeader must be a header of its own, such as X-API-Key"
+_TWICE_WORDS = "client and tier of trustedHeaders, and apiKeyHeader, must be headers of their own"
 
 
 class TrustedHeaders(Model):
     """Headers that a gateway in front has already verified; believed from `trustedProxies` alone."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                rule(
-                    f"!(self.client.lowerAscii() in {list(_TAKEN)})"
-                    f" && (!has(self.tier) || !(self.tier.lowerAscii() in {list(_TAKEN)}))",
-                    NAMING_WORDS,
-                ),
-                rule(
-                    f"!self.client.lowerAscii().matches('{_CREDENTIAL}')"
-                    f" && (!has(self.tier) || !self.tier.lowerAscii().matches('{_CREDENTIAL}'))",
-                    NAMING_WORDS,
-                ),
-                rule("!has(self.tier) || self.tier.lowerAscii() != self.client.lowerAscii()", TWICE_WORDS),
-            ]
-        }
-    )
 
     client: HeaderName = Field(
         description="The header that names the client, in logs and metrics too: none that holds a secret."
     )
     tier: HeaderName | None = Field(default=None, description="The header that names its tier.")
 
-    @model_validator(mode="after")
-    def _names_somebody(self) -> Self:
-        for field, name in (("client", self.client), ("tier", self.tier or "")):
-            if name.lower() in _TAKEN or re.search(_CREDENTIAL, name.lower()):
-                raise MisplacedError((field,), NAMING_WORDS)
-        if self.tier is not None and self.tier.lower() == self.client.lower():
-            raise MisplacedError(("tier",), TWICE_WORDS)
-        return self
+    @property
+    def names(self) -> dict[str, str]:
+        """Field -> the header that it names, in lower case."""
+        named = {"client": self.client, "tier": self.tier}
+        return {field: name.lower() for field, name in named.items() if name is not None}
+
+    @rule(
+        f"!(self.client.lowerAscii() in {list(_TAKEN)})"
+        f" && (!has(self.tier) || !(self.tier.lowerAscii() in {list(_TAKEN)}))",
+        _NAMING_WORDS,
+    )
+    def _mean_nothing_else(self) -> Broken | None:
+        return next((Broken((field,)) for field, name in self.names.items() if name in _TAKEN), None)
+
+    @rule(
+        f"!self.client.lowerAscii().matches('{_CREDENTIAL}')"
+        f" && (!has(self.tier) || !self.tier.lowerAscii().matches('{_CREDENTIAL}'))",
+        _NAMING_WORDS,
+    )
+    def _hold_no_credential(self) -> Broken | None:
+        named = self.names.items()
+        return next((Broken((field,)) for field, name in named if re.search(_CREDENTIAL, name)), None)
+
+    @rule("!has(self.tier) || self.tier.lowerAscii() != self.client.lowerAscii()", _TWICE_WORDS)
+    def _differ(self) -> Broken | None:
+        return broken(self.names.get("tier") == self.names["client"], "tier")
 
 
-WEB_WORDS = "allowedOrigins must name each origin of the web, such as https://a.example: all may not call"
-TRUSTED_WORDS = "trustedHeaders needs trustedProxies: the networks whose headers are believed"
+_WHOLE_WEB: Final = ["http://*", "https://*"]
 
 
 class Clients(Model):
     """Who is calling, and in which tier."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                rule(
-                    "!has(self.trustedHeaders)"
-                    " || (has(self.trustedProxies) && size(self.trustedProxies) > 0)",
-                    TRUSTED_WORDS,
-                ),
-                rule(
-                    "!has(self.allowedOrigins)"
-                    " || self.allowedOrigins.all(o, !(o.lowerAscii() in ['http://*', 'https://*']))",
-                    WEB_WORDS,
-                ),
-                rule(
-                    f"!has(self.apiKeyHeader) || !(self.apiKeyHeader.lowerAscii() in {list(_TAKEN)})",
-                    KEY_HEADER_WORDS,
-                ),
-                rule(
-                    "!has(self.apiKeyHeader) || !has(self.trustedHeaders)"
-                    " || (self.apiKeyHeader.lowerAscii() != self.trustedHeaders.client.lowerAscii()"
-                    " && (!has(self.trustedHeaders.tier)"
-                    " || self.apiKeyHeader.lowerAscii() != self.trustedHeaders.tier.lowerAscii()))",
-                    TWICE_WORDS,
-                ),
-            ]
-        }
-    )
 
     api_keys: tuple[ApiKeys, ...] = Field(
         default=(), max_length=32, description="Secrets that hold keys, each of one tier."
@@ -234,20 +213,36 @@ class Clients(Model):
         " port or at any. Local ones always may; elsewhere than on loopback all may where none is written.",
     )
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        for number, network in enumerate(self.trusted_proxies):
-            try:
-                ipaddress.ip_network(network, strict=False)
-            except ValueError as error:
-                raise MisplacedError(("trustedProxies", number), f"{error}; {NETWORK_WORDS}") from None
-        if self.trusted_headers is not None and not self.trusted_proxies:
-            raise MisplacedError(("trustedHeaders",), TRUSTED_WORDS)
-        key_header, named = self.api_key_header.lower(), self.trusted_headers
-        if key_header in _TAKEN:
-            raise MisplacedError(("apiKeyHeader",), KEY_HEADER_WORDS)
-        if named is not None and key_header in (named.client.lower(), (named.tier or "").lower()):
-            raise MisplacedError(("apiKeyHeader",), TWICE_WORDS)
-        if any(origin.lower() in ("http://*", "https://*") for origin in self.allowed_origins):
-            raise MisplacedError(("allowedOrigins",), WEB_WORDS)
-        return self
+    @rule(
+        "!has(self.trustedHeaders) || (has(self.trustedProxies) && size(self.trustedProxies) > 0)",
+        "trustedHeaders needs trustedProxies: the networks whose headers are believed",
+    )
+    def _believes_somebody(self) -> Broken | None:
+        return broken(self.trusted_headers is not None and not self.trusted_proxies, "trustedHeaders")
+
+    @rule(
+        f"!has(self.allowedOrigins) || self.allowedOrigins.all(o, !(o.lowerAscii() in {_WHOLE_WEB}))",
+        "allowedOrigins must name each origin of the web, such as https://a.example: all may not call",
+    )
+    def _lets_nobody_in_unnamed(self) -> Broken | None:
+        whole = any(origin.lower() in _WHOLE_WEB for origin in self.allowed_origins)
+        return broken(whole, "allowedOrigins")
+
+    @rule(
+        f"!has(self.apiKeyHeader) || !(self.apiKeyHeader.lowerAscii() in {list(_TAKEN)})",
+        "apiKeyHeader must be a header of its own, such as X-API-Key",
+    )
+    def _key_header_means_nothing_else(self) -> Broken | None:
+        return broken(self.api_key_header.lower() in _TAKEN, "apiKeyHeader")
+
+    @rule(
+        "!has(self.apiKeyHeader) || !has(self.trustedHeaders)"
+        " || (self.apiKeyHeader.lowerAscii() != self.trustedHeaders.client.lowerAscii()"
+        " && (!has(self.trustedHeaders.tier)"
+        " || self.apiKeyHeader.lowerAscii() != self.trustedHeaders.tier.lowerAscii()))",
+        _TWICE_WORDS,
+    )
+    def _key_header_is_its_own(self) -> Broken | None:
+        named = self.trusted_headers
+        taken = named is not None and self.api_key_header.lower() in named.names.values()
+        return broken(taken, "apiKeyHeader")

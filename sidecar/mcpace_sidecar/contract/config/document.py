@@ -13,7 +13,8 @@ import yaml
 from pydantic import ValidationError
 
 from mcpace_sidecar.contract.config.base import Model
-from mcpace_sidecar.contract.config.message import Location, dotted, explain, models_of, names_of
+from mcpace_sidecar.contract.config.message import dotted, explain, models_of, names_of
+from mcpace_sidecar.contract.rules import Location
 from mcpace_sidecar.errors import ConfigError
 
 M = TypeVar("M", bound=Model)

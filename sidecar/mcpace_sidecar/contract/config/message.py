@@ -15,8 +15,7 @@ from pydantic_core import ErrorDetails
 
 from mcpace_sidecar.contract.config.base import PATTERNS, MisplacedError, Model
 from mcpace_sidecar.contract.nearest import Names
-
-Location = tuple[int | str, ...]
+from mcpace_sidecar.contract.rules import Location
 
 
 def explain(error: ValidationError, cls: type[Model], document: Any) -> str:

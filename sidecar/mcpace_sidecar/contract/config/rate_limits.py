@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field
 
-from mcpace_sidecar.contract.config.base import BY_NAME, McpName, MisplacedError, Model, Name, rule, unique
+from mcpace_sidecar.contract.config.base import BY_NAME, McpName, Model, Name
 from mcpace_sidecar.contract.nearest import Names
-
-DEFAULT_TIER_WORDS: Final = "defaultTier must be the name of one of the tiers"
-COST_WORDS: Final = "a cost must not exceed the requestsPerMinute of any tier: it could never be called"
+from mcpace_sidecar.contract.rules import Broken, Rule, rule
 
 
 class Tier(Model):
@@ -73,31 +71,27 @@ class ResourceLimit(_Limit):
     )
 
 
-def _cost_rule(kind: str, one: str) -> str:
-    return (
+def _affordable(kind: str, one: str) -> Rule:
+    """The rule that no cost of what is limited exceeds what any tier has."""
+
+    def check(limits: RateLimits) -> Broken | None:
+        smallest = min(limits.tiers, key=lambda tier: tier.requests_per_minute)
+        for number, limit in enumerate(getattr(limits, kind)):
+            if limit.cost > smallest.requests_per_minute:
+                most = f"{smallest.requests_per_minute}, which tier {smallest.name} has"
+                return Broken((kind, number, "cost"), f"; write at most {most}")
+        return None
+
+    return Rule(
         f"!has(self.{kind}) || self.{kind}.all({one}, !has({one}.cost) || (has(self.tiers)"
-        f" ? self.tiers.all(t, t.requestsPerMinute >= {one}.cost) : {one}.cost <= {_LEAST}))"
+        f" ? self.tiers.all(t, t.requestsPerMinute >= {one}.cost) : {one}.cost <= {_LEAST}))",
+        "a cost must not exceed the requestsPerMinute of any tier: it could never be called",
+        check,
     )
 
 
 class RateLimits(Model):
     """Token buckets per minute and quotas per day. `rateLimits: {}` gives three tiers."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                rule(
-                    "!has(self.defaultTier) || (has(self.tiers)"
-                    " ? self.tiers.exists(t, t.name == self.defaultTier)"
-                    f" : self.defaultTier in {[*DEFAULT_TIERS]})",
-                    DEFAULT_TIER_WORDS,
-                ),
-                rule(_cost_rule("tools", "tool"), COST_WORDS),
-                rule(_cost_rule("prompts", "prompt"), COST_WORDS),
-                rule(_cost_rule("resources", "resource"), COST_WORDS),
-            ]
-        }
-    )
 
     tiers: tuple[Tier, ...] = Field(
         description="One a kind of client. Where not set: "
@@ -134,27 +128,26 @@ class RateLimits(Model):
     )
     count_cache_hits: bool = Field(default=True, description="Whether a cached answer is counted.")
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        unique("tiers", (tier.name for tier in self.tiers))
-        unique("tools", (tool.name for tool in self.tools))
-        unique("prompts", (prompt.name for prompt in self.prompts))
-        unique("resources", (resource.name for resource in self.resources))
-        if self.default_tier is not None and self.default_tier not in self.tier_names:
-            tiers = ", ".join(self.tier_names)
-            meant = Names(self.tier_names).meant(self.default_tier)
-            raise MisplacedError(("defaultTier",), f"{DEFAULT_TIER_WORDS}: {tiers}{meant}")
-        smallest = min(self.tiers, key=lambda tier: tier.requests_per_minute)
-        costs = [("tools", number, tool.cost) for number, tool in enumerate(self.tools)]
-        costs += [("prompts", number, prompt.cost) for number, prompt in enumerate(self.prompts)]
-        costs += [("resources", number, one.cost) for number, one in enumerate(self.resources)]
-        for kind, number, cost in costs:
-            if cost > smallest.requests_per_minute:
-                most = f"{smallest.requests_per_minute}, which tier {smallest.name} has"
-                raise MisplacedError((kind, number, "cost"), f"{COST_WORDS}; write at most {most}")
-        return self
+    @rule(
+        "!has(self.defaultTier) || (has(self.tiers) ? self.tiers.exists(t, t.name == self.defaultTier)"
+        f" : self.defaultTier in {[*DEFAULT_TIERS]})",
+        "defaultTier must be the name of one of the tiers",
+    )
+    def _default_is_a_tier(self) -> Broken | None:
+        if self.default_tier is None or self.default_tier in self.tier_names:
+            return None
+        return Broken(("defaultTier",), among(self.tier_names, self.default_tier))
+
+    _tools_are_affordable = _affordable("tools", "tool")
+    _prompts_are_affordable = _affordable("prompts", "prompt")
+    _resources_are_affordable = _affordable("resources", "resource")
 
     @property
     def tier_names(self) -> tuple[str, ...]:
         """The names of the tiers, in order."""
         return tuple(tier.name for tier in self.tiers)
+
+
+def among(tiers: tuple[str, ...], written: str) -> str:
+    """`: free, pro; did you mean free?`, behind what is said of a tier that there is not."""
+    return f": {', '.join(tiers)}{Names(tiers).meant(written)}"

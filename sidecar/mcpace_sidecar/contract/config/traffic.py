@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field
 
 from mcpace_sidecar.contract.config.base import (
     BY_NAME,
@@ -13,11 +13,10 @@ from mcpace_sidecar.contract.config.base import (
     McpName,
     Model,
     Name,
-    rule,
     spelled,
-    unique,
 )
 from mcpace_sidecar.contract.quantity import Duration, Size
+from mcpace_sidecar.contract.rules import Broken, broken, rule
 
 
 class Upstream(Model):
@@ -116,17 +115,8 @@ class Monitoring(Model):
     traces: Traces | None = None
 
 
-PAGE_WORDS = "page needs items, bytes, or both"
-
-
 class PagedTool(Model):
     """A tool whose large results are given page by page."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [rule("has(self.items) || has(self.bytes)", PAGE_WORDS)]
-        }
-    )
 
     name: McpName = Field(description="The tool, as the server lists it.")
     items: Annotated[int, Field(ge=1, le=100)] | None = Field(
@@ -134,11 +124,9 @@ class PagedTool(Model):
     )
     bytes: Size | None = Field(default=None, description="Bytes of a page, when the result is larger.")
 
-    @model_validator(mode="after")
-    def _useful(self) -> Self:
-        if self.items is None and self.bytes is None:
-            raise ValueError(PAGE_WORDS)
-        return self
+    @rule("has(self.items) || has(self.bytes)", "page needs items, bytes, or both")
+    def _has_a_size(self) -> Broken | None:
+        return broken(self.items is None and self.bytes is None)
 
 
 class Paging(Model):
@@ -150,11 +138,6 @@ class Paging(Model):
         json_schema_extra=BY_NAME,
         description="Only these lose their outputSchema.",
     )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        unique("tools", (tool.name for tool in self.tools))
-        return self
 
 
 class Responses(Model):
