@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 
 from mcpace_operator.health import METRICS, registry
 from mcpace_operator.status.reasons import Reason, Type
+from mcpace_sidecar.call import refusals
 from mcpace_sidecar.telemetry.metrics import COUNTED_ELSEWHERE, COUNTERS, GAUGES
 
 pytestmark = pytest.mark.interpreted
@@ -87,6 +88,10 @@ def test_every_counter_of_the_sidecar_is_counted_with_its_documented_labels():
             counted.add(name.value)
             assert name.value in COUNTERS, f"{where}: {name.value} is not documented"
             assert len(labels) == len(COUNTERS[name.value][1]), f"{where}: other labels than the documented"
+    for row in refusals.TABLE:
+        if row.label:
+            assert len(COUNTERS[row.metric][1]) == 1, f"{row.metric}: other labels than the documented"
+    counted |= {row.metric for row in refusals.TABLE if row.metric}
     assert len(counted) >= 8
     for name, (_, labels) in COUNTERS.items():
         assert f"| `{name}_total` | {', '.join(labels)} |" in REFERENCE
@@ -115,46 +120,66 @@ def test_every_gauge_of_the_sidecar_has_its_documented_labels():
         assert {word.strip() for word in row.split("|")[2].split(",") if word.strip()} == labels, name
 
 
-def errors() -> str:
-    return REFERENCE[REFERENCE.index("## Errors of the sidecar") : REFERENCE.index("## The admin port")]
+CALLS = [path for path in SIDECAR if path.parent.name == "call"]
+REASONS = {name: value for name, value in vars(refusals).items() if isinstance(value, refusals.Reason)}
 
 
-def test_every_code_of_an_error_is_documented():
-    table, found = errors(), set()
-    for where, node in nodes(SIDECAR):
-        value = None
-        if (
-            isinstance(node, ast.UnaryOp)
-            and isinstance(node.op, ast.USub)
-            and isinstance(node.operand, ast.Constant)
-        ):
-            value = -node.operand.value if isinstance(node.operand.value, int) else None
-        elif isinstance(node, ast.Constant) and type(node.value) is int:
-            value = node.value
-        if (
-            value is not None
-            and (-32800 < value <= -32000 or value in range(40000, 60000, 100))
-            and "config" not in where
-        ):
-            found.add(value)
-    ours = {code for code in found if code not in NOT_ERRORS}
-    assert {-32700, -32600, -32602, -32603, 42900, 50300} <= ours
-    assert sorted(code for code in ours if f"| {code} |" not in table) == []
+def raised(error: str, files: list[Path]) -> Iterator[tuple[str, list[ast.expr]]]:
+    """Where such an error is made, and with what."""
+    for where, node in nodes(files):
+        if isinstance(node, ast.Call) and called(node) == error:
+            yield where, node.args
 
 
-NOT_ERRORS = {50_000, 50_400}
-"""Numbers of the code that are sizes."""
+def constant(node: ast.expr) -> object:
+    return node.value if isinstance(node, ast.Constant) else None
 
 
-def test_every_http_status_of_a_refusal_is_documented():
-    table = errors()
-    statuses = set()
-    for _, node in nodes([path for path in SIDECAR if path.parent.name in ("call", "identity")]):
-        arguments = (
-            node.args if isinstance(node, ast.Call) else node.elts if isinstance(node, ast.Tuple) else []
+def test_every_reason_to_say_no_is_in_the_one_table_and_the_table_in_the_reference():
+    table = REFERENCE[REFERENCE.index("## Errors of the sidecar") : REFERENCE.index("## The admin port")]
+    rows = [*REASONS.values(), *refusals.OF_HTTP.values(), *refusals.OF_SERVER.values()]
+    assert set(refusals.TABLE) == set(rows)
+    assert len(refusals.TABLE) == len(rows), "a row stands twice"
+    for row in refusals.TABLE:
+        assert f"| {row.code} |" in table, row.when
+        assert f"| {row.when} |" in table, row.when
+        if row.metric:
+            assert row.metric in COUNTERS, row.metric
+
+
+def test_nothing_is_refused_but_for_a_reason_of_the_table():
+    made = 0
+    for where, (reason, *_) in raised("Refusal", CALLS):
+        made += 1
+        name = reason.attr if isinstance(reason, ast.Attribute) else ""
+        of_table = isinstance(reason, ast.Subscript) or (
+            isinstance(reason, ast.Name) and "refusals.py" in where
         )
-        for word in arguments:
-            if isinstance(word, ast.Constant) and type(word.value) is int and 400 <= word.value < 600:
-                statuses.add(word.value)
-    assert {401, 403, 404, 405, 415} <= statuses
-    assert sorted(status for status in statuses if f"| {status * 100} |" not in table) == []
+        assert of_table or name in REASONS, f"{where}: write a reason of refusals.py"
+    assert made > 15
+    elsewhere = [where for where, _ in raised("error_body", SIDECAR) if "call/refusals.py" not in where]
+    assert elsewhere == [], "errors are worded by a Refusal alone"
+    named = {
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for _, node in nodes(CALLS)
+        if isinstance(node, ast.Attribute)
+        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+    }
+    assert sorted(set(REASONS) - named) == [], "nothing is refused for these reasons"
+
+
+def test_what_is_raised_of_a_clients_http_has_its_row():
+    statuses = {reason: row.http for reason, row in refusals.OF_HTTP.items()}
+    client = [path for path in SIDECAR if path.parent.name == "http" and path.stem != "client"]
+    found = {}
+    for where, (status, reason, *_) in raised("ProtocolError", client):
+        if constant(status) != 502:
+            found[constant(reason)] = constant(status)
+            assert statuses.get(str(constant(reason))) == constant(status), f"{where}: no row has these"
+    assert set(found) == set(statuses), "nothing raises these"
+
+
+def test_what_is_raised_of_the_servers_answer_has_its_row():
+    paths = [path for path in SIDECAR if path.parent.name in ("http", "call")]
+    found = {constant(reason) for _, (reason, *_) in raised("UpstreamError", paths)}
+    assert found == set(refusals.OF_SERVER)

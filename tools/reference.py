@@ -10,7 +10,10 @@ from mcpace_operator.children.sidecar import MEMORY
 from mcpace_operator.crd import structural
 from mcpace_operator.health import METRICS
 from mcpace_operator.resource.models import McpServerSpec
-from mcpace_operator.status.reasons import Reason, Type
+from mcpace_operator.status.reasons import Reason as Cause
+from mcpace_operator.status.reasons import Type
+from mcpace_sidecar.call.refusals import TABLE as REFUSALS
+from mcpace_sidecar.call.refusals import Reason
 from mcpace_sidecar.call.settings import UNASKED, UNASKED_PAGES
 from mcpace_sidecar.contract.budget import BASE, SHARES, Budget
 from mcpace_sidecar.server.findings import REASONS as FINDINGS
@@ -42,36 +45,16 @@ reason in `mcpace_rules_without_effect`; `/stats` and `/config` list them.
 ERRORS: Final = """
 ## Errors of the sidecar
 
-JSON-RPC errors; their codes lie outside the ranges that the specifications reserve.
+JSON-RPC errors; their codes lie outside the ranges that the specifications reserve. Of those with two HTTP
+statuses the first is for calls, the other for `initialize`, `server/discover` and what is no JSON-RPC
+request: clients take a JSON-RPC error to those for the server's word. Every other call is answered with
+HTTP 200, because clients of the handshake era lose their session to an HTTP error.
 
-| code | HTTP | when |
-|---|---|---|
-| -32700 | 400 | the body is no JSON, no UTF-8, nested over 512 levels deep, or holds a name twice |
-| -32600 | 400, 408, 413, 431 | the body is no JSON-RPC 2.0 message, or the request no acceptable HTTP \
-(a head has at most 32 KiB and 200 lines); a batch within a batch; an id that is no string or integer, or \
-of over 1,000 characters or 20 digits; on a 2024-11-05 stream, an id whose response is still to come |
-| -32602 | 400 | a counted call does not say what it calls |
-| -32603 | 200 | a defect in the sidecar: `mcpace_internal_errors_total` counts it, and the log says where |
-| 40000 | 400 | a header that decides stands there more than once, or a gateway's names the client wrongly |
-| 40100 | 401 | the X-API-Key is unknown, the token is not valid, or a credential is required |
-| 40300 | 403 | this Host or Origin may not call: see `clients.allowedHosts`, `clients.allowedOrigins` |
-| 40400 | 404 | another path than the MCP endpoint and those of `passPaths`; with `sse`, an endpoint \
-of no open stream |
-| 40500 | 405 | the endpoint takes POST, GET, DELETE and OPTIONS |
-| 41500 | 415 | the body of a POST must be application/json in UTF-8, and not encoded |
-| 42900 | 200, or 429 with `reply: http429` | a limit refused the call; `data`: `retryAfterMs`, `tier`, \
-`limit` (minute, day, tool, prompt, resource), `remaining` |
-| 50200 | 200 | the server is down, closed the connection, or did not answer in HTTP; in a batch: with no \
-response, or with more than is held of all answers together (16 MiB) |
-| 50300 | 200 | no room: the queue is full, no slot or connection came free in time, or a circuit breaker \
-is open; `data`: `retryAfterMs`. 503: no room for the request, its connection or its stream, or tokens \
-cannot be verified now |
-| 50400 | 200 | the server was silent for longer than `upstream.timeout` |
+| code | HTTP | counted in | when |
+|---|---|---|---|
+"""
 
--32603 and the last three are HTTP 500, 502, 503 and 504 where they answer `initialize`, `server/discover`
-or what is no JSON-RPC request: clients take a JSON-RPC error to those for the server's word. Every other
-call is answered with HTTP 200, because clients of the handshake era lose their session to an HTTP error.
-
+ADMIN: Final = """
 ## The admin port
 
 `/metrics`, `/healthz`, `/readyz` and `/serverz` are open; the others need the server's admin token, as
@@ -147,9 +130,18 @@ def text() -> str:
     page += "\n## Conditions of an McpServer\n\n| type | holds when |\n|---|---|\n"
     page += "".join(f"| `{kind.name}` | {kind.value} |\n" for kind in Type)
     page += "\n## Reasons of conditions and Events\n\n| reason | |\n|---|---|\n"
-    page += "".join(f"| `{reason.name}` | {reason.value} |\n" for reason in Reason)
+    page += "".join(f"| `{reason.name}` | {reason.value} |\n" for reason in Cause)
     page += FOUND + "".join(f"| {name} | {words} |\n" for name, words in FINDINGS.items())
-    return page + _bounds() + ERRORS
+    page += _bounds() + ERRORS + "".join(map(_refused, sorted(REFUSALS, key=lambda reason: reason.code)))
+    return page + ADMIN
+
+
+def _refused(reason: Reason) -> str:
+    """One row of the errors."""
+    http = f"200, {reason.http}" if reason.spares else str(reason.http)
+    metric = f"`{reason.metric}_total`" if reason.metric else ""
+    label = f" {reason.label}" if reason.label else ""
+    return f"| {reason.code} | {http} | {metric}{label} | {reason.when} |\n"
 
 
 def _bounds() -> str:

@@ -164,7 +164,7 @@ def _refusal(error: Exception) -> str:
     said = str(error.error.get("message") or "no words").rstrip(".")
     if code in _PASSING:
         return ""
-    if code == LIMITED:
+    if code == LIMITED.code:
         return f"{said}."
     if error.status == 401:
         return f"{said}. {_GIVEN}"

@@ -435,7 +435,7 @@ async def in_seat(broken: Broken) -> None:
 
 
 async def in_overdue(broken: Broken) -> None:
-    broken.breaks(Exchange, "_shed")
+    broken.breaks(Exchange, "refuse")
     waiting = await queued(broken)
     for call in broken.plane.bulkhead.queue:
         if VICTIM in call.body:

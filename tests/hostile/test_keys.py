@@ -18,6 +18,7 @@ from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.http.client import Address
 from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.server import ClientConnection
+from mcpace_sidecar.mcp.request import classify
 from mcpace_sidecar.sidecar import Options, Sidecar
 
 VALUE = st.text('ab:;,="\\ %0', min_size=1, max_size=4).map(str.strip).filter(bool)
@@ -102,7 +103,7 @@ def places(of: Plane, request: dict[str, Any], around: dict[str, Any], tool: str
     exchange = of._exchange(connection, read, body)
     assert exchange.via is not None
     exchange.client = (exchange.context.caller or exchange.via.caller).client
-    message = request.classify(body)
+    message = classify(body)
     rule = of.settings.policies.of(message).cache
     assert rule is not None
     return {p.key for p in of.settings.keys.places(rule, exchange.variant, message, exchange.private)}

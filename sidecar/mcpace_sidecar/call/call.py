@@ -16,6 +16,7 @@ from mcpace_sidecar.call import refusals
 from mcpace_sidecar.call.context import Context
 from mcpace_sidecar.call.legacy_sse import PairStream, Posted
 from mcpace_sidecar.call.policies import Policy
+from mcpace_sidecar.call.refusals import NOBODY, SERVER, TOOL, Refusal
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.call.streaming import Streamed
 from mcpace_sidecar.http import compression, sse
@@ -23,7 +24,7 @@ from mcpace_sidecar.http.client import Ticket
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.http.server import Downstream
 from mcpace_sidecar.identity.callers import Client, Via
-from mcpace_sidecar.limits.bucket import Charges, Verdict
+from mcpace_sidecar.limits.bucket import Charges
 from mcpace_sidecar.mcp import responses
 from mcpace_sidecar.mcp.methods import TOOLS_CALL, UNSURVIVABLE
 from mcpace_sidecar.mcp.request import Message
@@ -37,10 +38,6 @@ if TYPE_CHECKING:
 
 _HELD: Final = 10
 """More than a call may hold."""
-NOBODY: Final = 0
-TOOL: Final = 1
-SERVER: Final = 2
-"""Whom a failure is held against, as the circuit breakers count it."""
 
 
 class Call:
@@ -306,11 +303,11 @@ class Call:
             return
         self.ended = False  # if it had ended, then without an answer
         self._blame, self._kept = NOBODY, None
-        head, body = refusals.broken(self.message_id, survivable=self.survivable)
+        refusal = refusals.broken()
         if not self.begun:
-            self.settle("failed", head, body)
+            self.settle("failed", *refusal.reply(self.message_id, survivable=self.survivable))
             return
-        if not self._say(body):
+        if not self._say(refusal.body(self.message_id)):
             self._cut()
         self.settle("failed")
 
@@ -366,29 +363,28 @@ class Call:
             return self._stand_in("failed")
         return False
 
-    def _refuse(self, verdict: Verdict) -> None:
-        limits = self._settings.limits
-        assert limits is not None
-        assert self.client is not None
-        tier = limits.tier(self.client)
-        self.plane.metrics.count("mcpace_limited_calls", tier, verdict.kind or "unavailable")
-        assert self.message is not None
-        form = self._settings.reply
-        if form == "toolError" and self.message.method != TOOLS_CALL:
-            form = "jsonrpc"  # only a tool's result can say so itself
-        head, body = refusals.limited(self.message_id, verdict, tier, form, self.limit_lines)
-        self.settle("limited", head, body)
+    def refuse(self, refusal: Refusal) -> None:
+        """Say no: count it, and answer it, or a kept result in its place where there is one."""
+        reason = refusal.reason
+        if reason.metric:
+            self.plane.metrics.count(reason.metric, *refusal.labels)
+        if self.judged:
+            self._blame = reason.blames
+        if self.begun:
+            if not self._say(refusal.body(self.message_id)):
+                self._cut()
+            self.settle(reason.record)
+        elif reason.record not in ("shed", "failed") or not self._stand_in(reason.record):
+            head, body = self._refused(refusal)
+            self.settle(reason.record, head, body)
 
-    def _shed(self, reason: str, words: str, seconds: float) -> None:
-        self.plane.metrics.count("mcpace_shed_calls", reason)
-        if not self._stand_in("shed"):
-            head, body = refusals.shed(self.message_id, words, seconds)
-            self.settle("shed", head, body)
-
-    def _reject(self, status: int, reason: str, words: str) -> None:
-        self.plane.metrics.count("mcpace_bad_requests", reason)
-        head, body = refusals.rejected(status, words)
-        self.settle("error", head, body)
+    def _refused(self, refusal: Refusal) -> tuple[bytes, bytes]:
+        if refusal.reason is refusals.LIMITED:
+            form = self._settings.reply
+            if form == "toolError" and self.is_tool_call:  # only a tool's result can say so itself
+                return refusal.result(self.message_id)
+            return refusal.reply(self.message_id, survivable=form != "http429")
+        return refusal.reply(self.message_id, survivable=self.survivable)
 
     @property
     def patience(self) -> float:

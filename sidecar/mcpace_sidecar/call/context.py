@@ -8,8 +8,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from mcpace_sidecar.cache.policy import Private, digest, variant
-from mcpace_sidecar.call import cors, resource
-from mcpace_sidecar.call.refusals import OK_JSON
+from mcpace_sidecar.call import cors, refusals, resource
+from mcpace_sidecar.call.refusals import OK_JSON, Refusal
 from mcpace_sidecar.call.resource import Resource
 from mcpace_sidecar.call.settings import PLACES, Settings
 from mcpace_sidecar.http import compression
@@ -90,8 +90,8 @@ class Context:
         self.route: str = "pair" if paired else _route(settings, head)
         self.health: bool = head.path == settings.health_path
         """Whether a balancer asks how we are."""
-        self.refusal: tuple[int, str, str] | None = _refusal(settings, head, self.route, loopback=loopback)
-        """HTTP status, reason in the metrics, and words of what is refused by its head alone."""
+        self.refusal: Refusal | None = _refusal(settings, head, self.route, loopback=loopback)
+        """Of what is refused by its head alone."""
         self.grant: cors.Grant | None = cors.granted(settings.guard.origins, head)
         """What answers bear for a page of another origin."""
         self.own: tuple[bytes, bytes] | None = self._own(head)
@@ -221,21 +221,22 @@ def without_mirrors(lines: bytes) -> bytes:
     return _MIRRORS.sub(b"", lines) if lines else lines
 
 
-def _misread(settings: Settings, head: RequestHead) -> tuple[int, str, str] | None:
+def _misread(settings: Settings, head: RequestHead) -> Refusal | None:
     """A header that decides and stands there twice: of two readers each may take another."""
     once = {name for name in (*_ONCE, settings.identities.key_header) if len(head.values(name)) > 1}
     if once:
-        return 400, "header", f"The header {min(once).decode()} stands there more than once."
+        return Refusal(refusals.HEADER, f"The header {min(once).decode()} stands there more than once.")
     return None
 
 
-def _unreadable(head: RequestHead) -> tuple[int, str, str] | None:
+def _unreadable(head: RequestHead) -> Refusal | None:
     """A body that the server could read otherwise than it is read here (RFC 9110, section 8)."""
     if any(coding.lower() not in (b"", b"identity") for coding in head.values(b"content-encoding")):
-        return 415, "content_encoding", "Send the body as it is: a Content-Encoding is not accepted."
+        words = "Send the body as it is: a Content-Encoding is not accepted."
+        return Refusal(refusals.CODING, words)
     if _JSON_TYPE.fullmatch(head.get(b"content-type") or b"") is None:
         words = "Send Content-Type: application/json, in UTF-8 and without another charset."
-        return 415, "content_type", words
+        return Refusal(refusals.TYPE, words)
     return None
 
 
@@ -274,21 +275,19 @@ def _route(settings: Settings, head: RequestHead) -> str:
     return "pair" if settings.pair and head.method == b"POST" else "unknown"
 
 
-def _refusal(
-    settings: Settings, head: RequestHead, route: str, *, loopback: bool
-) -> tuple[int, str, str] | None:
+def _refusal(settings: Settings, head: RequestHead, route: str, *, loopback: bool) -> Refusal | None:
     if route == "unknown":
         words = f"The MCP endpoint is {settings.config.endpoint}; other paths must be in passPaths."
-        return 404, "path", f"Not found. {words}"
+        return Refusal(refusals.PATH, f"Not found. {words}")
     if head.method not in _METHODS and route == "mcp":
-        return 405, "method", "The MCP endpoint takes POST, GET, DELETE and OPTIONS."
+        return Refusal(refusals.METHOD, "The MCP endpoint takes POST, GET, DELETE and OPTIONS.")
     if route == "open" and head.path == settings.health_path:
         asks = head.method in (b"GET", b"HEAD")
-        return None if asks else (405, "method", "The health path takes GET and HEAD.")
+        return None if asks else Refusal(refusals.METHOD, "The health path takes GET and HEAD.")
     if head.method in (b"HEAD", b"TRACE"):
-        return 405, "method", f"{head.method.decode()} is not passed on."
+        return Refusal(refusals.METHOD, f"{head.method.decode()} is not passed on.")
     if not settings.guard.admits(head, loopback=loopback):
-        return 403, "origin", origins.WORDS
+        return Refusal(refusals.ORIGIN, origins.WORDS)
     if route == "open":
         return None
     posted = head.method == b"POST" and route != "passed"

@@ -26,14 +26,15 @@ from mcpace_sidecar.cache.entry import Entry
 from mcpace_sidecar.cache.lookup import Lookup
 from mcpace_sidecar.cache.policy import Rule, digest, life
 from mcpace_sidecar.call import fanout, refusals, rewrite
-from mcpace_sidecar.call.call import SERVER, TOOL, Call
+from mcpace_sidecar.call.call import Call
 from mcpace_sidecar.call.context import Context
 from mcpace_sidecar.call.legacy_sse import PairStream, Posted
 from mcpace_sidecar.call.policies import PARALLEL
+from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.call.streaming import EVENT_STREAM, Streamed
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.head import ResponseHead
-from mcpace_sidecar.http.server import HEAD_COST, ClientConnection, Downstream, length_line, status_line
+from mcpace_sidecar.http.server import HEAD_COST, ClientConnection, Downstream, length_line
 from mcpace_sidecar.identity.callers import Caller
 from mcpace_sidecar.limits.bucket import Verdict
 from mcpace_sidecar.mcp import answers, ids, methods, request, responses
@@ -76,9 +77,11 @@ class Exchange(Call):
 
     def route(self) -> None:
         """Which path, which method, from where."""
-        refusal = self.context.refusal or (self.via.refusal if self.via is not None else None)
+        refusal = self.context.refusal
         if refusal is not None:
-            self._reject(*refusal)
+            self.refuse(refusal)
+        elif self.via is not None and self.via.refusal:
+            self.refuse(Refusal(refusals.HEADER, self.via.refusal))
         elif self.context.own is not None:
             head, body = self.context.own
             self.settle("success", head, body or None)
@@ -89,7 +92,8 @@ class Exchange(Call):
             else:
                 self.forward()
         elif self.context.route == "pair" and not self._find_pair():
-            self._reject(404, "path", "No stream of this sidecar's has this endpoint: open one first.")
+            words = "No stream of this sidecar's has this endpoint: open one first."
+            self.refuse(Refusal(refusals.PATH, words))
         else:
             self.identify()
 
@@ -97,9 +101,10 @@ class Exchange(Call):
         """Refuse by its head alone what is refused whatever its body is; whether it was."""
         context, via = self.context, self.via
         assert via is not None
-        refusal = context.refusal or via.refusal
-        if refusal is not None:
-            self._reject(*refusal)
+        if context.refusal is not None:
+            self.refuse(context.refusal)
+        elif via.refusal:
+            self.refuse(Refusal(refusals.HEADER, via.refusal))
         elif context.route != "open" and not context.token:
             caller = context.caller or via.caller
             if caller.client is None:
@@ -131,11 +136,9 @@ class Exchange(Call):
     def _identified(self, caller: Caller) -> None:
         self.client = caller.client
         if caller.client is None:
-            self.plane.metrics.count("mcpace_unauthorized_requests")
             resource = self.context.resource(self.head) if caller.status == 401 else None
             more = resource.challenge() if resource is not None else b""
-            head, body = refusals.unauthorized(caller.words, caller.status, more)
-            self.settle("error", head, body)
+            self.refuse(refusals.unauthorized(caller.words, caller.status, more))
         elif self.context.route in ("mcp", "pair") and self.head.method == b"POST":
             self.classify()
         else:
@@ -162,12 +165,8 @@ class Exchange(Call):
             if policy.cache is not None:
                 self._find_places(message, policy.cache)
         except MessageError as error:
-            reason = "json" if error.code == responses.PARSE_ERROR else "message"
-            self.plane.metrics.count("mcpace_bad_requests", reason)
             self.judged = False  # it is nobody's call
-            message_id = self.message_id if self.message is not None else error.message_id
-            body = responses.error_body(message_id, error.code, str(error))
-            self.settle("error", status_line(400) + refusals.JSON, body)
+            self.refuse(refusals.of_message(error, b"" if self.message is not None else error.message_id))
             return
         if self.plane.offers:
             if message.method == methods.TOOLS_CALL and self._is_ours(message):
@@ -207,9 +206,7 @@ class Exchange(Call):
         if self.plane.connections.keep(size):
             self.awaiting = size
             return True
-        self.plane.metrics.count("mcpace_shed_connections", "bodies")
-        words = "Too many calls wait for their responses."
-        self.settle("shed", *refusals.rejected(503, words, refusals.SOON))
+        self.refuse(Refusal(refusals.AWAITING, "Too many calls wait for their responses."))
         return False
 
     def _is_ours(self, message: Message) -> bool:
@@ -286,7 +283,10 @@ class Exchange(Call):
         if verdict.left is not None and self._charges is not None:
             self.limit_lines = self._charges.lines(verdict.left, verdict.at)
         if not verdict.allowed:
-            self._refuse(verdict)
+            limits = self._settings.limits
+            assert limits is not None
+            assert self.client is not None
+            self.refuse(refusals.limited(verdict, limits.tier(self.client), self.limit_lines))
             return
         self._admitted = True
         if self._cache_use:  # looked up before it was counted
@@ -346,7 +346,8 @@ class Exchange(Call):
         if plane.breakers.known:
             wait = plane.breakers.wait(self.label)
             if wait:
-                self._shed("breaker", "The server keeps failing and is left alone for a while.", wait)
+                words = "The server keeps failing and is left alone for a while."
+                self.refuse(Refusal(refusals.BREAKER, words, seconds=wait))
                 return
             self._tried = True
         self.deadline = self.started + self._settings.patience
@@ -355,7 +356,7 @@ class Exchange(Call):
             self._seated = True
             self.forward()
         elif seated is None:
-            self._shed("queue", "The server is busy and the queue is full.", 1.0)
+            self.refuse(Refusal(refusals.QUEUE, "The server is busy and the queue is full."))
         else:
             self._queued = True
 
@@ -372,7 +373,7 @@ class Exchange(Call):
         """No slot came free in time."""
         self._queued = False
         try:
-            self._shed("overdue", "The server is busy: no slot came free in time.", 1.0)
+            self.refuse(Refusal(refusals.OVERDUE, "The server is busy: no slot came free in time."))
         except Exception as error:  # noqa: BLE001 - because of the same
             self.broke("overdue", error)
 
@@ -565,25 +566,11 @@ class Exchange(Call):
         if streamed is not None and streamed.answered:
             streamed.conclude()  # that the stream was not ended harms nobody
             return
-        plane.metrics.count("mcpace_upstream_errors", error.reason)
         if error.reason == "connect":
             plane.on_upstream_down()
-        late = error.reason == "timeout"
-        if error.reason == "internal":  # the sidecar's own: nobody else is to blame
-            head, body = refusals.broken(self.message_id, survivable=self.survivable)
-        else:
-            status = {"timeout": 504, "busy": 503}.get(error.reason, 502)
-            head, body = refusals.failed(self.message_id, status, str(error), survivable=self.survivable)
-        if self.judged and error.reason != "internal":
-            self._blame = TOOL if late else SERVER
-            if late and not self.context.modern:
-                plane.tell_cancelled(self)
-        if self.begun:
-            if not self._say(body):
-                self._cut()
-            self.settle("failed")
-        elif not self._stand_in("failed"):
-            self.settle("failed", head, body)
+        elif error.reason == "timeout" and self.judged and not self.context.modern:
+            plane.tell_cancelled(self)
+        self.refuse(Refusal(refusals.OF_SERVER[error.reason], str(error)))
 
     def is_stray(self, body: bytes, *, events: bool = False, refused: bool = False) -> bool:
         """Whether an answer holds the response to another request.
@@ -695,9 +682,8 @@ class Exchange(Call):
     def stranded(self) -> None:
         """The stream of 2024-11-05 that would have brought its answer has ended."""
         words = "The event stream that its answer belongs to has ended."
-        head, body = refusals.failed(self.message_id, 502, words, survivable=False)
         try:
-            self.settle("cancelled", head, body)
+            self.refuse(Refusal(refusals.STRANDED, words))
         except Exception as error:  # noqa: BLE001 - because of the same
             self.broke("pair", error)
 
@@ -724,7 +710,8 @@ class Exchange(Call):
             if self.begun:
                 self.settle("success")
             else:
-                self.settle("shed", *refusals.rejected(503, "The stream has not opened.", refusals.SOON))
+                words = "The stream has not opened."
+                self.refuse(Refusal(refusals.UNOPENED, words, message_id=b"null"))
         except Exception as error:  # noqa: BLE001 - because of the same
             self.broke("drain", error)
 

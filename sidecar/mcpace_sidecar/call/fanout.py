@@ -18,6 +18,7 @@ import msgspec
 from mcpace_sidecar.call import refusals
 from mcpace_sidecar.call.context import Context, without_mirrors
 from mcpace_sidecar.call.policies import PARALLEL
+from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.server import status_line
 from mcpace_sidecar.mcp import answers, headers, request, responses
@@ -38,8 +39,6 @@ MAX_HELD: Final = 16 * 1024 * 1024
 """Bytes of the parts' answers, which are held until the last has come."""
 TOO_LARGE: Final = f"The answers of such calls may be {MAX_HELD >> 20} MiB together, and are larger."
 NO_ROOM: Final = "There is no room now for the answers of such calls: make fewer at once, or later."
-NO_RESPONSE: Final = 50200
-"""The JSON-RPC code of a request that the server answered with something else."""
 
 PARALLEL_TOOL: Final[dict[str, Any]] = {
     "name": PARALLEL,
@@ -166,7 +165,7 @@ class Part:
         exchange = self.exchange
         if exchange is None or exchange.message_id == b"null":
             return b""
-        return responses.error_body(exchange.message_id, NO_RESPONSE, words)
+        return Refusal(refusals.NO_RESPONSE, words).body(exchange.message_id)
 
     def finish(self) -> None:
         """It is whole."""

@@ -16,6 +16,7 @@ from mcpace_sidecar.call.context import Context
 from mcpace_sidecar.call.exchange import Exchange
 from mcpace_sidecar.call.legacy_sse import PairStream
 from mcpace_sidecar.call.policies import NEXT_PAGE, PARALLEL
+from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.call.sessions import Sessions
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.call.spent import Spent
@@ -33,7 +34,7 @@ from mcpace_sidecar.identity.callers import Via
 from mcpace_sidecar.limits.bucket import Charges
 from mcpace_sidecar.limits.memory import MemoryLimits
 from mcpace_sidecar.limits.store import LimitStore
-from mcpace_sidecar.mcp import ids, responses
+from mcpace_sidecar.mcp import ids
 from mcpace_sidecar.mcp.catalog import Catalog
 from mcpace_sidecar.mcp.methods import TOOLS_CALL
 from mcpace_sidecar.mcp.request import Message
@@ -159,22 +160,21 @@ class Plane:
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
         """Count what is no HTTP, and say so, or that there is no room."""
-        code = refusals.SHED
-        if error.status != 503:
-            code = responses.INVALID_REQUEST
-            self.metrics.count("mcpace_bad_requests", error.reason)
-        return refusals.JSON, responses.error_body(b"null", code, str(error))
+        refusal = Refusal(refusals.OF_HTTP[error.reason], str(error))
+        if error.status != 503:  # which is counted where there was no room
+            self.metrics.count(refusal.reason.metric, *refusal.labels)
+        return refusals.JSON, refusal.body(b"null")
 
     def on_broken(self, error: Exception) -> tuple[bytes, bytes]:
         """Count and log what was raised where a request was gathered, and say so."""
         self.faults.tell("connection", error)
-        return refusals.JSON, responses.error_body(b"null", refusals.INTERNAL, "Internal error")
+        return refusals.JSON, refusals.broken().body(b"null")
 
     def health(self) -> tuple[bytes, bytes]:
         """What balancers are told on the data port: whether to send calls here."""
         if self.is_ready() and not self.draining:
             return refusals.OK_JSON, b'{"status":"ok"}'
-        return status_line(503) + refusals.SOON + refusals.JSON, b'{"status":"unavailable"}'
+        return status_line(503) + b"Retry-After: 1\r\n" + refusals.JSON, b'{"status":"unavailable"}'
 
     @property
     def offers_parallel(self) -> bool:

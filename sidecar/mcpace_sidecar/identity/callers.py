@@ -102,7 +102,8 @@ class Via:
         """What they say of the address that is public: the server may write it into its answers."""
         self.believed = believed
         """Whether what came of forwarding headers may pass."""
-        self.refusal: tuple[int, str, str] | None = None
+        self.refusal = ""
+        """Why what they say cannot be believed, for a person; empty: it can."""
 
 
 def read_keys(clients: Clients, folder: Path | None) -> tuple[dict[bytes, Client], tuple[str, ...]]:
@@ -234,10 +235,9 @@ class Identities:
         if believed:
             via.public = _public(values.get(b"forwarded", b""))
         if any(b"\n" in name for name in names):
-            via.refusal = (400, "header", "The gateway's headers name the client more than once.")
+            via.refusal = "The gateway's headers name the client more than once."
         elif not fits:
-            words = f"The gateway's headers name the client in more than {LONGEST_NAME} bytes."
-            via.refusal = (400, "header", words)
+            via.refusal = f"The gateway's headers name the client in more than {LONGEST_NAME} bytes."
         return via
 
     def _by_address(self, address: str) -> Caller:
