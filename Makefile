@@ -13,14 +13,16 @@ run: .venv/installed  ## an example server behind the sidecar, and what that bri
 	@$(RUN) python examples/tour.py
 
 test: .venv/installed  ## everything but real pods: a real Redis, a real API server
-	@$(RUN) python -m tests.cluster.requirements test
-	@$(RUN) python -m tests.packages.install
-	@$(RUN) python -m tests.cluster.binaries kube-apiserver kube-controller-manager kubectl helm promtool kind >/dev/null
+	@$(RUN) python -m tools.cluster.requirements test
+	@$(RUN) python -m tools.packages.install
+	@$(RUN) python -m tools.cluster.binaries kube-apiserver kube-controller-manager kubectl helm promtool kind >/dev/null
 	@$(RUN) pytest tests --ignore=tests/e2e $(TWO)
 
-test-compiled: .compiled  ## the same tests, without the operator's, against the compiled form, as the images ship it
-	@$(RUN) python -m tests.packages.install
-	@.venv-compiled/bin/python -m pytest tests --ignore=tests/e2e --ignore=tests/operator -m "not interpreted" $(TWO)
+# Of the operator and the chart nothing is compiled, so what tests these is left out.
+COMPILED := $(addprefix tests/,unit/sidecar wire redis hostile clients conformance cli fuzz)
+test-compiled: .compiled  ## the sidecar's tests against the compiled form, as the images ship it
+	@$(RUN) python -m tools.packages.install
+	@.venv-compiled/bin/python -m pytest $(COMPILED) $(TWO)
 
 check: .venv/installed  ## style, types, import contracts, generated files
 	@$(RUN) ruff check
@@ -41,11 +43,11 @@ bench: .compiled .venv-bench/installed  ## the sidecar beside nginx and Envoy, h
 ifdef BASE
 	@.venv-bench/bin/python benchmarks/against.py --compiled .venv-compiled/bin/python --base $(BASE) $(BENCH)
 else
-	@$(RUN) python -m tests.cluster.binaries kube-apiserver kube-controller-manager kube-scheduler kubectl kwok >/dev/null
+	@$(RUN) python -m tools.cluster.binaries kube-apiserver kube-controller-manager kube-scheduler kubectl kwok >/dev/null
 	@for each in proxy latency growth anatomy longest; do \
 	  .venv-bench/bin/python benchmarks/$$each.py --compiled .venv-compiled/bin/python $(BENCH) || exit 1; done
 	@.venv-bench/bin/python benchmarks/thousand.py --servers $(SERVERS) $(filter --write,$(BENCH))
-	@test "$$(id -u)" != 0 || $(RUN) python -m tests.cluster.requirements e2e
+	@test "$$(id -u)" != 0 || $(RUN) python -m tools.cluster.requirements e2e
 	@.venv-bench/bin/python benchmarks/firstcall.py $(BENCH)
 endif
 
@@ -59,8 +61,8 @@ soak: .compiled .venv-bench/installed  ## ten minutes of all kinds of call, ten 
 	@test $(SECONDS) -lt 600 || MCPACE_REPEAT=1 $(RUN) pytest tests -m repeated
 
 e2e: .venv/installed  ## real pods on a real Kubernetes in a namespace of its own (root)
-	@$(RUN) python -m tests.cluster.requirements e2e
-	@$(RUN) python -m tests.cluster e2e tests/e2e
+	@$(RUN) python -m tools.cluster.requirements e2e
+	@$(RUN) python -m tools.cluster e2e tests/e2e
 
 kind: .venv/installed  ## the whole way on a local cluster: create, build, load, install, apply, call, delete (Docker, kind)
 	@$(RUN) python examples/kind.py
@@ -79,7 +81,7 @@ kind: .venv/installed  ## the whole way on a local cluster: create, build, load,
 SOURCES := $(shell find sidecar operator cli -type f ! -name '*.pyc') compile.py pyproject.toml uv.lock
 .PHONY: .compiled
 .compiled: .venv/installed .venv-compiled/built
-	@$(RUN) python -m tests.cluster.requirements bench
+	@$(RUN) python -m tools.cluster.requirements bench
 
 .venv-compiled/built: $(SOURCES) $(UV)
 	@UV_PROJECT_ENVIRONMENT=.venv-compiled $(UV) sync --frozen --quiet --no-install-project $(SYSTEM_PYTHON)

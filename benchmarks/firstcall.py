@@ -19,15 +19,12 @@ import httpx2
 import yaml
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
+from rig import arguments, publish, table
+from tests.kit.waiting import until
+from tools.cluster.binaries import program
+from tools.cluster.kubectl import Kubectl
 
 ROOT: Final = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from rig import arguments, publish, table
-from tests.cluster.binaries import program
-from tests.cluster.kubectl import Kubectl
-from tests.conftest import until
-
 IMAGE: Final = "mcpace/example-weather:0.1.0"
 PATIENCE: Final = 60.0
 PAUSE: Final = 0.02
@@ -40,7 +37,7 @@ def main() -> None:
         print("Left out without root: real pods need namespaces and containers.", file=sys.stderr)
         return
     if os.environ.get("MCPACE_OWN_CLUSTER") != "1":
-        command = [sys.executable, "-m", "tests.cluster", "with", sys.executable, *sys.argv]
+        command = [sys.executable, "-m", "tools.cluster", "with", sys.executable, *sys.argv]
         os.execvpe(sys.executable, command, os.environ | {"MCPACE_OWN_CLUSTER": "1"})
     kubeconfig = Path(os.environ["KUBECONFIG"])
     api = Kubectl(kubeconfig, kubeconfig.parent / "bench-cache")

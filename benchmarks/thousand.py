@@ -22,15 +22,12 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import yaml
-
-ROOT: Final = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
 from rig import arguments, publish, table
-from tests.cluster.binaries import kwok_stages, program
-from tests.cluster.controlplane import POD_CIDR, ControlPlane
-from tests.conftest import RedisServer, until
-from tests.ports import free_port
+from tests.kit.redis import RedisServer
+from tests.kit.waiting import until
+from tools.cluster.binaries import kwok_stages, program
+from tools.cluster.controlplane import POD_CIDR, ControlPlane
+from tools.ports import free_port
 
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
@@ -41,6 +38,7 @@ from mcpace_operator.resource.models import API_VERSION, KIND, parse_spec
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
 
+ROOT: Final = Path(__file__).parents[1]
 NODES: Final = 20
 ADMIN: Final = 18090
 AT_ONCE: Final = 16

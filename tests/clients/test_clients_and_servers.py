@@ -8,8 +8,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.conftest import ROOT, Start, free_port, serving, until
-from tests.packages.install import modules, node, python_v1, servers
+from tests.kit.programs import ROOT, serving
+from tests.kit.sidecars import Start
+from tests.kit.waiting import until
+from tools.packages.install import modules, node, python_v1, servers
+from tools.ports import free_port
 
 CLIENTS = {
     "python v1": ("python_v1.py", "legacy"),

@@ -2,8 +2,11 @@
 
 from typing import Any
 
-from tests.conftest import ROOT, Start, free_port, serving, until
-from tests.packages.install import python_v1
+from tests.kit.programs import ROOT, serving
+from tests.kit.sidecars import Start
+from tests.kit.waiting import until
+from tools.packages.install import python_v1
+from tools.ports import free_port
 
 LIMITS = {
     "rateLimits": {

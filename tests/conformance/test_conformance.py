@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import ROOT, Start, free_port, serving, until
-from tests.packages.install import modules, node
+from tests.kit.programs import ROOT, serving
+from tests.kit.sidecars import Start
+from tests.kit.waiting import until
+from tools.packages.install import modules, node
+from tools.ports import free_port
 
 EVERYTHING: dict[str, Any] = {
     "rateLimits": {

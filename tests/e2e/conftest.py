@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.binaries import program
-from tests.cluster.kubectl import Kubectl
-from tests.cluster.node import Node
+from tools.cluster.binaries import program
+from tools.cluster.kubectl import Kubectl
+from tools.cluster.node import Node
 
 ROOT = Path(__file__).parents[2]
 SYSTEM = "mcpace-system"
@@ -70,15 +70,11 @@ class Cluster(Kubectl):
     foreign = os.environ.get("MCPACE_E2E_KUBECONFIG") not in (None, str(Node().kubeconfig))
     """Whether it is somebody else's, with programs of its own."""
 
-    def helm_run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run helm, whatever comes of it."""
-        return subprocess.run(
+    def helm(self, *arguments: str) -> str:
+        done = subprocess.run(
             [str(program("helm")), *arguments],
             env=self._environment, cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
-
-    def helm(self, *arguments: str) -> str:
-        done = self.helm_run(*arguments)
         assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stderr}\n{self.explain()}"
         return done.stdout
 

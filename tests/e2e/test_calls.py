@@ -7,9 +7,9 @@ import json
 import time
 
 import pytest
-from tests.cluster.kubectl import manifest
 from tests.e2e.conftest import SYSTEM, Cluster, readme, until
-from tests.wrong import WRONG
+from tests.kit.wrong import WRONG
+from tools.cluster.kubectl import manifest
 
 from mcpace_operator.masterkey import MasterKey
 

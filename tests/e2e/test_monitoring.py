@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.cluster.binaries import program, prometheus_crds
 from tests.e2e.conftest import Cluster, until
-from tests.ports import free_port
+from tools.cluster.binaries import program, prometheus_crds
+from tools.ports import free_port
 
 IMAGE = "mcpace/example-weather:0.1.0"
 

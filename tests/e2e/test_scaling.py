@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster.binaries import program
-from tests.cluster.node import ADDRESS
 from tests.e2e.conftest import Cluster, until
+from tools.cluster.binaries import program
+from tools.cluster.node import ADDRESS
 
 IMAGE = "mcpace/test-queries:1"
 PORT = 10250 + 200

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.cluster.node import Node
 from tests.e2e.conftest import NARROW, ROOT, SYSTEM, Cluster, until
+from tools.cluster.node import Node
 
 CHILDREN = (
     "deployments.apps", "services", "configmaps", "serviceaccounts", "horizontalpodautoscalers.autoscaling",

@@ -3,9 +3,9 @@
 import random
 
 import pytest
-from tests.conftest import repetitions
 from tests.fuzz.seeds import SEEDS, kept, varied
 from tests.fuzz.surfaces import SURFACES, bounded
+from tests.kit.repeating import repetitions
 
 TIMES = 8000
 

@@ -7,7 +7,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from tests.conftest import DEADLINE, Heard, Running, Scripted, Start, json_answer, until
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import Heard, Scripted, json_answer
+from tests.kit.waiting import DEADLINE, until
 
 AT_ONCE = 500
 CALL = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t","arguments":{}}}'

@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.conftest import Heard, Scripted, Start, json_answer, until
+from tests.kit.sidecars import Start
+from tests.kit.upstream import Heard, Scripted, json_answer
+from tests.kit.waiting import until
 
 from mcpace_sidecar.call import fanout
 from mcpace_sidecar.mcp import request, strictness

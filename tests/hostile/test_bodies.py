@@ -6,10 +6,13 @@ from typing import Any
 
 import msgspec
 import pytest
-import redis
-from tests.conftest import Heard, RedisServer, Running, Scripted, Start, json_answer, until
-from tests.integration.test_spans import Collector, collector, traces
+from tests.kit.redis import RedisServer
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import Heard, Scripted, json_answer
+from tests.kit.waiting import until
+from tests.wire.test_spans import Collector, collector, traces
 
+import redis
 from mcpace_sidecar.conversations.memory import REMEMBERED, ROUNDS, Conversations
 from mcpace_sidecar.conversations.questions import PATIENCE
 from mcpace_sidecar.mcp.request import classify

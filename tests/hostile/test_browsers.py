@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.conftest import Heard, Running, Scripted, Start, json_answer
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import Heard, Scripted, json_answer
 
 PAGE = "https://app.example"
 CONFIG = {

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.conftest import Scripted, free_port, json_answer
-from tests.laptop import MCPACE, manifest, mcpace
+from tests.kit.laptop import MCPACE, manifest, mcpace
+from tests.kit.upstream import Scripted, json_answer
+from tools.ports import free_port
 
 from mcpace_operator.masterkey import MasterKey
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.conftest import DEADLINE, RESULT, Heard, Scripted, Start, json_answer, until
+from tests.kit.sidecars import Start
+from tests.kit.upstream import RESULT, Heard, Scripted, json_answer
+from tests.kit.waiting import DEADLINE, until
 
 from mcpace_sidecar.http.head import ResponseHead
 

@@ -13,18 +13,11 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from tests.conftest import (
-    DEADLINE,
-    SSE,
-    Heard,
-    RedisServer,
-    Running,
-    Scripted,
-    Start,
-    free_port,
-    json_answer,
-    until,
-)
+from tests.kit.redis import RedisServer
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import SSE, Heard, Scripted, json_answer
+from tests.kit.waiting import DEADLINE, until
+from tools.ports import free_port
 
 from mcpace_sidecar.cache.entry import Entry, Place
 from mcpace_sidecar.cache.lookup import Lookup

@@ -6,18 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import (
-    DEADLINE,
-    RESULT,
-    Answer,
-    Heard,
-    Running,
-    Scripted,
-    Start,
-    free_port,
-    json_answer,
-    until,
-)
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import RESULT, Answer, Heard, Scripted, json_answer
+from tests.kit.waiting import DEADLINE, until
+from tools.ports import free_port
 
 from mcpace_sidecar.contract import budget
 from mcpace_sidecar.contract.budget import Budget, memory_limit

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import Heard, Running, Scripted, Start, json_answer, until
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import Heard, Scripted, json_answer
+from tests.kit.waiting import until
 
 from mcpace_sidecar.contract.config.clients import Clients
 from mcpace_sidecar.identity.callers import Identities, address_of

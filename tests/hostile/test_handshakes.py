@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.conftest import Heard, Scripted, Start, json_answer, until
+from tests.kit.sidecars import Start
+from tests.kit.upstream import Heard, Scripted, json_answer
+from tests.kit.waiting import until
 
 INFO = b'"serverInfo":{"name":"x"}'
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.conftest import Running, Scripted, Start, json_answer, until
-from tests.hostile.work import assert_linear
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import Scripted, json_answer
+from tests.kit.waiting import until
+from tests.kit.work import assert_linear
 
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.http.framing import ChunkedBody

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 from pydantic import ValidationError
-from tests.conftest import Running, Scripted, Start
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import Scripted
 
 from mcpace_sidecar.contract.config.clients import Clients
 from mcpace_sidecar.http.head import Names, RequestHead

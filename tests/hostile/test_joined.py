@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.conftest import DEADLINE, Heard, Running, Scripted, Start, until
 from tests.hostile.test_floods import CALL, POST, Client
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import Heard, Scripted
+from tests.kit.waiting import DEADLINE, until
 
 SHARED = {"cache": {"tools": [{"name": "t", "ttl": "1h", "scope": "shared"}]}}
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.conftest import DEADLINE, Heard, Scripted, Start, json_answer, until
 from tests.hostile.test_floods import CALL, POST, RESULT, Client
+from tests.kit.sidecars import Start
+from tests.kit.upstream import Heard, Scripted, json_answer
+from tests.kit.waiting import DEADLINE, until
 
 EVENT = b'data: {"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%b"}]}}\n\n'
 STRAY = b'data: {"jsonrpc":"2.0","id":99,"result":{"content":[]}}\n\n'

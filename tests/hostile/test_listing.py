@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from tests.conftest import Heard, Scripted, Start, json_answer, until
+from tests.kit.sidecars import Start
+from tests.kit.upstream import Heard, Scripted, json_answer
+from tests.kit.waiting import until
 
 from mcpace_sidecar.mcp.catalog import MAX_TOOLS
 from mcpace_sidecar.server import handshake

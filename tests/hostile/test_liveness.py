@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.conftest import RESULT, Heard, Running, Scripted, Start, json_answer, until
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import RESULT, Heard, Scripted, json_answer
+from tests.kit.waiting import until
 
 from mcpace_sidecar.server import handshake, session
 

@@ -12,8 +12,12 @@ from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.client.session import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientMetadata
-from tests.conftest import DEADLINE, ROOT, Running, Scripted, Start, free_port, serving, until
-from tests.packages.install import modules, node
+from tests.kit.programs import ROOT, serving
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import Scripted
+from tests.kit.waiting import DEADLINE, until
+from tools.packages.install import modules, node
+from tools.ports import free_port
 
 ISSUER = "https://id.example"
 JWT = {"issuer": ISSUER, "audience": "weather", "jwksURL": f"{ISSUER}/keys"}

@@ -9,8 +9,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import Heard, RedisServer, Running, Scripted, Start, json_answer
-from tests.hostile.work import assert_linear
+from tests.kit.redis import RedisServer
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import Heard, Scripted, json_answer
+from tests.kit.work import assert_linear
 
 from mcpace_sidecar.call.paging import (
     LARGEST,

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.conftest import DEADLINE, SSE, Heard, Scripted, Start, chunk, json_answer, until
-from tests.pairs import Client, Pairs
+from tests.kit.pairs import Client, Pairs
+from tests.kit.sidecars import Start
+from tests.kit.upstream import SSE, Heard, Scripted, chunk, json_answer
+from tests.kit.waiting import DEADLINE, until
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import DEADLINE, until
+from tests.kit.waiting import DEADLINE, until
 
 from mcpace_operator.probes.asking import LONGEST, Sidecars
 from mcpace_operator.probes.pods import MOST_DOORS, Heard

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 import yaml
-from tests.cluster.binaries import program
-from tests.conftest import RESULT, ROOT, RedisServer, Running, Scripted, Start, json_answer, until
+from tests.kit.programs import ROOT
+from tests.kit.redis import RedisServer
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import RESULT, Scripted, json_answer
+from tests.kit.waiting import until
+from tools.cluster.binaries import program
 
+import redis
 from mcpace_operator.masterkey import MasterKey, write_login
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings

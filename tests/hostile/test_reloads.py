@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 
 import pytest
-from tests.conftest import Scripted, Start, until
+from tests.kit.sidecars import Start
+from tests.kit.upstream import Scripted
+from tests.kit.waiting import until
 
 from mcpace_sidecar import sidecar as module
 from mcpace_sidecar.call.settings import Settings

@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
-from tests.conftest import Heard, RedisServer, Scripted, Start, json_answer, until
+from tests.kit.redis import RedisServer
+from tests.kit.sidecars import Start
+from tests.kit.upstream import Heard, Scripted, json_answer
+from tests.kit.waiting import until
 
 LIMITS = {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 3, "requestsPerDay": 100}]}}
 LOST = json_answer(

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import hiredis
 import pytest
-from tests.conftest import Heard, Scripted, Start, json_answer
+from tests.kit.sidecars import Start
+from tests.kit.upstream import Heard, Scripted, json_answer
 
 ODD = {
     "a word": b"+OK\r\n",

@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.conftest import DEADLINE, RESULT, SSE, Heard, Running, Scripted, Start, chunk, json_answer, until
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import RESULT, SSE, Heard, Scripted, chunk, json_answer
+from tests.kit.waiting import DEADLINE, until
 
 from mcpace_sidecar.call.audience import Audience
 

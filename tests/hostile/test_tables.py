@@ -4,8 +4,10 @@ from itertools import count
 from time import time
 
 import pytest
-from tests.conftest import Scripted, Start, until
-from tests.hostile.work import assert_spread
+from tests.kit.sidecars import Start
+from tests.kit.upstream import Scripted
+from tests.kit.waiting import until
+from tests.kit.work import assert_spread
 
 from mcpace_sidecar.bounded import SWEPT, make_room
 from mcpace_sidecar.cache import entry

@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import Running, Scripted, Start, json_answer, until
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import Scripted, json_answer
+from tests.kit.waiting import until
 
 from mcpace_sidecar.contract.config.clients import Jwt
 from mcpace_sidecar.identity import tokens

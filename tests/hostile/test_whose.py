@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.conftest import SSE, Heard, Running, Scripted, Start, chunk, json_answer, until
-from tests.integration.test_callers import AUDIENCE, ISSUER, RSA_KEY, Issuer
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import SSE, Heard, Scripted, chunk, json_answer
+from tests.kit.waiting import until
+from tests.wire.test_callers import AUDIENCE, ISSUER, RSA_KEY, Issuer
 
 DECIDING = (
     b"mcp-protocol-version",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.wrong import WRONG
+from tests.kit.wrong import WRONG
 
 from mcpace_cli.manifest import Resource, read
 from mcpace_operator.crd import structural

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.hostile.work import assert_linear
+from tests.kit.work import assert_linear
 
 from mcpace_sidecar.cache.policy import canonical
 from mcpace_sidecar.http.sse import Events, data_of, with_data

@@ -1,0 +1,101 @@
+"""Every command in the README and the documentation is run by a test; the manifest shown is the one applied."""
+
+import re
+
+import pytest
+import yaml
+from tests.kit.programs import ROOT
+
+PAGES = [
+    *(ROOT / page for page in ("README.md", "CONTRIBUTING.md", "charts/mcpace/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+RUN_BY = {
+    "make run": ("tests/cli/test_laptop.py", '["make", "run"]'),
+    "make test": (".ci/run", "make test"),
+    "helm install mcpace charts/mcpace -n mcpace-system --create-namespace": (
+        "tests/e2e/conftest.py",
+        'readme("helm")',
+    ),
+    "kubectl apply -f examples/weather/manifest.yaml": ("tests/e2e/conftest.py", 'readme("kubectl apply")'),
+    "kubectl get mcps": ("tests/e2e/test_calls.py", 'readme("kubectl get")'),
+    ". .venv/bin/activate": ("tests/cli/test_laptop.py", "README_LINES"),
+    "mcpace run examples/weather/manifest.yaml -- python examples/weather/server.py": (
+        "tests/cli/test_laptop.py",
+        "README_LINES",
+    ),
+    "mcpace call http://127.0.0.1:18080/mcp get-weather city=Oslo": (
+        "tests/cli/test_laptop.py",
+        "README_CALL",
+    ),
+    "mcpace run weather.yaml -- python examples/weather/server.py": (
+        "tests/cli/test_laptop.py",
+        "PAGE_LINES",
+    ),
+    "mcpace call http://127.0.0.1:18080/mcp": ("tests/cli/test_laptop.py", "PAGE_LINES"),
+    "export MCPACE_API_KEY=a-long-key-drawn-at-random": ("tests/cli/test_laptop.py", "PAGE_LINES"),
+    "make kind": ("tests/e2e/test_walk.py", "examples/kind.py"),  # all but the creation of the cluster
+    "helm test mcpace -n mcpace-system": (
+        "tests/e2e/test_uninstall.py",
+        'cluster.helm("test", "mcpace", "-n", SYSTEM',
+    ),
+    "python -m tools.cluster up": ("tools/cluster/__main__.py", "node.up()"),  # each is a part of `e2e`
+    "python -m tools.cluster shell": ("tools/cluster/__main__.py", "return run(node, rest)"),
+    "python -m tools.cluster down": ("tools/cluster/__main__.py", "node.down()"),
+}
+"""Command -> the file that runs it, and where in it. A new command in a page needs its test, and its line here."""
+
+
+def commands():
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.splitlines():
+                yield page.name, line.partition("  #")[0].strip()
+
+
+@pytest.mark.parametrize(("page", "command"), list(commands()))
+def test_every_command_shown_is_run_by_a_test(page, command):
+    assert command in RUN_BY, f"{page} shows a command that no test runs: {command}"
+    file, place = RUN_BY[command]
+    assert place in (ROOT / file).read_text()
+
+
+BLOCKS = {
+    "gateways.md": "tests/wire/test_gateways.py",
+    "operations.md": "tests/apiserver/test_operations.py",
+}
+"""Page -> the test that runs its blocks of several lines, those marked `bash`."""
+
+
+def test_every_block_of_commands_is_run_by_a_test():
+    assert {page.name for page in PAGES if "```bash" in page.read_text()} == set(BLOCKS)
+    for page, file in BLOCKS.items():
+        assert f'"docs/{page}"' in (ROOT / file).read_text()
+
+
+def test_the_readmes_manifest_is_the_examples():
+    (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "examples/weather/manifest.yaml").read_text())
+
+
+def test_every_link_between_pages_leads_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def anchors(text: str) -> set[str]:
+    """What a link into a page may name: its headings, as GitHub spells them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_link_into_a_page_leads_to_a_heading_of_it():
+    found = 0
+    for page in [*PAGES, ROOT / "SECURITY.md"]:
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
+            found += 1
+            there = (page.parent / target) if target else page
+            assert anchor in anchors(there.read_text()), f"{page.name} links to {target}#{anchor}"
+    assert found > 2

@@ -1,0 +1,166 @@
+"""What a server is made of: pure functions of its spec."""
+
+import base64
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.kit.schemas import refusals
+
+from mcpace_operator.children import children
+from mcpace_operator.children.meta import Context, Credentials
+from mcpace_operator.masterkey import MasterKey
+from mcpace_operator.resource.models import parse_spec
+from mcpace_operator.resource.server import Key, Server
+from mcpace_operator.settings import OperatorSettings
+from mcpace_sidecar.contract.config import SidecarConfig, parse
+
+SETTINGS = OperatorSettings(master_key=MasterKey(b"k" * 32))
+
+
+def context(status=None, settings=SETTINGS, kinds=(), **spec):
+    spec = {"image": "weather:1", **spec}
+    server = Server(Key("ns", "weather"), "uid-1", 3, spec, status or {})
+    credentials = Credentials("redis://u:p@limits:6379", "redis://u:p@cache:6379")
+    return Context(server, parse_spec(spec), settings, credentials, frozenset(kinds))
+
+
+def built(**spec):
+    """The children by kind; of the two Services, the one for callers."""
+    found = [
+        child for child in children(context(**spec)) if not child["metadata"]["name"].endswith("-metrics")
+    ]
+    assert len({child["kind"] for child in found}) == len(found)
+    return {child["kind"]: child for child in found}
+
+
+def pod(**spec):
+    return built(**spec)["Deployment"]["spec"]["template"]
+
+
+def test_a_bare_image_is_enough():
+    kinds = built()
+    assert set(kinds) == {
+        "ServiceAccount",
+        "Secret",
+        "ConfigMap",
+        "Service",
+        "Deployment",
+        "PodDisruptionBudget",
+    }
+    assert yaml.safe_load(kinds["ConfigMap"]["data"]["config.yaml"]) == {}
+    pod = kinds["Deployment"]["spec"]["template"]["spec"]
+    (sidecar,) = pod["initContainers"]
+    assert sidecar["restartPolicy"] == "Always"
+    assert sidecar["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert sidecar["readinessProbe"]["httpGet"]["path"] == "/readyz?wait"
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_the_configmap_holds_what_was_set_and_the_sidecar_reads_it_with_its_own_class():
+    limits = {"tiers": [{"name": "free", "requestsPerMinute": 5}]}
+    text = built(rateLimits=limits, path="/other", replicas=3)["ConfigMap"]["data"]["config.yaml"]
+    assert yaml.safe_load(text) == {"path": "/other", "rateLimits": limits}
+    config, ignored = parse(SidecarConfig, yaml.safe_load(text))
+    assert ignored == ()
+    assert config.rate_limits.tiers[0].requests_per_minute == 5
+
+
+@given(minute=st.integers(1, 1_000_000))
+def test_a_limit_is_nowhere_but_in_the_configmap(minute):
+    one, other = built(), built(rateLimits={"tiers": [{"name": "free", "requestsPerMinute": minute}]})
+    assert {kind for kind in one if one[kind] != other[kind]} == {"ConfigMap"}
+
+
+def test_the_oldest_and_the_newest_kubernetes_know_every_field_of_every_child():
+    everything = context(
+        kinds=("ServiceMonitor", "PrometheusRule"),
+        autoscaling={"minReplicas": 2, "maxReplicas": 5, "targetMemoryUtilization": 80},
+        networkPolicy={"enabled": True, "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]},
+        podDisruptionBudget={"maxUnavailable": 1},
+        database={"secretRef": {"name": "db"}},
+        clients={"apiKeys": [{"tier": "pro", "secretRef": {"name": "keys"}}]},
+        rateLimits={},
+        resources={"requests": {"cpu": "100m", "memory": "64Mi"}},
+        podTemplate={"spec": {"priorityClassName": "high", "tolerations": [{"operator": "Exists"}]}},
+    )
+    found = list(children(everything))
+    assert {"HorizontalPodAutoscaler", "NetworkPolicy"} <= {child["kind"] for child in found}
+    for child in found:
+        assert not refusals(child)
+
+
+def test_children_are_the_same_every_time():
+    assert built(env=[{"name": "A", "value": "1"}]) == built(env=[{"name": "A", "value": "1"}])
+
+
+def test_passwords_stand_in_the_secret_alone():
+    kinds = built()
+    secrets = {k: base64.b64decode(v).decode() for k, v in kinds.pop("Secret")["data"].items()}
+    assert secrets["limits-url"] == "redis://u:p@limits:6379"
+    for value in secrets.values():
+        assert value not in repr(kinds)
+    assert "redis://" not in repr(context().credentials)
+    assert repr(b"k" * 32) not in repr(SETTINGS)
+
+
+def test_an_authority_for_redis_reaches_the_sidecar():
+    with_authority = OperatorSettings(master_key=MasterKey(b"k" * 32), redis_authority="PEM")
+    kinds = {child["kind"]: child for child in children(context(settings=with_authority))}
+    assert base64.b64decode(kinds["Secret"]["data"]["redis-ca"]) == b"PEM"
+    (sidecar,) = kinds["Deployment"]["spec"]["template"]["spec"]["initContainers"]
+    (variable,) = [v for v in sidecar["env"] if v["name"] == "MCPACE_REDIS_CA"]
+    assert variable["valueFrom"]["secretKeyRef"]["key"] == "redis-ca"
+
+
+def test_each_server_has_its_own_passwords():
+    assert len({SETTINGS.master_key.derive(p, u) for p in ("redis", "admin") for u in ("a", "b")}) == 4
+
+
+def test_key_secrets_are_mounted_in_the_sidecar_alone_and_may_be_missing():
+    keys = [{"tier": "pro", "secretRef": {"name": "weather-pro"}}]
+    pod = built(clients={"apiKeys": keys})["Deployment"]["spec"]["template"]["spec"]
+    assert {"name": "mcpace-keys-0", "secret": {"secretName": "weather-pro", "optional": True}} in pod[
+        "volumes"
+    ]
+    mounts = [m["mountPath"] for m in pod["initContainers"][0]["volumeMounts"]]
+    assert "/etc/mcpace/keys/weather-pro" in mounts
+    assert "volumeMounts" not in pod["containers"][0]
+
+
+def test_what_the_user_says_of_the_security_context_counts():
+    containers = built(securityContext={"runAsUser": 0})["Deployment"]["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert containers[0]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "seccompProfile": {"type": "RuntimeDefault"},
+        "runAsUser": 0,
+    }
+
+
+ODD = [
+    None, "x", 5, True, [], {}, [None], ["x"], [[1]], {"name": []}, [{"name": []}], [{"name": {}}], [{"name": None}],
+    [{"name": "mcpace", "env": "x"}], [{"name": "mcpace", "env": [{"name": []}]}], [{"name": "server", "ports": 5}],
+    [{"name": "server", "volumeMounts": [{"mountPath": {}}]}], [{"mountPath": []}],
+]  # fmt: skip
+LISTS = ("env", "envFrom", "volumes", "volumeMounts", "imagePullSecrets")
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_what_is_written_as_in_a_pod_may_be_anything_and_is_left_to_the_api_server(odd):
+    """Or else nobody would ever say what is wrong with it."""
+    specs = [
+        {"podTemplate": {"spec": {name: odd}}}
+        for name in ("containers", "initContainers", "volumes", "imagePullSecrets", "nodeSelector")
+    ]
+    specs += [{name: [{"name": odd, "mountPath": odd}]} for name in LISTS]
+    specs += [{"env": [{"name": "A", "value": odd}], "database": {"secretRef": {"name": "db"}}}]
+    if isinstance(odd, dict):
+        specs += [{"securityContext": odd}, {"autoscaling": {"maxReplicas": 2, "behavior": odd}}]
+        specs += [{"networkPolicy": {"from": [odd], "egress": [odd]}}]
+    settings = OperatorSettings(master_key=MasterKey(b"k" * 32), pull_secrets=("registry",))
+    for spec in specs:
+        made = children(context(settings=settings, **spec))
+        assert made == children(context(settings=settings, **spec))
