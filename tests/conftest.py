@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.kit.collector import Collector
 from tests.kit.helm import Helm
 from tests.kit.operator import Operator
-from tests.kit.programs import ROOT, weather_server
+from tests.kit.programs import ROOT, serving, weather_server
 from tests.kit.redis import RedisServer
 from tests.kit.sidecars import Start, sidecars
-from tests.kit.upstream import Scripted
+from tests.kit.upstream import RESULT, Scripted, json_answer
 from tests.kit.waiting import STARTING, until
 from tools.cluster import images
 from tools.cluster.controlplane import ControlPlane
 from tools.cluster.kubectl import Kubectl
+from tools.packages.install import modules, node
+from tools.ports import free_port
 
 # In the background, or under nohup, all that tests start would ignore these.
 for _number, _handler in (
@@ -108,3 +111,34 @@ def first() -> Path:
     if source is None:
         pytest.skip("the first version is not in this clone")
     return source
+
+
+@pytest.fixture
+async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector]:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
+    server = Collector()
+    server.answer = lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+def traces(collector: Collector):
+    return {"monitoring": {"traces": {"endpoint": f"http://127.0.0.1:{collector.port}"}}}
+
+
+@pytest.fixture
+async def everything() -> AsyncIterator[int]:
+    """A server nobody here wrote, speaking the pair."""
+    port = free_port()
+    server = modules() / "@modelcontextprotocol/server-everything/dist/index.js"
+    async with serving(port, node(), server, "sse"):
+        yield port
+
+
+@pytest.fixture
+def echo(scripted: Scripted) -> Scripted:
+    """A server that answers every call at once."""
+    scripted.answer = lambda _: json_answer(RESULT)
+    return scripted

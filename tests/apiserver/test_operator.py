@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from tests.kit.operator import Operator
 from tests.kit.programs import ROOT
 from tests.kit.redis import RedisServer
 from tests.kit.waiting import until
 from tests.kit.wrong import WRONG
 from tools.cluster.kubectl import Kubectl, manifest
-
-import redis
 
 SPEC: dict[str, Any] = {
     "image": "weather:1",

@@ -107,7 +107,7 @@ async def answer(weather: int, start: Start, scripted: Scripted, monkeypatch: py
     """What a real sidecar says after a call; `scripted` says it as the pods do."""
     monkeypatch.setattr(rounds, "SHORTEST_ROUND", 0.0)
     sidecar = await start(weather, {})
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     await sidecar.call("forecast", {"city": "Oslo"})
     _, told = await sidecar.admin_get("/stats")
     report = msgspec.json.decode(json.dumps(told), type=Report)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from tests.kit.helm import CHART, WITHOUT_CRD, Helm
 from tests.kit.operator import Operator
 from tests.kit.redis import RedisServer
@@ -17,7 +18,6 @@ from tests.kit.upstream import RESULT, Scripted, json_answer
 from tests.kit.waiting import until
 from tools.cluster.kubectl import Kubectl
 
-import redis
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
@@ -194,7 +194,7 @@ async def test_a_changed_key_locks_no_server_out_while_the_old_one_is_known(
     rolled = await start(scripted.port, LIMITED, name="default/weather", limits_url=new)
     for sidecar in (running, late, rolled):
         assert "result" in (await sidecar.call("t"))[2]
-        assert sidecar.sidecar._links[0].up
+        assert sidecar.links[0].up
         assert (await sidecar.metrics())['mcpace_decided_without_redis_total{mode="local"}'] == 0
 
     after = await stores_of(MasterKey(NEW), embedded)
@@ -207,7 +207,7 @@ async def test_a_changed_key_locks_no_server_out_while_the_old_one_is_known(
     assert not takes(embedded, admin, MasterKey(OLD).derive("redis-admin", "limits"))
     assert not takes(embedded, admin, "drawn-at-random")
     assert "result" in (await running.call("t"))[2], "who is logged in stays so"
-    assert running.sidecar._links[0].up
+    assert running.links[0].up
 
 
 async def test_a_key_that_redis_does_not_take_is_not_called_silence(

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from tests.kit.programs import ROOT, serving
 from tests.kit.sidecars import Start
-from tests.kit.waiting import until
 from tools.packages.install import modules, node, python_v1, servers
 from tools.ports import free_port
 
@@ -85,8 +84,8 @@ async def test_every_official_client_lists_calls_hits_and_runs_in_parallel(
         "concurrency": {"parallelTool": True, "maxInFlight": 1},
     }
     sidecar = await start(port, config)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
-    vetoed = sidecar.sidecar.catalog.forbids_caching(call["tool"])
+    await sidecar.ready()
+    vetoed = sidecar.catalog.forbids_caching(call["tool"])
     parallel = {
         "tool": "parallel",
         "arguments": {"calls": [call, call, {"tool": "no-such-tool", "arguments": {}}]},
@@ -116,7 +115,7 @@ async def test_a_bare_manifest_changes_no_answer(real: tuple[int, str], start: S
     port, name = real
     _, call, _ = SERVERS[name]
     sidecar = await start(port, {})
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     unknown = {"tool": "no-such-tool", "arguments": {}}
     calls = [call, unknown, {"tool": call["tool"], "arguments": {"no-such-argument": 1}}]
     for client in CLIENTS:
@@ -141,7 +140,7 @@ async def test_every_official_client_survives_a_refusal(weather: int, start: Sta
         "reply": reply,
     }
     sidecar = await start(weather, {"rateLimits": limits})
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     oslo = {"tool": "get-weather", "arguments": {"city": "Oslo"}}
     await sidecar.call("get-weather", {"city": "Oslo"}, MCP_Protocol_Version="2025-11-25")
     other = {"tool": "forecast", "arguments": {"city": "Oslo", "days": 1}}
@@ -159,7 +158,7 @@ async def test_an_http_429_is_an_error_to_every_client_that_survives_one(
     """Version 1 of the Python SDK does not: its session dies, which is why this form is not the default."""
     limits = {"tiers": [{"name": "free", "requestsPerMinute": 1}], "reply": "http429"}
     sidecar = await start(weather, {"rateLimits": limits})
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     oslo = {"tool": "get-weather", "arguments": {"city": "Oslo"}}
     got = await scenario(client, sidecar.url, [oslo, oslo])
     answered, refused = got["results"]

@@ -4,7 +4,6 @@ import httpx2
 import pytest
 from mcp import Client, MCPError
 from tests.kit.sidecars import Start
-from tests.kit.waiting import until
 
 LIMITED = {
     "rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 3}]},
@@ -17,7 +16,7 @@ async def test_a_client_lists_calls_hits_the_cache_and_meets_the_limit(
     weather: int, start: Start, mode: str
 ) -> None:
     sidecar = await start(weather, LIMITED)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     async with Client(sidecar.url, mode=mode) as client:
         assert {tool.name for tool in (await client.list_tools()).tools} >= {"get-weather", "forecast"}
         for _ in range(3):

@@ -9,24 +9,11 @@ from mcp.client.sse import sse_client
 from mcp.shared.exceptions import MCPError
 from tests.kit.laptop import mcpace
 from tests.kit.pairs import Client, Pairs
-from tests.kit.programs import serving
 from tests.kit.sidecars import Start
 from tests.kit.upstream import Heard, Scripted, json_answer
 from tests.kit.waiting import DEADLINE, until
-from tools.packages.install import modules, node
-from tools.ports import free_port
 
 from mcpace_sidecar.call.legacy_sse import endpoint_of
-
-
-@pytest.fixture
-async def everything() -> AsyncIterator[int]:
-    """A server nobody here wrote, speaking the pair."""
-    port = free_port()
-    server = modules() / "@modelcontextprotocol/server-everything/dist/index.js"
-    async with serving(port, node(), server, "sse"):
-        yield port
-
 
 CONFIG = {
     "transport": "sse",
@@ -43,7 +30,7 @@ async def test_an_official_client_lists_calls_hits_and_meets_the_limit(
     everything: int, start: Start
 ) -> None:
     sidecar = await start(everything, CONFIG)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     async with (
         asyncio.timeout(DEADLINE),
         sse_client(f"http://127.0.0.1:{sidecar.data}/sse") as (reading, writing),
@@ -68,7 +55,7 @@ async def test_an_official_client_lists_calls_hits_and_meets_the_limit(
     assert samples['mcpace_cache_requests_total{result="memory",tool="echo"}'] >= 2
     assert samples['mcp_tool_calls_total{status="limited",tool="get-sum"}'] == 1
     assert samples['mcp_tool_calls_total{status="success",tool="get-sum"}'] == 2
-    await until(lambda: not sidecar.sidecar.plane.pairs, "the stream to be forgotten")
+    await until(lambda: not sidecar.plane.pairs, "the stream to be forgotten")
 
 
 async def test_a_call_that_the_server_never_answers_is_given_up_on_the_stream(
@@ -126,7 +113,7 @@ async def test_messages_are_posted_where_the_server_says_also_behind_a_prefix(
     assert answer.startswith(b"HTTP/1.1 202"), answer
     assert scripted.calls[-1].line.startswith(b"POST %b " % posted)
     client.leave()
-    await until(lambda: not sidecar.sidecar.plane.pairs, "the stream to be forgotten under every spelling")
+    await until(lambda: not sidecar.plane.pairs, "the stream to be forgotten under every spelling")
 
 
 @pytest.mark.parametrize("path", [b"/sse", b"/weather/sse"])
@@ -172,7 +159,7 @@ async def test_a_call_is_judged_and_answered_on_the_stream_whatever_path_it_is_p
     assert (await client.call(b"8")).startswith(b"HTTP/1.1 202")
     assert b"42900" in await client.hear(b"\n\n")
     client.leave()
-    await until(lambda: not sidecar.sidecar.plane.pairs, "the stream to be forgotten")
+    await until(lambda: not sidecar.plane.pairs, "the stream to be forgotten")
     if posted.startswith(path):  # what is posted there now is the server's to answer
         await client.call(b"9")
         assert scripted.calls[-1].line.startswith(b"POST %b " % posted)
@@ -189,7 +176,7 @@ async def test_mcpace_call_says_what_it_does_not_speak(
     port = everything
     if sidecars:
         sidecar = await start(everything, CONFIG)
-        await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+        await sidecar.ready()
         port = sidecar.data
     done = await asyncio.to_thread(mcpace, "call", f"http://127.0.0.1:{port}/sse")
     assert done.returncode == 2

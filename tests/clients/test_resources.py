@@ -4,7 +4,6 @@ from typing import Any
 
 from tests.kit.programs import ROOT, serving
 from tests.kit.sidecars import Start
-from tests.kit.waiting import until
 from tools.packages.install import python_v1
 from tools.ports import free_port
 
@@ -24,7 +23,7 @@ async def test_version_1_of_the_python_sdk_gives_no_resource_past_its_limit(star
     port = free_port()
     async with serving(port, python_v1(), ROOT / "tests/clients/python_v1_server.py"):
         sidecar = await start(port, LIMITS)
-        await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+        await sidecar.ready()
 
         async def read(uri: str) -> Any:
             request = {"jsonrpc": "2.0", "id": 7, "method": "resources/read", "params": {"uri": uri}}

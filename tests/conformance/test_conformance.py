@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from tests.kit.programs import ROOT, serving
 from tests.kit.sidecars import Start
-from tests.kit.waiting import until
 from tools.packages.install import modules, node
 from tools.ports import free_port
 
@@ -68,7 +67,7 @@ async def test_the_suite_gives_the_same_result_directly_and_through_the_sidecar(
     direct = await suite(fixture_server, version, tmp_path / "direct")
     for name, config in (("bare", {}), ("everything", EVERYTHING)):
         sidecar = await start(fixture_server, config)
-        await until(lambda at=sidecar: at.sidecar.handshake.ready, "the handshake")
+        await sidecar.ready()
         through = await suite(sidecar.data, version, tmp_path / name)
         assert through == direct, name
     listed = await asyncio.create_subprocess_exec(

@@ -7,7 +7,7 @@ import json
 import time
 
 import pytest
-from tests.e2e.conftest import SYSTEM, Cluster, readme, until
+from tests.e2e.cluster import SYSTEM, Cluster, readme, until
 from tests.kit.wrong import WRONG
 from tools.cluster.kubectl import manifest
 

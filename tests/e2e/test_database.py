@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import Cluster, until
+from tests.e2e.cluster import Cluster, until
 
 IMAGE = "mcpace/test-queries:1"
 DATABASE = "mcpace/test-postgres:17"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import Cluster, until
+from tests.e2e.cluster import Cluster, until
 
 IMAGE = "mcpace/example-weather:0.1.0"
 PYTHON = "/opt/weather/bin/python"

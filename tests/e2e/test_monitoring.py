@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.e2e.conftest import Cluster, until
+from tests.e2e.cluster import Cluster, until
 from tools.cluster.binaries import program, prometheus_crds
 from tools.ports import free_port
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import Cluster, until
+from tests.e2e.cluster import Cluster, until
 from tools.cluster.binaries import program
 from tools.cluster.node import ADDRESS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.e2e.conftest import NARROW, ROOT, SYSTEM, Cluster, until
+from tests.e2e.cluster import NARROW, ROOT, SYSTEM, Cluster, until
 from tools.cluster.node import Node
 
 CHILDREN = (

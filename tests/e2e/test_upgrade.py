@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import ROOT, SYSTEM, Cluster, until
+from tests.e2e.cluster import ROOT, SYSTEM, Cluster, until
 from tools.cluster import images
 
 IMAGE = "mcpace/example-weather:0.1.0"

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from tests.e2e.conftest import ROOT, Cluster
+from tests.e2e.cluster import ROOT, Cluster
 
 
 def test_the_walk_installs_applies_calls_and_takes_all_away(cluster: Cluster):

@@ -102,14 +102,14 @@ def one_at_a_time(request: pytest.FixtureRequest) -> Iterator[int]:
 
 async def test_of_a_server_that_does_one_thing_at_a_time(one_at_a_time: int, start: Start) -> None:
     sidecar = await start(one_at_a_time)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     calls = asyncio.gather(*(asked(sidecar.data) for _ in range(4)))
 
     async def well() -> bool:
         for probe in ("/readyz", "/serverz"):
             status, why = await sidecar.admin_get(probe)
             assert status == 200, (probe, why)
-        sidecar.sidecar.handshake.doubt()
+        sidecar.handshake.doubt()
         return calls.done()
 
     await until(well, "four calls, one after the other", seconds=60, pause=0.1)
@@ -166,7 +166,7 @@ async def test_of_a_server_that_works_on_five_hundred_calls_at_once(
 
     scripted.answer = meeting
     sidecar = await start(scripted.port, memory=192 << 20, files=1 << 16)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     answers = await asyncio.gather(*(asked(sidecar.data) for _ in range(AT_ONCE)))
     assert {(status, body) for status, _, body in answers} == {(200, (await asked(scripted.port))[2])}
 

@@ -26,8 +26,8 @@ async def test_a_batch_within_a_batch_is_no_message(scripted: Scripted, start: S
         errors = body if isinstance(body, list) else [body]
         assert [error["error"]["code"] in (-32600, -32700) for error in errors] == [True], (status, body)
     assert not scripted.calls
-    assert not sidecar.sidecar.plane.in_flight
-    assert sidecar.sidecar.plane.bulkhead.in_flight == 0
+    assert not sidecar.in_flight
+    assert sidecar.plane.bulkhead.in_flight == 0
 
 
 async def test_a_batch_in_a_batch_costs_only_itself(scripted: Scripted, start: Start) -> None:
@@ -105,7 +105,7 @@ async def test_parts_that_wait_share_their_head(scripted: Scripted, start: Start
         yield json_answer(msgspec.json.encode({"jsonrpc": "2.0", "id": heard.message["id"], "result": {}}))
 
     sidecar = await start(scripted.port, {"upstream": {"maxConnections": 1}})
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     scripted.answer = slowly
     calls = [
         {"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": {"name": "t"}} for n in range(100)
@@ -113,7 +113,7 @@ async def test_parts_that_wait_share_their_head(scripted: Scripted, start: Start
     long = {f"X-{number}": "v" * 1000 for number in range(28)}
     tracemalloc.start()
     posted = asyncio.ensure_future(sidecar.post(calls, **long))
-    await until(lambda: len(sidecar.sidecar.plane.pool._line) == 99, "the others to wait")
+    await until(lambda: len(sidecar.plane.pool._line) == 99, "the others to wait")
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     go.set()
@@ -133,7 +133,7 @@ async def test_the_calls_of_parallel_that_wait_share_the_bytes_of_their_head(
 
     config = {"concurrency": {"parallelTool": True}, "upstream": {"maxConnections": 1}}
     sidecar = await start(scripted.port, config)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     scripted.answer = slowly
     calls = [{"tool": f"t{number}", "arguments": {}} for number in range(32)]
     batch = [
@@ -148,9 +148,7 @@ async def test_the_calls_of_parallel_that_wait_share_the_bytes_of_their_head(
     long = {f"X-{number}": "v" * 1000 for number in range(28)} | {"Mcp-Name": "parallel"}
     tracemalloc.start()
     posted = asyncio.ensure_future(sidecar.post(batch, **long))
-    await until(
-        lambda: len(sidecar.sidecar.plane.in_flight) == 100, "all calls to wait, within three, within one"
-    )
+    await until(lambda: len(sidecar.in_flight) == 100, "all calls to wait, within three, within one")
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     go.set()
@@ -192,7 +190,7 @@ async def test_the_parts_answers_of_all_batches_together_are_bounded(
 
     scripted.answer = answer
     sidecar = await start(scripted.port, {"responses": {"compressOver": "1Gi"}}, memory=1)
-    plane = sidecar.sidecar.plane
+    plane = sidecar.plane
     calls = [{"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": {"name": "t"}} for n in range(4)]
     batches = [asyncio.ensure_future(sidecar.post(calls)) for _ in range(6)]
     await until(lambda: len(plane.in_flight) == 12, "six batches to wait for their first part each")
@@ -219,7 +217,7 @@ async def test_the_calls_of_all_parallels_in_a_batch_are_bounded_together(
     refused = [each for each in body if "100 in one batch" in str(each)]
     assert (len(body), len(refused)) == (100, 97)
     assert len(scripted.calls) == 96
-    assert not sidecar.sidecar.plane.in_flight
+    assert not sidecar.in_flight
     _, _, body = await sidecar.post([_parallel(1, 32)])
     assert body[0]["result"]["structuredContent"]["succeeded"] == 32, "another batch has its own"
 
@@ -238,7 +236,7 @@ async def test_the_parts_of_one_request_begin_in_turns_with_everybody_else(
     sidecar = await start(scripted.port, {"concurrency": {"parallelTool": True, "maxQueued": 1000}})
     await until(lambda: scripted.heard, "a handshake")
     scripted.answer = slowly
-    in_flight = sidecar.sidecar.plane.in_flight
+    in_flight = sidecar.in_flight
     seen = [0]
     batched = b"[" + b",".join([CALL] * parts) + b"]"
     posted = asyncio.ensure_future(sidecar.post(batched if kind == "batch" else _parallel(1, parts)))

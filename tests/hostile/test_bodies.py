@@ -6,18 +6,16 @@ from typing import Any
 
 import msgspec
 import pytest
+import redis
+from tests.kit.collector import Collector
 from tests.kit.redis import RedisServer
 from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import Heard, Scripted, json_answer
 from tests.kit.waiting import until
-from tests.wire.test_spans import Collector, collector, traces
 
-import redis
 from mcpace_sidecar.conversations.memory import REMEMBERED, ROUNDS, Conversations
 from mcpace_sidecar.conversations.questions import PATIENCE
 from mcpace_sidecar.mcp.request import classify
-
-__all__ = ["collector", "traces"]  # fixtures
 
 CACHED = {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
 
@@ -63,7 +61,7 @@ async def test_arguments_that_have_no_one_spelling_are_asked_for_each_time(
         status, _, body = await sidecar.post(call_of(arguments))
         assert (status, body["result"]) == (200, {"n": expected})
     assert server.bodies == [call_of(arguments)] * 2
-    assert not sidecar.sidecar.plane.in_flight
+    assert not sidecar.in_flight
 
 
 @pytest.mark.parametrize("spelling", [b"1e400", b"-1e-400", b"0.10000000000000000001", b"7" * 4000])
@@ -114,7 +112,7 @@ async def test_what_is_nested_deeper_is_refused_in_the_same_words_at_every_depth
     assert (status, body["id"]) == (400, 7), body
     assert "nested too deeply: it may have 512 levels" in body["error"]["message"]
     assert not server.bodies
-    assert not sidecar.sidecar.plane.in_flight
+    assert not sidecar.in_flight
 
 
 @pytest.mark.parametrize("levels", [511, 512, 966, 970, 20_000])

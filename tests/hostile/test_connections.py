@@ -38,7 +38,7 @@ async def test_a_connection_that_the_server_closes_at_once_takes_no_second_call(
 ) -> None:
     scripted.answer = lambda _: json_answer(RESULT, extra=b"Keep-Alive: timeout=1\r\n")
     sidecar = await start(scripted.port)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     for _ in range(3):
         before = scripted.connections
         await sidecar.call("t")
@@ -56,23 +56,21 @@ async def test_open_streams_take_no_connection_from_calls(scripted: Scripted, st
 
     scripted.answer = answer
     sidecar = await start(scripted.port, {"upstream": {"maxConnections": 2}})
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     streams = []
     for _ in range(101):
         _reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
         writer.write(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
         streams.append(writer)
-    await until(
-        lambda: len(sidecar.sidecar.plane.pool.streams) == 101, "every stream to have its connection"
-    )
+    await until(lambda: len(sidecar.plane.pool.streams) == 101, "every stream to have its connection")
     answers = await asyncio.gather(*(sidecar.call("t") for _ in range(20)))
     assert {status for status, _, _ in answers} == {200}
-    sidecar.sidecar.handshake.doubt()
+    sidecar.handshake.doubt()
     assert (await sidecar.admin_get("/readyz"))[0] == 200
     assert (await sidecar.admin_get("/serverz"))[0] == 200
     for writer in streams:
         writer.transport.abort()
-    await until(lambda: not sidecar.sidecar.plane.pool.streams, "the streams' connections to be closed")
+    await until(lambda: not sidecar.plane.pool.streams, "the streams' connections to be closed")
 
 
 async def test_a_call_that_finds_no_connection_is_given_up_beside_a_stream(
@@ -87,7 +85,7 @@ async def test_a_call_that_finds_no_connection_is_given_up_beside_a_stream(
     scripted.answer = hang
     _reader, stream = await asyncio.open_connection("127.0.0.1", sidecar.data)
     stream.write(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
-    await until(lambda: sidecar.sidecar.plane.pool.streams, "the stream")
+    await until(lambda: sidecar.plane.pool.streams, "the stream")
     answers = await asyncio.gather(*(sidecar.call("t") for _ in range(4)))
     assert {body["error"]["code"] for _, _, body in answers} <= {50300, 50400}
     stream.transport.abort()
@@ -125,7 +123,7 @@ async def test_a_request_that_is_answered_before_it_is_read_keeps_no_other_waiti
         assert (await sidecar.call("t"))[0] == 200
     over.set()
     server.close()
-    sidecar.sidecar.end()
+    sidecar.end()
     await sidecar.waiting
     await until(lambda: all(each.is_set() for each in ended), "the server to end")
 
@@ -192,7 +190,7 @@ async def test_what_a_server_has_not_read_of_one_request_is_not_answered_to_anot
         status, _, body = await sidecar.call("t")
         assert (status, body["result"]) == (200, {}), body
     server.close()
-    sidecar.sidecar.end()
+    sidecar.end()
     await sidecar.waiting
     await until(lambda: careless.open == 0, "the server to end")
 
@@ -202,7 +200,7 @@ async def test_a_server_that_reads_what_it_answers_keeps_its_connection(
 ) -> None:
     refusal = b'{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no such tool"}}'
     sidecar = await start(scripted.port)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     before = scripted.connections
     for answer in (
         json_answer(RESULT),
@@ -268,14 +266,14 @@ async def test_a_connection_without_a_request_is_closed_after_the_idle_timeout_a
     sidecar = await start(scripted.port, {"clients": {"idleTimeout": "1h"}})
     reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
     await exchange(reader, writer)
-    (connection,) = sidecar.sidecar._connections.open
+    (connection,) = sidecar.connections.open
     began = time.monotonic()
     connection.sweep(began)
     connection.sweep(began + 3500)
     await exchange(reader, writer)  # it is there, and idle anew
     connection.sweep(began)
     connection.sweep(began + 3595)
-    assert connection in sidecar.sidecar._connections.open
+    assert connection in sidecar.connections.open
     connection.sweep(time.monotonic() + 3605)
     async with asyncio.timeout(DEADLINE):
         assert await reader.read() == b""
@@ -295,8 +293,8 @@ async def test_a_connection_whose_call_takes_longer_than_the_idle_timeout_is_not
     sidecar = await start(scripted.port, {"clients": {"idleTimeout": "1s"}})
     reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
     called = asyncio.ensure_future(exchange(reader, writer))
-    await until(lambda: sidecar.sidecar.plane.in_flight, "the call to be in flight")
-    (connection,) = sidecar.sidecar._connections.open
+    await until(lambda: sidecar.in_flight, "the call to be in flight")
+    (connection,) = sidecar.connections.open
     for later in (0, 5, 50):
         connection.sweep(time.monotonic() + later)
     go.set()

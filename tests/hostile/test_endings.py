@@ -74,7 +74,7 @@ async def honest(sidecar: Running, number: int, tool: str = "t") -> None:
 
 async def at_rest(sidecar: Running) -> None:
     """Nothing is held that a call held."""
-    plane = sidecar.sidecar.plane
+    plane = sidecar.plane
 
     def held() -> dict[str, Any]:
         connections = [c for c in plane.pool._all if c._receiver is not None and c.patience is not None]
@@ -112,7 +112,7 @@ async def test_a_listener_that_raises_costs_no_call_its_answer(scripted: Scripte
         raise KeyError(SECRET)
 
     heard: list[Any] = []
-    sidecar.sidecar.plane.listeners = (broken, heard.append)
+    sidecar.plane.listeners = (broken, heard.append)
     await asyncio.gather(*(honest(sidecar, number) for number in range(20)))
     assert len(heard) == 20, "the others hear of it all the same"
     assert await errors(sidecar) == {"record": 20}
@@ -147,7 +147,7 @@ async def test_a_store_that_raises_ends_the_calls_that_ask_it_and_no_other(
 ) -> None:
     scripted.answer = answered
     sidecar = await start(scripted.port, CONFIG)
-    sidecar.sidecar.plane.results = Odd("raises")
+    sidecar.plane.results = Odd("raises")
     asking = [asyncio.ensure_future(sidecar.post(call_of("cached", n))) for n in range(10)]
     await asyncio.gather(*(honest(sidecar, number) for number in range(10)))
     for number, each in enumerate(asking):
@@ -172,7 +172,7 @@ async def test_those_who_joined_a_call_that_broke_ask_for_themselves(
     sidecar = await start(scripted.port, CONFIG)
     await until(lambda: scripted.heard, "a handshake")
     scripted.answer = slowly
-    sidecar.sidecar.plane.results = Odd("raises at last")
+    sidecar.plane.results = Odd("raises at last")
     calls = [asyncio.ensure_future(sidecar.post(call_of("cached", n))) for n in range(8)]
     await sidecar.busy(8)
     go.set()
@@ -186,9 +186,9 @@ async def test_a_call_that_nothing_would_lead_on_is_found_answered_and_counted(
 ) -> None:
     scripted.answer = answered
     sidecar = await start(scripted.port, CONFIG)
-    sidecar.sidecar.plane.results = Odd("never answers")
+    sidecar.plane.results = Odd("never answers")
     lost = asyncio.ensure_future(sidecar.post(call_of("cached", "x")))
-    await until(lambda: sidecar.sidecar.plane.in_flight, "the call to ask the store")
+    await until(lambda: sidecar.in_flight, "the call to ask the store")
     await honest(sidecar, 1)
     _, _, body = await lost
     assert (body["id"], body["error"]["code"]) == ("x", -32603)
@@ -199,7 +199,7 @@ async def test_a_call_that_nothing_would_lead_on_is_found_answered_and_counted(
 async def test_a_slot_that_outlived_its_call_is_given_to_the_next(scripted: Scripted, start: Start) -> None:
     scripted.answer = answered
     sidecar = await start(scripted.port, CONFIG)
-    bulkhead = sidecar.sidecar.plane.bulkhead
+    bulkhead = sidecar.plane.bulkhead
 
     class Dead:
         ended = True
@@ -223,10 +223,10 @@ async def test_a_slot_that_outlived_its_call_is_given_to_the_next(scripted: Scri
 async def test_the_end_does_not_wait_for_the_dead(scripted: Scripted, start: Start) -> None:
     scripted.answer = answered
     sidecar = await start(scripted.port, CONFIG)
-    sidecar.sidecar.plane.results = Odd("never answers")
+    sidecar.plane.results = Odd("never answers")
     lost = asyncio.ensure_future(sidecar.post(call_of("cached", "x")))
-    await until(lambda: sidecar.sidecar.plane.in_flight, "the call to ask the store")
-    sidecar.sidecar.end()
+    await until(lambda: sidecar.in_flight, "the call to ask the store")
+    sidecar.end()
     async with asyncio.timeout(LOST_AFTER + 5):
         await sidecar.waiting
     assert (await lost)[2]["error"]["code"] == -32603
@@ -265,7 +265,7 @@ class Broken:
 
     def __init__(self, sidecar: Running, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sidecar = sidecar
-        self.plane = sidecar.sidecar.plane
+        self.plane = sidecar.plane
         self.scripted = scripted
         self.go = asyncio.Event()
         self.go.set()
@@ -482,7 +482,7 @@ async def in_pages(broken: Broken) -> None:
 async def in_refresh(broken: Broken) -> None:
     broken.breaks(Exchange, "_refresh")
     assert "result" in (await broken.call("cached"))[2]
-    for entry in broken.sidecar.sidecar.memory._entries.values():
+    for entry in broken.sidecar.kept():
         entry.fresh_until = time.monotonic() - 0.001
     assert "result" in (await broken.call("cached"))[2], "the old one is answered meanwhile"
 
@@ -521,7 +521,7 @@ async def in_drain(broken: Broken) -> None:
     exchange = next(e for e in broken.plane.in_flight if e.begun)
     exchange.body = VICTIM
     broken.breaks(Exchange, "settle", once=True)
-    broken.sidecar.sidecar.drain()
+    broken.drain()
     del exchange
     await stream
 
@@ -552,7 +552,7 @@ async def in_store(broken: Broken) -> None:
     def unable(_: Any) -> None:
         raise KeyError(SECRET)
 
-    link = broken.sidecar.sidecar._links[0]
+    link = broken.sidecar.links[0]
     await until(lambda: link.up, "Redis")
     link.send(unable, b"PING")
     link.defer(lambda: unable(None))
@@ -612,7 +612,7 @@ async def in_pair(broken: Broken) -> None:
             yield json_answer(b"Accepted", b"202 Accepted")
 
     broken.breaks(Exchange, "_take_event")
-    await until(lambda: broken.sidecar.sidecar.handshake.problem, "the first handshake to fail")
+    await until(lambda: broken.handshake.problem, "the first handshake to fail")
     broken.scripted.answer = pair
     reader, writer = await asyncio.open_connection("127.0.0.1", broken.sidecar.data)
     writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")

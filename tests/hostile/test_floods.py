@@ -1,12 +1,12 @@
 """Floods: of connections, of bodies that never end, of answers that nobody reads. Honest calls go on beside them."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.kit.sidecars import Running, Start
+from tests.kit.connection import CALL, POST, Client
+from tests.kit.sidecars import Start
 from tests.kit.upstream import RESULT, Answer, Heard, Scripted, json_answer
 from tests.kit.waiting import DEADLINE, until
 from tools.ports import free_port
@@ -17,8 +17,8 @@ from mcpace_sidecar.errors import ConfigError
 
 MIB = 1 << 20
 LARGE = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%b"}]}}' % (b"x" * 900_000)
-POST = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
+
+
 REQUEST = POST + b"Content-Length: %d\r\n\r\n%b" % (len(CALL), CALL)
 LITTLE = {"memory": 1}
 """What is left to divide then is 16 MiB: 4 of bodies, 2 of answers, 2 of what is gathered."""
@@ -40,34 +40,6 @@ def padded(size: int) -> bytes:
     return CALL.replace(b'"t"', b'"t","arguments":{"pad":"%b"}' % (b"x" * size))
 
 
-class Client:
-    """A raw connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    @classmethod
-    async def to(
-        cls, sidecar: Running, data: bytes = b"", limit: int = 1 << 16, port: int | None = None
-    ) -> "Client":
-        """`limit`: bytes that it reads ahead; `port`: another than the data port."""
-        opened = socket.socket()
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limit)
-        opened.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(opened, ("127.0.0.1", port or sidecar.data))
-        reader, writer = await asyncio.open_connection(sock=opened, limit=limit)
-        writer.write(data)
-        return cls(reader, writer)
-
-    async def reads(self, what: bytes) -> bytes:
-        async with asyncio.timeout(DEADLINE):
-            return await self.reader.readuntil(what)
-
-    def leave(self) -> None:
-        self.writer.transport.abort()
-
-
 async def test_idle_connections_make_room_for_those_who_call(scripted: Scripted, start: Start) -> None:
     scripted.answer = lambda _: json_answer(RESULT)
     sidecar = await start(scripted.port, files=192)
@@ -86,7 +58,7 @@ async def test_slow_heads_make_room_for_those_who_call(scripted: Scripted, start
     scripted.answer = lambda _: json_answer(RESULT)
     sidecar = await start(scripted.port, files=192)
     crowd = [await Client.to(sidecar, POST) for _ in range(100)]
-    await until(lambda: len(sidecar.sidecar._connections.open) == 32, "the bound to be reached")
+    await until(lambda: len(sidecar.connections.open) == 32, "the bound to be reached")
     for _ in range(5):
         assert (await sidecar.call("t"))[2]["result"]["isError"] is False
     for client in crowd:
@@ -119,7 +91,7 @@ async def test_unfinished_bodies_together_are_bounded_and_the_oldest_makes_room(
 ) -> None:
     scripted.answer = lambda _: json_answer(RESULT)
     sidecar = await start(scripted.port, **LITTLE)
-    connections = sidecar.sidecar._connections
+    connections = sidecar.connections
     head = POST + b"Content-Length: %d\r\n\r\n" % (4 * MIB)
     crowd = []
     for _ in range(8):
@@ -169,7 +141,7 @@ async def test_what_the_head_alone_refuses_costs_no_body(
         client.writer.write(b" " * MIB)  # it is read into nothing
         async with asyncio.timeout(DEADLINE):
             await client.reader.read(-1)
-        assert sidecar.sidecar._connections.held == 0
+        assert sidecar.connections.held == 0
         client.leave()
     good = POST + b"X-API-Key: right\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(CALL)
     client = await Client.to(sidecar, good)
@@ -183,7 +155,7 @@ async def test_what_the_head_alone_refuses_costs_no_body(
 async def test_long_heads_together_are_bounded(scripted: Scripted, start: Start) -> None:
     scripted.answer = lambda _: json_answer(RESULT)
     sidecar = await start(scripted.port, **LITTLE)
-    connections = sidecar.sidecar._connections
+    connections = sidecar.connections
     crowd = [await Client.to(sidecar, POST + b"X-Long: " + b"x" * 30_000) for _ in range(200)]
     await until(lambda: len(scripted.calls) == 0 and len(connections.open) > 100, "the crowd to be there")
     assert connections.held <= 4 * MIB
@@ -220,13 +192,13 @@ async def test_bodies_at_work_count_too(scripted: Scripted, start: Start) -> Non
     assert (status, headers["retry-after"], answer["error"]["code"]) == (503, "1", 50300)
     release.set()
     assert [status for status, _, _ in await asyncio.gather(*calls)] == [200, 200]
-    assert sidecar.sidecar._connections.held == 0
+    assert sidecar.connections.held == 0
 
 
 async def test_answers_that_nobody_reads_are_bounded(scripted: Scripted, start: Start) -> None:
     scripted.answer = lambda _: json_answer(LARGE)
     sidecar = await start(scripted.port, {"responses": {"compressOver": "1Gi"}}, **LITTLE)
-    connections = sidecar.sidecar._connections
+    connections = sidecar.connections
     crowd = []
     for _ in range(40):
         crowd.append(await Client.to(sidecar, REQUEST, limit=1024))
@@ -254,7 +226,7 @@ async def test_answers_that_never_become_whole_are_bounded(scripted: Scripted, s
 
     scripted.answer = halves
     sidecar = await start(scripted.port, {"responses": {"compressOver": "1Gi"}}, **LITTLE)
-    gathered = sidecar.sidecar.plane.pool.gathered
+    gathered = sidecar.plane.pool.gathered
     calls = [asyncio.ensure_future(sidecar.call("t")) for _ in range(20)]
     await until(lambda: len(scripted.calls) >= 20 and gathered.held > MIB, "the halves to have come")
     assert gathered.held <= gathered.most == 2 * MIB
@@ -273,7 +245,7 @@ async def test_events_that_never_become_whole_are_bounded(scripted: Scripted, st
 
     scripted.answer = endless
     sidecar = await start(scripted.port, **LITTLE)
-    gathered = sidecar.sidecar.plane.pool.gathered
+    gathered = sidecar.plane.pool.gathered
     crowd = [await Client.to(sidecar, REQUEST) for _ in range(10)]
     await until(lambda: gathered.held > MIB, "the beginnings to have come")
     assert gathered.held <= gathered.most == 2 * MIB
@@ -286,7 +258,7 @@ async def test_whoever_does_not_read_an_answer_is_given_no_second(scripted: Scri
     scripted.answer = lambda _: json_answer(LARGE)
     sidecar = await start(scripted.port, {"responses": {"compressOver": "1Gi"}})
     client = await Client.to(sidecar, REQUEST * 20, limit=1 << 14)
-    await until(lambda: sidecar.sidecar._connections.owed > 0, "the client to be known as slow")
+    await until(lambda: sidecar.connections.owed > 0, "the client to be known as slow")
     asked = len(scripted.calls)
     for _ in range(3):
         await sidecar.call("t")
@@ -308,8 +280,8 @@ async def test_what_comes_before_its_turn_is_counted(scripted: Scripted, start: 
 
     scripted.answer = stream
     sidecar = await start(scripted.port, memory=1, files=192)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
-    connections = sidecar.sidecar._connections
+    await sidecar.ready()
+    connections = sidecar.connections
     crowd = []
     for _ in range(14):
         crowd.append(await Client.to(sidecar, b"GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n"))
@@ -332,10 +304,10 @@ async def test_early_bytes_that_find_no_room_end_their_own_connection(
 ) -> None:
     scripted.answer = lambda _: json_answer(RESULT)
     sidecar = await start(scripted.port, **LITTLE)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     go = asyncio.Event()
     scripted.answer = once(go)
-    connections = sidecar.sidecar._connections
+    connections = sidecar.connections
     early = await Client.to(sidecar, REQUEST)
     await sidecar.busy(1)
     early.writer.write(REQUEST * 100)
@@ -359,7 +331,7 @@ async def test_bodies_and_unread_answers_at_the_doors_are_bounded_together(
     url = f"http://127.0.0.1:{scripted.port}"
     doors = [{"name": name, "port": free_port(), "url": url} for name in ("one", "other")]
     sidecar = await start(scripted.port, {"egress": doors}, **LITTLE)
-    connections = sidecar.sidecar._door_connections
+    connections = sidecar.door_connections
     head = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
     halves = []
     for number in range(6):
@@ -401,7 +373,7 @@ async def test_requests_that_come_together_are_answered_one_after_another(
     for _ in range(30):
         assert (await client.reads(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
         await client.reads(RESULT)
-    assert sidecar.sidecar._connections.held == 0
+    assert sidecar.connections.held == 0
     client.leave()
 
 
@@ -418,7 +390,7 @@ async def test_what_is_answered_stale_is_fetched_anew_by_one_at_a_time(
     scripted.answer = slowly
     rule = {"name": "t", "ttl": "100ms", "scope": "shared", "staleWhileRevalidate": "1h"}
     sidecar = await start(scripted.port, {"cache": {"tools": [rule]}})
-    plane = sidecar.sidecar.plane
+    plane = sidecar.plane
     await sidecar.call("t")
     slow, asked = True, len(scripted.calls)
 

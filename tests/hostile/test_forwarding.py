@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import Heard, Scripted, json_answer
-from tests.kit.waiting import until
 
 from mcpace_sidecar.contract.config.clients import Clients
 from mcpace_sidecar.identity.callers import Identities, address_of
@@ -240,7 +239,7 @@ async def test_a_guard_of_the_official_sdk_accepts_what_comes_through_and_not_wh
     preserved = await start(weather, {"upstream": {"host": "preserve"}}, listen="0.0.0.0")
     assert (await preserved.post(message, **headers))[0] == 421, "a server that was told no other name"
     for sidecar in (through, preserved):
-        await until(lambda sidecar=sidecar: sidecar.sidecar.handshake.ready, "the handshake, in any case")
+        await sidecar.ready()
 
 
 async def test_a_server_that_answers_its_public_name_alone_is_ready_and_reached(
@@ -250,5 +249,5 @@ async def test_a_server_that_answers_its_public_name_alone_is_ready_and_reached(
     scripted.answer = lambda heard: echo(heard) if heard.headers[b"host"] == b"mcp.example" else refused
     config = {"upstream": {"host": "preserve"}, "clients": {"allowedHosts": ["mcp.example"]}}
     sidecar = await start(scripted.port, config)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake, though its Host is refused")
+    await sidecar.ready()
     assert (await told(sidecar, Host="mcp.example"))["host"] == "mcp.example"

@@ -33,7 +33,7 @@ async def test_a_server_that_answers_oddly_does_not_end_the_sidecar(
 
     def asked_again() -> bool:
         assert not sidecar.waiting.done(), "the sidecar has ended"
-        handshake = sidecar.sidecar.handshake
+        handshake = sidecar.handshake
         return handshake.ready or sum(b"discover" in each.body for each in scripted.heard) > 1
 
     await until(asked_again, "the handshake to be tried again")
@@ -49,7 +49,7 @@ async def test_an_answer_to_the_handshake_that_never_ends_is_cut(scripted: Scrip
     scripted.answer = endless
     sidecar = await start(scripted.port)
     await until(lambda: scripted.heard and scripted.heard[0].writer.is_closing(), "the answer to be cut")
-    assert "too large" in sidecar.sidecar.handshake.problem
+    assert "too large" in sidecar.handshake.problem
 
 
 async def test_what_a_server_says_writes_no_line_of_the_sidecars_requests(
@@ -64,4 +64,4 @@ async def test_what_a_server_says_writes_no_line_of_the_sidecars_requests(
     sidecar = await start(scripted.port)
     await until(lambda: sum(b'"initialize"' in h.body for h in scripted.heard) > 1, "a second handshake")
     assert not [heard for heard in scripted.heard if b"injected" in heard.headers]
-    assert "cannot be sent as MCP-Protocol-Version" in sidecar.sidecar.handshake.problem
+    assert "cannot be sent as MCP-Protocol-Version" in sidecar.handshake.problem

@@ -333,7 +333,7 @@ async def test_lines_that_vary_reach_the_server_with_a_call_its_parts_and_its_re
         assert b"mcp-param-city" not in call.headers, "it mirrors another call's argument"
     await send(60, "tools/call", tool="t")
     before = len(scripted.calls)
-    for entry in sidecar.sidecar.memory._entries.values():
+    for entry in sidecar.kept():
         entry.fresh_until = time.monotonic() - 0.001
     await send(61, "tools/call", tool="t")
     await until(lambda: len(scripted.calls) > before, "the refresh")
@@ -356,9 +356,9 @@ async def test_a_header_that_starts_to_decide_is_read_from_the_next_call_on(
         b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nX-User: half\r\n"
         b"Content-Length: %d\r\n\r\n%b" % (len(body), body[:10])
     )
-    await until(lambda: sidecar.sidecar._connections._gathering, "half of the body")
+    await until(lambda: sidecar.connections._gathering, "half of the body")
     config["cache"] = {"varyOn": ["X-User"], "tools": [{"name": "t", "ttl": "1h", "scope": "client"}]}
-    sidecar.sidecar.reload()
+    sidecar.reload()
     writer.write(body[10:])
     assert b'{"user":"half"}' in await reader.readuntil(b'"}}')
     writer.close()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.hostile.test_floods import CALL, POST, Client
+from tests.kit.connection import CALL, POST, Client
 from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import Heard, Scripted
 from tests.kit.waiting import DEADLINE, until
@@ -64,7 +64,7 @@ async def led(sidecar: Running, server: Server) -> Client:
 async def followed(sidecar: Running) -> Client:
     """Another client, whose call waits for what the one in flight is answered."""
     follower = await Client.to(sidecar, ALONE)
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 2, "another to follow")
+    await until(lambda: len(sidecar.in_flight) == 2, "another to follow")
     return follower
 
 
@@ -74,14 +74,14 @@ async def test_whoever_reads_slowly_leads_nobody(scripted: Scripted, start: Star
     server.go.set()
     sidecar = await start(scripted.port, SHARED)
     slow = await Client.to(sidecar, how, limit=1024)
-    await until(lambda: sidecar.sidecar._connections.owed > 0, "the first to be known as slow")
+    await until(lambda: sidecar.connections.owed > 0, "the first to be known as slow")
     async with asyncio.timeout(DEADLINE):
         status, _, said = await sidecar.post(CALL)  # as events, or as what is kept
     assert status == 200
     assert "isError" in str(said)
     slow.leave()
-    await until(lambda: not sidecar.sidecar.plane.in_flight, "everything to end")
-    assert not sidecar.sidecar.plane.flights
+    await sidecar.idle()
+    assert not sidecar.plane.flights
 
 
 @pytest.mark.parametrize("how", [ALONE, BATCHED], ids=["alone", "in a batch"])
@@ -90,7 +90,7 @@ async def test_whoever_leaves_costs_those_who_wait_nothing(
 ) -> None:
     server = Server(scripted)
     sidecar = await start(scripted.port, SHARED)
-    plane = sidecar.sidecar.plane
+    plane = sidecar.plane
     crowd = [await Client.to(sidecar, how) for _ in range(8)]
     await until(lambda: server.calls == 1 and len(plane.flights) == 1, "one to lead")
     honest = asyncio.ensure_future(sidecar.post(CALL))
@@ -109,13 +109,11 @@ async def test_whoever_leaves_costs_those_who_wait_nothing(
 async def test_a_call_that_nobody_waits_for_any_more_is_given_up(scripted: Scripted, start: Start) -> None:
     server = Server(scripted)
     sidecar = await start(scripted.port, SHARED | {"concurrency": {"maxInFlight": 1}})
-    plane = sidecar.sidecar.plane
+    plane = sidecar.plane
     leader = await led(sidecar, server)
     follower = await followed(sidecar)
     leader.leave()
-    await until(
-        lambda: not plane.bulkhead.queue and len(sidecar.sidecar._connections.open) == 1, "it to leave"
-    )
+    await until(lambda: not plane.bulkhead.queue and len(sidecar.connections.open) == 1, "it to leave")
     assert plane.bulkhead.in_flight == 1
     follower.leave()
     await until(lambda: not plane.in_flight, "the call to be given up")
@@ -126,7 +124,7 @@ async def test_a_call_that_nobody_waits_for_any_more_is_given_up(scripted: Scrip
 async def test_nothing_is_held_of_those_who_waited_and_left(scripted: Scripted, start: Start) -> None:
     server = Server(scripted)
     sidecar = await start(scripted.port, SHARED)
-    plane = sidecar.sidecar.plane
+    plane = sidecar.plane
     leader = await led(sidecar, server)
     for _ in range(20):
         follower = await followed(sidecar)
@@ -141,7 +139,7 @@ async def test_a_stream_that_stays_open_behind_its_response_holds_up_nobody(
 ) -> None:
     server = Server(scripted, ends=False)
     sidecar = await start(scripted.port, SHARED | {"concurrency": {"maxInFlight": 1}})
-    plane = sidecar.sidecar.plane
+    plane = sidecar.plane
     leader = await led(sidecar, server)
     follower = await followed(sidecar)
     server.go.set()
@@ -169,6 +167,6 @@ async def test_a_stream_that_is_silent_behind_its_response_has_not_failed(
         await client.reads(b'"isError":false')
         await client.reads(b"0\r\n\r\n")
         client.leave()
-    assert sidecar.sidecar.plane.breakers.open() == []
+    assert sidecar.plane.breakers.open() == []
     samples = await sidecar.metrics()
     assert samples['mcp_tool_calls_total{status="success",tool="other"}'] == 2

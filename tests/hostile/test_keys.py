@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.hostile.test_whose import CONFIG, GATEWAY
 from tests.kit.repeating import repetitions
+from tests.kit.sharing import CONFIG, GATEWAY
 
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.contract.config import SidecarConfig, parse

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.hostile.test_floods import CALL, POST, RESULT, Client
+from tests.kit.connection import CALL, POST, Client
 from tests.kit.sidecars import Start
-from tests.kit.upstream import Heard, Scripted, json_answer
+from tests.kit.upstream import RESULT, Heard, Scripted, json_answer
 from tests.kit.waiting import DEADLINE, until
 
 EVENT = b'data: {"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%b"}]}}\n\n'
@@ -68,8 +68,8 @@ async def test_what_is_shorter_than_it_says_is_cut_and_nothing_follows_it(
     get = b"GET /file HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
     client = await Client.to(sidecar, get + REQUEST)
     assert b"Content-Length: 2000000" in await client.reads(b"\r\n\r\n")
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 1, "it to be in progress")
-    sidecar.sidecar.drain()
+    await until(lambda: len(sidecar.in_flight) == 1, "it to be in progress")
+    sidecar.drain()
     async with asyncio.timeout(DEADLINE):
         rest = await client.reader.read(-1)
     assert rest == b"x" * len(rest)
@@ -83,7 +83,7 @@ async def test_an_http_1_0_client_is_sent_no_interim_answer(scripted: Scripted, 
     sidecar = await start(scripted.port)
     head = POST.replace(b"HTTP/1.1", b"HTTP/1.0") + b"Expect: 100-continue\r\n"
     client = await Client.to(sidecar, head + b"Content-Length: %d\r\n\r\n" % len(CALL))
-    await until(lambda: sidecar.sidecar._connections._gathering, "its body to be waited for")
+    await until(lambda: sidecar.connections._gathering, "its body to be waited for")
     client.writer.write(CALL)
     assert (await client.reads(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
     client.leave()

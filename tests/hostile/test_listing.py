@@ -58,11 +58,11 @@ async def test_a_list_without_end_is_read_up_to_a_bound_and_little_of_it_is_held
     tracemalloc.start()
     try:
         sidecar = await start(scripted.port)
-        await until(lambda: sidecar.sidecar.handshake.ready, "the server to be ready")
+        await sidecar.ready()
         held, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    tools = sidecar.sidecar.catalog.tools
+    tools = sidecar.catalog.tools
     assert len(tools) <= MAX_TOOLS
     assert pages <= 10
     assert held < 16 * MIB, f"{held / MIB:.1f} MiB"
@@ -85,8 +85,8 @@ async def test_what_a_tool_says_of_itself_is_heeded_however_much_it_says(
         answer({"tools": tools}) if method_of(heard) == "tools/list" else introduced()
     )
     sidecar = await start(scripted.port)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the server to be ready")
-    catalog = sidecar.sidecar.catalog
+    await sidecar.ready()
+    catalog = sidecar.catalog
     assert list(catalog.tools) == ["writes", "destroys", "odd", "odder"]
     assert [catalog.forbids_caching(name) for name in catalog.tools] == [True, True, False, False]
 
@@ -116,7 +116,7 @@ async def test_a_server_that_tells_of_a_change_at_each_look_is_not_looked_at_wit
 
     scripted.answer = listing
     sidecar = await start(scripted.port)
-    hand = sidecar.sidecar.handshake
+    hand = sidecar.handshake
     await until(lambda: looks == 2, "the change to be looked at")
     for _ in range(100):
         told.put_nowait(None)
@@ -135,7 +135,7 @@ async def test_what_a_server_says_makes_no_lines_in_the_log(
         msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "error": error})
     )
     sidecar = await start(scripted.port)
-    await until(lambda: "forged" in sidecar.sidecar.handshake.problem, "the server's words")
+    await until(lambda: "forged" in sidecar.handshake.problem, "the server's words")
     said = [record.getMessage() for record in caplog.records if "forged" in record.getMessage()]
     assert said
     assert all(words.isprintable() and len(words) < 1000 for words in said)

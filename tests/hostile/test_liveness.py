@@ -46,7 +46,7 @@ async def test_a_server_that_does_one_thing_at_a_time_is_alive_and_ready_while_i
     server = OneAtATime()
     scripted.answer = server.answer
     sidecar = await start(scripted.port, {"upstream": {"timeout": "60s"}})
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     call = asyncio.ensure_future(sidecar.call("t"))
     await server.working.wait()
     asked = len(scripted.heard) + 5
@@ -64,7 +64,7 @@ async def test_a_server_that_hangs_is_given_up_though_calls_keep_coming(
     scripted: Scripted, start: Start, hasty: None
 ) -> None:
     sidecar = await start(scripted.port, {"upstream": {"timeout": "500ms"}})
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
 
     async def hang(_: Heard) -> AsyncIterator[bytes]:
         await asyncio.Event().wait()
@@ -89,11 +89,11 @@ async def test_a_server_that_hangs_is_given_up_though_calls_keep_coming(
 
 async def test_a_server_that_has_gone_is_unready_at_once(scripted: Scripted, start: Start) -> None:
     sidecar = await start(scripted.port)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     await sidecar.call("t")
     await scripted.stop()
     await sidecar.call("t")
-    await until(lambda: not sidecar.sidecar.handshake.ready, "the sidecar to be unready", seconds=3)
+    await until(lambda: not sidecar.handshake.ready, "the sidecar to be unready", seconds=3)
 
 
 async def test_a_server_on_either_loopback_is_found_and_found_again(

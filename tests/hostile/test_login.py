@@ -15,7 +15,7 @@ from mcp.shared.auth import OAuthClientMetadata
 from tests.kit.programs import ROOT, serving
 from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import Scripted
-from tests.kit.waiting import DEADLINE, until
+from tests.kit.waiting import DEADLINE
 from tools.packages.install import modules, node
 from tools.ports import free_port
 
@@ -107,7 +107,7 @@ async def guarded(start: Start, upstream: int, issuer: str) -> Running:
     """A sidecar that lets only tokens of this issuer in."""
     jwt = {"issuer": issuer, "audience": "weather", "jwksURL": f"{issuer}/jwks"}
     sidecar = await start(upstream, {"clients": {"jwt": jwt, "anonymous": "deny"}})
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     return sidecar
 
 

@@ -230,8 +230,8 @@ async def test_the_pages_of_one_result_are_read_up_to_a_bound_of_their_own(
     for _ in range(2):
         _, _, body = await sidecar.call("t")
         handles.append(msgspec.json.decode(body["result"]["content"][0]["text"])["handle"])
-    turns = sidecar.sidecar.plane.turns
-    place = next(key for key in sidecar.sidecar.memory._entries)
+    turns = sidecar.plane.turns
+    place = next(key for key in sidecar.memory._entries)
     while not turns.wait(place):
         pass
     refused = await paged(sidecar, 2, handles[0])
@@ -259,7 +259,7 @@ async def test_handles_that_are_guessed_leave_nothing_behind(
     for number in range(20):
         page = await paged(sidecar, 1, f"guess {number}")
         assert "unknown or has expired" in page["content"][0]["text"]
-    assert not sidecar.sidecar.plane.results._leading
+    assert not sidecar.plane.results._leading
 
 
 async def test_a_result_of_tiny_items_passes_whole_and_calls_go_on(

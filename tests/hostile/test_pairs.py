@@ -26,7 +26,7 @@ async def test_a_client_that_leaves_its_stream_does_not_take_the_connection_of_a
     scripted: Scripted, pairs: Pairs, start: Start
 ) -> None:
     sidecar = await start(scripted.port, SLOTS)
-    plane = sidecar.sidecar.plane
+    plane = sidecar.plane
     leaving, staying = await Client.open(sidecar), await Client.open(sidecar)
     assert b"202 Accepted" in await leaving.call(b"1")
     pairs.accepting.clear()
@@ -64,7 +64,7 @@ async def test_answers_are_found_however_events_are_written(
     assert b"202 Accepted" in await client.call(b"7")
     pairs.say(client.number, b'{"jsonrpc":"2.0","id":7,"result":{"content":[]}}')
     await client.hear(b'"id":7,"result"')
-    await until(lambda: not sidecar.sidecar.plane.bulkhead.in_flight, "the call to have ended")
+    await until(lambda: not sidecar.plane.bulkhead.in_flight, "the call to have ended")
     client.leave()
 
 
@@ -78,8 +78,8 @@ async def test_a_post_whose_stream_ends_before_it_is_accepted_is_answered(
     await until(lambda: b"tools/call" in scripted.heard[-1].body, "the call to reach the server")
     client.leave()
     assert b"event stream that its answer belongs to has ended" in await posting
-    await until(lambda: not sidecar.sidecar.plane.in_flight, "everything to end")
-    assert sidecar.sidecar.plane.bulkhead.in_flight == 0
+    await sidecar.idle()
+    assert sidecar.plane.bulkhead.in_flight == 0
 
 
 async def test_a_kept_result_too_long_to_go_uncompressed_still_comes_on_the_stream(
@@ -105,7 +105,7 @@ async def test_an_id_that_is_waited_under_is_not_given_to_another_call(
     scripted: Scripted, pairs: Pairs, start: Start
 ) -> None:
     sidecar = await start(scripted.port, SLOTS)
-    plane = sidecar.sidecar.plane
+    plane = sidecar.plane
     client = await Client.open(sidecar)
     assert b"202 Accepted" in await client.call(b"5")
     for _ in range(7):
@@ -135,7 +135,7 @@ async def test_an_id_is_the_same_however_the_server_spells_it(
     await client.call('"\u00e9"'.encode())
     pairs.say(client.number, b'{"jsonrpc":"2.0","id":"\\u00e9","result":{}}')
     await client.hear(b'"result":{}')
-    await until(lambda: sidecar.sidecar.plane.bulkhead.in_flight == 0, "the call to end")
+    await until(lambda: sidecar.plane.bulkhead.in_flight == 0, "the call to end")
     client.leave()
 
 
@@ -174,7 +174,7 @@ async def test_a_post_is_accepted_however_its_202_is_framed(
     before = when in ("before the body", "within it")
     if not before:
         go_on.set()
-        pool = sidecar.sidecar.plane.pool
+        pool = sidecar.plane.pool
         await until(lambda: not any(c._receiver and c.patience for c in pool._all), "the 202 to end")
     pairs.say(client.number, SEVEN)
     await client.hear(SEVEN)
@@ -217,7 +217,7 @@ async def test_a_post_that_is_taken_with_another_word_than_202_has_its_response_
     assert (await client.call(b"7")).startswith(b"HTTP/1.1 202 ")
     pairs.say(number, SEVEN)
     await client.hear(SEVEN)
-    await until(lambda: not sidecar.sidecar.plane.bulkhead.in_flight, "the call to have ended")
+    await until(lambda: not sidecar.plane.bulkhead.in_flight, "the call to have ended")
     samples = await sidecar.metrics()
     ended = {key for key, value in samples.items() if key.startswith("mcp_tool_calls_total") and value}
     assert ended, samples
@@ -272,7 +272,7 @@ async def test_what_waits_for_the_stream_is_counted_with_its_head_and_refused_wh
     scripted: Scripted, pairs: Pairs, start: Start
 ) -> None:
     sidecar = await start(scripted.port, {"transport": "sse"}, memory=1, files=1 << 16)
-    connections = sidecar.sidecar._connections
+    connections = sidecar.connections
     client = await Client.open(sidecar)
     client.target += b" HTTP/1.1\r\nX-Long: " + b"x" * 8000 + b"\r\nX-Rest:"
     taken, answer = 0, b""
@@ -320,7 +320,7 @@ async def test_a_response_that_comes_within_the_posts_own_answer_writes_no_secon
             said += await reader.read(-1)
     assert said.count(b"HTTP/1.1 ") == 1, said
     writer.close()
-    await until(lambda: sidecar.sidecar.plane.bulkhead.in_flight == 0, "the call to end")
+    await until(lambda: sidecar.plane.bulkhead.in_flight == 0, "the call to end")
     client.leave()
 
 
@@ -328,12 +328,12 @@ async def test_a_stream_that_has_ended_says_no_more(scripted: Scripted, pairs: P
     sidecar = await start(scripted.port, SLOTS)
     client = await Client.open(sidecar)
     assert b"202 Accepted" in await client.call(b"1")
-    for exchange in list(sidecar.sidecar.plane.in_flight):
+    for exchange in list(sidecar.in_flight):
         if exchange.endless:
             exchange.close_stream()
     assert b"202 Accepted" not in await client.call(b"2"), "it has no endpoint any more"
     said = await client.hear(b"0\r\n\r\n")
-    await until(lambda: not sidecar.sidecar.plane.in_flight, "the call to end")
+    await sidecar.idle()
     assert not client.reader._buffer, (said, bytes(client.reader._buffer))
     client.leave()
 
@@ -353,7 +353,7 @@ async def test_bodies_are_let_go_of_once_the_server_has_accepted_them(
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(sidecar.sidecar.plane.in_flight) == 9, "the stream and its calls"
+    assert len(sidecar.in_flight) == 9, "the stream and its calls"
     assert held < 3_000_000, f"{held} bytes are held for calls that wait for their responses"
     client.leave()
 
@@ -375,7 +375,7 @@ async def test_events_of_a_stream_that_never_become_whole_are_bounded(
 
     scripted.answer = halves
     sidecar = await start(scripted.port, {"transport": "sse"}, memory=1)
-    plane = sidecar.sidecar.plane
+    plane = sidecar.plane
     reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data, limit=1 << 23)
     writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
     async with asyncio.timeout(DEADLINE):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import yaml
 from tests.kit.programs import ROOT
 from tests.kit.redis import RedisServer
@@ -16,7 +17,6 @@ from tests.kit.upstream import RESULT, Scripted, json_answer
 from tests.kit.waiting import until
 from tools.cluster.binaries import program
 
-import redis
 from mcpace_operator.masterkey import MasterKey, write_login
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
@@ -142,7 +142,7 @@ async def test_a_redis_that_restarts_without_the_operator_loses_no_exactness(
     answered = [("result" in (await sidecars[n % 2].call("t"))[2]) for n in range(6)]
     assert all(answered)
     await stores.close()
-    links = [sidecar.sidecar._links[0] for sidecar in sidecars]
+    links = [sidecar.links[0] for sidecar in sidecars]
     assert await alone(*sidecars) == 0, "all were judged by Redis"
     connections = [link.current for link in links]
     embedded.terminate()  # as a kubelet does: what was counted is written
@@ -154,7 +154,7 @@ async def test_a_redis_that_restarts_without_the_operator_loses_no_exactness(
         )
     later = [("result" in (await sidecars[n % 2].call("t"))[2]) for n in range(8)]
     assert (sum(later), await alone(*sidecars)) == (4, 0), "ten a day, six of which were made before"
-    assert all(sidecar.sidecar._links[0]._functions for sidecar in sidecars)
+    assert all(sidecar.links[0]._functions for sidecar in sidecars)
 
 
 def fill(hostile: redis.Redis, size: int) -> bool:

@@ -28,6 +28,6 @@ async def test_a_configuration_that_was_replaced_leaves_memory_with_its_last_cal
     before = alive()
     for number in range(5):
         await sidecar.call("t", {"n": number}, **{"X-Request-Id": str(number)})
-        sidecar.sidecar.reload()
+        sidecar.reload()
     # An idle connection may still know the last of them.
     await until(lambda: alive() <= before + 1, f"the configurations before to go, {before} at first")

@@ -63,7 +63,7 @@ async def test_redis_gets_nothing_back_that_was_taken_while_it_was_away(
     lost = asyncio.create_task(sidecar.call("t", Mcp_Session_Id="lost"))
     await until(lambda: scripted.calls, "the server to be asked")
     redis_server.start()
-    await until(lambda: sidecar.sidecar._links[0].up, "Redis to be found")
+    await until(lambda: sidecar.links[0].up, "Redis to be found")
     for _ in range(3):
         assert "result" in (await sidecar.call("t", Mcp_Session_Id="alive"))[2]
     release.set()

@@ -79,4 +79,4 @@ async def test_calls_are_judged_without_a_store_that_answers_oddly(
         samples = await sidecar.metrics()
         assert not [name for name in samples if name.startswith("mcpace_internal_errors")], samples
         assert not sidecar.sidecar._ending.is_set()
-        assert not sidecar.sidecar.plane.in_flight
+        assert not sidecar.in_flight

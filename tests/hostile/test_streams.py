@@ -55,7 +55,7 @@ async def test_five_hundred_clients_behind_one_address_live_with_a_stream_each(
 ) -> None:
     scripted.answer = hello
     sidecar = await start(scripted.port, memory=192 << 20, files=1 << 16)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     clients = [await Listening.to(sidecar) for _ in range(500)]
     for client in clients:
         await client.reads(b"hello")
@@ -73,7 +73,7 @@ async def test_beyond_the_bound_the_longest_silent_streams_end_in_order_and_call
 ) -> None:
     scripted.answer = hello
     sidecar = await start(scripted.port, **FEW)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     clients = []
     for _ in range(20):
         clients.append(await Listening.to(sidecar))
@@ -87,7 +87,7 @@ async def test_beyond_the_bound_the_longest_silent_streams_end_in_order_and_call
     assert samples["mcpace_open_streams"] == samples['mcpace_bound{what="streams"}'] == 16
     for client in clients:
         client.leave()
-    await until(lambda: not len(sidecar.sidecar.plane.audience), "the streams to be forgotten")
+    await until(lambda: not len(sidecar.plane.audience), "the streams to be forgotten")
 
 
 class Stream:
@@ -121,8 +121,8 @@ async def test_a_stream_whose_head_does_not_come_is_answered_when_the_sidecar_en
     scripted.answer = silent
     sidecar = await start(scripted.port)
     client = await Listening.to(sidecar)
-    await until(lambda: len(sidecar.sidecar.plane.audience), "the stream to be asked for")
-    sidecar.sidecar.drain()
+    await until(lambda: len(sidecar.plane.audience), "the stream to be asked for")
+    sidecar.drain()
     assert b" 503 " in await client.reads(b"\r\n\r\n")
     client.leave()
 
@@ -132,12 +132,12 @@ async def test_a_stream_that_is_asked_for_once_the_sidecar_ends_does_not_keep_it
 ) -> None:
     scripted.answer = hello
     sidecar = await start(scripted.port)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
     late = Listening(reader, writer)
-    await until(lambda: len(sidecar.sidecar._connections.open) == 1, "the connection to be taken")
-    sidecar.sidecar.end()
-    await until(lambda: sidecar.sidecar.plane.draining, "the end to begin")
+    await until(lambda: len(sidecar.connections.open) == 1, "the connection to be taken")
+    sidecar.end()
+    await until(lambda: sidecar.plane.draining, "the end to begin")
     writer.write(GET)
     head = await late.reads(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 "), head
@@ -177,7 +177,7 @@ async def test_a_silent_stream_says_that_it_is_open_and_never_in_the_midst_of_an
 
 async def test_streams_are_silent_where_the_manifest_says_so(scripted: Scripted, start: Start) -> None:
     sidecar = await start(scripted.port, {"responses": {"heartbeat": "0s"}})
-    assert sidecar.sidecar.plane.settings.heartbeat == 0
+    assert sidecar.plane.settings.heartbeat == 0
 
 
 @pytest.mark.parametrize("event", [b":\n\n", b"a\n\n", b"data:\n\n", b"data: {}\r\r"])
@@ -260,7 +260,7 @@ async def test_a_person_may_take_longer_than_the_server(scripted: Scripted, star
         headers: dict[str, Any] = {"Mcp_Session_Id": session} if session else {}
         assert (await sidecar.post(ANSWERED, **headers))[0] == 202
         assert b"50400" not in await client.reads(RESULT)
-        assert not len(sidecar.sidecar.plane.questions)
+        assert not len(sidecar.plane.questions)
         client.leave()
 
 

@@ -98,7 +98,7 @@ def test_what_has_outlived_its_time_is_forgotten_bit_by_bit() -> None:
 async def test_a_sidecar_gives_back_what_quiet_clients_held_within_moments(
     scripted: Scripted, start: Start
 ) -> None:
-    limits = (await start(scripted.port, {"rateLimits": {}})).sidecar.plane.limits
+    limits = (await start(scripted.port, {"rateLimits": {}})).plane.limits
     assert isinstance(limits, MemoryLimits)
     limits._clock = lambda: time() - 100
     for number in range(3 * SWEPT):

@@ -120,7 +120,7 @@ async def test_times_of_any_type_and_size_are_judged_and_end_no_call(
             lasting = name == "exp" and text == "1e308"
             assert status in ((200, 401) if past or lasting else (401,)), (name, text[:20])
     assert await call(sidecar, token(claims())) == 200
-    assert not sidecar.sidecar.plane.in_flight
+    assert not sidecar.in_flight
 
 
 async def test_claims_of_other_types_than_expected_are_401(
@@ -153,7 +153,7 @@ async def test_claims_of_other_types_than_expected_are_401(
         assert await call(sidecar, token(claims(), text)) == 401, text
     for text in ("..", "a..", ".a.", "=.=.=", "é.a.a", token(claims()) + "=", token(claims())[:-3]):
         assert await call(sidecar, text) == 401, text
-    assert not sidecar.sidecar.plane.in_flight
+    assert not sidecar.in_flight
     assert not scripted.calls
 
 
@@ -223,7 +223,7 @@ async def test_a_key_set_that_is_none_leaves_tokens_unjudged(
     sidecar = await start(scripted.port, {"clients": {"jwt": issuer.config(), "anonymous": "deny"}})
     assert await call(sidecar, token(claims())) == 503
     issuer.answer = plainly(key_set())
-    known = sidecar.sidecar.plane.settings.identities.tokens
+    known = sidecar.plane.settings.identities.tokens
     assert known is not None
     known._tried -= 60
     assert await call(sidecar, token(claims())) == 200
@@ -268,7 +268,7 @@ async def test_a_key_set_that_trickles_holds_nobody_for_long(
     try:
         assert await call(sidecar, token(claims())) == 503
         assert asked.is_set()
-        known = sidecar.sidecar.plane.settings.identities.tokens
+        known = sidecar.plane.settings.identities.tokens
         assert known is not None
         await until(lambda: known._fetching is None, "the fetch to be given up while the answer goes on")
     finally:

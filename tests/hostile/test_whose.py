@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.kit.issuer import AUDIENCE, ISSUER, RSA_KEY, Issuer
+from tests.kit.sharing import CONFIG, GATEWAY
 from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import SSE, Heard, Scripted, chunk, json_answer
 from tests.kit.waiting import until
-from tests.wire.test_callers import AUDIENCE, ISSUER, RSA_KEY, Issuer
 
 DECIDING = (
     b"mcp-protocol-version",
@@ -109,21 +110,6 @@ def seen(answer: Any) -> Any:
     return result["seen"] if "seen" in result else result["rest"]["seen"]
 
 
-CONFIG: dict[str, Any] = {
-    "cache": {
-        "varyOn": ["X-User"],
-        "tools": [
-            {"name": "t", "ttl": "1m"},
-            {"name": "tolerant", "ttl": "1m", "staleIfError": "1m"},
-            {"name": "quick", "ttl": "1m", "staleWhileRevalidate": "1m"},
-            {"name": "shared", "ttl": "1m", "scope": "shared"},
-        ],
-    },
-    "concurrency": {"parallelTool": True},
-    "responses": {"page": {"tools": [{"name": "long", "items": 2}]}},
-}
-GATEWAY = {"clients": {"trustedProxies": ["127.0.0.1/32"], "trustedHeaders": {
-    "client": "X-Gateway-Client", "tier": "X-Gateway-Plan"}}}  # fmt: skip
 BESIDE = {"clients": GATEWAY["clients"] | {"apiKeys": [{"secretRef": {"name": "gateway"}, "tier": "free"}]}}
 OURS = "a key of ours"
 """Which goes no further than the sidecar."""
@@ -209,7 +195,7 @@ def expected(request: Request) -> Any:
 
 def age(sidecar: Running) -> None:
     """Let what is kept be fresh no more."""
-    for entry in sidecar.sidecar.memory._entries.values():
+    for entry in sidecar.kept():
         entry.fresh_until = time.monotonic() - 0.001
 
 
@@ -293,7 +279,7 @@ async def test_a_refresh_is_made_as_its_caller_would_have(
     for request in (one, other):
         await post(sidecar, request, request.message(tool="quick"))
     await until(lambda: echo.calls >= before + 2, "both to be fetched anew")
-    await until(lambda: not sidecar.sidecar.plane.flights, "the new results to be kept")
+    await until(lambda: not sidecar.plane.flights, "the new results to be kept")
     for request in (one, other):
         assert seen(await post(sidecar, request, request.message(tool="quick"))) == expected(request)
 
@@ -753,7 +739,7 @@ async def test_ids_that_javascript_rounds_open_no_circuit(scripted: Scripted, st
     for _ in range(3):
         assert b"mine" in await ask(sidecar, "plain", b"12345678901234567891")
     assert b"mine" in await ask(sidecar, "plain")
-    assert sidecar.sidecar.plane.breakers.open() == []
+    assert sidecar.plane.breakers.open() == []
 
 
 @pytest.mark.parametrize("digits", [21, 400, 4300, 5000, 50_000])

@@ -17,6 +17,7 @@ import aiohttp
 import yaml
 from aiohttp import web
 from tools.cluster.controlplane import ControlPlane
+from yarl import URL
 
 Fault = Callable[[web.Request], web.StreamResponse | None]
 _HOP = ("host", "content-length", "transfer-encoding", "connection", "accept-encoding", "content-encoding")
@@ -128,7 +129,7 @@ class FaultyProxy:
         try:
             async with self._session.request(
                 request.method,
-                aiohttp.client.URL(url, encoded=True),
+                URL(url, encoded=True),
                 data=await request.read() or None,
                 headers=headers,
             ) as upstream:

@@ -93,7 +93,7 @@ class Run:
             assert text or self.process.poll() is None, f"it has ended: {self.said}"
             return text if text.endswith("\n") else ""
 
-        return wait_for(line, f"the URL; it said:\n{self.said}").strip()
+        return str(wait_for(line, f"the URL; it said:\n{self.said}")).strip()
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

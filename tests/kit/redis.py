@@ -8,10 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import redis
 from tests.kit.waiting import STARTING
 from tools.ports import free_port
-
-import redis
 
 
 class RedisServer:

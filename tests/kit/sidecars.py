@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -12,11 +12,16 @@ from tests.kit.waiting import DEADLINE, until
 
 from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.http.client import Address
+from mcpace_sidecar.limits.redis import RedisLimits
+from mcpace_sidecar.redis.wire import Link
 from mcpace_sidecar.sidecar import Options, Sidecar
 
 
 class Running:
-    """A sidecar under test, and raw ways to talk to it."""
+    """A sidecar under test: raw ways to talk to it, and the parts of it that tests look at.
+
+    How these parts hang together is said here alone.
+    """
 
     def __init__(self, sidecar: Sidecar, config: dict[str, Any], waiting: asyncio.Task[None]) -> None:
         self.sidecar = sidecar
@@ -24,6 +29,48 @@ class Running:
         self.waiting = waiting
         self.admin, self.data = (address.port for address in sidecar.listening)
         self.url = f"http://127.0.0.1:{self.data}/mcp"
+        self.plane = sidecar.plane
+        self.handshake = sidecar.handshake
+        self.catalog = sidecar.catalog
+        self.findings = sidecar.findings
+        self.memory = sidecar.memory
+        self.connections = sidecar._connections
+        self.door_connections = sidecar._door_connections
+        self.doors = sidecar._doors
+        self.reload = sidecar.reload
+        self.drain = sidecar.drain
+        self.end = sidecar.end
+
+    @property
+    def in_flight(self) -> Collection[Any]:
+        """The calls in flight."""
+        return self.plane.in_flight
+
+    @property
+    def links(self) -> list[Link]:
+        """To Redis: the limits' first."""
+        return self.sidecar._links
+
+    @property
+    def shared_limits(self) -> RedisLimits:
+        assert self.sidecar._redis_limits is not None, "it was started without limits_url"
+        return self.sidecar._redis_limits
+
+    def kept(self) -> Iterable[Any]:
+        """The results in memory."""
+        return self.memory._entries.values()
+
+    async def ready(self) -> None:
+        """Wait until it has shaken hands with its server."""
+        await until(lambda: self.handshake.ready, "the handshake")
+
+    async def idle(self) -> None:
+        """Wait until no call is in flight."""
+        await until(lambda: not self.in_flight, "every call to end")
+
+    async def busy(self, calls: int) -> None:
+        """Wait until so many calls are in flight."""
+        await until(lambda: len(self.in_flight) == calls, f"{calls} calls to be in flight")
 
     async def raw(self, data: bytes, *, port: int | None = None, end: bool = True) -> bytes:
         """Send bytes and read until the sidecar closes; `end` asks it to after the answer."""
@@ -68,10 +115,6 @@ class Running:
         writer.write(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
         writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
         return reader, writer
-
-    async def busy(self, calls: int) -> None:
-        """Wait until so many are in flight."""
-        await until(lambda: len(self.sidecar.plane.in_flight) == calls, f"{calls} calls to be in flight")
 
     async def metrics(self) -> dict[str, float]:
         """What /metrics says: sample -> value."""

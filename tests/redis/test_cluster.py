@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from redis.crc import key_slot
 from tests.kit.redis import RedisServer
 from tests.kit.sidecars import Running, Start
@@ -17,7 +18,6 @@ from tests.kit.upstream import RESULT, Scripted, json_answer
 from tests.kit.waiting import until
 from tools.ports import free_port
 
-import redis
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
@@ -203,7 +203,7 @@ async def test_what_one_replica_purges_another_forgets_in_a_cluster(
         await each.call("cached")
 
     async def forgotten() -> bool:
-        one.sidecar.plane.results.purge([b"all"])
+        one.plane.results.purge([b"all"])
         await other.call("cached")
         return len(scripted.calls) > 1
 
@@ -240,7 +240,7 @@ async def test_a_slot_that_moves_under_load_costs_no_call_and_no_exactness(
     assert limit - leased <= sum(outcomes) <= limit, f"{sum(outcomes)} of {limit} a day"
     there = ("127.0.0.1", others[0].port)  # who is refused from memory asks again within five seconds
     for each in both:
-        await until(lambda at=each: at.sidecar._links[0].place == there, "the link to follow the slot")
+        await until(lambda at=each: at.links[0].place == there, "the link to follow the slot")
 
 
 async def test_a_node_that_dies_is_left_alone_until_its_slots_are_somewhere(
@@ -259,8 +259,8 @@ async def test_a_node_that_dies_is_left_alone_until_its_slots_are_somewhere(
             with node.client() as client, target.client() as new:
                 client.config_set("cluster-require-full-coverage", "no")
                 client.execute_command("CLUSTER", "SETSLOT", SLOT, "NODE", new.cluster("MYID").decode())
-    await until(lambda: one.sidecar._links[0].up, "the sidecar to find the slot's new node")
-    assert one.sidecar._links[0].place == ("127.0.0.1", target.port)
+    await until(lambda: one.links[0].up, "the sidecar to find the slot's new node")
+    assert one.links[0].place == ("127.0.0.1", target.port)
 
 
 async def test_a_cluster_that_is_down_is_asked_again_over_the_same_connections(
@@ -271,7 +271,7 @@ async def test_a_cluster_that_is_down_is_asked_again_over_the_same_connections(
     url = f"redis+cluster://127.0.0.1:{node.port}"
     try:
         sidecar = await start(scripted.port, limited(600, 10), limits_url=url, cache_url=url)
-        limits, cache = sidecar.sidecar._links
+        limits, cache = sidecar.links
         await until(lambda: min(limits.failures, cache.failures) > 4, "both to be tried again")
         with node.client() as client:
             await until(
@@ -327,7 +327,7 @@ async def test_a_read_only_replica_is_named_once_and_never_taken(
         await stores.close()
         with replica.client() as client:
             client.execute_command("REPLICAOF", "NO", "ONE")
-        await until(lambda: sidecar.sidecar._links[0].up, "it to be taken as the master")
+        await until(lambda: sidecar.links[0].up, "it to be taken as the master")
     finally:
         replica.stop()
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
+import redis
 from tests.kit.redis import RedisServer
 from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import RESULT, Scripted, json_answer
 from tests.kit.waiting import until
 
-import redis
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
@@ -135,11 +135,11 @@ async def test_without_redis_each_replica_gives_its_share_and_afterwards_at_most
 ) -> None:
     sidecars = [await start(echo.port, tier(20), limits_url=redis_server.url) for _ in range(2)]
     await until(
-        lambda: all(s.sidecar._redis_limits.replicas == 2 for s in sidecars[1:]),
+        lambda: all(s.shared_limits.replicas == 2 for s in sidecars[1:]),
         "the replicas to be counted",
     )
     for sidecar in sidecars:
-        sidecar.sidecar._redis_limits.local.replicas = 2  # the first learns it a little later
+        sidecar.shared_limits.local.replicas = 2  # the first learns it a little later
     await exactly(sidecars, 30, 20)
     redis_server.stop()
     await exactly(sidecars, 40, 20)  # ten each, from memory
@@ -148,7 +148,7 @@ async def test_without_redis_each_replica_gives_its_share_and_afterwards_at_most
     assert samples['mcpace_redis_up{store="limits"}'] == 0
     redis_server.start()
     for sidecar in sidecars:
-        await until(lambda s=sidecar: s.sidecar._redis_limits.link.up, "Redis to be found again")
+        await until(lambda s=sidecar: s.shared_limits.link.up, "Redis to be found again")
     await exactly(sidecars, 40, 20)
     await exactly(sidecars, 10, 0, per_minute=20)
 
@@ -180,7 +180,7 @@ async def test_a_sidecar_starts_without_redis_and_uses_it_once_it_is_there(
     sidecar = await start(echo.port, tier(5), limits_url=redis_server.url)
     await exactly([sidecar], 10, 5)
     redis_server.start()
-    await until(lambda: sidecar.sidecar._redis_limits.link.up, "Redis to be found")
+    await until(lambda: sidecar.shared_limits.link.up, "Redis to be found")
     await exactly([sidecar], 10, 5)
 
 
@@ -192,7 +192,7 @@ async def test_a_hung_redis_holds_no_call_up_for_long(
     with redis_server.client() as client:
         client.client_pause(5_000)
     assert "result" in (await sidecar.call("t"))[2]
-    assert not sidecar.sidecar.plane.results.link.up
+    assert not sidecar.plane.results.link.up
     assert "result" in (await sidecar.call("t"))[2]
 
 
@@ -272,9 +272,9 @@ async def test_a_redis_without_functions_is_sent_scripts(
             with server.client() as client:
                 client.script_flush()  # as a restart forgets them
                 client.delete(*client.keys("*:day:*"))
-            await until(lambda s=sidecars[0]: s.sidecar._links[0].up, "the link")
+            await until(lambda s=sidecars[0]: s.links[0].up, "the link")
             for sidecar in sidecars:
-                sidecar.sidecar._redis_limits._accounts.clear()
+                sidecar.shared_limits._accounts.clear()
             assert await answered(sidecars, 12) == 5
             for sidecar in sidecars:
                 assert (await sidecar.metrics())['mcpace_decided_without_redis_total{mode="local"}'] == 0

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 import trustme
 from tests.kit.redis import RedisServer
 from tests.kit.sidecars import Start
@@ -14,7 +15,6 @@ from tests.kit.upstream import RESULT, Scripted, json_answer
 from tests.kit.waiting import DEADLINE, until
 from tools.ports import free_port
 
-import redis
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
@@ -129,7 +129,7 @@ async def test_limits_hold_over_a_failover(scripted: Scripted, start: Start, sen
     await sentinels.fail_over()
     up = 'mcpace_redis_up{store="limits"}'
     for sidecar in (one, other):
-        await until(lambda s=sidecar: s.sidecar._links[0].up, "the sidecar to find the new master")
+        await until(lambda s=sidecar: s.links[0].up, "the sidecar to find the new master")
         assert (await sidecar.metrics())[up] == 1
     with sentinels.replica.client() as client:
         (key,) = client.keys("*:day:*")
@@ -204,7 +204,7 @@ async def test_tls_is_verified_by_the_authority_that_is_given(
         with server.client() as client:
             assert client.keys("*:day:*"), "counted over TLS"
         doubting = await start(scripted.port, LIMITED, limits_url=url)
-        assert not doubting.sidecar._links[0].up
+        assert not doubting.links[0].up
         assert "certificate verify failed" in caplog.text
         pong = RedisAddress(url, ca.cert_pem.bytes().decode()).client()
         assert await pong.ping()

@@ -1,7 +1,6 @@
 """Who is calling: keys, verified tokens, trusted gateways, addresses. Nobody gets another's answer."""
 
 import asyncio
-import base64
 import hmac
 import itertools
 import json
@@ -9,7 +8,6 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,63 +15,15 @@ import jwt
 import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.kit.issuer import AUDIENCE, EC_KEY, ISSUER, OTHER_KEY, RSA_KEY, Issuer, b64
 from tests.kit.laptop import mcpace
 from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import Heard, Scripted, json_answer
 from tests.kit.waiting import until
 
 from mcpace_sidecar.sidecar import _fingerprint
-
-ISSUER, AUDIENCE = "https://id.example", "weather"
-
-
-def b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-class Issuer:
-    """A real HTTP server that publishes keys, and signs with them."""
-
-    def __init__(self) -> None:
-        self.keys: dict[str, Any] = {}
-        self.fetched = 0
-        issuer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                issuer.fetched += 1
-                keys = []
-                for kid, key in issuer.keys.items():
-                    algorithm = (
-                        jwt.algorithms.ECAlgorithm if hasattr(key, "curve") else jwt.algorithms.RSAAlgorithm
-                    )
-                    keys.append(algorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": kid})
-                body = json.dumps({"keys": keys}).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/keys"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def token(self, kid: str = "one", algorithm: str = "RS256", key: Any = None, **claims: Any) -> str:
-        now = int(time.time())
-        body = {"iss": ISSUER, "aud": AUDIENCE, "sub": "anna", "exp": now + 600} | claims
-        body = {name: value for name, value in body.items() if value is not None}
-        return jwt.encode(body, key or self.keys[kid], algorithm, headers={"kid": kid})
-
-
-RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-EC_KEY = ec.generate_private_key(ec.SECP256R1())
 
 
 @pytest.fixture
@@ -177,8 +127,8 @@ async def test_tokens_of_other_issuers_are_the_servers_own(
     scripted.answer = who
     sidecar = await start(scripted.port, tokens(issuer))
     for bearer in ("opaque", "a.b.c", issuer.token(iss="https://other.example")):
-        sidecar.sidecar.plane.limits._levels.clear()
-        sidecar.sidecar.plane.limits._accounts.clear()
+        sidecar.plane.limits._levels.clear()
+        sidecar.plane.limits._accounts.clear()
         _, _, body = await sidecar.call("t", Authorization=f"Bearer {bearer}")
         assert body["result"] == {"authorization": f"Bearer {bearer}"}
     denying = await start(scripted.port, tokens(issuer, anonymous="deny"))
@@ -195,7 +145,7 @@ async def test_a_new_key_is_fetched_when_it_is_first_seen_and_a_removed_one_is_n
     issuer.keys = {"two": OTHER_KEY}
     assert (await sidecar.call("t", Authorization=f"Bearer {issuer.token('two', plan='pro')}"))[0] == 401
     assert issuer.fetched == 1, "made-up keys cost the issuer nothing for a while"
-    known = sidecar.sidecar.plane.settings.identities.tokens
+    known = sidecar.plane.settings.identities.tokens
     known._tried -= 60
     assert (await sidecar.call("t", Authorization=f"Bearer {issuer.token('two', plan='pro')}"))[0] == 200
     assert (await sidecar.call("t", Authorization=f"Bearer {old}"))[0] == 401

@@ -93,7 +93,7 @@ async def test_a_large_hit_is_compressed_once_for_all_who_come(scripted: Scripte
     sidecar = await start(
         scripted.port, {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
     )
-    memory = sidecar.sidecar.memory
+    memory = sidecar.memory
     sizes = []
     for coding in ("zstd", "br", "gzip", "zstd", "br", "gzip", ""):
         _, answer = await raw_call(sidecar, coding)
@@ -106,7 +106,7 @@ async def test_a_large_hit_is_compressed_once_for_all_who_come(scripted: Scripte
         await raw_call(sidecar, coding)
     assert all(entry.compressed[coding] is stem for coding, stem in stems.items())
     assert memory.bytes == entry.size
-    sidecar.sidecar.memory.resize(0, 0)
+    sidecar.memory.resize(0, 0)
     assert memory.bytes == 0
 
 

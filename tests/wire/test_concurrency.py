@@ -32,7 +32,7 @@ async def test_no_more_calls_than_slots_are_in_flight_and_the_rest_wait_their_tu
     held = Held(scripted)
     sidecar = await start(scripted.port, {"concurrency": {"maxInFlight": 3}})
     calls = [asyncio.ensure_future(sidecar.call("t")) for _ in range(10)]
-    bulkhead = sidecar.sidecar.plane.bulkhead
+    bulkhead = sidecar.plane.bulkhead
     await until(lambda: held.now == 3 and len(bulkhead.queue) == 7, "three in flight, seven in the line")
     assert (await sidecar.metrics())["mcpace_calls_queued"] == 7
     held.go.set()
@@ -45,7 +45,7 @@ async def test_a_full_queue_turns_calls_away_with_a_retry_time(scripted: Scripte
     held = Held(scripted)
     sidecar = await start(scripted.port, {"concurrency": {"maxInFlight": 1, "maxQueued": 1}})
     calls = [asyncio.ensure_future(sidecar.call("t")) for _ in range(2)]
-    await until(lambda: len(sidecar.sidecar.plane.bulkhead.queue) == 1, "the queue to be full")
+    await until(lambda: len(sidecar.plane.bulkhead.queue) == 1, "the queue to be full")
     status, headers, body = await sidecar.call("t")
     assert (status, body["error"]["code"]) == (200, 50300)
     assert (headers["retry-after"], body["error"]["data"]) == ("1", {"retryAfterMs": 1000})
@@ -74,7 +74,7 @@ async def test_a_queued_call_is_turned_away_at_its_deadline(scripted: Scripted, 
     first = asyncio.ensure_future(sidecar.call("a"))
     await until(lambda: held.now == 1, "the slot to be taken")
     second = asyncio.ensure_future(sidecar.call("b"))
-    bulkhead = sidecar.sidecar.plane.bulkhead
+    bulkhead = sidecar.plane.bulkhead
     (call,) = await until(lambda: list(bulkhead.queue), "the second to wait")
     call.deadline = 0.0  # long ago
     assert (await second)[2]["error"]["code"] == 50300
@@ -89,10 +89,10 @@ async def test_a_queued_call_whose_client_leaves_takes_no_slot(scripted: Scripte
     first = asyncio.ensure_future(sidecar.call("t"))
     await until(lambda: held.now == 1, "the slot to be taken")
     _, writer = await sidecar.begin("t")
-    bulkhead = sidecar.sidecar.plane.bulkhead
+    bulkhead = sidecar.plane.bulkhead
     await until(lambda: len(bulkhead.queue) == 1, "the second to wait")
     writer.transport.abort()
-    await until(lambda: len(sidecar.sidecar.plane.in_flight) == 1, "the second to end")
+    await until(lambda: len(sidecar.in_flight) == 1, "the second to end")
     held.go.set()
     await first
     assert bulkhead.in_flight == 0
@@ -160,7 +160,7 @@ async def test_one_trial_decides_whether_the_circuit_closes(scripted: Scripted, 
     scripted.answer = lambda _: json_answer(b'"oops"', b"500 Oops")
     for _ in range(3):
         await sidecar.call("t")
-    (breaker,) = sidecar.sidecar.plane.breakers.known.values()
+    (breaker,) = sidecar.plane.breakers.known.values()
     breaker.open_until = 1.0  # long ago
     held = Held(scripted)
     trial = asyncio.ensure_future(sidecar.call("t"))

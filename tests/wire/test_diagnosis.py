@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.clients.test_legacy_sse import everything  # noqa: F401
 from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import Heard, Scripted, json_answer
 from tests.kit.waiting import until
@@ -22,7 +21,7 @@ async def problem(sidecar: Running, words: str) -> str:
         reason = (await sidecar.admin_get("/readyz"))[1].get("reason", "")
         return reason if words in reason else None
 
-    return str(await until(said, f"{words!r} to be said, not {sidecar.sidecar.handshake.problem!r}"))
+    return str(await until(said, f"{words!r} to be said, not {sidecar.handshake.problem!r}"))
 
 
 async def test_another_path_is_named(weather: int, start: Start):
@@ -31,7 +30,7 @@ async def test_another_path_is_named(weather: int, start: Start):
     assert (await sidecar.admin_get("/serverz"))[0] == 200, "it lives, and is not restarted"
 
 
-async def test_the_older_transport_is_named(everything: int, start: Start):  # noqa: F811
+async def test_the_older_transport_is_named(everything: int, start: Start):
     sidecar = await start(everything)
     await problem(sidecar, "write `transport: sse` and `path: /sse`")
 
@@ -58,9 +57,7 @@ async def test_a_port_with_nothing_behind_it_is_said_and_so_is_the_one_that_is_t
 
 async def test_on_a_laptop_the_ports_of_others_are_nobodys_business(start: Start):
     sidecar = await start(free_port())
-    await until(
-        lambda: not sidecar.sidecar.handshake.ready and sidecar.sidecar.handshake.problem, "a problem"
-    )
+    await until(lambda: not sidecar.handshake.ready and sidecar.handshake.problem, "a problem")
     assert "listens" not in await problem(sidecar, "does not accept connections")
 
 
@@ -83,7 +80,7 @@ async def test_once_it_answers_all_is_well(scripted: Scripted, start: Start):
     sidecar = await start(scripted.port)
     await problem(sidecar, "No usual path")
     there = True
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     assert (await sidecar.admin_get("/readyz"))[1] == {"ready": True}
 
 

@@ -29,7 +29,7 @@ async def drain(port: int, token: str) -> tuple[int, str]:
 async def test_the_command_of_the_pod_drains_the_sidecar(scripted: Scripted, start: Start) -> None:
     sidecar = await start(scripted.port, admin_token=TOKEN)
     assert await drain(sidecar.admin, TOKEN) == (0, "")
-    assert sidecar.sidecar.plane.draining
+    assert sidecar.plane.draining
     status, _ = await sidecar.admin_get("/readyz")
     assert status == 503
 
@@ -41,7 +41,7 @@ async def test_who_has_not_the_token_drains_nothing(scripted: Scripted, start: S
     assert (code, said) == (1, "The sidecar answered HTTP 401\n")
     status, _ = await sidecar.admin_get("/drain", Authorization=f"Bearer {TOKEN}")
     assert status == 405, "reading is not asking"
-    assert not sidecar.sidecar.plane.draining
+    assert not sidecar.plane.draining
 
 
 async def test_a_sidecar_that_is_gone_keeps_no_pod_from_ending() -> None:

@@ -18,7 +18,7 @@ from mcp import Client
 from tests.kit.programs import ROOT
 from tests.kit.sidecars import Start
 from tests.kit.upstream import Heard, Scripted, json_answer
-from tests.kit.waiting import DEADLINE, until
+from tests.kit.waiting import DEADLINE
 from tools.ports import free_port
 
 
@@ -166,7 +166,7 @@ async def test_a_door_listens_on_the_loopback_alone_and_follows_the_configuratio
 ) -> None:
     config = door(api)
     sidecar = await start(scripted.port, config, listen="*")
-    doors = sidecar.sidecar._doors
+    doors = sidecar.doors
     (opened,) = doors.open.values()
     assert opened._server is not None
     assert [s.getsockname()[0] for s in opened._server.sockets] == ["127.0.0.1"]
@@ -193,7 +193,7 @@ async def test_a_door_saves_a_server_that_makes_a_client_for_each_call_its_hands
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     sidecar = await start(port, config)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     async with Client(sidecar.url) as client:
         for tool, connections in (("direct", 8), ("through-the-door", 1)):
             api.connections = 0

@@ -115,7 +115,7 @@ async def test_parallel_is_listed_beside_the_servers_tools_and_gives_way_to_one_
     listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     _, _, body = await sidecar.post(listing)
     assert [tool["name"] for tool in body["result"]["tools"]] == ["echo", "parallel"]
-    sidecar.sidecar.plane.catalog.tools = {"parallel": {}}
+    sidecar.plane.catalog.tools = {"parallel": {}}
     _, _, body = await sidecar.post(listing)
     assert [tool["name"] for tool in body["result"]["tools"]] == ["echo"]
     result = await parallel(sidecar, {"tool": "echo"})
@@ -161,7 +161,7 @@ async def test_arguments_that_a_schema_wants_in_headers_are_there_for_each_call_
     port = free_port()
     async with serving(port, sys.executable, "-c", ANNOTATED):
         sidecar = await start(port, PARALLEL)
-        await until(lambda: sidecar.sidecar.catalog.tools, "the server's tools")
+        await until(lambda: sidecar.catalog.tools, "the server's tools")
         meta = {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientCapabilities": {},
@@ -212,8 +212,8 @@ async def test_a_client_that_leaves_gives_up_every_call_of_parallel(
     _, writer = await sidecar.begin("parallel", {"calls": [{"tool": "a"}, {"tool": "b"}]})
     await until(lambda: len(scripted.calls) == 2, "both calls to reach the server")
     writer.transport.abort()
-    await until(lambda: not sidecar.sidecar.plane.in_flight, "every exchange to end")
-    assert sidecar.sidecar.plane.bulkhead.in_flight == 0
+    await sidecar.idle()
+    assert sidecar.plane.bulkhead.in_flight == 0
 
 
 BATCH = [

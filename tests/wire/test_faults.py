@@ -63,7 +63,7 @@ async def test_a_server_that_dies_in_its_answer_cuts_the_connection(
     with contextlib.suppress(ConnectionResetError):
         answer = await sidecar.raw(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert not answer.endswith(b"0\r\n\r\n"), "half an answer must not look whole"
-    await until(lambda: not sidecar.sidecar.plane.in_flight, "the exchange to end")
+    await sidecar.idle()
     assert (await sidecar.metrics())['mcpace_upstream_errors_total{reason="truncated"}'] == 1
 
 
@@ -112,7 +112,7 @@ async def test_a_reader_that_stops_stops_the_server_too(scripted: Scripted, star
         return before == sent > 0
 
     await until(stalled, "the flood to stall")
-    exchange = next(iter(sidecar.sidecar.plane.in_flight))
+    exchange = next(iter(sidecar.in_flight))
     held = exchange.downstream._transport.get_write_buffer_size()
     assert held < 1_000_000, f"{held} bytes are held in memory for a client that does not read"
     writer.transport.abort()
@@ -127,9 +127,7 @@ async def test_a_client_that_leaves_ends_the_call_at_the_server(scripted: Script
         left.set()
 
     sidecar = await start(scripted.port)
-    await until(
-        lambda: sidecar.sidecar.plane.catalog.server is not None or len(scripted.heard) > 0, "a handshake"
-    )
+    await until(lambda: sidecar.plane.catalog.server is not None or len(scripted.heard) > 0, "a handshake")
     scripted.answer = forever
     reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
     writer.write(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -138,7 +136,7 @@ async def test_a_client_that_leaves_ends_the_call_at_the_server(scripted: Script
     writer.transport.abort()
     async with asyncio.timeout(DEADLINE):
         await left.wait()
-    await until(lambda: not sidecar.sidecar.plane.in_flight, "the exchange to end")
+    await sidecar.idle()
 
 
 async def test_a_kept_connection_that_was_closed_while_idle_loses_no_safe_call(
@@ -201,7 +199,7 @@ async def test_a_client_that_leaves_with_its_response_has_not_given_the_call_up(
     async with asyncio.timeout(DEADLINE):
         await reader.readuntil(RESULT)
     writer.transport.abort()
-    await until(lambda: not sidecar.sidecar.plane.in_flight, "the exchange to end")
+    await sidecar.idle()
     assert "result" in (await sidecar.call("t"))[2], "and its result is kept"
     samples = await sidecar.metrics()
     assert samples['mcp_tool_calls_total{status="success",tool="t"}'] == 2

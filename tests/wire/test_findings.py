@@ -38,15 +38,15 @@ async def test_a_finding_goes_with_its_cause_and_is_logged_once(weather: int, st
     sidecar = await start(weather, config)
     await until(lambda: "report_storm" in caplog.text, "the finding")
     config["rateLimits"] = {"tools": [{"name": "report-storm", "requestsPerMinute": 2}]}
-    sidecar.sidecar.reload()
-    assert "UnknownTool" not in [f.reason for f in sidecar.sidecar.findings.now()]
-    sidecar.sidecar.findings.tell()
+    sidecar.reload()
+    assert "UnknownTool" not in [f.reason for f in sidecar.findings.now()]
+    sidecar.findings.tell()
     assert caplog.text.count("'get-weather' is cached per client") == 1
 
 
 async def test_calls_that_pass_by_the_cache_are_counted_by_their_reason(weather: int, start: Start):
     sidecar = await start(weather, {"cache": CONFIG["cache"]})
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     await sidecar.call("get-weather", {"city": "Oslo"})
     await sidecar.call("report-storm", {"city": "Oslo"})
     await sidecar.call("forecast", {"city": "Oslo"})
@@ -62,7 +62,7 @@ async def test_calls_that_pass_by_the_cache_are_counted_by_their_reason(weather:
 
 async def test_a_caller_with_a_credential_of_the_servers_own_ends_the_finding(weather: int, start: Start):
     sidecar = await start(weather, {"cache": {"tools": [{"name": "get-weather", "ttl": "5m"}]}})
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
-    assert [f.reason for f in sidecar.sidecar.findings.now()] == ["NobodyIsToldApart"]
+    await sidecar.ready()
+    assert [f.reason for f in sidecar.findings.now()] == ["NobodyIsToldApart"]
     await sidecar.call("get-weather", {"city": "Oslo"}, Authorization="Bearer anna")
-    assert sidecar.sidecar.findings.now() == ()
+    assert sidecar.findings.now() == ()

@@ -117,10 +117,8 @@ async def test_a_slow_sender_is_ended(scripted: Scripted, start: Start) -> None:
     sidecar = await start(scripted.port)
     reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
     writer.write(START[:20])
-    await until(
-        lambda: any(c._buffer for c in sidecar.sidecar._connections.open), "the beginning to arrive"
-    )
-    for connection in sidecar.sidecar._connections.open:
+    await until(lambda: any(c._buffer for c in sidecar.connections.open), "the beginning to arrive")
+    for connection in sidecar.connections.open:
         connection._since -= 60  # as if a minute had passed
     async with asyncio.timeout(DEADLINE):
         answer = await reader.read(-1)

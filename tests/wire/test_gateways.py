@@ -6,10 +6,10 @@ import re
 
 import pytest
 import yaml
+from tests.kit.mcpserver import context
 from tests.kit.programs import ROOT
 from tests.kit.schemas import refusals
 from tests.kit.sidecars import Start
-from tests.unit.operator.children.test_children import context
 
 from mcpace_operator.children import children, service
 from mcpace_operator.resource.models import parse_spec

@@ -25,8 +25,8 @@ async def test_a_probe_that_waits_is_answered_once_the_server_answers(
     await scripted.start()
     assert (await waiting)[0] == 200
     await scripted.stop()
-    sidecar.sidecar.handshake.doubt()
-    await until(lambda: not sidecar.sidecar.handshake.ready, "the loss to be seen")
+    sidecar.handshake.doubt()
+    await until(lambda: not sidecar.handshake.ready, "the loss to be seen")
     status, _ = await sidecar.admin_get("/readyz?wait")
     assert status == 503, "it waits for a start, and for nothing else"
 
@@ -58,20 +58,20 @@ async def test_balancers_may_ask_the_data_port_without_a_credential(
     scripted: Scripted, start: Start
 ) -> None:
     sidecar = await start(scripted.port, {"clients": {"anonymous": "deny"}})
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     assert (await health(sidecar)).startswith(b"HTTP/1.1 200 ")
     assert (await health(sidecar, method="HEAD")).startswith(b"HTTP/1.1 200 ")
     assert (await health(sidecar, method="POST")).split()[1] in (b"404", b"405")
     assert not scripted.calls, "the server hears nothing of it"
     await scripted.stop()
-    sidecar.sidecar.handshake.doubt()
-    await until(lambda: not sidecar.sidecar.handshake.ready, "the sidecar to be unready")
+    sidecar.handshake.doubt()
+    await until(lambda: not sidecar.handshake.ready, "the sidecar to be unready")
     assert (await health(sidecar)).startswith(b"HTTP/1.1 503 ")
 
 
 async def test_the_health_path_moves_gives_way_and_goes(scripted: Scripted, start: Start) -> None:
     moved = await start(scripted.port, {"healthPath": "/"})
-    await until(lambda: moved.sidecar.handshake.ready, "the handshake")
+    await moved.ready()
     assert (await health(moved, "/")).startswith(b"HTTP/1.1 200 ")
     assert (await health(moved)).startswith(b"HTTP/1.1 404 ")
     none = await start(scripted.port, {"healthPath": ""})

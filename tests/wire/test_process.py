@@ -11,10 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.kit.load import Load, flood
 from tests.kit.sidecars import Start
-from tests.kit.upstream import Heard, Scripted, json_answer
+from tests.kit.upstream import RESULT, Heard, Scripted, json_answer
 from tests.kit.waiting import DEADLINE, STARTING, until
-from tests.redis.test_load import RESULT, Load, flood
 from tools.ports import free_port
 
 
@@ -142,14 +142,14 @@ async def test_no_call_leaves_a_cycle_for_the_collector(
         writer.transport.abort()
 
     await call()
-    await until(lambda: not sidecar.sidecar.plane.in_flight, "the call to end")
+    await sidecar.idle()
     gc.collect()
     gc.disable()
     try:
         gc.set_debug(gc.DEBUG_SAVEALL)
         for _ in range(5):
             await call()
-        await until(lambda: not sidecar.sidecar.plane.in_flight, "the calls to end")
+        await sidecar.idle()
         gc.collect()
         ours = [type(o) for o in gc.garbage if type(o).__module__.startswith("mcpace_sidecar")]
     finally:

@@ -440,10 +440,10 @@ async def test_a_changed_configuration_is_taken_and_a_bad_one_refused(
     await sidecar.call("t")
     assert "error" in (await sidecar.call("t"))[2]
     sidecar.config["rateLimits"] = {"tiers": [{"name": "gold", "requestsPerMinute": 100}]}
-    sidecar.sidecar.reload()
+    sidecar.reload()
     assert "result" in (await sidecar.call("t"))[2]
     sidecar.config["rateLimits"] = {"tiers": [{"name": "gold", "requestsPerMinute": -1}]}
-    sidecar.sidecar.reload()
+    sidecar.reload()
     assert "result" in (await sidecar.call("t"))[2]
     samples = await sidecar.metrics()
     assert samples['mcpace_config_reloads_total{result="ok"}'] == 1
@@ -456,7 +456,7 @@ async def test_a_changed_file_is_noticed(scripted: Scripted, start: Start, tmp_p
     sidecar = await start(scripted.port, tier(1), watched=(path,))
     sidecar.config["rateLimits"] = {"tiers": [{"name": "gold", "requestsPerMinute": 100}]}
     path.write_text("changed")
-    await until(lambda: sidecar.sidecar.plane.settings.limits.default_tier == "gold", "the reload")
+    await until(lambda: sidecar.plane.settings.limits.default_tier == "gold", "the reload")
 
 
 async def test_ending_finishes_the_calls_in_flight_and_closes_open_streams(
@@ -477,8 +477,8 @@ async def test_ending_finishes_the_calls_in_flight_and_closes_open_streams(
     call = asyncio.ensure_future(sidecar.call("t"))
     stream = asyncio.ensure_future(sidecar.raw(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     await until(lambda: len(scripted.calls) == 2, "both to reach the server")
-    await until(lambda: any(e.endless for e in sidecar.sidecar.plane.in_flight), "the stream to open")
-    sidecar.sidecar.end()
+    await until(lambda: any(e.endless for e in sidecar.in_flight), "the stream to open")
+    sidecar.end()
     assert (await stream).endswith(b"0\r\n\r\n")
     with pytest.raises(OSError):
         await until(lambda: _connect(sidecar), "new connections to be refused")
@@ -499,9 +499,9 @@ async def test_ending_lets_a_list_that_arrives_in_pieces_arrive(scripted: Script
     await until(lambda: scripted.heard, "a handshake")
     scripted.answer = slowly
     listing = asyncio.ensure_future(sidecar.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}))
-    await until(lambda: any(e.begun for e in sidecar.sidecar.plane.in_flight), "the answer to begin")
-    sidecar.sidecar.end()
-    await until(lambda: sidecar.sidecar.plane.draining, "the sidecar to drain")
+    await until(lambda: any(e.begun for e in sidecar.in_flight), "the answer to begin")
+    sidecar.end()
+    await until(lambda: sidecar.plane.draining, "the sidecar to drain")
     release.set()
     assert RESULT in (await listing)[2]
     await sidecar.waiting
@@ -517,7 +517,7 @@ async def test_draining_turns_unready_and_sends_clients_elsewhere_with_their_ans
     scripted: Scripted, start: Start
 ) -> None:
     sidecar = await start(scripted.port)
-    sidecar.sidecar.drain()
+    sidecar.drain()
     assert (await sidecar.admin_get("/readyz"))[0] == 503
     body = msgspec.json.encode(PING)
     answer = await sidecar.raw(
@@ -531,7 +531,7 @@ async def test_draining_turns_unready_and_sends_clients_elsewhere_with_their_ans
 
 async def test_the_admin_port_guards_statistics_with_the_servers_token(weather: int, start: Start) -> None:
     sidecar = await start(weather, admin_token="t0ken")
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     assert (await sidecar.admin_get("/stats"))[0] == 401
     assert (await sidecar.admin_get("/stats", Authorization="Bearer wrong"))[0] == 401
     status, stats = await sidecar.admin_get("/stats", Authorization="Bearer t0ken")
@@ -562,7 +562,7 @@ async def test_the_configuration_in_force_is_shown_to_whoever_holds_the_token(
 
 async def test_a_tool_the_server_does_not_list_never_becomes_a_label(weather: int, start: Start) -> None:
     sidecar = await start(weather)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
+    await sidecar.ready()
     await sidecar.call("get-weather", {"city": "Oslo"}, MCP_Protocol_Version="2025-11-25")
     for name in ("invented-1", "invented-2"):
         await sidecar.call(name, MCP_Protocol_Version="2025-11-25")
@@ -576,6 +576,6 @@ async def test_a_tool_that_says_it_changes_something_is_not_cached_even_where_co
     sidecar = await start(
         weather, {"cache": {"tools": [{"name": "report-storm", "ttl": "1m", "scope": "shared"}]}}
     )
-    await until(lambda: sidecar.sidecar.handshake.ready, "the handshake")
-    assert sidecar.sidecar.catalog.forbids_caching("report-storm")
-    assert not sidecar.sidecar.catalog.forbids_caching("get-weather")
+    await sidecar.ready()
+    assert sidecar.catalog.forbids_caching("report-storm")
+    assert not sidecar.catalog.forbids_caching("get-weather")

@@ -1,11 +1,9 @@
 """Traces: continued in headers and in `_meta`, exported by OTLP as a collector receives them."""
 
 import asyncio
-import gzip
-from collections.abc import AsyncIterator
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from tests.kit.collector import Collector
 from tests.kit.sidecars import Start
 from tests.kit.upstream import Heard, Scripted, json_answer
 from tests.kit.waiting import until
@@ -16,35 +14,6 @@ from mcpace_sidecar.telemetry.spans import Spans
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 UNSAMPLED = PARENT[:-1] + "0"
 RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[]}}'
-
-
-class Collector(Scripted):
-    """Receives what is exported, over OTLP as its specification has it."""
-
-    @property
-    def spans(self):
-        received = []
-        for heard in self.heard:
-            body = gzip.decompress(heard.body) if heard.body[:2] == b"\x1f\x8b" else heard.body
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                about = {a.key: a.value.string_value for a in resource.resource.attributes}
-                received += [(about, span) for scope in resource.scope_spans for span in scope.spans]
-        return received
-
-
-@pytest.fixture
-async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector]:
-    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
-    server = Collector()
-    server.answer = lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-def traces(collector: Collector):
-    return {"monitoring": {"traces": {"endpoint": f"http://127.0.0.1:{collector.port}"}}}
 
 
 def parent_of(heard: Heard) -> str:
@@ -129,11 +98,11 @@ async def test_the_last_spans_are_exported_when_the_sidecar_ends_or_stops_tracin
     one, other = await start(scripted.port, dict(traces)), await start(scripted.port, traces)
     await one.call("t", traceparent=PARENT)
     one.config.clear()
-    one.sidecar.reload()
+    one.reload()
     await until(lambda: len(collector.spans) == 1, "the span of the one that stops tracing")
     await one.call("t")
     await other.call("t", traceparent=PARENT)
-    other.sidecar.end()
+    other.end()
     await other.waiting
     await until(lambda: len(collector.spans) == 2, "the span of the one that ends")
 

@@ -6,7 +6,6 @@ import msgspec
 import pytest
 from tests.kit.sidecars import Start
 from tests.kit.upstream import RESULT, Heard, Scripted, json_answer
-from tests.kit.waiting import until
 
 
 async def test_the_access_log_says_who_called_what_and_never_arguments_or_credentials(
@@ -99,7 +98,7 @@ async def test_a_server_that_speaks_to_its_own_clients_alone_is_ready_and_its_to
 
     scripted.answer = guarded
     sidecar = await start(scripted.port)
-    await until(lambda: sidecar.sidecar.handshake.ready, "the server to count as ready")
+    await sidecar.ready()
     await sidecar.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, Authorization="Bearer own")
     await sidecar.call("guarded", Authorization="Bearer own")
     assert (await sidecar.metrics())['mcp_tool_calls_total{status="success",tool="guarded"}'] == 1

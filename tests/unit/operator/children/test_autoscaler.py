@@ -1,7 +1,7 @@
 """How many replicas there are, who says so, and how many may go at once."""
 
 import pytest
-from tests.unit.operator.children.test_children import built, pod
+from tests.kit.mcpserver import built, pod
 
 from mcpace_operator.resource.models import parse_spec
 from mcpace_sidecar.errors import ConfigError

@@ -6,37 +6,13 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.kit.mcpserver import SETTINGS, built, context
 from tests.kit.schemas import refusals
 
 from mcpace_operator.children import children
-from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.masterkey import MasterKey
-from mcpace_operator.resource.models import parse_spec
-from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
 from mcpace_sidecar.contract.config import SidecarConfig, parse
-
-SETTINGS = OperatorSettings(master_key=MasterKey(b"k" * 32))
-
-
-def context(status=None, settings=SETTINGS, kinds=(), **spec):
-    spec = {"image": "weather:1", **spec}
-    server = Server(Key("ns", "weather"), "uid-1", 3, spec, status or {})
-    credentials = Credentials("redis://u:p@limits:6379", "redis://u:p@cache:6379")
-    return Context(server, parse_spec(spec), settings, credentials, frozenset(kinds))
-
-
-def built(**spec):
-    """The children by kind; of the two Services, the one for callers."""
-    found = [
-        child for child in children(context(**spec)) if not child["metadata"]["name"].endswith("-metrics")
-    ]
-    assert len({child["kind"] for child in found}) == len(found)
-    return {child["kind"]: child for child in found}
-
-
-def pod(**spec):
-    return built(**spec)["Deployment"]["spec"]["template"]
 
 
 def test_a_bare_image_is_enough():

@@ -4,8 +4,9 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.unit.operator.children.test_children import SETTINGS, children, context
+from tests.kit.mcpserver import SETTINGS, context
 
+from mcpace_operator.children import children
 from mcpace_sidecar.telemetry.metrics import COUNTED_ELSEWHERE, COUNTERS, GAUGES
 
 BOTH = ("ServiceMonitor", "PrometheusRule")

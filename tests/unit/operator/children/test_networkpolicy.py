@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from tests.unit.operator.children.test_children import SETTINGS, built, children, context
+from tests.kit.mcpserver import SETTINGS, built, context
+
+from mcpace_operator.children import children
 
 OPERATOR = {"podSelector": {"matchLabels": {"app.kubernetes.io/component": "operator"}}}
 CALLER = {"namespaceSelector": {"matchLabels": {"team": "agents"}}}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.operator.children.test_children import SETTINGS, built, context, pod
+from tests.kit.mcpserver import SETTINGS, built, context, pod
 
 from mcpace_operator.children import children
 from mcpace_operator.children.template import merged

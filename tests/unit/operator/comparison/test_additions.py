@@ -4,9 +4,8 @@ import copy
 import json
 
 import pytest
+from tests.kit.mcpserver import DONE, NONE, NOW, built, context
 from tests.kit.work import assert_linear
-from tests.unit.operator.children.test_children import built, context
-from tests.unit.operator.status.test_document import DONE, NONE, NOW
 
 from mcpace_operator.comparison.additions import additions, without
 from mcpace_operator.comparison.drift import ChildId

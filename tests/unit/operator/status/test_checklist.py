@@ -2,8 +2,7 @@
 
 import pytest
 import yaml
-from tests.unit.operator.children.test_children import context
-from tests.unit.operator.status.test_performance import ended, told
+from tests.kit.mcpserver import context, ended, told
 
 from mcpace_operator.resource.models import parse_spec
 from mcpace_operator.status.checklist import Live, Result, judge

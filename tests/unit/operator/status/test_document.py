@@ -1,10 +1,8 @@
 """What a server's status says."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
-from tests.unit.operator.children.test_children import context
-from tests.unit.operator.status.test_performance import ended, told
+from tests.kit.mcpserver import DONE, DOWN, NONE, NOW, UP, context, ended, told
 
 from mcpace_operator.probes.pods import pause
 from mcpace_operator.resource.server import Key, Server
@@ -16,9 +14,6 @@ from mcpace_operator.status.performance import merged
 from mcpace_operator.status.reasons import Reason
 from mcpace_operator.status.seen import Seen, ServerFacts, StoreState, Told, Trouble
 
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-UP, DOWN, NONE = StoreState(True), StoreState(False), StoreState(None)
-
 
 def status(context, deployment, told, limits, cache, stopped, now, **more):
     return document.status(Seen(context, deployment, limits, cache, told, stopped, **more), now)
@@ -26,16 +21,6 @@ def status(context, deployment, told, limits, cache, stopped, now, **more):
 
 def conditions(said):
     return {c["type"]: (c["status"], c["reason"]) for c in said["conditions"]}
-
-
-DONE = {
-    "generation": 2,
-    "observedGeneration": 2,
-    "replicas": 2,
-    "updatedReplicas": 2,
-    "availableReplicas": 2,
-    "readyReplicas": 2,
-}
 
 
 def test_ready_means_every_replica_is_current_and_answers():

@@ -2,28 +2,12 @@
 
 import random
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.kit.mcpserver import ended, told
 
 from mcpace_operator.status.performance import Performance, merged, moved
-from mcpace_sidecar.contract.report import Report
-from mcpace_sidecar.telemetry.events import CallEnded
-from mcpace_sidecar.telemetry.statistics import Stats
-
-
-def ended(tool="get", seconds=0.01, status="success", cache="", sent=100):
-    return CallEnded(tool=tool, status=status, seconds=seconds, cache=cache, received=10, sent=sent)
-
-
-def told(*calls):
-    """What a sidecar says in `/stats` after these calls."""
-    now = 1000.0
-    stats = Stats(lambda: now)
-    for call in calls:
-        stats.on_call(call)
-    return msgspec.json.decode(msgspec.json.encode(Report(stats.summary())), type=Report)
 
 
 def test_two_replicas_add_up_as_one_would_have_counted():
