@@ -1,7 +1,8 @@
 """Files that are generated from the code: `python -m tools.generate` writes them, `--check` compares.
 
 The CRD comes from the models, here and in the chart; the reference from what it describes; the schema of
-the chart's values from a model of them, its README from what stands above them.
+the chart's values from a model of them, its README from what stands above them; and the version is written
+wherever it stands beside pyproject.toml.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import yaml
-from tools import chart, reference, values
+from tools import chart, reference, values, version
 
 from mcpace_operator import crd
 
@@ -36,6 +38,7 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "charts/mcpace/values.schema.json": values.schema,
     "charts/mcpace/README.md": chart.readme,
     "docs/reference.md": reference.text,
+    **{name: partial(version.written, name) for name in version.places()},
 }
 
 
