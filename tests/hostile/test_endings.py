@@ -521,7 +521,7 @@ async def in_drain(broken: Broken) -> None:
     exchange = next(e for e in broken.plane.in_flight if e.begun)
     exchange.body = VICTIM
     broken.breaks(Exchange, "settle", once=True)
-    broken.drain()
+    broken.sidecar.drain()
     del exchange
     await stream
 
@@ -612,7 +612,7 @@ async def in_pair(broken: Broken) -> None:
             yield json_answer(b"Accepted", b"202 Accepted")
 
     broken.breaks(Exchange, "_take_event")
-    await until(lambda: broken.handshake.problem, "the first handshake to fail")
+    await until(lambda: broken.sidecar.handshake.problem, "the first handshake to fail")
     broken.scripted.answer = pair
     reader, writer = await asyncio.open_connection("127.0.0.1", broken.sidecar.data)
     writer.write(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
