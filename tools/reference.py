@@ -17,7 +17,8 @@ from mcpace_sidecar.call.refusals import Reason
 from mcpace_sidecar.call.settings import UNASKED, UNASKED_PAGES
 from mcpace_sidecar.contract.budget import BASE, SHARES, Budget
 from mcpace_sidecar.server.findings import REASONS as FINDINGS
-from mcpace_sidecar.telemetry.metrics import BUCKETS, COUNTED_ELSEWHERE, COUNTERS, GAUGES
+from mcpace_sidecar.telemetry.metrics import COUNTED_ELSEWHERE, COUNTERS, GAUGES
+from mcpace_sidecar.telemetry.tally import BOUNDS
 
 HEADER: Final = """# Reference
 
@@ -116,7 +117,7 @@ def text() -> str:
     page += "no configuration names, are counted as `other`.\n\n| metric | labels | |\n|---|---|---|\n"
     for name, (words, labels) in COUNTERS.items():
         page += f"| `{name}_total` | {', '.join(labels)} | {words} |\n"
-    bounds = ", ".join(f"{bound:g}" for bound in BUCKETS)
+    bounds = ", ".join(f"{bound:g}" for bound in BOUNDS)
     page += f"| `mcp_tool_duration_seconds` | tool | Histogram of answered calls; buckets {bounds} s. |\n"
     for name, (words, label) in COUNTED_ELSEWHERE.items():
         page += f"| `{name}_total` | {label} | {words} |\n"

@@ -37,7 +37,7 @@ from mcpace_sidecar.server.findings import REASONS, Findings
 from mcpace_sidecar.server.handshake import Handshake
 from mcpace_sidecar.server.usage import unseen
 from mcpace_sidecar.telemetry.metrics import Metrics
-from mcpace_sidecar.telemetry.statistics import Stats
+from mcpace_sidecar.telemetry.tally import Tallies
 
 if TYPE_CHECKING:
     from mcpace_sidecar.cache.redis import RedisResults
@@ -118,8 +118,8 @@ class Sidecar:
         _warn(settings)
         self._links: list[Link] = []
         self.memory = MemoryResults(settings.cache_bytes, settings.cache_entries)
-        self.stats = Stats()
-        self.metrics = Metrics(self._gauges)
+        self.tallies = Tallies()
+        self.metrics = Metrics(self.tallies, self._gauges)
         self.catalog = Catalog()
         loopback = is_loopback(options.listen.host)
         shed = functools.partial(self.metrics.count, "mcpace_shed_connections")
@@ -131,7 +131,7 @@ class Sidecar:
         self._redis_limits: RedisLimits | None = None
         self._redis_results: RedisResults | None = None
         self.plane = Plane(
-            settings, pool, self._local_limits, self.memory, self.metrics, self.stats, self.catalog,
+            settings, pool, self._local_limits, self.memory, self.metrics, self.tallies, self.catalog,
             self._connections, loopback=loopback,
         )  # fmt: skip
         self._connect_stores()
@@ -149,9 +149,9 @@ class Sidecar:
         self.plane.on_upstream_down = self.handshake.doubt
         self.plane.is_ready = lambda: self.handshake.ready
         self._doors = Doors(self._door_connections, self.plane.faults)
-        self.findings = Findings(lambda: self.plane.settings, self.catalog, self.metrics.looked_up)
+        self.findings = Findings(lambda: self.plane.settings, self.catalog, self.tallies.looked_up)
         self._admin = Admin(
-            self.plane, self.handshake, self.metrics, self.stats, self.memory, self._doors, self.findings,
+            self.plane, self.handshake, self.metrics, self.tallies, self.memory, self._doors, self.findings,
             options.admin_token, self.drain, loopback=is_loopback(options.admin_listen.host),
         )  # fmt: skip
         self._divide()
@@ -323,7 +323,7 @@ class Sidecar:
             self._swept(self._own_pool.sweep, now)
             self._swept(self._doors.sweep, now)
             self._swept(self._heap.sweep, now)
-            self._swept(self.stats.turn)
+            self._swept(self.tallies.turn)
             if self.handshake.ready:
                 self._swept(self.findings.tell)
             if self._redis_limits is not None:

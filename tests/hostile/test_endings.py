@@ -31,6 +31,7 @@ from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.limits.memory import MemoryLimits
 from mcpace_sidecar.telemetry.faults import Faults, Stage
 from mcpace_sidecar.telemetry.metrics import Metrics
+from mcpace_sidecar.telemetry.tally import Tallies
 
 CONFIG: dict[str, Any] = {
     "rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 100_000}]},
@@ -235,7 +236,7 @@ async def test_the_end_does_not_wait_for_the_dead(scripted: Scripted, start: Sta
 def test_the_same_fault_is_counted_each_time_and_logged_once_a_while(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    metrics = Metrics(lambda: iter(()))
+    metrics = Metrics(Tallies(), lambda: iter(()))
     faults = Faults(metrics)
 
     def deeper(text: str) -> None:

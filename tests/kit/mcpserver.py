@@ -16,8 +16,8 @@ from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status.seen import StoreState
 from mcpace_sidecar.contract.report import Report
-from mcpace_sidecar.telemetry.events import CallEnded
-from mcpace_sidecar.telemetry.statistics import Stats
+from mcpace_sidecar.telemetry.statistics import summary
+from mcpace_sidecar.telemetry.tally import Tallies
 
 SETTINGS = OperatorSettings(master_key=MasterKey(b"k" * 32))
 
@@ -49,8 +49,8 @@ def pod(**spec: Any) -> Any:
     return built(**spec)["Deployment"]["spec"]["template"]
 
 
-def ended(**more: Any) -> CallEnded:
-    """A call that a sidecar counted."""
+def ended(**more: Any) -> dict[str, Any]:
+    """A call that a sidecar counts."""
     usual: dict[str, Any] = {
         "tool": "get",
         "status": "success",
@@ -59,16 +59,16 @@ def ended(**more: Any) -> CallEnded:
         "received": 10,
         "sent": 100,
     }
-    return CallEnded(**(usual | more))
+    return usual | more
 
 
-def told(*calls: CallEnded) -> Report:
+def told(*calls: dict[str, Any]) -> Report:
     """What a sidecar says in `/stats` after these calls."""
     now = 1000.0
-    stats = Stats(lambda: now)
+    tallies = Tallies(lambda: now)
     for call in calls:
-        stats.on_call(call)
-    return msgspec.json.decode(msgspec.json.encode(Report(stats.summary())), type=Report)
+        tallies.count(**call)
+    return msgspec.json.decode(msgspec.json.encode(Report(summary(tallies))), type=Report)
 
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

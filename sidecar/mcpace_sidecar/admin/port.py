@@ -35,8 +35,9 @@ from mcpace_sidecar.http.server import ClientConnection, status_line
 from mcpace_sidecar.identity.origins import WORDS
 from mcpace_sidecar.server.findings import Findings
 from mcpace_sidecar.server.handshake import Handshake
+from mcpace_sidecar.telemetry import statistics
 from mcpace_sidecar.telemetry.metrics import Metrics
-from mcpace_sidecar.telemetry.statistics import WINDOW, Stats
+from mcpace_sidecar.telemetry.tally import WINDOW, Tallies
 
 _GUARDED: Final = frozenset({b"/stats", b"/config", b"/purge", b"/drain"})
 _POSTED: Final = frozenset({b"/purge", b"/drain"})
@@ -63,15 +64,15 @@ class Admin:
     draining = False
 
     def __init__(
-        self, plane: Plane, handshake: Handshake, metrics: Metrics, stats: Stats, memory: MemoryResults,
-        doors: Doors, findings: Findings, token: str | None,
+        self, plane: Plane, handshake: Handshake, metrics: Metrics, tallies: Tallies,
+        memory: MemoryResults, doors: Doors, findings: Findings, token: str | None,
         drain: Callable[[], None], *, loopback: bool,
     ) -> None:  # fmt: skip
         self.heads = RequestHeads(Names({b"authorization", b"origin"}))
         self._plane = plane
         self._handshake = handshake
         self._metrics = metrics
-        self._stats = stats
+        self._tallies = tallies
         self._memory = memory
         self._doors = doors
         self._findings = findings
@@ -212,7 +213,7 @@ class Admin:
         now = time.monotonic()
         report = Report(
             version=VERSION,
-            calls=self._stats.summary(),
+            calls=statistics.summary(self._tallies),
             window_seconds=WINDOW,
             server=Identity(server.name, server.version, server.protocol_version) if server else None,
             tools=tuple(sorted(tools)),

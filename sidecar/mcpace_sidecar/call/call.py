@@ -221,20 +221,24 @@ class Call:
                 breakers.forgotten(self.label)
 
     def _record(self, status: Status, sent: int) -> None:
-        client = self.client
-        call = CallEnded(
-            self.label,
-            status,
-            monotonic() - self.started,
-            self._cache_use,
-            max(self.accepted, len(self.body)),
-            sent,
-            client.name if client is not None else "",
-            self._settings.tier(client) if client is not None else None,
-            self._parent if self.span else self.trace[13:-2] or self.context.trace,
-            self.span,
-        )
-        self.plane.on_call(call)
+        plane, seconds = self.plane, monotonic() - self.started
+        received = max(self.accepted, len(self.body))
+        plane.tallies.count(self.label, status, seconds, self._cache_use, received, sent)
+        if plane.listeners:
+            client = self.client
+            call = CallEnded(
+                self.label,
+                status,
+                seconds,
+                self._cache_use,
+                received,
+                sent,
+                client.name if client is not None else "",
+                self._settings.tier(client) if client is not None else None,
+                self._parent if self.span else self.trace[13:-2] or self.context.trace,
+                self.span,
+            )
+            plane.tell(call)
 
     def _free(self, status: Status) -> None:
         """Let go of all it holds: what it waits for, who waits for it, and its slot."""

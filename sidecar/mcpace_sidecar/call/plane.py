@@ -42,7 +42,7 @@ from mcpace_sidecar.telemetry import accesslog
 from mcpace_sidecar.telemetry.events import CallEnded, Listener
 from mcpace_sidecar.telemetry.faults import Faults
 from mcpace_sidecar.telemetry.metrics import Metrics
-from mcpace_sidecar.telemetry.statistics import Stats
+from mcpace_sidecar.telemetry.tally import Tallies
 
 MOST_STREAMS = 1024
 """Open event streams, until the budget is known."""
@@ -54,7 +54,7 @@ class Plane:
 
     def __init__(
         self, settings: Settings, pool: Pool, limits: LimitStore, results: ResultStore, metrics: Metrics,
-        stats: Stats, catalog: Catalog, connections: Connections, *, loopback: bool,
+        tallies: Tallies, catalog: Catalog, connections: Connections, *, loopback: bool,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.heads = RequestHeads(settings.names)
@@ -62,11 +62,11 @@ class Plane:
         self.limits = limits
         self.results = results
         self.metrics = metrics
-        self.stats = stats
+        self.tallies = tallies
         self.catalog = catalog
         self.connections = connections
         self.listeners: tuple[Listener, ...] = ()
-        """Who hears of every ended tool call, beside metrics and statistics."""
+        """Who hears of every ended tool call, beside the tallies."""
         self.loopback = loopback
         self._elsewhere = re.compile(
             rb"(?im)^(Location:[ \t]*)http://%b(?=/)" % re.escape(str(pool.address).encode())
@@ -148,10 +148,8 @@ class Plane:
         exchange.via = via
         return exchange
 
-    def on_call(self, call: CallEnded) -> None:
+    def tell(self, call: CallEnded) -> None:
         """Tell everyone who wants to know of an ended tool call."""
-        self.metrics.on_call(call)
-        self.stats.on_call(call)
         for listener in self.listeners:
             try:
                 listener(call)

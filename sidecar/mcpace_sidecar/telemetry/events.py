@@ -1,4 +1,4 @@
-"""The one record of a call; metrics, statistics, the log and traces listen to it."""
+"""The record of an ended call, made where somebody listens: the log and traces do."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ Counting is on every call's way and costs an addition; text is made when it is a
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -18,13 +17,7 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 
-from mcpace_sidecar.telemetry.events import CallEnded
-
-# A list, because the compiled form would make a tuple anew at each use.
-BUCKETS: list[float] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
-]  # fmt: skip
-"""Upper bounds of `mcp_tool_duration_seconds`, in seconds; to 300, as OpenTelemetry has them for MCP."""
+from mcpace_sidecar.telemetry.tally import BOUNDS, Tallies, Tally
 
 Gauges = Callable[[], Iterator[tuple[str, dict[str, str], float]]]
 """Gives (name, labels, value) of everything that is read when it is asked for."""
@@ -120,26 +113,12 @@ COUNTED_ELSEWHERE: Final = {
 """Counters that their owners keep: name without `_total` -> (help, label)."""
 
 
-class _Tool:
-    """What is counted of one tool: plain numbers, because every call adds to them."""
-
-    __slots__ = ("cache", "durations", "received", "seconds", "sent", "statuses")
-
-    def __init__(self) -> None:
-        self.statuses: dict[str, int] = {}
-        self.cache: dict[str, int] = {}
-        self.durations = [0] * (len(BUCKETS) + 1)
-        self.seconds = 0.0
-        self.received = 0
-        self.sent = 0
-
-
 class Metrics:
     """All counters of one sidecar."""
 
-    def __init__(self, gauges: Gauges) -> None:
+    def __init__(self, tallies: Tallies, gauges: Gauges) -> None:
         self.counts: dict[str, dict[tuple[str, ...], int]] = {name: defaultdict(int) for name in COUNTERS}
-        self._tools: dict[str, _Tool] = {}
+        self._tallies = tallies
         self._gauges = gauges
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -149,60 +128,39 @@ class Metrics:
         """Add one."""
         self.counts[name][labels] += 1
 
-    def on_call(self, call: CallEnded) -> None:
-        """Count an ended call; only answered calls have a duration."""
-        tool = self._tools.get(call.tool)
-        if tool is None:
-            tool = self._tools[call.tool] = _Tool()
-        status = call.status
-        tool.statuses[status] = tool.statuses.get(status, 0) + 1
-        tool.received += call.received
-        tool.sent += call.sent
-        if call.cache:
-            tool.cache[call.cache] = tool.cache.get(call.cache, 0) + 1
-        if status == "success" or status == "error":  # noqa: PLR1714 - because it is twice as fast as a tuple here
-            tool.durations[bisect_left(BUCKETS, call.seconds)] += 1
-            tool.seconds += call.seconds
-
-    def looked_up(self, tool: str) -> bool:
-        """Whether some call of a tool was looked up in the cache."""
-        known = self._tools.get(tool)
-        return known is not None and bool(known.cache)
-
     def text(self) -> bytes:
         """The exposition, in Prometheus's text format."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
         """Called by prometheus_client."""
+        tools = self._tallies.totals()
         for name, (words, labels) in COUNTERS.items():
             family = CounterMetricFamily(name, words, labels=labels)
-            for values, count in self._counted(name):
+            for values, count in self._counted(name, tools):
                 family.add_metric(values, count)
             yield family
         durations = HistogramMetricFamily(
             "mcp_tool_duration_seconds", "Duration of answered tool calls.", labels=["tool"]
         )
-        for name, tool in self._tools.items():
-            running, buckets = 0, []
-            for bound, count in zip((*map(str, BUCKETS), "+Inf"), tool.durations, strict=True):
-                running += count
-                buckets.append((bound, running))
-            if running:
-                durations.add_metric([name], buckets, tool.seconds)
+        for name, tally in tools.items():
+            within = tally.within
+            if within[-1]:
+                bounds = zip((*map(str, BOUNDS), "+Inf"), within, strict=True)
+                durations.add_metric([name], list(bounds), tally.seconds)
         yield durations
         yield from self._read_gauges()
 
-    def _counted(self, name: str) -> Iterator[tuple[tuple[str, ...], int]]:
-        for tool_name, tool in self._tools.items():
+    def _counted(self, name: str, tools: dict[str, Tally]) -> Iterator[tuple[tuple[str, ...], int]]:
+        for tool, tally in tools.items():
             if name == "mcp_tool_calls":
-                yield from (((tool_name, status), count) for status, count in tool.statuses.items())
+                yield from (((tool, status), count) for status, count in tally.statuses.items())
             elif name == "mcpace_cache_requests":
-                yield from (((tool_name, where), count) for where, count in tool.cache.items())
+                yield from (((tool, where), count) for where, count in tally.cache.items())
             elif name == "mcpace_request_bytes":
-                yield (tool_name,), tool.received
+                yield (tool,), tally.received
             elif name == "mcpace_response_bytes":
-                yield (tool_name,), tool.sent
+                yield (tool,), tally.sent
         yield from self.counts[name].items()
 
     def describe(self) -> Iterator[Metric]:
