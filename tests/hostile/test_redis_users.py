@@ -22,7 +22,7 @@ from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.stores import shares
 from mcpace_operator.stores.redis import Stores, username
-from mcpace_sidecar.contract.scripts import SCRIPTS, TAKE
+from mcpace_sidecar.contract.scripts import BEFORE, PRESENT, TAKE
 
 KEY = MasterKey(b"k" * 32)
 HOSTILE, HONEST = (Server(Key("default", name), name, 1, {}, {}) for name in ("hostile", "honest"))
@@ -122,12 +122,11 @@ async def test_sidecars_of_before_are_judged_by_the_digests_of_scripts_that_are_
     embedded: RedisServer, stores: Stores
 ) -> None:
     charge = ("1", "bucket", "10", "1")
-    arguments = {"take": charge, "give": (*charge, "0"), "present": ("me", "15")}
+    arguments = [charge, (*charge, "0"), ("me", "15")]
     with client(embedded) as before:
-        for name, script in SCRIPTS.items():
-            before.execute_command(
-                "EVALSHA", script.digest, 1, f"mcpace:{{default/hostile}}:{name}", *arguments[name]
-            )
+        for number, script in enumerate((*BEFORE, PRESENT)):
+            key = f"mcpace:{{default/hostile}}:{number}"
+            before.execute_command("EVALSHA", script.digest, 1, key, *arguments[number])
 
 
 async def test_a_redis_that_restarts_without_the_operator_loses_no_exactness(

@@ -101,6 +101,19 @@ async def test_the_charges_of_one_call_are_taken_in_redis_all_or_none(redis_serv
     await link.close()
 
 
+async def test_a_bucket_in_redis_is_refilled_at_its_rate(redis_server: RedisServer) -> None:
+    link = Link("limits", RedisAddress(redis_server.url), "p:")
+    await link.connect()
+    limits, slow = RedisLimits(link, lambda: "closed"), Charges([Charge("slow", "minute", 20, rate=6)])
+    assert all([(await taken(limits, slow)).allowed for _ in range(20)])
+    refused = await taken(limits, slow)
+    assert not refused.allowed
+    assert 60 / 20 < refused.retry_after <= 60 / 6
+    with redis_server.client() as client:
+        assert 60_000 < client.pttl("p:slow") <= 200_000
+    await link.close()
+
+
 async def test_a_result_cached_by_one_replica_is_a_hit_in_another(
     echo: Scripted, start: Start, redis_server: RedisServer
 ) -> None:

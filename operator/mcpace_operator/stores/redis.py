@@ -25,7 +25,7 @@ from mcpace_operator.status.seen import StoreState
 from mcpace_operator.stores import shares
 from mcpace_operator.stores.nodes import Node, Nodes
 from mcpace_sidecar.contract.addresses import misplaced
-from mcpace_sidecar.contract.scripts import SCRIPTS, library
+from mcpace_sidecar.contract.scripts import BEFORE, SCRIPTS, library
 from mcpace_sidecar.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -317,7 +317,7 @@ class Stores:
 
 async def _load(node: Node) -> None:
     """Load the functions, which Redis keeps in its files, and the scripts of sidecars before them."""
-    for script in SCRIPTS.values():
+    for script in (*SCRIPTS.values(), *BEFORE):
         await node.ask("SCRIPT LOAD", script.text.decode())
     try:
         await node.ask("FUNCTION LOAD", library())

@@ -1,7 +1,7 @@
 """The arithmetic of token buckets and day quotas; no clock, no I/O.
 
-A bucket of `capacity` tokens refills evenly within a minute; a quota of `capacity`
-starts anew at each UTC midnight. All charges of one call are taken, or none.
+A bucket of `capacity` tokens refills evenly, `rate` tokens a minute; a quota of `capacity`, which has
+no rate, starts anew at each UTC midnight. All charges of one call are taken, or none.
 """
 
 from __future__ import annotations
@@ -16,15 +16,22 @@ Kind = Literal["minute", "day", "tool", "prompt", "resource"]
 
 
 class Charge:
-    """What one call takes from one bucket or, where the kind is `day`, from one quota."""
+    """What one call takes from one bucket or quota."""
 
-    __slots__ = ("amount", "capacity", "key", "kind")
+    __slots__ = ("amount", "capacity", "key", "kind", "pace", "rate")
 
-    def __init__(self, key: str, kind: Kind, capacity: int, amount: int = 1) -> None:
+    def __init__(
+        self, key: str, kind: Kind, capacity: int, amount: int = 1, *, rate: int | None = None
+    ) -> None:
+        """`rate`: what refills it, in tokens a minute; the capacity, unless it is the quota of a day."""
         self.key = key
         self.kind: Kind = kind
         self.capacity = capacity
         self.amount = amount
+        self.rate = rate if rate is not None else 0 if kind == "day" else capacity
+        """0: a quota."""
+        self.pace: float = self.rate / capacity
+        """How often it is refilled in a minute."""
 
     def __repr__(self) -> str:
         return f"<Charge {self.amount} of {self.capacity} ({self.key})>"
@@ -49,10 +56,10 @@ class Charges:
         lines = ""
         for index, charge in enumerate(self.items):
             tokens = left[index]
-            if charge.kind == "day":
+            if charge.rate == 0:
                 seconds = DAY - now % DAY
             else:
-                seconds = (charge.capacity - tokens) * MINUTE / charge.capacity + 0.999
+                seconds = (charge.capacity - tokens) * MINUTE / charge.rate + 0.999
             lines += f"{self._names[index]}{int(max(tokens, 0.0))};t={int(seconds)}"
         return lines.encode() + b"\r\n"
 
@@ -84,7 +91,7 @@ class Verdict:
 
 
 def _policy(charge: Charge) -> str:
-    window = DAY if charge.kind == "day" else MINUTE
+    window = MINUTE / charge.pace if charge.rate else DAY
     return f'"{charge.kind}";q={charge.capacity};w={window:.0f}'
 
 
@@ -94,10 +101,12 @@ UNASKED: Final = Verdict(allowed=True, left=None, at=0.0)
 class Level:
     """What is left in a bucket or quota, at a time in seconds since the epoch."""
 
-    __slots__ = ("at", "capacity", "left", "midnight")
+    __slots__ = ("at", "capacity", "left", "midnight", "pace")
 
-    def __init__(self, capacity: int, at: float) -> None:
+    def __init__(self, capacity: int, at: float, pace: float) -> None:
         self.capacity = capacity
+        self.pace = pace
+        """0.0: a quota."""
         self.left = float(capacity)
         self.at = at
         self.midnight = at - at % DAY + DAY
@@ -108,7 +117,8 @@ class Level:
         A bucket keeps its tokens, a quota what was used of it. A clock that goes back refills
         nothing.
         """
-        if charge.kind == "day":
+        pace = charge.pace
+        if pace == 0.0:
             if capacity != self.capacity:
                 self.left += capacity - self.capacity
             if now >= self.midnight:
@@ -117,9 +127,10 @@ class Level:
         else:
             left = self.left
             if now > self.at:
-                left += (now - self.at) * capacity / MINUTE
+                left += (now - self.at) * capacity * pace / MINUTE
             self.left = left if left < capacity else float(capacity)
         self.capacity = capacity
+        self.pace = pace
         self.at = max(self.at, now)
 
     def wait(self, charge: Charge) -> float:
@@ -127,7 +138,15 @@ class Level:
         missing = charge.amount - self.left
         if missing <= 0:
             return 0.0
-        return DAY - self.at % DAY if charge.kind == "day" else missing * MINUTE / self.capacity
+        if charge.rate == 0:
+            return DAY - self.at % DAY
+        return missing * MINUTE / (self.capacity * charge.pace)
+
+    def used(self, now: float) -> float:
+        """The part that is used now; 0 or less: a new one would be the same."""
+        if self.pace == 0.0:
+            return 1 - self.left / self.capacity if now < self.midnight else 0.0
+        return 1 - self.left / self.capacity - (now - self.at) * self.pace / MINUTE
 
 
 def refusal(levels: Sequence[Level], charges: Charges) -> Verdict:

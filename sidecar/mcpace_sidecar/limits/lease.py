@@ -25,9 +25,7 @@ def largest(charges: Charges, replicas: int) -> int:
     sizes = [
         min(
             charge.capacity / charge.amount / (4 * max(1, replicas)),
-            charge.capacity / charge.amount / MINUTE * REFILL_WINDOW
-            if charge.kind != "day"
-            else charge.capacity,
+            charge.rate / charge.amount / MINUTE * REFILL_WINDOW if charge.rate else charge.capacity,
         )
         for charge in charges.items
     ]

@@ -65,7 +65,7 @@ class MemoryLimits:
         for charge in charges.items:
             level = self._levels.get(charge.key)
             if level is None:
-                level = self._levels[charge.key] = Level(share(charge, self.replicas), now)
+                level = self._levels[charge.key] = Level(share(charge, self.replicas), now, charge.pace)
             levels.append(level)
         return levels
 
@@ -75,9 +75,7 @@ class MemoryLimits:
         So whoever comes with ever new names takes nothing from those who are near their limit.
         """
         while len(self._levels) + more > LEVELS:
-            by_use = sorted(
-                (_used(key, self._levels[key], now), key) for key in self._round.some(_LOOKED_AT)
-            )
+            by_use = sorted((self._levels[key].used(now), key) for key in self._round.some(_LOOKED_AT))
             self._forget([key for at, (used, key) in enumerate(by_use) if used <= 0 or at < _FORGOTTEN])
 
     def sweep(self) -> None:
@@ -85,8 +83,12 @@ class MemoryLimits:
         now = self._clock()
         stale = []
         for key in self._round.some(SWEPT):
-            at = self._levels[key].at
-            if at // DAY != now // DAY if key.startswith("day:") else now - at > MINUTE:
+            level = self._levels[key]
+            if (
+                level.at // DAY != now // DAY
+                if level.pace == 0.0
+                else (now - level.at) * level.pace > MINUTE
+            ):
                 stale.append(key)
         if stale:
             self._forget(stale)
@@ -98,10 +100,3 @@ class MemoryLimits:
 
     def __len__(self) -> int:
         return len(self._levels)
-
-
-def _used(key: str, level: Level, now: float) -> float:
-    """The part of a bucket or quota that is used now."""
-    if key.startswith("day:"):
-        return 1 - level.left / level.capacity if now < level.midnight else 0.0
-    return 1 - level.left / level.capacity - (now - level.at) / MINUTE

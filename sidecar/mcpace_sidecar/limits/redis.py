@@ -41,8 +41,7 @@ class _Account:
         self.keys = [prefix + charge.key.encode() for charge in charges.items]
         self.arguments: list[bytes] = []
         for charge in charges.items:
-            kind = b"quota" if charge.kind == "day" else b"bucket"
-            self.arguments += [kind, b"%d" % charge.capacity, b"%d" % charge.amount]
+            self.arguments += [b"%d" % number for number in (charge.rate, charge.capacity, charge.amount)]
         self.midnight = 0
         """The end of the UTC day the lease was taken on, in Redis's seconds."""
         self.used_at = self.asked_at = 0.0

@@ -27,18 +27,20 @@ class Script:
         self.function = f"mcpace_{name}_{version}".encode()
 
 
-def _texts() -> dict[str, str]:
+def _texts(*names: str) -> dict[str, str]:
     folder = files(__name__)
-    return {name: folder.joinpath(f"{name}.lua").read_text("utf-8") for name in ("take", "give", "present")}
+    return {name: folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names}
 
 
-_TEXTS: Final = _texts()
+_TEXTS: Final = _texts("take", "give", "present")
 _VERSION: Final = hashlib.sha256("".join(_TEXTS.values()).encode()).hexdigest()[:12]
 """Versions live side by side: sidecars older and newer than the operator call their own."""
 SCRIPTS: Final = {name: Script(name, text, _VERSION) for name, text in _TEXTS.items()}
 TAKE: Final = SCRIPTS["take"]
 GIVE: Final = SCRIPTS["give"]
 PRESENT: Final = SCRIPTS["present"]
+BEFORE: Final = tuple(Script(name, text, "") for name, text in _texts("before/take", "before/give").items())
+"""As sidecars from before the functions run them, by digest: for them an operator loads these too."""
 
 
 def library() -> str:

@@ -4,7 +4,7 @@
 local today = tonumber(redis.call('TIME')[1]) < tonumber(ARGV[#ARGV])
 for i, key in ipairs(KEYS) do
   local amount = tonumber(ARGV[1]) * tonumber(ARGV[3 * i + 1])
-  if ARGV[3 * i - 1] == 'quota' then
+  if tonumber(ARGV[3 * i - 1]) == 0 then
     local used = tonumber(redis.call('GET', key) or 0)
     if today and used > 0 then redis.call('INCRBY', key, -math.min(used, amount)) end
   else

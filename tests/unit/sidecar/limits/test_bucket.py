@@ -22,16 +22,34 @@ class Clock:
 
 @given(
     capacity=st.integers(1, 100),
+    rate=st.none() | st.integers(1, 300),
     steps=st.lists(st.tuples(st.floats(0, 90), st.integers(1, 5)), max_size=60),
 )
-def test_a_bucket_never_gives_more_than_its_size_and_its_refill(capacity, steps) -> None:
+def test_a_bucket_never_gives_more_than_its_size_and_its_refill(capacity, rate, steps) -> None:
     clock = Clock()
     limits, began, granted = MemoryLimits(clock), clock.now, 0
     for pause, amount in steps:
         clock.now += pause
-        if limits.take(Charges([Charge("k", "minute", capacity, min(amount, capacity))])).allowed:
+        if limits.take(
+            Charges([Charge("k", "minute", capacity, min(amount, capacity), rate=rate)])
+        ).allowed:
             granted += min(amount, capacity)
-        assert granted <= capacity + (clock.now - began) * capacity / 60 + 1e-6
+        assert granted <= capacity + (clock.now - began) * (rate or capacity) / 60 + 1e-6
+        limits.sweep()
+
+
+@given(capacity=st.integers(1, 60), rate=st.integers(1, 200))
+def test_a_bucket_is_refilled_at_its_rate_and_said_to_be(capacity, rate) -> None:
+    clock = Clock()
+    limits, charges = MemoryLimits(clock), Charges([Charge("k", "minute", capacity, rate=rate)])
+    while (verdict := limits.take(charges)).allowed:
+        pass
+    assert math.isclose(verdict.retry_after, 60 / rate)
+    assert f";w={60 / (rate / capacity):.0f}".encode() in charges.lines(verdict.left, clock.now)
+    clock.now += 60 * capacity / rate + 1e-3
+    assert limits._levels["k"].used(clock.now) <= 0
+    limits.sweep()
+    assert not len(limits), "a full one is as good as none"
 
 
 @given(capacity=st.integers(1, 20), pauses=st.lists(st.floats(0, 20_000), max_size=60))
