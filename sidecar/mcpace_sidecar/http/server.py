@@ -619,6 +619,12 @@ class ClientConnection(asyncio.Protocol):
         if self.ahead:
             self._forget_ahead()
 
+    def _drop_ahead(self) -> None:
+        """What follows a request that closes is none of ours (RFC 9112, section 9.6)."""
+        self._buffer = b""
+        if self.ahead:
+            self._forget_ahead()
+
     def _forget_ahead(self) -> None:
         self._all.gathered(self)
         self._all.release(self.ahead)
@@ -640,6 +646,7 @@ class ClientConnection(asyncio.Protocol):
             if self._reader is not None:
                 self._linger()  # its body is still to come
             else:
+                self._drop_ahead()
                 self._transport.close()
             return
         self._since = 0.0
