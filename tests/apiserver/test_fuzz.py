@@ -31,6 +31,7 @@ from mcpace_operator.comparison.drift import stamped
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.resource.models import API_VERSION, KIND, McpServerSpec, parse_spec
 from mcpace_operator.resource.server import Key, Server
+from mcpace_operator.resource.workload import Deployment
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status.document import status
 from mcpace_operator.status.seen import Seen, StoreState
@@ -187,7 +188,7 @@ def test_a_manifest_is_refused_in_words_or_makes_children_that_are_taken(plane: 
         context = Context(server, parsed, SETTINGS, Credentials("redis://u:p@l:6379", "redis://u:p@c:6379"))
         made = children(context)
         assert made == children(context)
-        status(Seen(context, {}, StoreState(None), StoreState(None)), NOW)
+        status(Seen(context, Deployment(), StoreState(None), StoreState(None)), NOW)
         refused = [
             (body["kind"], *answer) for body in made if (answer := dry.apply(stamped(body)))[0] >= 400
         ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import msgspec
 import pytest
@@ -23,14 +23,17 @@ from mcpace_operator.probes import pods as rounds
 from mcpace_operator.probes.pods import Pods
 from mcpace_operator.resource.models import parse_spec
 from mcpace_operator.resource.server import Server
+from mcpace_operator.resource.workload import Deployment, DeploymentStatus
 from mcpace_operator.settings import OperatorSettings
 from mcpace_sidecar.contract.report import Report
 
 SETTINGS = OperatorSettings(master_key=MasterKey(b"k" * 32))
-DEPLOYMENT: dict[str, Any] = {
-    "generation": 1, "observedGeneration": 1, "wanted": 1,
-    "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1, "readyReplicas": 1,
-}  # fmt: skip
+DEPLOYMENT = Deployment(
+    generation=1,
+    status=DeploymentStatus(
+        observed_generation=1, replicas=1, updated_replicas=1, available_replicas=1, ready_replicas=1
+    ),
+)
 METRICS_API = """
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -135,9 +138,10 @@ async def test_a_ready_server_is_listed_once_and_its_sidecars_are_asked_each_rou
         assert told.live.memory == (), "here is no metrics-server"
 
         pod(api, "weather-2", "127.0.0.2")  # another replica: the Deployment says so
-        pods.want(
-            context, DEPLOYMENT | {"wanted": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
+        status = msgspec.structs.replace(
+            DEPLOYMENT.status, replicas=2, updated_replicas=2, available_replicas=2
         )
+        pods.want(context, dataclasses.replace(DEPLOYMENT, wanted=2, status=status))
         await until(lambda: asked() - before == 3, "the pods to be listed again")
 
 

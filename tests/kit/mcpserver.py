@@ -13,6 +13,7 @@ from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.resource.models import parse_spec
 from mcpace_operator.resource.server import Key, Server
+from mcpace_operator.resource.workload import Deployment
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status.seen import StoreState
 from mcpace_sidecar.contract.report import Report
@@ -69,6 +70,17 @@ def told(*calls: dict[str, Any]) -> Report:
     for call in calls:
         tallies.count(**call)
     return msgspec.json.decode(msgspec.json.encode(Report(summary(tallies))), type=Report)
+
+
+def deployment(told: dict[str, Any]) -> Deployment:
+    """A Deployment of which this is told: what stands in its status, and elsewhere."""
+    spec = {
+        "replicas": told.get("wanted", 1),
+        "paused": told.get("paused", False),
+        "template": {"metadata": {}},
+    }
+    metadata = {"generation": told.get("generation", 1)}
+    return Deployment.of({"metadata": metadata, "spec": spec, "status": told})
 
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -7,9 +7,10 @@ from typing import Any, Final
 from mcpace_operator.children import pgbouncer, secret, sidecar
 from mcpace_operator.children.meta import Context
 from mcpace_operator.children.template import merged
-from mcpace_operator.comparison.drift import CAUSE, GIVEN, fingerprint
+from mcpace_operator.comparison.drift import CAUSE, fingerprint
 from mcpace_operator.resource.scaling import Strategy
 from mcpace_operator.resource.server import RELEASE
+from mcpace_operator.resource.workload import GIVEN
 from mcpace_sidecar.contract.config import SidecarConfig
 
 SERVER_SLEEP: Final = 8

@@ -11,6 +11,7 @@ from mcpace_operator.comparison.additions import Addition
 from mcpace_operator.comparison.drift import Child, ChildId, remember
 from mcpace_operator.resource.models import KIND
 from mcpace_operator.resource.server import SERVER_LABEL, Key, Server
+from mcpace_operator.resource.workload import Deployment, Scaling
 
 log = logging.getLogger(__name__)
 
@@ -94,10 +95,15 @@ class Observed:
         if known is None or child.version >= known.version:
             self.keep(key, child_id, child)
 
-    def facts(self, key: Key, kind: str) -> Mapping[str, Any]:
-        """What is known of the child of this kind that bears the server's name; nothing without one."""
-        child = self.children[key].get(ChildId(kind, key.name))
-        return child.facts if child is not None else {}
+    def deployment(self, key: Key) -> Deployment | None:
+        """The server's Deployment, if there is one."""
+        child = self.children[key].get(ChildId("Deployment", key.name))
+        return child.deployment if child is not None else None
+
+    def scaling(self, key: Key) -> Scaling | None:
+        """What its autoscaler says of whether it scales."""
+        child = self.children[key].get(ChildId("HorizontalPodAutoscaler", key.name))
+        return child.scaling if child is not None else None
 
     def altered(self, key: Key) -> dict[ChildId, Sequence[Addition]]:
         """The children that others added to."""

@@ -10,21 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from mcpace_operator.comparison.additions import MANAGER, Addition, additions
 from mcpace_operator.resource.models import KIND
 from mcpace_operator.resource.server import SERVER_LABEL, Server
+from mcpace_operator.resource.workload import Deployment, Scaling
 
 HASH: Final = "mcpace.dev/hash"
 CAUSE: Final = "mcpace.dev/cause"
 """Annotation of a Deployment: the hash of what in the manifest its pods are made from."""
-GIVEN: Final = "mcpace.dev/secret"
-"""Annotation of a pod: the hash of the Secret that it was given, which is never read."""
-
-
 _HEAD: Final = ("apiVersion", "kind", "metadata")
 
 
@@ -68,9 +65,12 @@ class Child:
     owner: str | None = None
     """What controls it: kind and name. "" where something owns it that does not; None for nobody."""
     added: tuple[Addition, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """A Deployment's generation, replicas and who says them, the hash of its pods' Secret, its status;
-    an autoscaler's condition ScalingActive."""
+    deployment: Deployment | None = None
+    """What it is, where it is one."""
+    owns_replicas: bool = False
+    """Whether our own apply of it wrote its replicas, as an older operator's did."""
+    scaling: Scaling | None = None
+    """What it says of whether it scales, where it is an autoscaler."""
     body: Mapping[str, Any] | None = None
     """The whole, until it was found to be in sync."""
 
@@ -103,6 +103,7 @@ def remember(body: Mapping[str, Any]) -> Child:
     references = metadata.get("ownerReferences") or []
     owners = [o for o in references if o.get("controller")]
     annotations = metadata.get("annotations") or {}
+    spec = body.get("spec") or {}
     return Child(
         uid=metadata["uid"],
         owner_uid=owners[0]["uid"] if owners else None,
@@ -113,7 +114,9 @@ def remember(body: Mapping[str, Any]) -> Child:
         server=(metadata.get("labels") or {}).get(SERVER_LABEL, ""),
         owner=f"{owners[0].get('kind')} {owners[0].get('name')}" if owners else "" if references else None,
         added=additions(body.get("kind", ""), body),
-        facts=_facts(body),
+        deployment=Deployment.of(body) if "template" in spec else None,
+        owns_replicas="f:replicas" in _fields(metadata).get("f:spec", {}),
+        scaling=Scaling.of(body) if "scaleTargetRef" in spec else None,
         body=body,
     )
 
@@ -128,24 +131,6 @@ def _fields(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
         if entry.get("manager") == MANAGER and entry.get("operation") == "Apply":
             return dict(entry.get("fieldsV1") or {})
     return {}
-
-
-def _facts(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    spec = body.get("spec") or {}
-    if "scaleTargetRef" in spec:
-        said = (body.get("status") or {}).get("conditions") or []
-        return next((condition for condition in said if condition.get("type") == "ScalingActive"), {})
-    if "template" not in spec:
-        return {}
-    annotations = spec["template"]["metadata"].get("annotations") or {}
-    return {
-        **(body.get("status") or {}),
-        "generation": body["metadata"].get("generation", 0),
-        "wanted": spec.get("replicas", 1),
-        "paused": bool(spec.get("paused")),
-        "secret": annotations.get(GIVEN, ""),
-        "ownsReplicas": "f:replicas" in _fields(body["metadata"]).get("f:spec", {}),
-    }
 
 
 def in_sync(

@@ -11,21 +11,22 @@ import logging
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from mcpace_operator.children.meta import Context
 from mcpace_operator.cluster.client import ApiError, Cluster
 from mcpace_operator.probes.asking import Sidecars
 from mcpace_operator.probes.usage import Usage
 from mcpace_operator.resource.server import SERVER_LABEL, Key
+from mcpace_operator.resource.workload import Deployment, Pod
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status.checklist import Live
 from mcpace_operator.status.conditions import cut
-from mcpace_operator.status.diagnosis import diagnose, is_ready, out_of_memory, starting
+from mcpace_operator.status.diagnosis import diagnose, out_of_memory, starting
 from mcpace_operator.status.performance import Sum
 from mcpace_operator.status.seen import ServerFacts, Told, Trouble, is_complete
 from mcpace_sidecar.contract.report import Readiness, Report
@@ -66,7 +67,7 @@ MOST_RULES: Final = 64
 class _Ready:
     """A server's ready pods, as listed when its Deployment was so."""
 
-    deployment: Mapping[str, Any]
+    deployment: Deployment
     addresses: Mapping[str, str]
     """Pod -> its IP address."""
     killed_for_memory: str | None
@@ -79,7 +80,7 @@ class _Watch:
     """One server: what it is now, and when it is its turn again."""
 
     context: Context
-    deployment: Mapping[str, Any]
+    deployment: Deployment
     complete: bool
     due: float
     looks: int = 0
@@ -111,7 +112,7 @@ class Pods:
         self._sidecars = Sidecars()
         self._usage = Usage(cluster, settings)
 
-    def want(self, context: Context, deployment: Mapping[str, Any]) -> None:
+    def want(self, context: Context, deployment: Deployment) -> None:
         """Look at this server when its turn comes."""
         key, now = context.server.key, asyncio.get_running_loop().time()
         complete = is_complete(context, deployment)
@@ -119,7 +120,7 @@ class Pods:
         changed = watch is None or watch.complete != complete
         if watch is None or watch.context.server.uid != context.server.uid:
             watch = self._watches[key] = _Watch(context, deployment, complete, 0.0)
-        rolled = watch.deployment.get("generation") != deployment.get("generation")
+        rolled = watch.deployment.generation != deployment.generation
         watch.context, watch.deployment, watch.complete = context, deployment, complete
         if changed or rolled:
             watch.looks = 0
@@ -166,10 +167,10 @@ class Pods:
             self.told[key] = told
             self._tell(key)
 
-    async def _list(self, key: Key) -> list[Mapping[str, Any]]:
+    async def _list(self, key: Key) -> list[Pod]:
         selector = f"{SERVER_LABEL}={key.name}"
         pods = self._cluster.items("Pod", namespace=key.namespace, selector=selector, near=True)
-        return [pod async for pod in pods]
+        return [Pod.of(pod) async for pod in pods]
 
     async def _diagnose(self, watch: _Watch) -> Told:
         key = watch.context.server.key
@@ -189,7 +190,7 @@ class Pods:
         ready, deployment = watch.ready, watch.deployment
         if ready is None or ready.deployment != deployment or now > ready.until:
             pods = await self._list(key)
-            addresses = _addresses([pod for pod in pods if is_ready(pod)])
+            addresses = _addresses([pod for pod in pods if pod.is_ready])
             ready = watch.ready = _Ready(deployment, addresses, out_of_memory(pods), now + LISTED)
         heard = Heard()
         token = self._settings.master_key.derive("admin", watch.context.server.uid)
@@ -288,12 +289,7 @@ class Heard:
                 self.doors[name] = (requests + counted.requests, opened + counted.connections)
 
 
-def _addresses(pods: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _addresses(pods: Iterable[Pod]) -> dict[str, str]:
     """The pods that may be asked, with their addresses."""
-    found = {
-        str(pod["metadata"]["name"]): str(address)
-        for pod in pods
-        if (address := (pod.get("status") or {}).get("podIP"))
-        and not pod["metadata"].get("deletionTimestamp")
-    }
-    return dict(islice(found.items(), MOST_PODS))
+    found = ((pod.name, pod.address) for pod in pods if pod.address and not pod.deleting)
+    return dict(islice(found, MOST_PODS))

@@ -125,7 +125,7 @@ class Applier:
         log.info("%s: applied %s", key, child_id)
         self.repairs.note(key, child_id, step.desired, by, time.monotonic())
         self._observed.applied(key, body, child_id.kind)
-        if child_id.kind == "ConfigMap" and self._observed.facts(key, "Deployment"):
+        if child_id.kind == "ConfigMap" and self._observed.deployment(key) is not None:
             await self._hasten(key, fingerprint(step.desired))
         await self._take_away(context, step)
         return True
@@ -185,8 +185,8 @@ class Applier:
         """Apply over what is ours; what can never be changed is made anew."""
         key, (kind, name) = context.server.key, step.child_id
         child = self._observed.children[key][step.child_id]
-        if child.facts.get("ownsReplicas"):  # an older operator's: left out, they would be one
-            await self._cluster.scale(key.namespace, name, child.facts["wanted"])
+        if child.deployment is not None and child.owns_replicas:  # left out, they would be one
+            await self._cluster.scale(key.namespace, name, child.deployment.wanted)
         try:
             return await self._cluster.apply(stamped(step.desired))
         except ApiError as error:
@@ -212,7 +212,8 @@ class Applier:
         False where it is somebody else's.
         """
         key, wanted = context.server.key, fingerprint(step.desired)
-        if wanted in (self._secrets.get(key), self._observed.facts(key, "Deployment").get("secret")):
+        deployment = self._observed.deployment(key)
+        if wanted in (self._secrets.get(key), deployment.secret if deployment is not None else None):
             return True
         try:
             await self._cluster.create(stamped(step.desired))
@@ -247,8 +248,8 @@ class Applier:
     async def _scale(self, context: Context) -> None:
         """Write the manifest's replicas; with autoscaling, or where it names none, never."""
         key, wanted = context.server.key, context.spec.replicas
-        facts = self._observed.facts(key, "Deployment")
-        if wanted is None or not facts or facts["wanted"] == wanted:
+        deployment = self._observed.deployment(key)
+        if wanted is None or deployment is None or deployment.wanted == wanted:
             return
         body = await self._cluster.scale(key.namespace, key.name, wanted)
         log.info("%s: scaled to %d", key, wanted)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from mcpace_operator.comparison.drift import Child, ChildId, Whose, in_sync
 from mcpace_operator.resource.server import Server
 from mcpace_operator.status.reasons import Reason
-from mcpace_operator.status.seen import Trouble, available
+from mcpace_operator.status.seen import Trouble
 
 
 class Action(Enum):
@@ -79,11 +79,8 @@ def unwanted(desired: list[dict[str, Any]], live: Mapping[ChildId, Child], serve
         if child_id not in wanted
         and ((whose := child.whose(server)) is Whose.OURS or (whose is Whose.ORPHAN and child.hash))
     ]
-    replaced = all(
-        available(live[child_id].facts) if child_id in live else False
-        for child_id in wanted
-        if child_id.kind == "Deployment"
-    )
+    replacing = [live.get(child_id) for child_id in wanted if child_id.kind == "Deployment"]
+    replaced = all(new is not None and new.deployment and new.deployment.is_available for new in replacing)
     return [child_id for child_id in gone if child_id.kind != "Deployment" or replaced]
 
 

@@ -14,6 +14,7 @@ from mcpace_operator.reconcile.apply import Applier, LateError
 from mcpace_operator.reconcile.publisher import Publisher
 from mcpace_operator.resource.models import parse_spec
 from mcpace_operator.resource.server import Key, Server
+from mcpace_operator.resource.workload import Deployment
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status.document import invalid, status
 from mcpace_operator.status.events import Events
@@ -88,7 +89,7 @@ class Reconciler:
                 failure = error
             if trouble is not None and trouble.reason is Reason.ChildConflict:
                 failure = LateError(trouble.message)  # nobody tells us when those that are not ours go
-        deployment = self._observed.facts(key, "Deployment")
+        deployment = self._observed.deployment(key) or Deployment()
         self._pods.want(context, deployment)
         seen = Seen(
             context,
@@ -99,7 +100,7 @@ class Reconciler:
             stopped=trouble,
             contested=self._applier.repairs.contested(key, time.monotonic()),
             altered=self._observed.altered(key),
-            autoscaler=self._observed.facts(key, "HorizontalPodAutoscaler"),
+            autoscaler=self._observed.scaling(key),
         )
         await self._publisher.say(server, status(seen, datetime.now(UTC)))
         if failure is not None:

@@ -1,1 +1,1 @@
-"""The resource `McpServer`: the models that people's manifests are read with, and one server of them."""
+"""The resource `McpServer`: the models of manifests, one server of them, and what runs for it, as read."""

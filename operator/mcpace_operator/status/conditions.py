@@ -13,9 +13,10 @@ from typing import Any, Final
 from mcpace_operator.comparison.additions import Addition
 from mcpace_operator.comparison.drift import ChildId
 from mcpace_operator.resource.server import INSTANCE, Server
+from mcpace_operator.resource.workload import Scaling
 from mcpace_operator.status.checklist import Finding, Live, Result
 from mcpace_operator.status.reasons import Reason, Type
-from mcpace_operator.status.seen import Seen, StoreState, available
+from mcpace_operator.status.seen import Seen, StoreState
 
 SCHEMA: Final = {
     "type": "object",
@@ -130,32 +131,32 @@ def _autoscaler(seen: Seen) -> Iterator[Condition]:
         yield _scaling(seen.autoscaler)
 
 
-def _scaling(told: Mapping[str, Any]) -> Condition:
+def _scaling(told: Scaling | None) -> Condition:
     """What the HorizontalPodAutoscaler's own condition ScalingActive says."""
     kind = Type.AutoscalingActive
-    if told.get("status") == "True":
+    if told is not None and told.active:
         words = "The autoscaler reads its metrics."
         return Condition(kind, holds=True, reason=Reason.MetricsRead, message=words)
-    if told.get("status") != "False":
+    if told is None or told.active is None:
         words = "The autoscaler has not looked yet."
         return Condition(kind, holds=None, reason=Reason.NotJudged, message=words)
-    words = f"It scales nothing: {cut(str(told.get('message', '')))}. Is metrics-server installed?"
+    words = f"It scales nothing: {cut(told.message)}. Is metrics-server installed?"
     return Condition(kind, holds=False, reason=Reason.NoMetrics, message=words)
 
 
 def _live(seen: Seen) -> Iterator[Condition]:
     """What sidecars tell of a manifest that is valid, and still not what was meant."""
-    live = seen.told.live
-    if live is None:
+    told = seen.told.live
+    if told is None:
         return
-    yield _rules(live)
-    if live.full:
+    yield _rules(told)
+    if told.full:
         words = "Every slot of every replica was taken in the last looks: calls wait, or are turned away."
         words += " Raise concurrency.maxInFlight if the server can do more at once, or add replicas."
         yield Condition(Type.HasRoom, holds=False, reason=Reason.SlotsTaken, message=words)
     else:
         yield Condition(Type.HasRoom, holds=True, reason=Reason.SlotsFree, message="Calls find room.")
-    if live.has_sessions and seen.most > 1:
+    if told.has_sessions and seen.most > 1:
         words = (
             "Clients of a protocol before 2026-07-28 keep a session in one replica, and its next call can"
         )
@@ -166,14 +167,14 @@ def _live(seen: Seen) -> Iterator[Condition]:
         yield Condition(Type.SessionsKept, holds=False, reason=Reason.SessionsPerReplica, message=words)
 
 
-def _rules(live: Live) -> Condition:
-    kind, words = Type.RulesApply, [message for _, message in live.rules]
-    words += [f"clients.apiKeys: the Secret {name} is not there" for name in live.missing_secrets]
+def _rules(told: Live) -> Condition:
+    kind, words = Type.RulesApply, [message for _, message in told.rules]
+    words += [f"clients.apiKeys: the Secret {name} is not there" for name in told.missing_secrets]
     if not words:
         every = "Nothing in the manifest is without effect."
         return Condition(kind, holds=True, reason=Reason.EveryRuleApplies, message=every)
-    reason = Reason.RulesWithoutEffect if live.rules else Reason.SecretMissing
-    if any(name == Reason.NobodyMayCall.name for name, _ in live.rules):
+    reason = Reason.RulesWithoutEffect if told.rules else Reason.SecretMissing
+    if any(name == Reason.NobodyMayCall.name for name, _ in told.rules):
         reason = Reason.NobodyMayCall
     more = f"; and {len(words) - _MOST} more" if len(words) > _MOST else ""
     return Condition(kind, holds=False, reason=reason, message=f"{'; '.join(words[:_MOST])}{more}.")
@@ -219,8 +220,8 @@ def _judged(findings: Mapping[str, Finding]) -> Condition:
 
 def _available(seen: Seen) -> Iterator[Condition]:
     kind = Type.Available
-    if available(seen.deployment):
-        count = seen.deployment.get("availableReplicas", 0)
+    if seen.deployment.is_available:
+        count = seen.deployment.status.available_replicas
         yield Condition(kind, holds=True, reason=Reason.ReplicasAvailable, message=f"{count} answer.")
     elif seen.wanted == 0:
         yield Condition(kind, holds=False, reason=Reason.ScaledToZero, message="replicas is 0.")

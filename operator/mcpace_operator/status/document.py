@@ -117,7 +117,7 @@ def status(seen: Seen, now: datetime) -> dict[str, Any]:
         "observedGeneration": server.generation,
         "managedBy": context.settings.instance,
         "url": service.url(context),
-        "replicas": seen.deployment.get("replicas", 0),
+        "replicas": seen.deployment.status.replicas,
         "readyReplicas": seen.ready,
         "replicasReady": f"{seen.ready}/{seen.wanted}",
         "selector": f"{SERVER_LABEL}={context.name}",

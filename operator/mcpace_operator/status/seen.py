@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from mcpace_operator.children.meta import Context
 from mcpace_operator.comparison.additions import Addition
 from mcpace_operator.comparison.drift import ChildId
+from mcpace_operator.resource.workload import Deployment, Scaling
 from mcpace_operator.status.checklist import Finding, Live, cached_tools, judge
 from mcpace_operator.status.performance import moved
 from mcpace_operator.status.reasons import Reason
@@ -77,23 +78,15 @@ class Told:
         return first != second
 
 
-def available(deployment: Mapping[str, Any]) -> bool:
-    """Whether at least one replica answers."""
-    return bool(deployment.get("availableReplicas", 0) > 0)
-
-
-def wanted_replicas(context: Context, deployment: Mapping[str, Any]) -> int:
+def wanted_replicas(context: Context, deployment: Deployment) -> int:
     """How many replicas there shall be: the manifest's number, or whatever others wrote."""
     replicas = context.spec.replicas
-    return int(replicas if replicas is not None else deployment.get("wanted", 1))
+    return replicas if replicas is not None else deployment.wanted
 
 
-def is_complete(context: Context, deployment: Mapping[str, Any]) -> bool:
+def is_complete(context: Context, deployment: Deployment) -> bool:
     """Whether every replica is up to date and answers."""
-    wanted = wanted_replicas(context, deployment)
-    current = deployment.get("observedGeneration", 0) >= deployment.get("generation", 1)
-    counts = [deployment.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
-    return current and counts == [wanted] * 3
+    return deployment.is_complete(wanted_replicas(context, deployment))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +94,7 @@ class Seen:
     """One server, its children, its pods and the stores."""
 
     context: Context
-    deployment: Mapping[str, Any]
-    """Its generation, replicas and status; empty if there is none yet."""
+    deployment: Deployment
     limits: StoreState
     cache: StoreState
     told: Told = Told()
@@ -113,8 +105,8 @@ class Seen:
     """What somebody else keeps changing, and who that is."""
     altered: Mapping[ChildId, Sequence[Addition]] = field(default_factory=dict)
     """What others added to."""
-    autoscaler: Mapping[str, Any] = field(default_factory=dict)
-    """What the autoscaler's condition ScalingActive says."""
+    autoscaler: Scaling | None = None
+    """What the autoscaler says of whether it scales."""
 
     @property
     def wanted(self) -> int:
@@ -130,7 +122,7 @@ class Seen:
     @property
     def ready(self) -> int:
         """Replicas that are ready."""
-        return int(self.deployment.get("readyReplicas", 0))
+        return self.deployment.status.ready_replicas
 
     @property
     def complete(self) -> bool:
@@ -144,7 +136,7 @@ class Seen:
             return self.stopped
         if self.told.trouble is not None:
             return self.told.trouble
-        if self.deployment.get("paused"):
+        if self.deployment.paused:
             words = f"Paused by hand: kubectl rollout resume deployment/{self.context.name}"
             return Trouble(Reason.PausedByHand, words)
         return None

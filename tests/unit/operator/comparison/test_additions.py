@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from tests.kit.mcpserver import DONE, NONE, NOW, built, context
+from tests.kit.mcpserver import DONE, NONE, NOW, built, context, deployment
 from tests.kit.work import assert_linear
 
 from mcpace_operator.comparison.additions import additions, without
@@ -113,8 +113,8 @@ def test_an_addition_is_taken_away_by_a_strategic_merge_patch():
     assert without(field) == {"spec": {"selector": {"a": None}}}
 
 
-def conditions(deployment, altered):
-    said = status(Seen(context(replicas=2), deployment, NONE, NONE, altered=altered), NOW)
+def conditions(told, altered):
+    said = status(Seen(context(replicas=2), deployment(told), NONE, NONE, altered=altered), NOW)
     return {c["type"]: (c["status"], c["reason"], c["message"]) for c in said["conditions"]}
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from mcpace_operator.resource.workload import Deployment, Pod
 from mcpace_operator.status.diagnosis import diagnose, starting
 
 
@@ -28,7 +29,9 @@ def waiting(reason, message="", last=None):
 
 def said(*pods, deployment=None, **reasons):
     words = {n.replace("_", "-"): r for n, r in reasons.items()}
-    return diagnose("weather", deployment or {}, pods, words, NOW)
+    spec = {"template": {"metadata": {}}}
+    told = Deployment.of({"metadata": {}, "spec": spec, "status": deployment or {}})
+    return diagnose("weather", told, [Pod.of(each) for each in pods], words, NOW)
 
 
 NOW = datetime(2026, 11, 22, 12, 1, tzinfo=UTC)
@@ -97,8 +100,8 @@ def test_a_server_that_starts_for_the_first_time_is_no_trouble_yet():
     young = {"state": {"running": {"startedAt": "2026-11-22T12:00:45Z"}}}
     words = "The server does not accept connections on port 8000."
     assert said(pod(server=young, mcpace=RUNNING), weather_1=words) is None
-    assert starting([pod(server=young, mcpace=RUNNING)], {"weather-1": words}) == words
-    assert starting([pod(server=young, ready=True)], {"weather-1": words}) == ""
+    assert starting([Pod.of(pod(server=young, mcpace=RUNNING))], {"weather-1": words}) == words
+    assert starting([Pod.of(pod(server=young, ready=True))], {"weather-1": words}) == ""
     again = young | {"restartCount": 2}
     assert said(pod(server=again, mcpace=RUNNING), weather_1=words).reason.name == "ServerDoesNotAnswer"
 

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from tests.kit.mcpserver import DONE, DOWN, NONE, NOW, UP, context, ended, told
+from tests.kit.mcpserver import DONE, DOWN, NONE, NOW, UP, context, deployment, ended, told
 
 from mcpace_operator.probes.pods import pause
 from mcpace_operator.resource.server import Key, Server
+from mcpace_operator.resource.workload import Scaling
 from mcpace_operator.status import document
 from mcpace_operator.status.checklist import Live
 from mcpace_operator.status.document import invalid
@@ -15,8 +16,8 @@ from mcpace_operator.status.reasons import Reason
 from mcpace_operator.status.seen import Seen, ServerFacts, StoreState, Told, Trouble
 
 
-def status(context, deployment, told, limits, cache, stopped, now, **more):
-    return document.status(Seen(context, deployment, limits, cache, told, stopped, **more), now)
+def status(context, known, told, limits, cache, stopped, now, **more):
+    return document.status(Seen(context, deployment(known), limits, cache, told, stopped, **more), now)
 
 
 def conditions(said):
@@ -195,10 +196,11 @@ def test_an_autoscaler_without_metrics_is_said():
         "reason": "FailedGetResourceMetric",
         "message": words,
     }
-    blind = seen(spec=spec, autoscaler=told)["AutoscalingActive"]
+    blind = seen(spec=spec, autoscaler=Scaling.of({"status": {"conditions": [told]}}))["AutoscalingActive"]
+    able = Scaling.of({"status": {"conditions": [told | {"status": "True"}]}})
     assert blind[:2] == ("False", "NoMetrics")
     assert words in blind[2]
-    assert seen(spec=spec, autoscaler=told | {"status": "True"})["AutoscalingActive"][1] == "MetricsRead"
+    assert seen(spec=spec, autoscaler=able)["AutoscalingActive"][1] == "MetricsRead"
     assert seen(spec=spec)["AutoscalingActive"][:2] == ("Unknown", "NotJudged")
     assert "AutoscalingActive" not in seen()
 
