@@ -10,7 +10,7 @@ from mcpace_sidecar.contract.config import SidecarConfig
 from mcpace_sidecar.contract.config.traffic import PagedTool
 from mcpace_sidecar.contract.quantity import size
 from mcpace_sidecar.limits.plan import Price
-from mcpace_sidecar.mcp.methods import HINTED, PROMPTS_GET, RESOURCES_READ, TOOLS_CALL
+from mcpace_sidecar.mcp.methods import HINTED, LIMITED, RESOURCES_READ, TOOLS_CALL
 from mcpace_sidecar.mcp.request import Message
 from mcpace_sidecar.mcp.responses import INVALID_PARAMS
 from mcpace_sidecar.mcp.strictness import MessageError
@@ -55,7 +55,11 @@ class Policies:
     def __init__(self, config: SidecarConfig) -> None:
         limits, cache, paging = config.rate_limits, config.cache, config.responses.page
         self._plain = Policy()
-        prices = {tool.name: Price("tool", tool) for tool in limits.tools} if limits else {}
+        priced = {
+            method: {limit.name: Price(kind, limit) for limit in getattr(limits, f"{kind}s", ())}
+            for method, kind in LIMITED.items()
+        }
+        prices = priced[TOOLS_CALL]
         cached = {tool.name: tool for tool in cache.tools} if cache else {}
         paged = {tool.name: PageRule(tool) for tool in paging.tools} if paging else {}
         self.tools: dict[str, Policy] = {}
@@ -69,7 +73,13 @@ class Policies:
                 paged.get(name),
             )
         self.paged = frozenset(paged)
-        self._prompts = {p.name: Policy(Price("prompt", p)) for p in limits.prompts} if limits else {}
+        self._named = {
+            method: {name: Policy(price) for name, price in prices.items()}
+            for method, prices in priced.items()
+        }
+        """By method, the policies of what it names."""
+        self._named[TOOLS_CALL] = self.tools
+        del self._named[RESOURCES_READ]  # whose names are patterns
         lists = cache.lists if cache is not None else None
         self._methods = {method: Policy(cache=of_list(method, lists)) for method in HINTED}
         read = self._methods[RESOURCES_READ]
@@ -82,7 +92,7 @@ class Policies:
 
             self._readings = readings
             for resource in patterns:
-                policy = Policy(Price("resource", resource), read.cache)
+                policy = Policy(priced[RESOURCES_READ][resource.name], read.cache)
                 begins = resource.name.removesuffix("*")
                 star = resource.name[len(begins) :]
                 for name in dict.fromkeys(
@@ -96,10 +106,9 @@ class Policies:
         MessageError where it depends on who reads its URI.
         """
         method, target = message.method, message.target
-        if method == TOOLS_CALL:
-            return self.tools.get(target or "", self._plain)
-        if method == PROMPTS_GET:
-            return self._prompts.get(target or "", self._plain)
+        named = self._named.get(method or "")
+        if named is not None:
+            return named.get(target or "", self._plain)
         if method == RESOURCES_READ and self._resources:
             written, *others = self._readings(target or "")
             policy = self._of_resource(written)

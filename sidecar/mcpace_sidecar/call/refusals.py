@@ -14,6 +14,7 @@ import msgspec
 from mcpace_sidecar.http.server import status_line
 from mcpace_sidecar.limits.bucket import Verdict
 from mcpace_sidecar.mcp import responses
+from mcpace_sidecar.mcp.methods import METHODS
 from mcpace_sidecar.mcp.responses import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR
 from mcpace_sidecar.mcp.strictness import MessageError
 from mcpace_sidecar.telemetry.events import Status
@@ -34,6 +35,17 @@ CONNECTIONS: Final = "mcpace_shed_connections"
 
 INTERNAL: Final = -32603
 """The JSON-RPC code of an error in the sidecar itself (JSON-RPC 2.0, section 5.1)."""
+
+
+_LIMITS: Final = {
+    "minute": "calls per minute",
+    "day": "calls per day",
+    **{
+        row.limited: f"{row.uses} of this {row.limited} per minute"
+        for row in METHODS.values()
+        if row.limited
+    },
+}
 
 
 class Reason:
@@ -98,7 +110,7 @@ PARAMS: Final = Reason(INVALID_PARAMS, 400, BAD, "message", "a counted call does
 LIMITED: Final = Reason(
     42900, 429, "mcpace_limited_calls", "",
     "a limit refused the call, where `reply: http429` asks for that status; `data`: `retryAfterMs`, `tier`,"
-    " `limit` (minute, day, tool, prompt, resource), `remaining`",
+    f" `limit` ({', '.join(_LIMITS)}), `remaining`",
     record="limited", spares=True, retry=True,
 )  # fmt: skip
 QUEUE: Final = Reason(
@@ -286,15 +298,6 @@ def tool_error(message_id: bytes, words: str, data: dict[str, Any] | None = None
         result["_meta"] = {"mcpace.dev/refusal": data}
     result["resultType"] = "complete"
     return responses.result_body(message_id, msgspec.json.encode(result))
-
-
-_LIMITS: Final = {
-    "minute": "calls per minute",
-    "day": "calls per day",
-    "tool": "calls of this tool per minute",
-    "prompt": "uses of this prompt per minute",
-    "resource": "reads of this resource per minute",
-}
 
 
 def _milliseconds(seconds: float) -> int:

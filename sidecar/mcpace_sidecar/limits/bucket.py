@@ -7,12 +7,13 @@ no rate, starts anew at each UTC midnight. All charges of one call are taken, or
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 MINUTE: Final = 60.0
 DAY: Final = 86_400.0
 
-Kind = Literal["minute", "day", "tool", "prompt", "resource"]
+Kind = str
+"""What a limit is called: minute, day, or what is called (`mcp.methods`: tool, prompt, resource)."""
 
 
 class Charge:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 from mcpace_sidecar.bounded import make_room
 from mcpace_sidecar.contract.config.rate_limits import PromptLimit, RateLimits, ResourceLimit, ToolLimit
 from mcpace_sidecar.identity.callers import Client
-from mcpace_sidecar.limits.bucket import Charge, Charges
+from mcpace_sidecar.limits.bucket import Charge, Charges, Kind
 
 _REMEMBERED: Final = 10_000
 """Clients whose charges are held ready."""
@@ -21,8 +21,8 @@ class Price:
 
     __slots__ = ("cost", "kind", "name", "per_minute", "shared")
 
-    def __init__(self, kind: Literal["tool", "prompt", "resource"], limit: Priced) -> None:
-        self.kind: Literal["tool", "prompt", "resource"] = kind
+    def __init__(self, kind: Kind, limit: Priced) -> None:
+        self.kind: Kind = kind
         self.name = limit.name
         self.cost = limit.cost
         self.per_minute = limit.requests_per_minute

@@ -21,6 +21,10 @@ class Method(NamedTuple):
 
     target: str = ""
     """The parameter that names what is called, where limits count it."""
+    limited: str = ""
+    """What limits call that, such as `tool`; in the plural, the list of `rateLimits` that it stands in."""
+    uses: str = ""
+    """What a refusal calls the calls of it."""
     safe: bool = False
     """Whether it may be sent twice."""
     lists: str = ""
@@ -37,11 +41,11 @@ METHODS: Final = {
     "initialize": Method(safe=True, survivable=False),
     "server/discover": Method(safe=True, hinted=True, survivable=False),
     "ping": Method(safe=True),
-    TOOLS_CALL: Method(target="name"),
+    TOOLS_CALL: Method(target="name", limited="tool", uses="calls"),
     TOOLS_LIST: Method(safe=True, lists="tools", hinted=True),
-    PROMPTS_GET: Method(target="name", safe=True),
+    PROMPTS_GET: Method(target="name", limited="prompt", uses="uses", safe=True),
     "prompts/list": Method(safe=True, lists="prompts", hinted=True),
-    RESOURCES_READ: Method(target="uri", safe=True, hinted=True),
+    RESOURCES_READ: Method(target="uri", limited="resource", uses="reads", safe=True, hinted=True),
     "resources/list": Method(safe=True, lists="resources", hinted=True),
     "resources/templates/list": Method(safe=True, lists="resources", hinted=True),
     "completion/complete": Method(safe=True),
@@ -49,6 +53,7 @@ METHODS: Final = {
 }
 
 COUNTED: Final = {name: method.target for name, method in METHODS.items() if method.target}
+LIMITED: Final = {name: method.limited for name, method in METHODS.items() if method.target}
 SAFE: Final = frozenset(name for name, method in METHODS.items() if method.safe)
 LISTS: Final = {name: method.lists for name, method in METHODS.items() if method.lists}
 HINTED: Final = frozenset(name for name, method in METHODS.items() if method.hinted)

@@ -6,7 +6,7 @@ Counting is on every call's way and costs an addition; text is made when it is a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -50,6 +50,17 @@ COUNTERS: Final = {
     "mcpace_config_reloads": ("Configurations taken (ok) or refused (error).", ("result",)),
 }
 """Counters: name without `_total` -> (help, labels)."""
+
+Counted = Iterable[tuple[tuple[str, ...], int]]
+"""The values of a counter's labels, and how often."""
+
+PER_TOOL: Final[dict[str, Callable[[Tally], Counted]]] = {
+    "mcp_tool_calls": lambda tally: [((status,), count) for status, count in tally.statuses.items()],
+    "mcpace_cache_requests": lambda tally: [((where,), count) for where, count in tally.cache.items()],
+    "mcpace_request_bytes": lambda tally: [((), tally.received)],
+    "mcpace_response_bytes": lambda tally: [((), tally.sent)],
+}
+"""Counters that are read from the tally of each tool: what stands behind `tool`, and how often."""
 
 GAUGES: Final = {
     "mcp_active_connections": ("Client connections open now.", ()),
@@ -151,16 +162,12 @@ class Metrics:
         yield durations
         yield from self._read_gauges()
 
-    def _counted(self, name: str, tools: dict[str, Tally]) -> Iterator[tuple[tuple[str, ...], int]]:
-        for tool, tally in tools.items():
-            if name == "mcp_tool_calls":
-                yield from (((tool, status), count) for status, count in tally.statuses.items())
-            elif name == "mcpace_cache_requests":
-                yield from (((tool, where), count) for where, count in tally.cache.items())
-            elif name == "mcpace_request_bytes":
-                yield (tool,), tally.received
-            elif name == "mcpace_response_bytes":
-                yield (tool,), tally.sent
+    def _counted(self, name: str, tools: dict[str, Tally]) -> Counted:
+        read = PER_TOOL.get(name)
+        if read is not None:
+            for tool, tally in tools.items():
+                for labels, count in read(tally):
+                    yield (tool, *labels), count
         yield from self.counts[name].items()
 
     def describe(self) -> Iterator[Metric]:
