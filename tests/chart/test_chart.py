@@ -236,6 +236,32 @@ def test_helm_test_calls_a_server_where_servers_are_looked_after():
     assert "http://mcpace-test.one.svc/mcp" in container["args"]
 
 
+def images(objects, kind):
+    specs = [d["spec"]["template"]["spec"] for (each, _), d in objects.items() if each == kind]
+    return {c["image"] for s in specs for c in (*s.get("initContainers", ()), *s["containers"])}
+
+
+def test_an_upgrade_begins_with_every_image_that_an_embedded_redis_needs():
+    mine = [f"--set=redis.{store}.existingSecret.name=mine" for store in ("cache", "limits")]
+    tags = [f"--set={part}.image.tag=new" for part in ("operator", "redis")]
+    for settings in ([], tags, mine[:1], mine[1:]):
+        objects = render(*settings)
+        annotations = objects["Job", "mcpace-redis-images"]["metadata"]["annotations"]
+        assert annotations["helm.sh/hook"] == "pre-upgrade"
+        assert len(images(objects, "Job")) == 2
+        assert images(objects, "Job") == images(objects, "StatefulSet")
+    assert not images(render(*mine), "Job")
+
+
+def test_a_part_has_as_much_of_a_long_name_as_fits_and_what_a_volume_is_found_by_what_it_had():
+    name = "a-release-whose-name-has-as-many-characters-as-may-be"
+    done = helm("template", name, CHART, IN_A_CLUSTER)
+    names = {(d["kind"], d["metadata"]["name"]) for d in yaml.safe_load_all(done.stdout) if d}
+    assert ("Job", f"{name[:50].rstrip('-')}-redis-images") in names
+    assert ("StatefulSet", f"{name[:39].rstrip('-')}-redis-limits") in names
+    assert max(len(each) for _, each in names) <= 63
+
+
 def test_policies_and_budgets_are_there_when_asked_for():
     asked = ("networkPolicy", "podDisruptionBudget")
     settings = [f"--set={part}.{what}.enabled=true" for part in ("operator", "redis") for what in asked]

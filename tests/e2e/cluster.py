@@ -54,11 +54,16 @@ class Cluster(Kubectl):
     foreign = os.environ.get("MCPACE_E2E_KUBECONFIG") not in (None, str(Node().kubeconfig))
     """Whether it is somebody else's, with programs of its own."""
 
-    def helm(self, *arguments: str) -> str:
-        done = subprocess.run(
+    def helm_run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run helm, whatever comes of it."""
+        return subprocess.run(
             [str(program("helm")), *arguments],
             env=self._environment, cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
+
+    def helm(self, *arguments: str) -> str:
+        """Run helm, which must succeed; return what it printed."""
+        done = self.helm_run(*arguments)
         assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stderr}\n{self.explain()}"
         return done.stdout
 

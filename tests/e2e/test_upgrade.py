@@ -13,6 +13,7 @@ from tools.cluster import images
 
 IMAGE = "mcpace/example-weather:0.1.0"
 OSLO = {"city": "Oslo"}
+CAUSE = [{"name": "CAUSE", "value": "1"}]
 URL = "http://steady.default.svc/mcp"
 THIS = str(ROOT / "charts/mcpace")
 OLD_SIDECAR = ("--set=sidecar.image.tag=first",)
@@ -101,6 +102,12 @@ def rolled(cluster: Cluster, image: str) -> None:
     cluster.ready("steady")
 
 
+def scaled(cluster: Cluster, replicas: int) -> None:
+    """Let the operator do a little work, and wait for it."""
+    cluster.apply("steady", image=IMAGE, replicas=replicas, env=CAUSE)
+    until(lambda: len(pods(cluster)) == replicas, f"{replicas} pods")
+
+
 def limited(cluster: Cluster, per_minute: int, **spec: Any) -> None:
     """Limit the server's clients."""
     tiers = [{"name": "free", "requestsPerMinute": per_minute}]
@@ -139,11 +146,39 @@ def test_old_sidecars_do_what_a_new_operator_tells_them(cluster: Cluster, first:
 
 def test_pods_take_the_new_sidecar_when_the_manifest_gives_cause(cluster: Cluster, first: str):
     with called(cluster):
-        cluster.apply("steady", image=IMAGE, replicas=2, env=[{"name": "CAUSE", "value": "1"}])
+        cluster.apply("steady", image=IMAGE, replicas=2, env=CAUSE)
         rolled(cluster, images.SIDECAR)
     until(
         lambda: (cluster.get("mcpserver/steady")["status"].get("performance") or {}).get("p95"), "numbers"
     )
+
+
+def system(cluster: Cluster) -> dict[str, tuple[str, bool]]:
+    """The pods of the release, who they are, and whether they are ready."""
+    return {
+        pod["metadata"]["name"]: (
+            pod["metadata"]["uid"],
+            any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"]["conditions"]),
+        )
+        for pod in cluster.items("pods", "-n", SYSTEM)
+        if not pod["metadata"].get("deletionTimestamp") and pod["status"]["phase"] == "Running"
+    }
+
+
+@pytest.mark.parametrize("part", ["operator", "redis"])
+def test_an_upgrade_to_an_image_that_is_not_there_leaves_everything_at_work(
+    cluster: Cluster, first: str, part: str
+):
+    before = system(cluster), pods(cluster)
+    with called(cluster):
+        refused = cluster.helm_run(
+            "upgrade", "mcpace", "-n", SYSTEM, THIS, *cluster.values(), f"--set={part}.image.tag=none",
+            "--atomic", "--timeout=20s",
+        )  # fmt: skip
+        assert refused.returncode != 0, refused.stdout
+    assert (system(cluster), pods(cluster)) == before, refused.stderr
+    scaled(cluster, 3)
+    scaled(cluster, 2)
 
 
 def test_a_rollback_brings_the_first_version_back_under_calls(cluster: Cluster, first: str):

@@ -25,8 +25,10 @@ class Helm:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run helm, whatever comes of it."""
+        # No node would run what an upgrade begins with.
+        hooks = ["--no-hooks"] if arguments[0] == "upgrade" else []
         return subprocess.run(
-            [str(program("helm")), *arguments, "-n", self.namespace],
+            [str(program("helm")), *arguments, *hooks, "-n", self.namespace],
             env=os.environ | {"KUBECONFIG": str(self.api.kubeconfig)}, capture_output=True, text=True,
         )  # fmt: skip
 

@@ -1,5 +1,13 @@
+{{/* The release's name in the names of what every release has had from the first: they stay, because a volume and
+the master key are found by them. */}}
 {{- define "mcpace.name" -}}
 {{- .Values.fullnameOverride | default .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* The name of anything else; takes {root, component}. Of the release's name as much as fits beside it. */}}
+{{- define "mcpace.componentName" -}}
+{{- $name := .root.Values.fullnameOverride | default .root.Release.Name -}}
+{{- $name | trunc (sub 62 (len .component) | int) | trimSuffix "-" }}-{{ .component }}
 {{- end -}}
 
 {{/* An embedded Redis; takes {root, store}. Its pods bear a label of this, "-", and ten digits: 63 characters. */}}
@@ -68,6 +76,15 @@ capabilities:
     - ALL
 seccompProfile:
   type: RuntimeDefault
+{{- end -}}
+
+{{/* What a container takes that runs for a moment. */}}
+{{- define "mcpace.little" -}}
+requests:
+  cpu: 10m
+  memory: 64Mi
+limits:
+  memory: 128Mi
 {{- end -}}
 
 {{/* Where pods go; takes one of the values that say so. */}}
