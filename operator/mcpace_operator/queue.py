@@ -13,6 +13,7 @@ from typing import Final
 
 from mcpace_operator.health import QUEUED, RECONCILES, SECONDS
 from mcpace_operator.resource.server import Key
+from mcpace_sidecar.contract.backoff import Backoff
 from mcpace_sidecar.errors import McpaceError
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class Queue:
         self._waiting: dict[Key, None] = {}  # in order, each once
         self._working: set[Key] = set()
         self._again: set[Key] = set()
-        self._failures: dict[Key, int] = {}
+        self._failing: dict[Key, Backoff] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._some = asyncio.Event()
 
@@ -66,7 +67,7 @@ class Queue:
                 self._later(key, error)
             else:
                 RECONCILES.labels("ok").inc()
-                self._failures.pop(key, None)
+                self._failing.pop(key, None)
             finally:
                 self._working.discard(key)
                 if key in self._again:
@@ -74,9 +75,8 @@ class Queue:
                     self.mark(key)
 
     def _later(self, key: Key, error: Exception) -> None:
-        failures = self._failures.get(key, 0)
-        self._failures[key] = failures + 1
-        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(failures, 20)) * random.uniform(0.8, 1.2)  # noqa: S311 - because it is jitter
+        failing = self._failing.setdefault(key, Backoff(FIRST_DELAY, LONGEST_DELAY))
+        delay = failing.next() * random.uniform(0.8, 1.2)  # noqa: S311 - because it is jitter
         expected = isinstance(error, McpaceError | OSError | TimeoutError)
         log.warning("%s: %s; again in %.1f s", key, error, delay, exc_info=None if expected else error)
         if key not in self._again:

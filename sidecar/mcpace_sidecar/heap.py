@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from mcpace_sidecar.contract.backoff import Backoff
 from mcpace_sidecar.contract.budget import BASE
 
 MAPPED: Final = 2 << 20
@@ -54,7 +55,7 @@ class Heap:
         self._trim = trim or _of_glibc()
         self._left = 0
         """Bytes that it took after the last trim."""
-        self._every = SOON
+        self._again = Backoff(SOON, LATE)
         self._next = 0.0
 
     def sweep(self, now: float) -> None:
@@ -66,9 +67,9 @@ class Heap:
             return
         self._trim()
         self._left = self._resident()
-        gave = takes - self._left > takes // 16
-        self._every = SOON if gave else min(self._every * 2, LATE)
-        self._next = now + self._every
+        if takes - self._left > takes // 16:
+            self._again.reset()
+        self._next = now + self._again.next()
 
 
 def _of_glibc() -> Callable[[], None] | None:

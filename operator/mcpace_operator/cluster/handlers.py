@@ -13,6 +13,7 @@ from mcpace_operator.cluster.kinds import KINDS, WATCHED
 from mcpace_operator.cluster.nesting import Answer
 from mcpace_operator.resource.models import GROUP, KIND, PLURAL, VERSION
 from mcpace_operator.resource.server import MANAGED_BY
+from mcpace_sidecar.contract.backoff import Backoff
 
 LASTING: Final = 10.0
 """Seconds from which on a watch counts as one that lasted."""
@@ -123,14 +124,17 @@ class Pace:
     """How long to wait before a path is watched again: longer, the sooner its watches end."""
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[float, float]] = {}  # path -> (when it began, the delay before)
+        self._last: dict[str, tuple[float, Backoff]] = {}  # path -> when it began, and how long to wait
 
     def delay(self, path: str, now: float) -> float:
         """Seconds to wait; nothing for a watch that lasted."""
-        began, before = self._last.get(path, (-LASTING, 0.0))
-        short = now - began < LASTING
-        delay = min(max(FIRST_PAUSE, before * 2), LONGEST_PAUSE) if short else 0.0
-        self._last[path] = (now + delay, delay)
+        began, backoff = self._last.get(path, (-LASTING, Backoff(FIRST_PAUSE, LONGEST_PAUSE)))
+        if now - began < LASTING:
+            delay = backoff.next()
+        else:
+            backoff.reset()
+            delay = 0.0
+        self._last[path] = (now + delay, backoff)
         return delay
 
 

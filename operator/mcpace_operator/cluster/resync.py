@@ -17,6 +17,7 @@ from mcpace_operator.health import UNREAD
 from mcpace_operator.queue import Queue
 from mcpace_operator.resource.models import KIND
 from mcpace_operator.resource.server import Key
+from mcpace_sidecar.contract.backoff import Backoff
 from mcpace_sidecar.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ DISCOVERY: Final = 15.0
 """Seconds between two questions for the optional kinds and their objects."""
 _PAUSE: Final = 3.0
 """Seconds from a gap to the reading, and so at least between two readings."""
-_AGAIN: Final = (1.0, 2.0, 5.0, 10.0)
+_FIRST, _LONGEST = 1.0, 10.0
 """Seconds until the first reading is tried again."""
 
 
@@ -104,7 +105,7 @@ class Reading:
 
     async def first(self) -> None:
         """Read it until that succeeds. ConfigError where the CRD is missing."""
-        failures = 0
+        again = Backoff(_FIRST, _LONGEST)
         while True:
             try:
                 self._observed.kinds = await self._cluster.kinds()
@@ -115,21 +116,19 @@ class Reading:
                     raise ConfigError(words) from error
                 self._failed(error)
                 log.warning("The cluster cannot be read yet: %s", error)
-                await asyncio.sleep(_AGAIN[min(failures, len(_AGAIN) - 1)])
-                failures += 1
+                await asyncio.sleep(again.next())
             else:
                 return
 
     async def try_out(self) -> None:
         """Try whether what must be read may be, until it is: also while another operator leads."""
-        failures = 0
+        again = Backoff(_FIRST, _LONGEST)
         while True:
             try:
                 await self._try_out()
             except ApiError as error:
                 self._failed(error)
-                await asyncio.sleep(_AGAIN[min(failures, len(_AGAIN) - 1)])
-                failures += 1
+                await asyncio.sleep(again.next())
             else:
                 self.problem = None
                 return

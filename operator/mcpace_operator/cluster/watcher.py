@@ -15,11 +15,12 @@ import kopf
 from mcpace_operator.cluster import handlers
 from mcpace_operator.cluster.kinds import WATCHED
 from mcpace_operator.health import RESTARTS
+from mcpace_sidecar.contract.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
-_DELAYS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds until it is started again, after each failure in a row."""
+_FIRST, _LONGEST = 1.0, 30.0
+"""Seconds until it is started again, after the first failure and after many in a row."""
 _DEAD: Final = 8
 """Seconds for which kopf may outlive its session; it gives hung tasks of its own five."""
 _LONG: Final = 60.0
@@ -74,12 +75,12 @@ class Watching(threading.Thread):
 
     def run(self) -> None:
         """Watch until told to stop."""
-        failures = 0
+        again, failed = Backoff(_FIRST, _LONGEST), False
         while not self._ending.is_set():
             self._round.clear()
             self._watched.clear()
             began = self._began = time.monotonic()
-            if failures:
+            if failed:
                 self._see.gap()
             namespaces = self._namespaces()
             self._wanted = (1 + len(WATCHED)) * max(1, len(namespaces))
@@ -90,9 +91,9 @@ class Watching(threading.Thread):
             self._began = None
             if self._ending.is_set():
                 return
-            failures = 0 if time.monotonic() - began > _LONG else failures
-            delay = _DELAYS[min(failures, len(_DELAYS) - 1)]
-            failures += 1
+            if time.monotonic() - began > _LONG:
+                again.reset()
+            delay, failed = again.next(), True
             RESTARTS.inc()
             log.warning("Watching again in %g s", delay)
             self._ending.wait(delay)

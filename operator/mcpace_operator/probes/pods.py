@@ -29,6 +29,7 @@ from mcpace_operator.status.conditions import cut
 from mcpace_operator.status.diagnosis import diagnose, out_of_memory, starting
 from mcpace_operator.status.performance import Sum
 from mcpace_operator.status.seen import ServerFacts, Told, Trouble, is_complete
+from mcpace_sidecar.contract.backoff import Backoff
 from mcpace_sidecar.contract.report import Readiness, Report
 
 log = logging.getLogger(__name__)
@@ -44,8 +45,9 @@ ROUND: Final = 300.0
 SHORTEST_ROUND: Final = 15.0
 READING: Final = 300.0
 """Seconds between two readings of a server's memory."""
-LOOKS: Final = (3.0, 3.0, 4.0, 5.0, 10.0, 20.0, 30.0)
-"""Seconds between looks at a server that is not ready."""
+FIRST_LOOK: Final = 3.0
+LAST_LOOK: Final = 30.0
+"""Seconds between looks at a server that is not ready: from the one to the other."""
 FIRST: Final = 1.0
 """Seconds from readiness to the first round."""
 LISTED: Final = 1800.0
@@ -83,7 +85,7 @@ class _Watch:
     deployment: Deployment
     complete: bool
     due: float
-    looks: int = 0
+    looks: Backoff = field(default_factory=lambda: Backoff(FIRST_LOOK, LAST_LOOK, 1.4))
     asked: bool = False
     ready: _Ready | None = None
     memory: deque[int] = field(default_factory=lambda: deque(maxlen=READINGS))
@@ -94,8 +96,7 @@ class _Watch:
 
     def postpone(self, now: float) -> None:
         """Look again a little later each time."""
-        self.due = now + LOOKS[min(self.looks, len(LOOKS) - 1)]
-        self.looks += 1
+        self.due = now + self.looks.next()
 
 
 class Pods:
@@ -123,8 +124,8 @@ class Pods:
         rolled = watch.deployment.generation != deployment.generation
         watch.context, watch.deployment, watch.complete = context, deployment, complete
         if changed or rolled:
-            watch.looks = 0
-            watch.due = now + (FIRST if complete else LOOKS[0])
+            watch.looks.reset()
+            watch.due = now + (FIRST if complete else FIRST_LOOK)
             if complete and (told := self.told.get(key)) is not None:
                 self.told[key] = replace(told, trouble=None, waits="")
 

@@ -21,6 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from mcpace_sidecar.call.settings import Settings
+from mcpace_sidecar.contract.backoff import Backoff
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.client import Pool
 from mcpace_sidecar.mcp.catalog import MAX_TOOLS, Catalog, ServerInfo, gist
@@ -93,7 +94,7 @@ class Handshake:
     async def keep(self) -> None:
         """Shake hands for as long as the sidecar runs."""
         failing, hint, advised, answered = 0.0, "", -ADVICE_EVERY, False
-        pause = AGAIN_AFTER_FAILURE
+        again = Backoff(AGAIN_AFTER_FAILURE, AGAIN_AT_LAST, 1.5)
         while True:
             self._doubt.clear()
             try:
@@ -119,9 +120,10 @@ class Handshake:
                 self._answers = isinstance(error, HandshakeError | msgspec.DecodeError)
                 answered = answered or self._answers
                 # What answers, but not as an MCP server, is asked ever more rarely: it may never be one.
-                pause = min(pause * 1.5, AGAIN_AT_LAST) if self._answers else AGAIN_AFTER_FAILURE
+                if not self._answers:
+                    again.reset()
             else:
-                pause = AGAIN_AFTER_FAILURE
+                again.reset()
                 failing, hint, answered = 0.0, "", True
                 if not self.ready:
                     log.info(
@@ -133,7 +135,7 @@ class Handshake:
                 await self._rest()
             else:
                 starting = not answered and time.monotonic() < failing + STARTING
-                await asyncio.sleep(AGAIN_AT_FIRST if starting else pause)
+                await asyncio.sleep(AGAIN_AT_FIRST if starting else again.next())
 
     async def _rest(self) -> None:
         """Wait until it is time to look again, or there is a reason to."""
@@ -163,7 +165,7 @@ class Handshake:
 
     async def subscribe(self) -> None:
         """Hear of changes for as long as the sidecar runs."""
-        pause = RESUBSCRIBE[0]
+        again = Backoff(*RESUBSCRIBE)
         while True:
             await self._announces.wait()
             if self._ending:
@@ -174,14 +176,13 @@ class Handshake:
                 try:
                     await self._era(session)
                     async for message in session.listen(self._opened):
-                        pause = RESUBSCRIBE[0]
+                        again.reset()
                         self._heard(str(message["method"]))
                 finally:
                     self.subscribed = False
                     self._listening = None
                     await session.end()
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, RESUBSCRIBE[1])
+            await asyncio.sleep(again.next())
 
     def _opened(self) -> None:
         self.subscribed = True
