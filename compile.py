@@ -39,6 +39,7 @@ INTERPRETED: Final = {
     "call/fanout": "coroutine-like closures, off the common path",
     "call/rewrite": "off the common path",
     "http/compression": "one call of a library each",
+    "http/receiver": "protocols",
     "http/tcp": "socket options",
     "identity/tokens": "a library's work, and coroutines",
     "identity/origins": "remembered with the head",

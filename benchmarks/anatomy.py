@@ -76,7 +76,7 @@ def stages() -> dict[str, tuple[float, float]]:
 
     from mcpace_sidecar.call.context import Context
     from mcpace_sidecar.contract.config import load
-    from mcpace_sidecar.http.client import Address
+    from mcpace_sidecar.http.address import Address
     from mcpace_sidecar.http.known import RequestHeads
     from mcpace_sidecar.mcp import answers, request
     from mcpace_sidecar.sidecar import Options, Sidecar

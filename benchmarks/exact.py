@@ -13,7 +13,7 @@ import uvloop
 
 from mcpace_sidecar.contract.config import load
 from mcpace_sidecar.contract.environment import secret
-from mcpace_sidecar.http.client import Address
+from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.main import serve
 from mcpace_sidecar.sidecar import Options
 

@@ -21,7 +21,8 @@ from mcpace_sidecar.contract.config.clients import Clients
 from mcpace_sidecar.contract.environment import secret
 from mcpace_sidecar.contract.quantity import seconds
 from mcpace_sidecar.errors import ConfigError, McpaceError
-from mcpace_sidecar.http.client import Address, Pool
+from mcpace_sidecar.http.address import Address
+from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.server.session import HandshakeError, Session, known
 
 TIMEOUT = 60.0

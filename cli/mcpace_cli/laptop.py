@@ -24,7 +24,7 @@ from mcpace_cli.child import Child, words
 from mcpace_cli.manifest import Manifest, environment, expanded, read
 from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.errors import ConfigError, ListenError
-from mcpace_sidecar.http.client import Address
+from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.main import address, cannot_listen, surroundings
 from mcpace_sidecar.server import usage
 from mcpace_sidecar.sidecar import Options, Sidecar, is_loopback

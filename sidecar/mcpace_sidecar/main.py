@@ -17,7 +17,7 @@ from mcpace_sidecar.contract.budget import allow_files, memory_limit
 from mcpace_sidecar.contract.config import load
 from mcpace_sidecar.contract.environment import secret
 from mcpace_sidecar.errors import ConfigError, ListenError
-from mcpace_sidecar.http.client import Address
+from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.server import usage
 from mcpace_sidecar.sidecar import Options, Sidecar
 

@@ -27,8 +27,9 @@ from mcpace_sidecar.contract.config.document import changes
 from mcpace_sidecar.egress.doors import Doors
 from mcpace_sidecar.errors import ConfigError, ListenError, words_of
 from mcpace_sidecar.heap import Heap
-from mcpace_sidecar.http.client import Address, Pool
+from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.connections import Connections
+from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.http.server import Application, ClientConnection
 from mcpace_sidecar.http.tcp import serve_modestly
 from mcpace_sidecar.limits.memory import MemoryLimits

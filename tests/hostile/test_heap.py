@@ -15,7 +15,7 @@ import asyncio, uvloop
 from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.heap import resident
 from mcpace_sidecar.sidecar import Options, Sidecar
-from mcpace_sidecar.http.client import Address
+from mcpace_sidecar.http.address import Address
 
 async def main():
     here = Address("127.0.0.1", 0)

@@ -15,7 +15,7 @@ from tests.kit.sharing import CONFIG, GATEWAY
 
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.contract.config import SidecarConfig, parse
-from mcpace_sidecar.http.client import Address
+from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.mcp.request import classify

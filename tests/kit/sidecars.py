@@ -11,7 +11,7 @@ import msgspec
 from tests.kit.waiting import DEADLINE, until
 
 from mcpace_sidecar.contract.config import SidecarConfig, parse
-from mcpace_sidecar.http.client import Address
+from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.limits.redis import RedisLimits
 from mcpace_sidecar.redis.wire import Link
 from mcpace_sidecar.sidecar import Options, Sidecar

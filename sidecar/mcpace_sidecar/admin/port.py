@@ -29,9 +29,10 @@ from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.contract.report import VERSION, Door, Identity, Readiness, Report, Rule, Slots
 from mcpace_sidecar.egress.doors import Doors
 from mcpace_sidecar.errors import ProtocolError
+from mcpace_sidecar.http.downstream import status_line
 from mcpace_sidecar.http.head import Names, RequestHead
 from mcpace_sidecar.http.known import RequestHeads
-from mcpace_sidecar.http.server import ClientConnection, status_line
+from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.identity.origins import WORDS
 from mcpace_sidecar.server.findings import Findings
 from mcpace_sidecar.server.handshake import Handshake

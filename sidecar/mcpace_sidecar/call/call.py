@@ -20,9 +20,9 @@ from mcpace_sidecar.call.refusals import NOBODY, SERVER, TOOL, Refusal
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.call.streaming import Streamed
 from mcpace_sidecar.http import compression, sse
-from mcpace_sidecar.http.client import Ticket
+from mcpace_sidecar.http.downstream import Downstream
 from mcpace_sidecar.http.head import RequestHead
-from mcpace_sidecar.http.server import Downstream
+from mcpace_sidecar.http.receiver import Ticket
 from mcpace_sidecar.identity.callers import Client, Via
 from mcpace_sidecar.limits.bucket import Charges
 from mcpace_sidecar.mcp import responses

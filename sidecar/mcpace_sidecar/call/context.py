@@ -13,7 +13,7 @@ from mcpace_sidecar.call.refusals import OK_JSON, Refusal
 from mcpace_sidecar.call.resource import Resource
 from mcpace_sidecar.call.settings import PLACES, Settings
 from mcpace_sidecar.http import compression
-from mcpace_sidecar.http.client import Address
+from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.identity import origins
 from mcpace_sidecar.identity.callers import AUTHORIZATION, Caller, Client, bearer_of

@@ -12,8 +12,8 @@ import re
 from collections.abc import Container
 from typing import Final
 
+from mcpace_sidecar.http.downstream import status_line
 from mcpace_sidecar.http.head import RequestHead
-from mcpace_sidecar.http.server import status_line
 
 EXPOSED: Final = (
     "Mcp-Session-Id", "Mcp-Protocol-Version", "RateLimit", "RateLimit-Policy", "Retry-After",

@@ -20,7 +20,7 @@ from mcpace_sidecar.call.context import Context, without_mirrors
 from mcpace_sidecar.call.policies import PARALLEL
 from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.http import sse
-from mcpace_sidecar.http.server import status_line
+from mcpace_sidecar.http.downstream import status_line
 from mcpace_sidecar.mcp import answers, headers, request, responses
 from mcpace_sidecar.mcp.methods import TOOLS_CALL
 from mcpace_sidecar.mcp.strictness import MessageError

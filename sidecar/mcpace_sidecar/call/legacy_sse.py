@@ -14,9 +14,9 @@ from urllib.parse import urljoin, urlsplit
 
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http import sse
+from mcpace_sidecar.http.downstream import Downstream, status_line
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding
-from mcpace_sidecar.http.server import Downstream, status_line
 from mcpace_sidecar.mcp import answers, ids, responses
 from mcpace_sidecar.mcp.strictness import MessageError
 

@@ -25,11 +25,13 @@ from mcpace_sidecar.conversations.memory import Conversations
 from mcpace_sidecar.conversations.questions import Questions
 from mcpace_sidecar.conversations.store import ConversationStore
 from mcpace_sidecar.errors import LostError, ProtocolError, UpstreamError
-from mcpace_sidecar.http.client import Pool
 from mcpace_sidecar.http.connections import Connections
+from mcpace_sidecar.http.downstream import Nobody, length_line, status_line
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.http.known import RequestHeads
-from mcpace_sidecar.http.server import ClientConnection, Nobody, length_line, status_line
+from mcpace_sidecar.http.pool import Pool
+from mcpace_sidecar.http.receiver import read_by_status
+from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.identity.callers import Via
 from mcpace_sidecar.limits.bucket import Charges
 from mcpace_sidecar.limits.memory import MemoryLimits
@@ -295,7 +297,7 @@ class _Unheard:
     def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
         """By its status alone."""
         del body
-        return head.status < 300
+        return read_by_status(head)
 
     def excuses(self) -> bool:
         """It waits for the server alone."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mcpace_sidecar.http.server import status_line
+from mcpace_sidecar.http.downstream import status_line
 from mcpace_sidecar.limits.bucket import Verdict
 from mcpace_sidecar.mcp import responses
 from mcpace_sidecar.mcp.methods import METHODS

@@ -18,11 +18,14 @@ from urllib.parse import urlsplit
 from mcpace_sidecar.contract.config.traffic import Door
 from mcpace_sidecar.contract.quantity import seconds
 from mcpace_sidecar.errors import ProtocolError, UpstreamError
-from mcpace_sidecar.http.client import Address, Pool, Ticket
+from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.connections import Connections
+from mcpace_sidecar.http.downstream import length_line, status_line
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.http.known import RequestHeads
-from mcpace_sidecar.http.server import ClientConnection, length_line, status_line
+from mcpace_sidecar.http.pool import Pool
+from mcpace_sidecar.http.receiver import Ticket, read_by_status
+from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.http.tcp import serve_modestly
 from mcpace_sidecar.telemetry.faults import Faults
 
@@ -176,7 +179,7 @@ class Passage:
     def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
         """By its status alone."""
         del body
-        return head.status < 300
+        return read_by_status(head)
 
     def excuses(self) -> bool:
         """It waits for the server alone."""

@@ -15,7 +15,7 @@ import msgspec
 
 from mcpace_sidecar.contract.config import SidecarConfig
 from mcpace_sidecar.errors import UpstreamError
-from mcpace_sidecar.http.client import Pool
+from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.server.session import HandshakeError, Session
 
 PATHS: Final = ("/mcp", "/mcp/", "/", "/sse", "/api/mcp", "/v1/mcp")

@@ -23,7 +23,7 @@ import msgspec
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.contract.backoff import Backoff
 from mcpace_sidecar.errors import UpstreamError
-from mcpace_sidecar.http.client import Pool
+from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.mcp.catalog import MAX_TOOLS, Catalog, ServerInfo, gist
 from mcpace_sidecar.server.diagnosis import advice
 from mcpace_sidecar.server.session import HandshakeError, Session, known

@@ -17,8 +17,9 @@ import msgspec
 
 from mcpace_sidecar import __version__
 from mcpace_sidecar.errors import McpaceError, UpstreamError
-from mcpace_sidecar.http.client import MAX_WHOLE, Pool
+from mcpace_sidecar.http.client import MAX_WHOLE
 from mcpace_sidecar.http.head import ResponseHead
+from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.http.sse import Events, data_of, name_of
 
 MODERN_VERSION: Final = "2026-07-28"

@@ -1,0 +1,94 @@
+"""Where an answer goes, and what its head and its framing are written with."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final, Protocol
+
+_STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+
+
+def status_line(status: int) -> bytes:
+    """The bytes of a status line, CRLF included."""
+    return _STATUS_LINES[status]
+
+
+def length_line(length: int) -> bytes:
+    """The bytes of a Content-Length line and of the empty line that ends a head."""
+    line = _LENGTH_LINES.get(length)
+    if line is None:
+        line = b"Content-Length: %d\r\n\r\n" % length
+        if length < _SHORT:
+            _LENGTH_LINES[length] = line
+    return line
+
+
+_LENGTH_LINES: Final[dict[int, bytes]] = {}
+_SHORT: Final = 4096
+"""The lines of bodies up to this length are made once."""
+
+
+class Turn(Protocol):
+    """What the application does about one request; told when the client's side changes."""
+
+    def client_gone(self) -> None:
+        """The connection is lost before the answer was written."""
+
+    def client_paused(self, paused: bool) -> None:
+        """The client reads too slowly (True), or again (False)."""
+
+
+class Downstream(Protocol):
+    """Where an answer goes: whole, or begun, sent piece by piece and finished."""
+
+    peer: str
+    """The client's address."""
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Write a whole answer: status line and header lines, then the body."""
+
+    def answer_empty(self, head: bytes) -> None:
+        """Write an answer that has no body by its nature (204, 304)."""
+
+    def start(self, head: bytes, length: int | None) -> None:
+        """Begin a streamed answer, of a known length or not."""
+
+    def send(self, piece: bytes) -> None:
+        """Send the next bytes of a begun answer."""
+
+    def finish(self) -> None:
+        """End a begun answer."""
+
+    def abort(self) -> None:
+        """Break off an answer that cannot be completed."""
+
+
+class HeadRewriter(Protocol):
+    """What has a say in the head of every answer to a request."""
+
+    def rewrite(self, head: bytes) -> bytes:
+        """The status line and header lines that are sent for these."""
+
+
+class Nobody:
+    """A `Downstream` whose client is not there."""
+
+    peer = ""
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Nobody hears it."""
+
+    def answer_empty(self, head: bytes) -> None:
+        """Nobody hears it."""
+
+    def start(self, head: bytes, length: int | None) -> None:
+        """Nobody hears it."""
+
+    def send(self, piece: bytes) -> None:
+        """Nobody hears it."""
+
+    def finish(self) -> None:
+        """Nobody hears it."""
+
+    def abort(self) -> None:
+        """Nobody hears it."""
