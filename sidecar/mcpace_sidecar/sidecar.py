@@ -29,8 +29,9 @@ from mcpace_sidecar.errors import ConfigError, ListenError, words_of
 from mcpace_sidecar.heap import Heap
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.connections import Connections
+from mcpace_sidecar.http.downstream import Application
 from mcpace_sidecar.http.pool import Pool
-from mcpace_sidecar.http.server import Application, ClientConnection
+from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.http.tcp import serve_modestly
 from mcpace_sidecar.limits.memory import MemoryLimits
 from mcpace_sidecar.mcp.catalog import Catalog
@@ -278,7 +279,7 @@ class Sidecar:
             await asyncio.get_running_loop().run_in_executor(None, spans.close)
         log.info("Ended")
 
-    async def _listen(self, app: Application, address: Address) -> None:
+    async def _listen(self, app: Application[ClientConnection], address: Address) -> None:
         connections = self._connections if app is self.plane else self._admin_connections
 
         def accept() -> ClientConnection:

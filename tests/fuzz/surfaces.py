@@ -104,7 +104,13 @@ class _Listener:
         return False
 
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
-        self.heard.append((*_said(head, connection.trace, connection.lines), connection.apart, body))
+        self.heard.append(
+            (
+                *_said(head, connection.request.trace, connection.request.lines),
+                connection.request.apart,
+                body,
+            )
+        )
         connection.answer(b"HTTP/1.1 200 OK\r\n", b"{}")
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:

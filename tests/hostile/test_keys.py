@@ -99,7 +99,8 @@ def places(of: Plane, request: dict[str, Any], around: dict[str, Any], tool: str
     raw = f"{head}Content-Length: {len(body)}\r\n\r\n".encode()
     connection = ClientConnection(of, of.heads, Connections(lambda _: None))
     connection.peer = "127.0.0.1"
-    read, connection.trace, connection.lines, connection.apart = of.heads.read(raw)
+    asked = connection.request
+    read, asked.trace, asked.lines, asked.apart = of.heads.read(raw)
     exchange = of._exchange(connection, read, body)
     assert exchange.via is not None
     exchange.client = (exchange.context.caller or exchange.via.caller).client

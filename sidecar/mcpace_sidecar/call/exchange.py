@@ -34,8 +34,9 @@ from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.call.streaming import EVENT_STREAM, Streamed
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.downstream import Downstream, length_line
+from mcpace_sidecar.http.gathering import HEAD_COST
 from mcpace_sidecar.http.head import ResponseHead
-from mcpace_sidecar.http.server import HEAD_COST, ClientConnection
+from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.identity.callers import Caller
 from mcpace_sidecar.limits.bucket import Verdict
 from mcpace_sidecar.mcp import answers, ids, methods, request, responses

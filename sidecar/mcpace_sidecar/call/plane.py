@@ -125,8 +125,8 @@ class Plane:
         return None if exchange.ended else exchange
 
     def _exchange(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Exchange:
-        settings = self.settings
-        apart = connection.apart if settings.all_apart else _together(settings, connection.apart, head)
+        settings, read = self.settings, connection.request
+        apart = read.apart if settings.all_apart else _together(settings, read.apart, head)
         via: Via | None = connection.via
         if via is None or via.identities is not settings.identities or via.apart != apart:
             via = connection.via = settings.identities.via(connection.peer, apart)
@@ -145,8 +145,8 @@ class Plane:
             )  # fmt: skip
             head.base.notes = context
         connection.rewriter = context.grant
-        lines = via.lines + connection.lines if connection.lines else via.lines
-        exchange = Exchange(self, connection, head, context, body, connection.trace, lines)
+        lines = via.lines + read.lines if read.lines else via.lines
+        exchange = Exchange(self, connection, head, context, body, read.trace, lines)
         exchange.via = via
         return exchange
 

@@ -134,8 +134,8 @@ class Passage:
 
     def forward(self) -> None:
         """Ask the other side."""
-        head, body = self._head, self._body
-        lines = b"".join(line for _, line in head.onward) + self._connection.lines + self._connection.trace
+        head, body, read = self._head, self._body, self._connection.request
+        lines = b"".join(line for _, line in head.onward) + read.lines + read.trace
         framing = length_line(len(body)) if body or head.method == b"POST" else b"\r\n"
         target = self._door.prefix + head.target
         request = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (head.method, target, self._door.host, lines)

@@ -20,6 +20,7 @@ from mcpace_sidecar.http.head import MAX_HEAD, ResponseHead
 from mcpace_sidecar.http.known import ResponseHeads
 from mcpace_sidecar.http.ledger import Ledger
 from mcpace_sidecar.http.receiver import Receiver
+from mcpace_sidecar.http.states import ENDED, FREE, GATHERED, OF_SERVER, SENT, STREAMED
 from mcpace_sidecar.http.tcp import probe
 
 log = logging.getLogger(__name__)
@@ -35,19 +36,6 @@ UNLIMITED: Final = 64 * 1024 * 1024
 _UNREAD: Final = 413
 """The status of an answer to a request that may not have been read whole (RFC 9110, section 15.5.14)."""
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
-
-FREE: Final = 0
-"""No request is in progress; what comes now was not asked for."""
-ASKED: Final = 1
-"""A request was sent; the head of its answer has not come whole."""
-GATHERED: Final = 2
-"""The body comes in, and is handed over whole."""
-STREAMED: Final = 3
-"""The body comes in, and is handed over piece by piece."""
-ENDED: Final = 4
-"""It closes, or has closed: nobody is answered here any more."""
-_STATES: Final = ("free", "asked", "gathered", "streamed", "ended")
-"""FREE -> ASKED -> GATHERED or STREAMED -> FREE ...; ENDED from each of them."""
 
 
 class Home:
@@ -145,7 +133,7 @@ class UpstreamConnection(asyncio.Protocol):
     def send(self, request: bytes, receiver: Receiver, patience: float | None) -> None:
         """Send one request; `patience` bounds the server's silence in seconds."""
         assert self._transport is not None
-        self._state = ASKED
+        self._state = SENT
         self._receiver = receiver
         self.patience = patience
         if patience is None:
@@ -217,7 +205,7 @@ class UpstreamConnection(asyncio.Protocol):
         return now - since < self.patience or self._receiver.excuses()
 
     def __repr__(self) -> str:
-        said = [_STATES[self._state]]
+        said = [OF_SERVER[self._state]]
         if self._paused:
             said.append("paused")
         if self._state != FREE and self.patience is None:
@@ -242,7 +230,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if isinstance(self._reader, UntilClose) and exc is None:
             receiver.on_end()
-        elif state == ASKED and not self._buffer:
+        elif state == SENT and not self._buffer:
             words = "The server closed the connection without an answer."
             receiver.on_failure(UpstreamError("closed", words, stale=not self.fresh))
         else:
@@ -257,7 +245,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.patience is not None:
             self.deadline = 0.0
         try:
-            if self._state == ASKED:
+            if self._state == SENT:
                 self._take_head(self._buffer + data if self._buffer else data)
             else:
                 self._take_body(data)

@@ -1,9 +1,15 @@
-"""Where an answer goes, and what its head and its framing are written with."""
+"""Who answers a client's requests, and where the answers go."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
+
+from mcpace_sidecar.errors import ProtocolError
+from mcpace_sidecar.http.head import RequestHead
+from mcpace_sidecar.http.known import RequestHeads
+
+Client = TypeVar("Client", contravariant=True)  # noqa: PLC0105 - because it is what it stands for
 
 _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
@@ -92,3 +98,25 @@ class Nobody:
 
     def abort(self) -> None:
         """Nobody hears it."""
+
+
+class Application(Protocol[Client]):
+    """Who answers requests; `Client` is a client's connection."""
+
+    heads: RequestHeads
+    max_request_bytes: int
+    idle_timeout: float
+    """Seconds a kept connection may stay silent between requests."""
+    draining: bool
+
+    def judge_head(self, connection: Client, head: RequestHead) -> bool:
+        """Answer a request whose body is still to come, if its head alone says how; whether it was."""
+
+    def on_request(self, connection: Client, head: RequestHead, body: bytes) -> Turn | None:
+        """Answer now, or return the turn that will; None means it is answered."""
+
+    def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
+        """Count it, unless it found no room (503); return (header lines, body) of the answer."""
+
+    def on_broken(self, error: Exception) -> tuple[bytes, bytes]:
+        """Count and log what was raised; return (header lines, body) of the answer, HTTP 500."""

@@ -137,3 +137,32 @@ class ChunkedBody:
         if match[2] is not None and self._strict:
             raise ProtocolError(400, "framing", "Chunk extensions are not accepted.")
         return int(match[1], 16)
+
+
+LAST_CHUNK: Final = b"0\r\n\r\n"
+"""What ends an answer in chunks."""
+
+
+class AnswerFraming:
+    """How a streamed answer is framed: by its length, by chunks, or by the end of the connection."""
+
+    __slots__ = ("chunked", "closes", "left", "line")
+
+    def __init__(self, length: int | None, version: bytes) -> None:
+        """`version` is what the request was made in: HTTP/1.0 knows no chunks."""
+        self.left = length or 0
+        """Bytes of a known length that are still to be sent."""
+        self.chunked = length is None and version != b"HTTP/1.0"
+        self.closes = length is None and not self.chunked
+        """Whether the body ends with the connection."""
+        self.line = b"Content-Length: %d\r\n" % length if length is not None else b""
+        """The header line that says so."""
+        if self.chunked:
+            self.line = b"Transfer-Encoding: chunked\r\n"
+
+    def piece(self, piece: bytes) -> bytes:
+        """The next bytes, as they are sent."""
+        if self.chunked:
+            return b"%x\r\n%b\r\n" % (len(piece), piece)
+        self.left -= len(piece)
+        return piece

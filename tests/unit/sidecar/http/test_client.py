@@ -13,7 +13,9 @@ from tests.kit.repeating import repetitions
 from tests.kit.transport import Dialled, Transport
 
 from mcpace_sidecar.errors import UpstreamError
-from mcpace_sidecar.http.client import MAX_INTERIM, MAX_WHOLE, Address, Pool
+from mcpace_sidecar.http.address import Address
+from mcpace_sidecar.http.client import MAX_INTERIM, MAX_WHOLE
+from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.http.head import MAX_HEAD, ResponseHead
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -1,0 +1,164 @@
+"""Requests out of a client's bytes, in whatever cut they come. Decides, and does no I/O."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mcpace_sidecar.errors import ProtocolError
+from mcpace_sidecar.http.connections import Guest
+from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody
+from mcpace_sidecar.http.head import MAX_HEAD, RequestHead
+from mcpace_sidecar.http.known import RequestHeads
+
+HEAD_TIMEOUT: Final = 30.0
+"""Seconds a client may take for a request's head, and again for its body."""
+BODY_RATE: Final = 16 * 1024
+"""Bytes of a body that give it a second more."""
+LIGHT: Final = 16 * 1024
+"""Bytes of a body that has arrived at once, and that nobody counts."""
+LIGHT_HEAD: Final = 4 * 1024
+"""Bytes of a head that nobody counts, and that are remembered of an idle client."""
+HEAD_COST: Final = 4
+"""Bytes that a byte of a head takes once it is read."""
+
+PART: Final = 0
+"""Not even the head is whole."""
+STARTED: Final = 1
+"""The head is whole, and what comes of the body is to be taken."""
+WHOLE: Final = 2
+"""Nothing is missing."""
+
+
+def allowed(held: int) -> float:
+    """The seconds that a client may take for what is due, of which so many bytes have come."""
+    return HEAD_TIMEOUT + held / BODY_RATE
+
+
+def no_room() -> ProtocolError:
+    """What a request is refused with that others' leave no room for."""
+    return ProtocolError(503, "bodies", "There is no room for a request of this length.")
+
+
+class Gathering:
+    """One connection's requests, one after the other."""
+
+    __slots__ = (
+        "_apart",
+        "_body",
+        "_known",
+        "_raw",
+        "_reader",
+        "apart",
+        "head",
+        "heads",
+        "lines",
+        "trace",
+    )
+
+    def __init__(self, heads: RequestHeads) -> None:
+        self.heads = heads
+        self.head: RequestHead | None = None
+        """Of the request being gathered or answered; None between two."""
+        self.trace = self.lines = b""
+        """The line of its `traceparent`, and those that vary: its head is held without them."""
+        self.apart: tuple[bytes, ...] = ()
+        """The values that its head is held without, by the places of `Names.apart`; () of none."""
+        self._raw = b""
+        self._known: RequestHead | None = None
+        """The last head's bytes, and itself if nothing of it varies: a client repeats itself."""
+        self._apart: tuple[bytes, ...] = ()
+        self._reader: BodyReader | None = None
+        self._body = bytearray()
+
+    def take_head(self, data: bytes, guest: Guest, limit: int) -> tuple[int, bytes]:
+        """Take a request from where these bytes begin: what is there of it, and what is behind its head.
+
+        `guest` holds what counts of it. `limit`: the bytes that a body may have. ProtocolError.
+        """
+        known = self._known
+        if known is not None and data.startswith(self._raw) and known.names is self.heads.names:
+            self.trace = self.lines = b""
+            self.apart = self._apart
+            self.head = known
+            end = len(self._raw)
+        else:
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4:
+                _check_part(data)
+                if len(data) > LIGHT_HEAD and not guest.count(len(data)):
+                    raise no_room()
+                return PART, b""
+            if end > MAX_HEAD:
+                raise ProtocolError(431, "head_size", "The head is too large.")
+            self._read(data[:end])
+            if end > LIGHT_HEAD and not guest.count(HEAD_COST * end):
+                raise no_room()
+        assert self.head is not None
+        length = self.head.length
+        if length is None:
+            self._reader = ChunkedBody(strict=True)
+            return STARTED, data[end:]
+        if length > limit:
+            raise _too_long(limit)
+        if len(data) != end + length:
+            self._reader = LengthBody(length)
+            return STARTED, data[end:]
+        if length > LIGHT and not guest.hold(length):
+            raise no_room()
+        return WHOLE, data[end:] if length else b""
+
+    def _read(self, raw: bytes) -> None:
+        head, self.trace, self.lines, self.apart = self.heads.read(raw)
+        self.head = head
+        self._raw = raw
+        self._known = head if not self.trace and not self.lines and len(raw) <= LIGHT_HEAD else None
+        self._apart = self.apart
+
+    def take_body(self, data: bytes, guest: Guest, limit: int) -> tuple[bool, bytes]:
+        """Take more of the body: whether it is whole, and what is of the next request. ProtocolError."""
+        assert self._reader is not None
+        piece, rest, done = self._reader.feed(data)
+        if len(self._body) + len(piece) > limit:
+            raise _too_long(limit)
+        if not guest.hold(len(piece)):
+            raise no_room()
+        self._body += piece
+        return done, rest
+
+    def body(self) -> bytes:
+        """The whole body, which is held no more."""
+        body = bytes(self._body)
+        self._reader = None
+        self._body = bytearray()
+        return body
+
+    def whole(self) -> RequestHead:
+        """The head of a request that is whole, as the settings of now read it. ProtocolError."""
+        assert self.head is not None
+        if self.head.names is not self.heads.names:  # other settings came while the body did
+            self._read(self._raw)
+        if self._known is None:
+            self._raw = b""
+        return self.head
+
+    def forget_body(self) -> None:
+        """The rest of the body is not waited for."""
+        self._reader = None
+        self._body = bytearray()
+
+    def forget_much(self) -> None:
+        """Whoever is idle holds little."""
+        if len(self._raw) > LIGHT_HEAD:
+            self._raw, self._known = b"", None
+
+
+def _check_part(data: bytes) -> None:
+    """Refuse the beginning of a head that will be none."""
+    if len(data) > MAX_HEAD:
+        raise ProtocolError(431, "head_size", "The head is too large.")
+    if data.find(b"\n\n") >= 0 or data[:1] in (b"\r", b"\n"):
+        raise ProtocolError(400, "head", "Lines must end with CRLF.")
+
+
+def _too_long(limit: int) -> ProtocolError:
+    return ProtocolError(413, "body_size", f"The body must not exceed {limit} bytes.")
