@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+
+log = logging.getLogger(__name__)
 
 
 class McpaceError(Exception):
@@ -65,3 +68,8 @@ class StoreError(McpaceError):
 
 class WrongStoreError(OSError):
     """A Redis answers, and is not what its URL says."""
+
+
+def unforeseen(error: Exception) -> None:
+    """Log what somebody raised who was only told something, where nobody else listens for it."""
+    log.error("Internal error: %s", type(error).__qualname__)

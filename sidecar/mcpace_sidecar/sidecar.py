@@ -44,7 +44,7 @@ from mcpace_sidecar.telemetry.tally import Tallies
 if TYPE_CHECKING:
     from mcpace_sidecar.cache.redis import RedisResults
     from mcpace_sidecar.limits.redis import RedisLimits
-    from mcpace_sidecar.redis.wire import Link
+    from mcpace_sidecar.redis.link import Link
 
 log = logging.getLogger(__name__)
 reloads = logging.getLogger("mcpace_sidecar.reloads")
@@ -179,7 +179,7 @@ class Sidecar:
             RedisConversations,
         )
         from mcpace_sidecar.limits.redis import RedisLimits  # noqa: PLC0415 - because of that
-        from mcpace_sidecar.redis.wire import Link  # noqa: PLC0415 - because of that
+        from mcpace_sidecar.redis.link import Link  # noqa: PLC0415 - because of that
 
         authority = options.redis_authority
         if options.limits_url is not None:

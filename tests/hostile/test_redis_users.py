@@ -143,13 +143,13 @@ async def test_a_redis_that_restarts_without_the_operator_loses_no_exactness(
     await stores.close()
     links = [sidecar.links[0] for sidecar in sidecars]
     assert await alone(*sidecars) == 0, "all were judged by Redis"
-    connections = [link.current for link in links]
+    connections = [link._nodes.current for link in links]
     embedded.terminate()  # as a kubelet does: what was counted is written
     embedded.start()
     for link, old in zip(links, connections, strict=True):
         # `up` alone would be the connection of before, whose end nobody has read yet.
         await until(
-            lambda link=link, old=old: link.up and link.current is not old, "Redis to be found again"
+            lambda link=link, old=old: link.up and link._nodes.current is not old, "Redis to be found again"
         )
     later = [("result" in (await sidecars[n % 2].call("t"))[2]) for n in range(8)]
     assert (sum(later), await alone(*sidecars)) == (4, 0), "ten a day, six of which were made before"

@@ -16,7 +16,7 @@ from mcpace_sidecar.limits import redis as limits_store
 from mcpace_sidecar.limits.bucket import Charge, Charges, Verdict
 from mcpace_sidecar.limits.lease import LIFE, Lease, largest
 from mcpace_sidecar.limits.redis import RedisLimits
-from mcpace_sidecar.redis.wire import Link
+from mcpace_sidecar.redis.link import Link
 
 
 async def taken(limits: RedisLimits, charges: Charges) -> Verdict:
@@ -171,10 +171,10 @@ async def test_what_another_day_or_another_redis_counted_is_not_given_back(
     assert await counted() == 2
     limits.give(charges, time.monotonic())
     assert await counted() == 1
-    old, began = limits.link.current, time.monotonic()
+    old, began = limits.link._nodes.current, time.monotonic()
     redis_server.stop()
     redis_server.start()
-    await until(lambda: limits.link.up and limits.link.current is not old, "Redis to be found again")
+    await until(lambda: limits.link.up and limits.link._nodes.current is not old, "Redis to be found again")
     with redis_server.client() as client:
         client.function_load(library())
     await taken(limits, charges)

@@ -20,7 +20,7 @@ from mcpace_sidecar.contract.addresses import RedisAddress
 from mcpace_sidecar.contract.scripts import library
 from mcpace_sidecar.limits.bucket import Charge, Charges, Verdict
 from mcpace_sidecar.limits.redis import RedisLimits
-from mcpace_sidecar.redis.wire import Link
+from mcpace_sidecar.redis.link import Link
 
 
 def tier(minute: int, when_down: str = "local", day: int | None = None) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from mcpace_sidecar.cache.store import nothing
 from mcpace_sidecar.contract.addresses import heed_cancellation
 from mcpace_sidecar.errors import StoreError
 from mcpace_sidecar.http.compression import Stem
-from mcpace_sidecar.redis.wire import RECONNECT_INTERVAL, Link, unread
+from mcpace_sidecar.redis.link import RECONNECT_INTERVAL, Link
+from mcpace_sidecar.redis.wire import unread
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 from mcpace_sidecar.conversations.memory import REMEMBERED, ROUNDS, Conversations
 from mcpace_sidecar.conversations.questions import PATIENCE
 from mcpace_sidecar.errors import StoreError
-from mcpace_sidecar.redis.wire import Link, unread
+from mcpace_sidecar.redis.link import Link
+from mcpace_sidecar.redis.wire import unread
 
 _TAKEN: Final = 1 << 20
 """More than a server asks."""

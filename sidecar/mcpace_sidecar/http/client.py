@@ -7,14 +7,13 @@ up stops the reading.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import socket
 from collections.abc import Callable
 from time import monotonic
 from typing import Final, cast
 
-from mcpace_sidecar.errors import ProtocolError, UpstreamError
+from mcpace_sidecar.errors import ProtocolError, UpstreamError, unforeseen
 from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody, UntilClose
 from mcpace_sidecar.http.head import MAX_HEAD, ResponseHead
 from mcpace_sidecar.http.known import ResponseHeads
@@ -22,8 +21,6 @@ from mcpace_sidecar.http.ledger import Ledger
 from mcpace_sidecar.http.receiver import Receiver
 from mcpace_sidecar.http.states import ENDED, FREE, GATHERED, OF_SERVER, SENT, STREAMED
 from mcpace_sidecar.http.tcp import probe
-
-log = logging.getLogger(__name__)
 
 MAX_WHOLE: Final = 1024 * 1024
 """Answers up to this many bytes, and of a known length, are handed over whole."""
@@ -44,7 +41,7 @@ class Home:
     def __init__(self, *, near: bool) -> None:
         """`near`: the server is on the loopback."""
         self.near = near
-        self.on_error: Callable[[Exception], None] = _log
+        self.on_error: Callable[[Exception], None] = unforeseen
         """Told what receivers raise, and readers of answers."""
         self.idle_timeout = 0.0
         """Seconds a connection is kept without a request."""
@@ -380,7 +377,3 @@ class UpstreamConnection(asyncio.Protocol):
         self._gathered = []
         self._pool.gathered.give(self._reserved)
         self._reserved = 0
-
-
-def _log(error: Exception) -> None:
-    log.error("Internal error: %s", type(error).__qualname__)

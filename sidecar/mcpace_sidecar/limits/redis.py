@@ -15,7 +15,7 @@ from mcpace_sidecar.errors import StoreError
 from mcpace_sidecar.limits.bucket import UNASKED, Charges, Verdict
 from mcpace_sidecar.limits.lease import LIFE, REFUSAL_LIFE, Lease
 from mcpace_sidecar.limits.memory import MemoryLimits
-from mcpace_sidecar.redis.wire import Link
+from mcpace_sidecar.redis.link import Link
 
 PRESENCE_INTERVAL: Final = 5.0
 PRESENCE_LIFE: Final = 15
