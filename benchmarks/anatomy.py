@@ -79,7 +79,8 @@ def stages() -> dict[str, tuple[float, float]]:
     from mcpace_sidecar.http.address import Address
     from mcpace_sidecar.http.known import RequestHeads
     from mcpace_sidecar.mcp import answers, request
-    from mcpace_sidecar.sidecar import Options, Sidecar
+    from mcpace_sidecar.process.options import Options
+    from mcpace_sidecar.process.sidecar import Sidecar
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "config.yaml")

@@ -15,7 +15,7 @@ from mcpace_sidecar.contract.config import load
 from mcpace_sidecar.contract.environment import secret
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.main import serve
-from mcpace_sidecar.sidecar import Options
+from mcpace_sidecar.process.options import Options
 
 config = Path(sys.argv[1])
 data, admin, upstream = (Address("127.0.0.1", int(port)) for port in sys.argv[2:5])

@@ -26,8 +26,9 @@ from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.errors import ConfigError, ListenError
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.main import address, cannot_listen, surroundings
+from mcpace_sidecar.process.options import Options
+from mcpace_sidecar.process.sidecar import Sidecar
 from mcpace_sidecar.server import usage
-from mcpace_sidecar.sidecar import Options, Sidecar, is_loopback
 
 _AT_ONCE: Final = 10.0
 """Seconds within which a server that ends has ended at once."""
@@ -316,12 +317,12 @@ async def _announce(sidecar: Sidecar, port: int, child: Child | None) -> bool:
         say("Ready: a server that speaks to its own clients alone, so its tools are not known yet")
     sidecar.findings.tell()
     for place, what in ((data, "call"), (admin, "read the metrics")):
-        if not is_loopback(place.host):
+        if not place.is_loopback:
             say(f"{place} is no address of this machine alone: others may {what} too", "yellow")
     admin = _reached(admin)
     say(f"Metrics and statistics: http://{admin}/metrics, http://{admin}/stats")
     # The one line on standard output: for scripts, and for people to paste into a client.
-    print(f"http://{_reached(data)}{sidecar.plane.settings.config.endpoint}", flush=True)
+    print(f"http://{_reached(data)}{sidecar.configuration.settings.config.endpoint}", flush=True)
     return True
 
 

@@ -18,8 +18,9 @@ from mcpace_sidecar.contract.config import load
 from mcpace_sidecar.contract.environment import secret
 from mcpace_sidecar.errors import ConfigError, ListenError
 from mcpace_sidecar.http.address import Address
+from mcpace_sidecar.process.options import Options
+from mcpace_sidecar.process.sidecar import Sidecar
 from mcpace_sidecar.server import usage
-from mcpace_sidecar.sidecar import Options, Sidecar
 
 
 def run(config: Path, listen: str, admin_listen: str, upstream: str, name: str, keys: Path | None) -> None:
@@ -78,7 +79,7 @@ async def serve(options: Options) -> None:
     admin, data = sidecar.listening
     logging.getLogger(__name__).info(
         "Serving http://%s%s for http://%s (admin http://%s)",
-        data, sidecar.plane.settings.config.endpoint, options.upstream, admin,
+        data, sidecar.configuration.settings.config.endpoint, options.upstream, admin,
     )  # fmt: skip
     await sidecar.wait()
 

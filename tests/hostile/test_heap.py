@@ -6,15 +6,16 @@ import sys
 
 import pytest
 
-from mcpace_sidecar.heap import GROWTH, LATE, SOON, Heap
+from mcpace_sidecar.process.heap import GROWTH, LATE, SOON, Heap
 
 MIB = 1 << 20
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is glibc's heap")
 PINNED = """
 import asyncio, uvloop
 from mcpace_sidecar.contract.config import SidecarConfig, parse
-from mcpace_sidecar.heap import resident
-from mcpace_sidecar.sidecar import Options, Sidecar
+from mcpace_sidecar.process.heap import resident
+from mcpace_sidecar.process.options import Options
+from mcpace_sidecar.process.sidecar import Sidecar
 from mcpace_sidecar.http.address import Address
 
 async def main():

@@ -19,7 +19,8 @@ from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.mcp.request import classify
-from mcpace_sidecar.sidecar import Options, Sidecar
+from mcpace_sidecar.process.options import Options
+from mcpace_sidecar.process.sidecar import Sidecar
 
 VALUE = st.text('ab:;,="\\ %0', min_size=1, max_size=4).map(str.strip).filter(bool)
 HOST = st.sampled_from(["localhost", "127.0.0.1", "a.example", "a.example:80"])

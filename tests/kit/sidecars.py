@@ -13,8 +13,9 @@ from tests.kit.waiting import DEADLINE, until
 from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.limits.redis import RedisLimits
-from mcpace_sidecar.redis.wire import Link
-from mcpace_sidecar.sidecar import Options, Sidecar
+from mcpace_sidecar.process.options import Options
+from mcpace_sidecar.process.sidecar import Sidecar
+from mcpace_sidecar.redis.link import Link
 
 
 class Running:
@@ -34,7 +35,7 @@ class Running:
         self.catalog = sidecar.catalog
         self.findings = sidecar.findings
         self.memory = sidecar.memory
-        self.connections = sidecar._connections
+        self.connections = sidecar.connections
         self.door_connections = sidecar._door_connections
         self.doors = sidecar._doors
         self.reload = sidecar.reload
@@ -49,12 +50,12 @@ class Running:
     @property
     def links(self) -> list[Link]:
         """To Redis: the limits' first."""
-        return self.sidecar._links
+        return self.sidecar.stores.links
 
     @property
     def shared_limits(self) -> RedisLimits:
-        assert self.sidecar._redis_limits is not None, "it was started without limits_url"
-        return self.sidecar._redis_limits
+        assert self.sidecar.stores.redis_limits is not None, "it was started without limits_url"
+        return self.sidecar.stores.redis_limits
 
     def kept(self) -> Iterable[Any]:
         """The results in memory."""

@@ -23,7 +23,7 @@ from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import Heard, Scripted, json_answer
 from tests.kit.waiting import until
 
-from mcpace_sidecar.sidecar import _fingerprint
+from mcpace_sidecar.process.configuration import fingerprint
 
 
 @pytest.fixture
@@ -264,7 +264,7 @@ def test_keys_that_go_while_they_are_looked_at_end_nothing(tmp_path: Path) -> No
     swapping.start()
     try:
         for _ in range(2000):
-            _fingerprint((), tmp_path)
+            fingerprint((), tmp_path)
     finally:
         done.set()
         swapping.join()

@@ -21,7 +21,6 @@ from mcpace_sidecar.call.sessions import Sessions
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.call.spent import Spent
 from mcpace_sidecar.call.turns import Turns
-from mcpace_sidecar.conversations.memory import Conversations
 from mcpace_sidecar.conversations.questions import Questions
 from mcpace_sidecar.conversations.store import ConversationStore
 from mcpace_sidecar.errors import LostError, ProtocolError, UpstreamError
@@ -55,8 +54,10 @@ class Plane:
     """Answers the data port. `loopback`: only local pages may call."""
 
     def __init__(
-        self, settings: Settings, pool: Pool, limits: LimitStore, results: ResultStore, metrics: Metrics,
-        tallies: Tallies, catalog: Catalog, connections: Connections, *, loopback: bool,
+        self, settings: Settings, pool: Pool, limits: LimitStore, results: ResultStore,
+        conversations: ConversationStore, metrics: Metrics, tallies: Tallies, faults: Faults,
+        catalog: Catalog, connections: Connections, is_ready: Callable[[], bool],
+        on_upstream_down: Callable[[], None], *, loopback: bool,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.heads = RequestHeads(settings.names)
@@ -74,9 +75,9 @@ class Plane:
             rb"(?im)^(Location:[ \t]*)http://%b(?=/)" % re.escape(str(pool.address).encode())
         )
         self.draining = False
-        self.is_ready: Callable[[], bool] = lambda: True
-        self.on_upstream_down: Callable[[], None] = lambda: None
-        self.faults = Faults(metrics)
+        self.is_ready = is_ready
+        self.on_upstream_down = on_upstream_down
+        self.faults = faults
         self.in_flight: set[Exchange] = set()
         self.refreshing: set[Exchange] = set()
         """Those that fetch a result anew, for nobody who waits."""
@@ -84,7 +85,7 @@ class Plane:
         self.bulkhead = Bulkhead(settings.config.concurrency, monotonic)
         self.breakers = Breakers(monotonic)
         self.sessions = Sessions()
-        self.conversations: ConversationStore = Conversations()
+        self.conversations = conversations
         self.turns = Turns()
         self.refunds = MemoryLimits()
         """What was given back lately: whoever makes sessions up is limited all the same."""
@@ -211,10 +212,6 @@ class Plane:
             self.hinting.add(message.method)
         else:
             self.hinting.discard(message.method)
-
-    def on_list_changed(self, kind: str) -> None:
-        """The server has said that its tools, prompts or resources are others now."""
-        self.results.purge((b"list:" + kind.encode(),))
 
     def refresh(self, stale: Exchange) -> None:
         """Fetch a new result for one that was answered stale; nobody waits for it."""

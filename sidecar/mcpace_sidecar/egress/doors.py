@@ -23,14 +23,16 @@ from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.downstream import length_line, status_line
 from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.http.known import RequestHeads
+from mcpace_sidecar.http.listener import listen
 from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.http.receiver import Ticket, read_by_status
 from mcpace_sidecar.http.server import ClientConnection
-from mcpace_sidecar.http.tcp import serve_modestly
 from mcpace_sidecar.telemetry.faults import Faults
 
 log = logging.getLogger(__name__)
 
+BACKLOG: Final = 256
+"""Connections of the server's that wait to be taken."""
 MAX_REQUEST: Final = 64 * 1024 * 1024
 _TEXT: Final = b"Content-Type: text/plain\r\n"
 _REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
@@ -57,10 +59,8 @@ class OpenDoor:
         url = urlsplit(door.url)
         tls = ssl.create_default_context() if url.scheme == "https" else None
         host, port = url.hostname or "", url.port or (443 if tls else 80)
-        self.pool = Pool(Address(host, port), tls)
-        self.pool.on_error = self._raised
+        self.pool = Pool(Address(host, port), tls, on_error=self._raised, max_idle=door.keep_alive)
         self.pool.max_connections = door.max_connections
-        self.pool.max_idle = door.keep_alive
         self.pool.idle_timeout = seconds(door.idle_timeout)
         self.pool.connect_timeout = seconds(door.connect_timeout)
         self.host = url.netloc.encode()
@@ -70,14 +70,7 @@ class OpenDoor:
 
     async def listen(self) -> None:
         """Open it, to the loopback alone; OSError if the port is taken."""
-        self._server = await asyncio.get_running_loop().create_server(
-            self._accept, "127.0.0.1", self.door.port, backlog=256
-        )
-        for listening in self._server.sockets:
-            serve_modestly(listening)
-
-    def _accept(self) -> ClientConnection:
-        return ClientConnection(self, self.heads, self.connections)
+        self._server = await listen(self, self.connections, Address("127.0.0.1", self.door.port), BACKLOG)
 
     def judge_head(self, connection: ClientConnection, head: RequestHead) -> bool:
         """Wait for the body, which is bounded."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, cast
 
-from mcpace_sidecar.errors import ProtocolError, UpstreamError, unforeseen
+from mcpace_sidecar.errors import ProtocolError, UpstreamError
 from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody, UntilClose
 from mcpace_sidecar.http.head import MAX_HEAD, ResponseHead
 from mcpace_sidecar.http.known import ResponseHeads
@@ -38,11 +38,10 @@ _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 class Home:
     """What a connection knows of the server it leads to, and to whom it comes back: its pool."""
 
-    def __init__(self, *, near: bool) -> None:
-        """`near`: the server is on the loopback."""
+    def __init__(self, on_error: Callable[[Exception], None], *, near: bool) -> None:
+        """`on_error` is told what receivers raise, and readers of answers; `near`: on the loopback."""
         self.near = near
-        self.on_error: Callable[[Exception], None] = unforeseen
-        """Told what receivers raise, and readers of answers."""
+        self.on_error = on_error
         self.idle_timeout = 0.0
         """Seconds a connection is kept without a request."""
         self.asked = 0.0

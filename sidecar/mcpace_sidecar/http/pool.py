@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from mcpace_sidecar.contract.config.traffic import Upstream
 from mcpace_sidecar.contract.quantity import seconds
-from mcpace_sidecar.errors import UpstreamError, words_of
+from mcpace_sidecar.errors import UpstreamError, unforeseen, words_of
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.client import Home, UpstreamConnection
 from mcpace_sidecar.http.known import ResponseHeads
@@ -82,13 +82,24 @@ Line = OrderedDict[Waiting, None]
 class Pool(Home):
     """Kept connections to one address, opened as needed up to a limit."""
 
-    def __init__(self, address: Address, tls: ssl.SSLContext | None = None) -> None:
-        """`tls`: how to speak to an address outside; the server itself is on the loopback."""
-        super().__init__(near=tls is None)
+    def __init__(
+        self,
+        address: Address,
+        tls: ssl.SSLContext | None = None,
+        *,
+        on_error: Callable[[Exception], None] = unforeseen,
+        max_idle: int | None = None,
+    ) -> None:
+        """`tls`: how to speak to an address outside; the server itself is on the loopback.
+
+        `on_error` is told what receivers raise, and readers of answers. `max_idle`: connections that are
+        kept without a request; None: any number.
+        """
+        super().__init__(on_error, near=tls is None)
         self.address = address
         self.opened = 0
         """Connections opened so far."""
-        self.max_idle: int | None = None
+        self.max_idle = max_idle
         self._tls = tls
         self._hosts = list(address.hosts)
         self.adopt(Upstream())

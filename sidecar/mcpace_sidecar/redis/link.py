@@ -148,9 +148,8 @@ class Link:
         self._lost.set()
 
     def __repr__(self) -> str:
-        return (
-            f"<Link {self.name} {'up' if self.up else 'down'}, {self.failures} failures, {self._nodes!r}>"
-        )
+        state = "up" if self.up else "down"
+        return f"<Link {self.name} {state}, {self.failures} failures, {self._nodes!r}>"
 
     async def _keep(self) -> None:
         while True:

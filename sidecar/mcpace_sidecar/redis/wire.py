@@ -33,7 +33,7 @@ class Wire(asyncio.Protocol):
     def __init__(
         self, lost: Callable[[Wire, str], None], on_error: Callable[[Exception], None], place: Place | None
     ) -> None:
-        """`lost` is told of its end once it serves, and why; `on_error` what those who take an answer raise."""
+        """`lost` is told of its end, once it serves; `on_error` what those who take an answer raise."""
         self.serving = False
         self.place = place
         """Which node of a cluster it leads to."""

@@ -1,0 +1,50 @@
+"""What a process is given before it reads its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mcpace_sidecar.contract.budget import UNLIMITED
+from mcpace_sidecar.contract.config import SidecarConfig
+from mcpace_sidecar.http.address import Address
+from mcpace_sidecar.server.usage import unseen
+
+Load = Callable[[], tuple[SidecarConfig, tuple[str, ...]]]
+"""Reads the configuration, and names the fields that are unknown; ConfigError."""
+Usage = Callable[[], Iterator[tuple[str, float]]]
+"""Gives (metric, value) of what the server itself uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line and the environment say; the configuration says the rest.
+
+    `watched` are the files whose change makes `load` worth calling again. The URLs and the
+    token are secrets from the environment or from files; `repr` leaves them out.
+    """
+
+    load: Load
+    watched: tuple[Path, ...]
+    listen: Address
+    admin_listen: Address
+    upstream: Address
+    movable: tuple[Address, ...] = ()
+    """Which of both nobody asked for: where one is taken, any free port is listened on instead."""
+    name: str = "default/server"
+    keys: Path | None = None
+    limits_url: str | None = field(default=None, repr=False)
+    cache_url: str | None = field(default=None, repr=False)
+    redis_authority: str | None = None
+    """Certificates in PEM by which a Redis over TLS is verified; None is the system's."""
+    admin_token: str | None = field(default=None, repr=False)
+    memory: int = UNLIMITED
+    """Bytes that this process may use."""
+    files: int = 1024
+    """Files and sockets that it may open."""
+    server_usage: Usage = unseen
+    in_pod: bool = False
+    """Whether nothing but this server shares the loopback."""
+    leasing: bool = True
+    """Whether tokens of busy clients are taken from Redis ahead of their use."""
