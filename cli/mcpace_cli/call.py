@@ -23,7 +23,7 @@ from mcpace_sidecar.contract.quantity import seconds
 from mcpace_sidecar.errors import ConfigError, McpaceError
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.pool import Pool
-from mcpace_sidecar.server.session import HandshakeError, Session, known
+from mcpace_sidecar.server.session import HandshakeError, Session, conversation
 
 TIMEOUT = 60.0
 """Seconds that a tool may take."""
@@ -144,16 +144,16 @@ async def _until_answered(
     deadline = time.monotonic() + patience
     while True:
         try:
-            return await _once(target, tool, arguments)
-        except Exception as raised:  # noqa: BLE001 - because a server may answer anything
-            error = known(raised)
+            with conversation():
+                return await _once(target, tool, arguments)
+        except McpaceError as error:
             refusal = _refusal(error)
             if refusal or time.monotonic() > deadline:
-                raise McpaceError(f"{target.url}: {refusal or error or 'no answer in time'}") from None
+                raise McpaceError(f"{target.url}: {refusal or error}") from None
             await asyncio.sleep(PAUSE)
 
 
-def _refusal(error: Exception) -> str:
+def _refusal(error: McpaceError) -> str:
     """What the server, or the sidecar before it, answered that no further try would change."""
     if isinstance(error, _PairError):
         return str(error)
@@ -202,8 +202,9 @@ async def _initialize(session: Session, pool: Pool, target: Target) -> None:
 async def _speaks_pair(pool: Pool, target: Target) -> bool:
     session = Session(pool, target.path, target.credential)
     try:
-        await session.connect_pair()
-    except Exception:  # noqa: BLE001 - because of the same
+        with conversation():
+            await session.connect_pair()
+    except McpaceError:
         return False
     finally:
         await session.end()

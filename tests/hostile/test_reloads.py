@@ -9,8 +9,8 @@ from tests.kit.sidecars import Start
 from tests.kit.upstream import Scripted
 from tests.kit.waiting import until
 
-from mcpace_sidecar import sidecar as module
 from mcpace_sidecar.call.settings import Settings
+from mcpace_sidecar.process import sidecar as module
 
 
 def alive() -> int:

@@ -11,12 +11,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from mcpace_sidecar.contract.config import SidecarConfig
-from mcpace_sidecar.errors import UpstreamError
+from mcpace_sidecar.errors import McpaceError, UpstreamError
 from mcpace_sidecar.http.pool import Pool
-from mcpace_sidecar.server.session import HandshakeError, Session
+from mcpace_sidecar.server.session import Session, conversation
 
 PATHS: Final = ("/mcp", "/mcp/", "/", "/sse", "/api/mcp", "/v1/mcp")
 """Paths that servers are usually at."""
@@ -26,7 +24,7 @@ _LISTENING: Final = "0A"
 
 
 async def advice(
-    pool: Pool, config: SidecarConfig, error: Exception, own_ports: Collection[int] | None
+    pool: Pool, config: SidecarConfig, error: McpaceError, own_ports: Collection[int] | None
 ) -> str:
     """What to write in the manifest instead; empty where nothing better is known.
 
@@ -36,10 +34,9 @@ async def advice(
         return _other_ports(pool.address.port, own_ports) if own_ports is not None else ""
     if isinstance(error, UpstreamError):
         return "Does it speak HTTP without TLS on this port? If not, write another `port`."
-    if isinstance(error, HandshakeError | msgspec.DecodeError | TimeoutError | StopAsyncIteration):
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TIMEOUT):
-                return await _other_paths(pool, config)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(TIMEOUT):
+            return await _other_paths(pool, config)
     return ""
 
 
@@ -80,13 +77,15 @@ async def _other_paths(pool: Pool, config: SidecarConfig) -> str:
 async def _answers(pool: Pool, path: str, transport: str) -> bool:
     session = Session(pool, path)
     try:
-        if transport == "sse":
-            await session.connect_pair()
-        else:
-            await session.initialize()
-    except Exception:  # noqa: BLE001 - because what is there may answer anything
+        with conversation():
+            try:
+                if transport == "sse":
+                    await session.connect_pair()
+                else:
+                    await session.initialize()
+            finally:
+                with contextlib.suppress(McpaceError):
+                    await session.end()
+    except McpaceError:
         return False
-    finally:
-        with contextlib.suppress(Exception):
-            await session.end()
     return True

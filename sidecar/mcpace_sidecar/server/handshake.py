@@ -18,15 +18,13 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.contract.backoff import Backoff
-from mcpace_sidecar.errors import UpstreamError
+from mcpace_sidecar.errors import McpaceError, UpstreamError
 from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.mcp.catalog import MAX_TOOLS, Catalog, ServerInfo, gist
 from mcpace_sidecar.server.diagnosis import advice
-from mcpace_sidecar.server.session import HandshakeError, Session, known
+from mcpace_sidecar.server.session import HandshakeError, NotMcpError, Session, conversation
 
 log = logging.getLogger(__name__)
 
@@ -98,26 +96,25 @@ class Handshake:
         while True:
             self._doubt.clear()
             try:
-                await self._once()
-            except Exception as raised:  # noqa: BLE001 - because a server may answer anything
-                error = known(raised)
+                with conversation():
+                    await self._once()
+            except McpaceError as error:
                 now = time.monotonic()
                 if self.ready and self._at_work(error, now):
                     await asyncio.sleep(AGAIN_AFTER_FAILURE)
                     await self._rest()
                     continue
-                words = str(error) or "The server did not answer in time."
                 failing = failing or now
                 if now > failing + PATIENCE and now > advised + ADVICE_EVERY:
                     hint = await advice(self._pool, self._settings().config, error, self._own_ports)
                     advised = now
-                words = f"{words.rstrip('.')}. {hint}".rstrip()
+                words = f"{str(error).rstrip('.')}. {hint}".rstrip()
                 if self.ready:
                     log.warning("The server is not ready any more: %s", words)
                 elif self.problem != words:
                     log.info("The server is not ready yet: %s", words)
                 self.ready, self.problem = False, words
-                self._answers = isinstance(error, HandshakeError | msgspec.DecodeError)
+                self._answers = isinstance(error, HandshakeError | NotMcpError)
                 answered = answered or self._answers
                 # What answers, but not as an MCP server, is asked ever more rarely: it may never be one.
                 if not self._answers:
@@ -148,7 +145,7 @@ class Handshake:
         now = time.monotonic()
         return self._answers or self._calls.at_work(now) or self._calls.heard > now - LATELY
 
-    def _at_work(self, error: Exception, now: float) -> bool:
+    def _at_work(self, error: McpaceError, now: float) -> bool:
         """Whether the server is well, though it has not answered the handshake as it should."""
         calls = self._calls
         if calls.at_work(now):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -20,6 +20,7 @@ from mcpace_sidecar.errors import McpaceError, UpstreamError
 from mcpace_sidecar.http.client import MAX_WHOLE
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.pool import Pool
+from mcpace_sidecar.http.receiver import read_by_status
 from mcpace_sidecar.http.sse import Events, data_of, name_of
 
 MODERN_VERSION: Final = "2026-07-28"
@@ -45,15 +46,32 @@ class HandshakeError(McpaceError):
         """The JSON-RPC error, where it answered with one."""
 
 
-def known(error: Exception) -> Exception:
-    """What went wrong in our words: of what is no MCP at all, nobody has foreseen how it fails."""
-    if isinstance(error, McpaceError | msgspec.DecodeError | TimeoutError | StopAsyncIteration):
-        return error
-    return HandshakeError(f"The server's answers are not what MCP says they are ({type(error).__name__}).")
+class NotMcpError(McpaceError):
+    """The server's answers are not what MCP says they are."""
+
+
+class SilenceError(McpaceError):
+    """The server did not answer in time, or ended its stream before it did."""
+
+
+@contextlib.contextmanager
+def conversation() -> Iterator[None]:
+    """Lets nothing out but McpaceError: of what is no MCP at all, nobody has foreseen how it fails."""
+    try:
+        yield
+    except McpaceError:
+        raise
+    except (TimeoutError, StopAsyncIteration):
+        raise SilenceError("The server did not answer in time.") from None
+    except msgspec.DecodeError as error:
+        raise NotMcpError(str(error)) from None
+    except Exception as error:
+        kind = type(error).__name__
+        raise NotMcpError(f"The server's answers are not what MCP says they are ({kind}).") from error
 
 
 class Session:
-    """One conversation with the server, in whatever era it speaks.
+    """One conversation with the server, in whatever era it speaks; use it in a `conversation`.
 
     `headers` go with every request: the version, and the session where there is one.
     """
@@ -286,7 +304,7 @@ class Stream:
     def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
         """By its status alone."""
         del body
-        return head.status < 300
+        return read_by_status(head)
 
     def excuses(self) -> bool:
         """It waits for the server alone."""
@@ -346,7 +364,7 @@ class Fetch:
     def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
         """By its status alone."""
         del body
-        return head.status < 300
+        return read_by_status(head)
 
     def excuses(self) -> bool:
         """It waits for the server alone."""

@@ -15,8 +15,8 @@ from tests.kit.transport import Dialled, Transport
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.client import MAX_INTERIM, MAX_WHOLE
-from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.http.head import MAX_HEAD, ResponseHead
+from mcpace_sidecar.http.pool import Pool
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"

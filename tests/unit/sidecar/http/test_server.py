@@ -15,9 +15,9 @@ from tests.kit.transport import HIGH, LOW, Transport
 
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.http.connections import Connections
+from mcpace_sidecar.http.gathering import HEAD_TIMEOUT
 from mcpace_sidecar.http.head import MAX_HEAD, RequestHead
 from mcpace_sidecar.http.known import RequestHeads
-from mcpace_sidecar.http.gathering import HEAD_TIMEOUT
 from mcpace_sidecar.http.server import LINGER, ClientConnection
 
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
