@@ -56,7 +56,7 @@ class Policies:
         limits, cache, paging = config.rate_limits, config.cache, config.responses.page
         self._plain = Policy()
         priced = {
-            method: {limit.name: Price(kind, limit) for limit in getattr(limits, f"{kind}s", ())}
+            method: {limit.name: Price(kind, limit) for limit in (limits.of(kind) if limits else ())}
             for method, kind in LIMITED.items()
         }
         prices = priced[TOOLS_CALL]

@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from mcpace_sidecar.bounded import make_room
-from mcpace_sidecar.contract.config.rate_limits import PromptLimit, RateLimits, ResourceLimit, ToolLimit
+from mcpace_sidecar.contract.config.rate_limits import Limit, RateLimits
 from mcpace_sidecar.identity.callers import Client
 from mcpace_sidecar.limits.bucket import Charge, Charges, Kind
 
 _REMEMBERED: Final = 10_000
 """Clients whose charges are held ready."""
-
-Priced = ToolLimit | PromptLimit | ResourceLimit
-"""What a manifest may give a limit or a price."""
 
 
 class Price:
@@ -21,7 +18,7 @@ class Price:
 
     __slots__ = ("cost", "kind", "name", "per_minute", "shared")
 
-    def __init__(self, kind: Kind, limit: Priced) -> None:
+    def __init__(self, kind: Kind, limit: Limit) -> None:
         self.kind: Kind = kind
         self.name = limit.name
         self.cost = limit.cost

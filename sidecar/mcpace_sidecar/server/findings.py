@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from mcpace_sidecar.call.policies import NEXT_PAGE, PARALLEL
 from mcpace_sidecar.call.settings import Settings
+from mcpace_sidecar.contract.config.rate_limits import Limit
 from mcpace_sidecar.contract.nearest import Names
-from mcpace_sidecar.limits.plan import Priced
 from mcpace_sidecar.mcp.catalog import Catalog
+from mcpace_sidecar.mcp.methods import LIMITED
 
 log = logging.getLogger(__name__)
 
@@ -208,16 +209,14 @@ def _out_of_reach(settings: Settings) -> Iterator[Finding]:
             )
 
 
-def _limits(settings: Settings) -> Iterator[tuple[str, Priced]]:
+def _limits(settings: Settings) -> Iterator[tuple[str, Limit]]:
     """Where each is -> every limit of a tool, a prompt or a resource."""
     limits = settings.config.rate_limits
     if limits is None:
         return
-    kinds: dict[str, tuple[Priced, ...]]
-    kinds = {"tools": limits.tools, "prompts": limits.prompts, "resources": limits.resources}
-    for kind, rules in kinds.items():
-        for number, rule in enumerate(rules):
-            yield f"rateLimits.{kind}[{number}]", rule
+    for kind in LIMITED.values():
+        for number, rule in enumerate(limits.of(kind)):
+            yield f"rateLimits.{kind}s[{number}]", rule
 
 
 def _invalid(settings: Settings) -> Iterator[Finding]:

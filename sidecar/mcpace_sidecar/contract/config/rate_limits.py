@@ -71,12 +71,16 @@ class ResourceLimit(_Limit):
     )
 
 
+Limit = ToolLimit | PromptLimit | ResourceLimit
+"""What a manifest may give a limit or a price."""
+
+
 def _affordable(kind: str, one: str) -> Rule:
     """The rule that no cost of what is limited exceeds what any tier has."""
 
     def check(limits: RateLimits) -> Broken | None:
         smallest = min(limits.tiers, key=lambda tier: tier.requests_per_minute)
-        for number, limit in enumerate(getattr(limits, kind)):
+        for number, limit in enumerate(limits.of(one)):
             if limit.cost > smallest.requests_per_minute:
                 most = f"{smallest.requests_per_minute}, which tier {smallest.name} has"
                 return Broken((kind, number, "cost"), f"; write at most {most}")
@@ -141,6 +145,11 @@ class RateLimits(Model):
     _tools_are_affordable = _affordable("tools", "tool")
     _prompts_are_affordable = _affordable("prompts", "prompt")
     _resources_are_affordable = _affordable("resources", "resource")
+
+    def of(self, kind: str) -> tuple[Limit, ...]:
+        """All of one kind, such as `tool`."""
+        limits: tuple[Limit, ...] = getattr(self, f"{kind}s")
+        return limits
 
     @property
     def tier_names(self) -> tuple[str, ...]:
