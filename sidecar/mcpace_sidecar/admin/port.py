@@ -1,11 +1,10 @@
 """The second port: health, metrics, statistics. Never reached through the first.
 
-`/healthz`, `/readyz`, `/serverz` and `/metrics` are open. `/stats`, `/config`, `/purge` and `/drain` need
-the server's own token, because the server itself shares the loopback; without a token they answer on
-loopback only. Listening there, only local Hosts and Origins are answered at all, and those that the
-manifest allows. `/readyz?wait` is answered once the server is ready for the first time, or after four
-seconds: a kubelet probes at most once a second, and a server that has just started should not wait
-for its next look. Of those who wait only some are held.
+`/healthz`, `/readyz`, `/serverz` and `/metrics` are open. The others need the server's own token, because
+the server itself shares the loopback; without a token they answer on loopback only. Listening there, only
+local Hosts and Origins are answered at all, and those that the manifest allows. `/readyz?wait` is answered
+once the server is ready for the first time, or after four seconds: a kubelet probes at most once a second,
+and a server that has just started should not wait for its next look. Of those who wait only some are held.
 """
 
 from __future__ import annotations
@@ -16,12 +15,13 @@ import hmac
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from mcpace_sidecar import __version__
+from mcpace_sidecar.admin import calls
 from mcpace_sidecar.cache.entry import ALL, client_tag
 from mcpace_sidecar.cache.memory import MemoryResults
 from mcpace_sidecar.cache.policy import tool_tag
@@ -40,8 +40,9 @@ from mcpace_sidecar.telemetry import statistics
 from mcpace_sidecar.telemetry.metrics import Metrics
 from mcpace_sidecar.telemetry.tally import WINDOW, Tallies
 
-_GUARDED: Final = frozenset({b"/stats", b"/config", b"/purge", b"/drain"})
+_GUARDED: Final = frozenset({b"/stats", b"/config", b"/debug/calls", b"/purge", b"/drain"})
 _POSTED: Final = frozenset({b"/purge", b"/drain"})
+_PATHS: Final = "/healthz, /readyz, /serverz, /metrics, /stats, /config, /debug/calls, /purge, /drain"
 _WAITED: Final = 4.0
 """Seconds the probe that waits is held; kubelets give up after five."""
 MOST_HELD: Final = 16
@@ -67,7 +68,7 @@ class Admin:
     def __init__(
         self, plane: Plane, handshake: Handshake, metrics: Metrics, tallies: Tallies,
         memory: MemoryResults, doors: Doors, findings: Findings, token: str | None,
-        drain: Callable[[], None], *, loopback: bool,
+        links: Sequence[object], drain: Callable[[], None], *, loopback: bool,
     ) -> None:  # fmt: skip
         self.heads = RequestHeads(Names({b"authorization", b"origin"}))
         self._plane = plane
@@ -79,6 +80,7 @@ class Admin:
         self._findings = findings
         self._scraped: float | None = None
         self._token = token.encode() if token else None
+        self._links = links
         self._drain = drain
         self._loopback = loopback
         self._started = time.monotonic()
@@ -90,6 +92,7 @@ class Admin:
             b"/metrics": self._read_metrics,
             b"/stats": self._read_stats,
             b"/config": self._read_config,
+            b"/debug/calls": self._read_calls,
             b"/drain": self._begin_to_drain,
         }
 
@@ -106,9 +109,7 @@ class Admin:
         if self._loopback and not guard.admits(head, loopback=True):
             status, lines, text = _words(403, WORDS)
         elif route is None and not purging:
-            status, lines, text = _words(
-                404, "Not found: /healthz, /readyz, /serverz, /metrics, /stats, /config, /purge, /drain."
-            )
+            status, lines, text = _words(404, f"Not found: {_PATHS}.")
         elif head.method != (b"POST" if head.path in _POSTED else b"GET"):
             status, lines, text = _words(405, "Use POST." if head.path in _POSTED else "Use GET.")
         elif head.path in _GUARDED and not self._may_read(head):
@@ -238,6 +239,9 @@ class Admin:
     def _read_config(self) -> tuple[int, bytes, bytes]:
         config = self._plane.settings.config
         return _json(200, config.model_dump(mode="json", by_alias=True) | {"findings": self._found()})
+
+    def _read_calls(self) -> tuple[int, bytes, bytes]:
+        return _words(200, "\n".join(calls.lines(self._plane, self._doors, self._links)))
 
     def _slots(self) -> Slots:
         """How many calls are worked on at once, and of how many that may be."""

@@ -80,6 +80,10 @@ class Bulkhead:
                 self.seats.add(call)
                 call.seated(call.deadline - now)
 
+    def __repr__(self) -> str:
+        most = str(self.max_in_flight) if self.max_in_flight < sys.maxsize else "any"
+        return f"<Bulkhead {len(self.seats)}/{most} slots, {len(self.queue)}/{self.max_queued} queued>"
+
     @property
     def in_flight(self) -> int:
         """How many slots are taken."""

@@ -63,3 +63,7 @@ class Flights:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def __repr__(self) -> str:
+        followers = sum(map(len, self._waiting.values()))
+        return f"<Flights {len(self._waiting)} led, {followers} followers>"

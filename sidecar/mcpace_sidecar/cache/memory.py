@@ -124,3 +124,9 @@ class MemoryResults:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __repr__(self) -> str:
+        return (
+            f"<MemoryResults {len(self._entries)}/{self.max_entries} results,"
+            f" {self.bytes}/{self.max_bytes} bytes>"
+        )

@@ -54,6 +54,9 @@ class RedisResults:
         self._purges = link.prefix + b"purges"
         link.on_up = memory.marks.forget  # others may have purged meanwhile
 
+    def __repr__(self) -> str:
+        return f"<RedisResults {len(self._leading)} led for all replicas, before {self.memory!r}>"
+
     def near(self, key: bytes) -> Entry | None:
         """A result in this replica's memory."""
         return self.memory.near(key)

@@ -750,6 +750,22 @@ class Exchange(Call):
             or (parked is not None and not parked.done())
         )
 
+    def __repr__(self) -> str:
+        return f"<Exchange {self.label or 'uncounted'} {self._at()}, {monotonic() - self.started:.1f} s>"
+
+    def _at(self) -> str:
+        if self.ended:
+            return "has ended"
+        if self.begun:
+            return "is being answered"
+        if self._parked is not None and not self._parked.done():
+            return "is identified"
+        if self._queued:
+            return "waits for a slot"
+        if self.fanout is not None and self.fanout.waits:
+            return "waits for its parts"
+        return "waits for the server" if self.forwarded else "is looked up"
+
     # -- those that come of it
 
     def child(

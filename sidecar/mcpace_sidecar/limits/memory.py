@@ -100,3 +100,6 @@ class MemoryLimits:
 
     def __len__(self) -> int:
         return len(self._levels)
+
+    def __repr__(self) -> str:
+        return f"<MemoryLimits {len(self._levels)}/{LEVELS} levels, {self.replicas} replicas>"

@@ -208,6 +208,9 @@ class RedisLimits:
         arguments = [b"%d" % calls, *account.arguments, b"%d" % midnight]
         self.link.run(lambda _: None, GIVE, account.keys, *arguments)
 
+    def __repr__(self) -> str:
+        return f"<RedisLimits {len(self._accounts)} accounts, {self.trips} trips, {self.replicas} replicas>"
+
     def __len__(self) -> int:
         return len(self._accounts) + len(self.local)
 

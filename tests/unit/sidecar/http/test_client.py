@@ -419,3 +419,22 @@ def test_whatever_comes_in_whatever_order_each_request_ends_once_and_nothing_sta
         server.assert_at_rest()
 
     asyncio.run(play())
+
+
+async def test_a_pool_and_its_connections_say_what_they_are_at() -> None:
+    server = Server()
+    assert repr(server.pool) == "<Pool 0/1024 connections, 0 idle, 0 waiting>"
+    _, ticket, wire = await server.ask()
+    connection = ticket.connection
+    assert repr(connection).startswith("<UpstreamConnection sent, ")
+    assert repr(connection).endswith(" s of silence left>")
+    assert repr(server.pool) == "<Pool 1/1024 connections, 0 idle, 0 waiting>"
+    wire.says(OK[:-2])
+    assert repr(connection).startswith("<UpstreamConnection gathered, ")
+    wire.says(OK[-2:])
+    assert repr(connection) == "<UpstreamConnection free>"
+    assert repr(server.pool) == "<Pool 1/1024 connections, 1 idle, 0 waiting>"
+    _, _, wire = await server.ask(patience=None)
+    wire.says(CHUNKED)
+    assert repr(connection) == "<UpstreamConnection streamed, a stream>"
+    assert repr(server.pool) == "<Pool 0/1024 connections, 0 idle, 0 waiting, 1 streams>"

@@ -496,3 +496,26 @@ def test_whatever_comes_in_whatever_order_each_turn_ends_once_and_nothing_stays_
         port.assert_at_rest()
 
     asyncio.run(play())
+
+
+async def test_a_connection_says_how_far_its_request_is() -> None:
+    port = Port()
+    client = port.connect()
+    (connection,) = port.all.open
+    assert repr(connection) == "<ClientConnection idle>"
+    whole = POST % 1
+    client.says(whole[:10])
+    assert repr(connection) == "<ClientConnection head>"
+    client.says(whole[10:-3])
+    assert repr(connection) == "<ClientConnection body, 2 bytes held>"
+    client.says(whole[-3:])
+    assert repr(connection) == "<ClientConnection asked, 5 bytes held>"
+    connection.start(OK, None)
+    assert repr(connection) == "<ClientConnection begun, 5 bytes held>"
+    connection.finish()
+    assert repr(connection) == "<ClientConnection idle>"
+    assert (
+        repr(port.all) == "<Connections 1/10 connections, 0 gathered, 0 bytes held, 0 slow, 0 bytes owed>"
+    )
+    client.says(b"what is this?\r\n\r\n")
+    assert repr(connection) == "<ClientConnection lingering>"
