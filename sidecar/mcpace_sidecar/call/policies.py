@@ -83,7 +83,8 @@ class Policies:
         lists = cache.lists if cache is not None else None
         self._methods = {method: Policy(cache=of_list(method, lists)) for method in HINTED}
         read = self._methods[RESOURCES_READ]
-        patterns = sorted(limits.resources, key=lambda r: -len(r.name)) if limits else []
+        resources = limits.resources if limits is not None else ()
+        patterns = sorted(resources, key=lambda r: (r.name.endswith("*"), -len(r.name)))
         self._resources: list[tuple[str, Policy]] = []
         self._readings: Callable[[str], tuple[str, ...]] = lambda uri: (uri,)
         if patterns:

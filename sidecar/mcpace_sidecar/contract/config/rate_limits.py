@@ -67,7 +67,9 @@ class ResourceLimit(_Limit):
     """A limit or a price of one resource, or of all whose URI begins alike."""
 
     name: str = Field(
-        min_length=1, max_length=512, description="The URI, or its beginning followed by `*`."
+        min_length=1,
+        max_length=512,
+        description="The URI, or its beginning followed by `*`: the whole one first, then the longest.",
     )
 
 
