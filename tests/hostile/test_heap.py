@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-from mcpace_sidecar.process.heap import GROWTH, LATE, SOON, Heap
-
 MIB = 1 << 20
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is glibc's heap")
 PINNED = """
@@ -43,52 +41,9 @@ uvloop.run(main())
 """
 
 
-class Process:
-    """So much memory taken, and what a trim would leave of it."""
-
-    def __init__(self) -> None:
-        self.takes = self.lives = 0
-        self.trims = 0
-
-    def resident(self) -> int:
-        return self.takes
-
-    def trim(self) -> None:
-        self.trims += 1
-        self.takes = self.lives
-
-
 @glibc
 def test_a_sidecar_gives_back_what_lies_between_blocks_still_in_use():
     done = subprocess.run([sys.executable, "-c", PINNED], capture_output=True, text=True, check=True)
     freed, left = map(int, done.stdout.split())
     assert freed > 200 * MIB, "the heap gave it back by itself: this shows nothing"
     assert left < 32 * MIB
-
-
-def test_a_process_is_trimmed_when_it_has_grown_and_seldom_where_that_gives_nothing():
-    process = Process()
-    heap = Heap(256 * MIB, process.resident, process.trim)
-    process.takes = process.lives = 100 * MIB
-    heap.sweep(1.0)
-    assert process.trims == 0, "it is no larger than a process is"
-    process.takes = 200 * MIB
-    heap.sweep(2.0)
-    assert (process.trims, process.takes) == (1, 100 * MIB)
-    process.takes = 100 * MIB + GROWTH + 1
-    heap.sweep(2.5)
-    assert process.trims == 2, "it grew"
-    process.takes = process.lives = 130 * MIB
-    heap.sweep(3.0)
-    assert process.trims == 2, "it grew by little, and was trimmed just now"
-    now = 2.5
-    for wait in (SOON, SOON * 2, SOON * 4, SOON * 8, LATE, LATE):
-        before = process.trims
-        heap.sweep(now + wait - 0.5)
-        assert process.trims == before
-        now += wait
-        heap.sweep(now)
-        assert process.trims == before + 1
-    process.lives = 50 * MIB
-    heap.sweep(now + LATE)
-    assert process.takes == 50 * MIB, "what was freed meanwhile has gone"
