@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,20 @@ def test_the_rooms_that_are_drawn_are_there():
         folder = SIDECAR / place, OPERATOR / place
         files = [path.with_suffix(".py") for path in folder if not place.endswith("/")]
         assert place == "/stats" or any(path.exists() for path in (*folder, *files)), place
+
+
+def test_the_tables_of_rooms_are_the_layers_that_are_checked():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = project["tool"]["importlinter"]["contracts"]
+    for package in ("mcpace_sidecar", "mcpace_operator"):
+        (layers,) = [each["layers"] for each in contracts if each.get("containers") == [package]]
+        rooms = re.split(r" \| |\n", "\n".join(layers))
+        section = PAGE[
+            PAGE.index("The sidecar's folders" if "sidecar" in package else "The operator's rooms") :
+        ]
+        rows = re.findall(r"^\| (`.+?) \|", section[: section.index("\n\n", 300)], re.MULTILINE)
+        listed = [name.strip("`/") for row in rows for name in row.split(", ")]
+        assert sorted(listed) == sorted(rooms)
 
 
 # -- what fails where a step was left out
