@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 from mcpace_sidecar.contract.config import load
-from mcpace_sidecar.contract.environment import secret
+from mcpace_sidecar.contract.environment import LIMITS_URL
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.main import serve
 from mcpace_sidecar.process.options import Options
@@ -25,7 +25,7 @@ options = Options(
     listen=data,
     admin_listen=admin,
     upstream=upstream,
-    limits_url=secret("MCPACE_LIMITS_URL"),
+    limits_url=LIMITS_URL.read(),
     leasing=False,
 )
 uvloop.run(serve(options))

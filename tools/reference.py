@@ -16,6 +16,7 @@ from mcpace_sidecar.call.refusals import TABLE as REFUSALS
 from mcpace_sidecar.call.refusals import Reason
 from mcpace_sidecar.call.settings import UNASKED, UNASKED_PAGES
 from mcpace_sidecar.contract.budget import BASE, SHARES, Budget
+from mcpace_sidecar.contract.environment import VARIABLES
 from mcpace_sidecar.server.findings import REASONS as FINDINGS
 from mcpace_sidecar.telemetry.metrics import COUNTED_ELSEWHERE, COUNTERS, GAUGES
 from mcpace_sidecar.telemetry.tally import BOUNDS
@@ -77,35 +78,15 @@ loopback without any, and elsewhere not at all.
 
 ## Environment
 
+A secret can stand in a file too, which the same name with `_FILE` names.
+
 | variable | read by | |
 |---|---|---|
-| `MCPACE_LIMITS_URL`, `MCPACE_CACHE_URL` | sidecar, run, operator | Redis; also as `…_FILE`, a path |
-| `MCPACE_REDIS_CA` | sidecar, run, operator | PEM by which a Redis over TLS is verified; also as `…_FILE` |
-| `MCPACE_ADMIN_TOKEN` | sidecar, run | guards what is not open on the admin port; also as `…_FILE` |
-| `MCPACE_MEMORY_LIMIT` | sidecar, run | a size such as 256Mi, in place of the container's memory limit |
-| `MCPACE_SERVER_CGROUP` | sidecar | the folder of the server's cgroup, whose use is shown in the metrics |
-| `OTEL_EXPORTER_OTLP_HEADERS` and its kin | sidecar, run | OpenTelemetry's, with `monitoring.traces` |
-| `MCPACE_MASTER_KEY` | operator | every server's passwords are derived from it; also as `…_FILE` |
-| `MCPACE_MASTER_KEY_PREVIOUS` | operator | the key before, while both are accepted; also as `…_FILE` |
-| `MCPACE_MASTER_KEY_LEGACY`, `MCPACE_REDIS_PASSWORD_LEGACY` | operator | the key, and the password \
-of the embedded Redis, as an older chart drew them |
-| `MCPACE_MASTER_KEY_SECRET` | operator | `NAMESPACE/NAME` of the Secret to make where no key is given |
-| `MCPACE_EMBEDDED_STORES` | operator | which of `limits,cache` are the release's own |
-| `MCPACE_SIDECAR_IMAGE`, `MCPACE_SIDECAR_PULL_POLICY` | operator | the image put beside every server |
-| `MCPACE_HEALTH_PORT` | operator | where `/healthz`, `/readyz` and `/metrics` answer; 8080 |
-| `MCPACE_LEASE_NAMESPACE`, `MCPACE_IDENTITY` | operator | where several elect one, and this one's name |
-| `MCPACE_INSTANCE` | operator | what names this mcpace among others: the release's namespace and name |
-| `MCPACE_NAMESPACES` | operator | the namespaces looked after, with commas; none is all |
-| `MCPACE_CALLERS`, `MCPACE_WATCHERS` | operator | peers of every NetworkPolicy, in JSON: data and \
-admin port |
-| `MCPACE_FIXED_USER_IDS` | operator | `false`: containers name no user, where the cluster chooses one |
-| `MCPACE_PULL_SECRETS` | operator | Secrets, with commas, by which all servers' pods pull images |
-| `MCPACE_MONITOR_LABELS` | operator | labels of ServiceMonitors and PrometheusRules, in JSON |
-| `MCPACE_DATABASE_URI` | pgbouncer | the database; also as `…_FILE` |
-| `MCPACE_API_KEY` | call | the key that is sent as `X-API-Key`, or as `--api-key-header` or \
-the `apiKeyHeader` of `--manifest` says; also as `…_FILE` |
-| `MCPACE_TOKEN` | call | the token that is sent as `Authorization: Bearer`; also as `…_FILE` |
 """
+FOREIGN: Final = (
+    "| `OTEL_EXPORTER_OTLP_HEADERS` and its kin | sidecar, run |"
+    " OpenTelemetry's, with `monitoring.traces` |"
+)
 
 
 def text() -> str:
@@ -135,7 +116,15 @@ def text() -> str:
     page += "".join(f"| `{reason.name}` | {reason.value} |\n" for reason in Cause)
     page += FOUND + "".join(f"| {name} | {words} |\n" for name, words in FINDINGS.items())
     page += _bounds() + ERRORS + "".join(map(_refused, sorted(REFUSALS, key=lambda reason: reason.code)))
-    return page + ADMIN
+    return page + ADMIN + "".join(f"{row}\n" for row in _variables())
+
+
+def _variables() -> Iterator[str]:
+    """The rows of the environment."""
+    for variable in VARIABLES:
+        words = variable.words + ("; a secret" if variable.is_secret else "")
+        yield f"| `{variable}` | {variable.readers} | {words} |"
+    yield FOREIGN
 
 
 def _refused(reason: Reason) -> str:

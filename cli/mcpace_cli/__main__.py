@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mcpace_sidecar import __version__
+from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, SERVER_PORT, Flag
 from mcpace_sidecar.errors import ConfigError, McpaceError
 
 
@@ -23,27 +24,27 @@ def mcpace() -> None:
 
 @mcpace.command()
 @click.option(
-    "--config", type=click.Path(path_type=Path, dir_okay=False), required=True,
+    Flag.CONFIG, type=click.Path(path_type=Path, dir_okay=False), required=True,
     help="The manifest's subtree for the sidecar, YAML or JSON; reloaded when it changes.",
 )  # fmt: skip
 @click.option(
-    "--listen", metavar="HOST:PORT", default="127.0.0.1:18080", show_default=True,
+    Flag.LISTEN, metavar="HOST:PORT", default=f"127.0.0.1:{DATA_PORT}", show_default=True,
     help="Where calls arrive; *:PORT is every address.",
 )  # fmt: skip
-@click.option("--admin-listen", metavar="HOST:PORT", default="127.0.0.1:18090", show_default=True)
+@click.option(Flag.ADMIN_LISTEN, metavar="HOST:PORT", default=f"127.0.0.1:{ADMIN_PORT}", show_default=True)
 @click.option(
-    "--upstream",
+    Flag.UPSTREAM,
     metavar="URL",
-    default="http://127.0.0.1:8000",
+    default=f"http://127.0.0.1:{SERVER_PORT}",
     show_default=True,
     help="The MCP server.",
 )
 @click.option(
-    "--name", metavar="NAMESPACE/NAME", default="default/server", show_default=True,
+    Flag.NAME, metavar="NAMESPACE/NAME", default="default/server", show_default=True,
     help="What this server's keys in Redis begin with.",
 )  # fmt: skip
 @click.option(
-    "--keys", type=click.Path(path_type=Path, file_okay=False),
+    Flag.KEYS, type=click.Path(path_type=Path, file_okay=False),
     help="Folder of API keys: a folder a Secret, a file a client.",
 )  # fmt: skip
 def sidecar(**options: Any) -> None:
@@ -90,7 +91,7 @@ def pgbouncer(out: Path, max_connections: int, **options: str) -> None:
     """Write PgBouncer's files for the database of MCPACE_DATABASE_URI (or of the file that
     MCPACE_DATABASE_URI_FILE names).
     """  # noqa: D205 - because click prints this as it stands
-    from mcpace_sidecar.contract.environment import secret  # noqa: PLC0415 - because only this command uses it
+    from mcpace_sidecar.contract.environment import DATABASE_URI  # noqa: PLC0415 - because only this command uses it
     from mcpace_sidecar.database.pgbouncer import Pool, write  # noqa: PLC0415 - because only this command uses it
 
     pool = Pool(
@@ -100,7 +101,7 @@ def pgbouncer(out: Path, max_connections: int, **options: str) -> None:
         connect_timeout=options["connect_timeout"],
         wait_timeout=options["wait_timeout"],
     )
-    write(secret("MCPACE_DATABASE_URI"), pool, out)
+    write(DATABASE_URI.read(), pool, out)
 
 
 @mcpace.command()
@@ -186,11 +187,11 @@ class _Run(click.Command):
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option(
     "--listen", metavar="HOST:PORT",
-    help="Where calls arrive; 127.0.0.1:18080, or another port where that is taken.",
+    help=f"Where calls arrive; 127.0.0.1:{DATA_PORT}, or another port where that is taken.",
 )  # fmt: skip
 @click.option(
     "--admin-listen", metavar="HOST:PORT",
-    help="Health, metrics, statistics; 127.0.0.1:18090, or another port where that is taken.",
+    help=f"Health, metrics, statistics; 127.0.0.1:{ADMIN_PORT}, or another port where that is taken.",
 )  # fmt: skip
 @click.option(
     "--keys", type=click.Path(path_type=Path, file_okay=False, exists=True),

@@ -18,8 +18,9 @@ import click
 from mcpace_sidecar.call.refusals import LIMITED
 from mcpace_sidecar.contract.config import parse_strictly
 from mcpace_sidecar.contract.config.clients import Clients
-from mcpace_sidecar.contract.environment import secret
+from mcpace_sidecar.contract.environment import API_KEY, TOKEN
 from mcpace_sidecar.contract.quantity import seconds
+from mcpace_sidecar.contract.surface import DATA_PORT
 from mcpace_sidecar.errors import ConfigError, McpaceError
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.pool import Pool
@@ -27,18 +28,18 @@ from mcpace_sidecar.server.session import HandshakeError, Session, conversation
 
 TIMEOUT = 60.0
 """Seconds that a tool may take."""
-_URL = "write for example http://127.0.0.1:18080/mcp"
+_URL = f"write for example http://127.0.0.1:{DATA_PORT}/mcp"
 _KEPT = "/%:@!$&'()*+,;=~-._?"
 """What stays as it is in a path or a query."""
 _GIVEN = (
-    "A key is given by MCPACE_API_KEY (in another header than X-API-Key with --api-key-header), a bearer"
-    " token by MCPACE_TOKEN."
+    f"A key is given by {API_KEY} (in another header than X-API-Key with --api-key-header), a bearer"
+    f" token by {TOKEN}."
 )
 _PAIR = (
     "this is an event stream of the older SSE pair, and mcpace call speaks streamable HTTP only: call the"
     " server's other endpoint, often /mcp"
 )
-_BOTH = "MCPACE_API_KEY and MCPACE_TOKEN would both go into the header Authorization; set one of them"
+_BOTH = f"{API_KEY} and {TOKEN} would both go into the header Authorization; set one of them"
 _PASSING = (50200, 50300, 50400)
 """Errors of a server that is not there, or not yet."""
 PAUSE = 1.0
@@ -124,10 +125,10 @@ class Target:
         )
         self.credential: dict[str, str] = {}
         for variable, header, before, what in (
-            ("MCPACE_API_KEY", key_header, "", "key"),
-            ("MCPACE_TOKEN", "Authorization", "Bearer ", "token"),
+            (API_KEY, key_header, "", "key"),
+            (TOKEN, "Authorization", "Bearer ", "token"),
         ):
-            given = secret(variable)
+            given = variable.read()
             if given is not None and not re.fullmatch("[!-~]+", given):
                 raise ConfigError(
                     f"{variable} holds what no {what} can: letters, digits and signs of ASCII alone"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from mcpace_sidecar.contract.environment import secret
+from mcpace_sidecar.contract import environment
 from mcpace_sidecar.errors import ConfigError
 
 SHORTEST: Final = 32
@@ -21,10 +21,10 @@ SHORTEST: Final = 32
 WORDS: Final = f"a random text of {SHORTEST} characters or more, such as `openssl rand -hex 32` prints"
 
 _VARIABLES: Final = {
-    "current": "MCPACE_MASTER_KEY",
-    "previous": "MCPACE_MASTER_KEY_PREVIOUS",
-    "masterKey": "MCPACE_MASTER_KEY_LEGACY",
-    "redisPassword": "MCPACE_REDIS_PASSWORD_LEGACY",
+    "current": environment.MASTER_KEY,
+    "previous": environment.MASTER_KEY_PREVIOUS,
+    "masterKey": environment.MASTER_KEY_LEGACY,
+    "redisPassword": environment.REDIS_PASSWORD_LEGACY,
 }
 """Key of the Secret -> the variable that holds it."""
 
@@ -43,7 +43,7 @@ class MasterKey:
     @classmethod
     def from_environment(cls) -> MasterKey | None:
         """Read MCPACE_MASTER_KEY and its kin; None where there is no key yet. ConfigError."""
-        return cls._read({name: secret(variable) or "" for name, variable in _VARIABLES.items()})
+        return cls._read({name: variable.read() or "" for name, variable in _VARIABLES.items()})
 
     @classmethod
     def from_folder(cls, folder: Path) -> MasterKey | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from mcpace_operator.masterkey import WORDS, MasterKey
 from mcpace_sidecar import __version__
-from mcpace_sidecar.contract.environment import secret
+from mcpace_sidecar.contract import environment
+from mcpace_sidecar.contract.environment import Variable
 from mcpace_sidecar.errors import ConfigError
 
 
@@ -61,61 +61,69 @@ class OperatorSettings:
         key, key_secret = MasterKey.from_environment(), _key_secret()
         if key is None and key_secret is None:
             raise ConfigError(
-                f"MCPACE_MASTER_KEY (or MCPACE_MASTER_KEY_FILE) is missing: {WORDS}, from which each"
-                " server's passwords are derived. MCPACE_MASTER_KEY_SECRET=NAMESPACE/NAME has one made"
+                f"{environment.MASTER_KEY} (or {environment.MASTER_KEY}_FILE) is missing: {WORDS}, from"
+                " which each server's passwords are derived."
+                f" {environment.MASTER_KEY_SECRET}=NAMESPACE/NAME has one made"
             )
         return cls(
-            sidecar_image=os.environ.get("MCPACE_SIDECAR_IMAGE", f"mcpace/sidecar:{__version__}"),
-            sidecar_pull_policy=os.environ.get("MCPACE_SIDECAR_PULL_POLICY") or "IfNotPresent",
-            limits_url=secret("MCPACE_LIMITS_URL"),
-            cache_url=secret("MCPACE_CACHE_URL"),
-            redis_authority=secret("MCPACE_REDIS_CA"),
-            embedded=frozenset(filter(None, os.environ.get("MCPACE_EMBEDDED_STORES", "").split(","))),
+            sidecar_image=environment.SIDECAR_IMAGE.read() or DEFAULTS.sidecar_image,
+            sidecar_pull_policy=environment.SIDECAR_PULL_POLICY.read() or DEFAULTS.sidecar_pull_policy,
+            limits_url=environment.LIMITS_URL.read(),
+            cache_url=environment.CACHE_URL.read(),
+            redis_authority=environment.REDIS_CA.read(),
+            embedded=frozenset(environment.EMBEDDED_STORES.names()),
             master_key=key or MasterKey(),
             key_secret=key_secret if key is None else None,
-            health_port=_port("MCPACE_HEALTH_PORT", 8080),
-            callers=_peers("MCPACE_CALLERS"),
-            watchers=_peers("MCPACE_WATCHERS"),
-            monitor_labels=_json("MCPACE_MONITOR_LABELS", {}),
-            fixed_user_ids=os.environ.get("MCPACE_FIXED_USER_IDS", "true") != "false",
-            pull_secrets=tuple(filter(None, os.environ.get("MCPACE_PULL_SECRETS", "").split(","))),
+            health_port=_port(environment.HEALTH_PORT, DEFAULTS.health_port),
+            callers=_peers(environment.CALLERS),
+            watchers=_peers(environment.WATCHERS),
+            monitor_labels=_json(environment.MONITOR_LABELS, {}),
+            fixed_user_ids=environment.FIXED_USER_IDS.read() != "false",
+            pull_secrets=environment.PULL_SECRETS.names(),
             election=_election(),
-            instance=os.environ.get("MCPACE_INSTANCE") or "mcpace",
-            namespaces=tuple(filter(None, os.environ.get("MCPACE_NAMESPACES", "").split(","))),
+            instance=environment.INSTANCE.read() or DEFAULTS.instance,
+            namespaces=environment.NAMESPACES.names(),
         )
 
 
+DEFAULTS: Final = OperatorSettings()
+"""What counts where the environment says nothing."""
+
+
 def _key_secret() -> tuple[str, str] | None:
-    text = os.environ.get("MCPACE_MASTER_KEY_SECRET", "")
+    text = environment.MASTER_KEY_SECRET.read() or ""
     namespace, _, name = text.partition("/")
     if text and not (namespace and name):
-        raise ConfigError(f"MCPACE_MASTER_KEY_SECRET is {text!r}: write NAMESPACE/NAME of a Secret")
+        raise ConfigError(f"{environment.MASTER_KEY_SECRET} is {text!r}: write NAMESPACE/NAME of a Secret")
     return (namespace, name) if text else None
 
 
-def _peers(variable: str) -> tuple[Mapping[str, Any], ...]:
+def _peers(variable: Variable) -> tuple[Mapping[str, Any], ...]:
     peers = _json(variable, [])
     if not all(isinstance(peer, dict) for peer in peers):
         raise ConfigError(f"{variable} must be a list of objects in JSON, each a peer of a NetworkPolicy")
     return tuple(peers)
 
 
-def _port(variable: str, default: int) -> int:
-    text = os.environ.get(variable) or str(default)
+def _port(variable: Variable, default: int) -> int:
+    text = variable.read() or str(default)
     if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) <= 65535):
         raise ConfigError(f"{variable} is no port: write a number from 1 to 65535, not {text!r}")
     return int(text)
 
 
 def _election() -> tuple[str, str] | None:
-    namespace, identity = (os.environ.get(f"MCPACE_{name}", "") for name in ("LEASE_NAMESPACE", "IDENTITY"))
-    if bool(namespace) != bool(identity):
-        raise ConfigError("MCPACE_LEASE_NAMESPACE and MCPACE_IDENTITY go together: set both, or neither")
-    return (namespace, identity) if namespace else None
+    both = environment.LEASE_NAMESPACE, environment.IDENTITY
+    namespace, identity = (variable.read() for variable in both)
+    if namespace and identity:
+        return namespace, identity
+    if namespace or identity:
+        raise ConfigError(f"{both[0]} and {both[1]} go together: set both, or neither")
+    return None
 
 
-def _json(variable: str, default: Any) -> Any:
-    text = os.environ.get(variable)
+def _json(variable: Variable, default: Any) -> Any:
+    text = variable.read()
     if not text:
         return default
     try:

@@ -7,9 +7,11 @@ process 1. It imports next to nothing: a pod that ends waits for it.
 from __future__ import annotations
 
 import http.client
-import os
 import sys
 from typing import Final
+
+from mcpace_sidecar.contract.environment import ADMIN_TOKEN
+from mcpace_sidecar.contract.surface import Path
 
 TIMEOUT: Final = 3.0
 """Seconds; a sidecar that does not answer is told to end in its turn all the same."""
@@ -18,9 +20,9 @@ TIMEOUT: Final = 3.0
 def main() -> int:
     """Ask; the exit code."""
     connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=TIMEOUT)
-    token = os.environ.get("MCPACE_ADMIN_TOKEN", "")
+    token = ADMIN_TOKEN.read() or ""
     try:
-        connection.request("POST", "/drain", headers={"Authorization": f"Bearer {token}"})
+        connection.request("POST", Path.DRAIN, headers={"Authorization": f"Bearer {token}"})
         status = connection.getresponse().status
     except OSError as error:
         sys.stderr.write(f"The sidecar was not reached: {error}\n")

@@ -13,9 +13,10 @@ from typing import TypedDict
 
 import uvloop
 
+from mcpace_sidecar.contract import environment
 from mcpace_sidecar.contract.budget import allow_files, memory_limit
 from mcpace_sidecar.contract.config import load
-from mcpace_sidecar.contract.environment import secret
+from mcpace_sidecar.contract.surface import DATA_PORT, SERVER_PORT, Flag
 from mcpace_sidecar.errors import ConfigError, ListenError
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.process.options import Options
@@ -26,7 +27,7 @@ from mcpace_sidecar.server import usage
 def run(config: Path, listen: str, admin_listen: str, upstream: str, name: str, keys: Path | None) -> None:
     """Serve until SIGTERM or SIGINT. ConfigError for what a person must mend."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    cgroup = os.environ.get("MCPACE_SERVER_CGROUP")
+    cgroup = environment.SERVER_CGROUP.read()
     options = Options(
         load=functools.partial(load, config),
         watched=(config,),
@@ -56,10 +57,10 @@ class Surroundings(TypedDict):
 def surroundings() -> Surroundings:
     """The stores, the secrets and the bounds of this process; ConfigError says what to write."""
     return {
-        "limits_url": secret("MCPACE_LIMITS_URL"),
-        "cache_url": secret("MCPACE_CACHE_URL"),
-        "redis_authority": secret("MCPACE_REDIS_CA"),
-        "admin_token": secret("MCPACE_ADMIN_TOKEN"),
+        "limits_url": environment.LIMITS_URL.read(),
+        "cache_url": environment.CACHE_URL.read(),
+        "redis_authority": environment.REDIS_CA.read(),
+        "admin_token": environment.ADMIN_TOKEN.read(),
         "memory": memory_limit(),
         "files": allow_files(),
     }
@@ -86,7 +87,7 @@ async def serve(options: Options) -> None:
 
 def cannot_listen(error: ListenError, options: Options) -> ConfigError:
     """The same with the option to change."""
-    flag = "--admin-listen" if error.address == options.admin_listen else "--listen"
+    flag = Flag.ADMIN_LISTEN if error.address == options.admin_listen else Flag.LISTEN
     return ConfigError(f"{error}; choose another by {flag}")
 
 
@@ -94,7 +95,7 @@ def address(text: str) -> Address:
     """Read `HOST:PORT`, where `*` is every address; ConfigError says what to write."""
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^\s:\[\]/]+)):([0-9]{1,5})", text)
     if match is None or int(match[3]) > 65535:
-        raise ConfigError(f"{text!r} is no HOST:PORT; write for example 127.0.0.1:18080")
+        raise ConfigError(f"{text!r} is no HOST:PORT; write for example 127.0.0.1:{DATA_PORT}")
     return Address(match[1] or match[2], int(match[3]))
 
 
@@ -102,5 +103,5 @@ def upstream_address(url: str) -> Address:
     """Read `http://HOST:PORT`; ConfigError says what to write."""
     scheme, _, rest = url.rstrip("/").partition("://")
     if scheme != "http" or "/" in rest:
-        raise ConfigError(f"{url!r} is no upstream; write for example http://127.0.0.1:8000")
+        raise ConfigError(f"{url!r} is no upstream; write for example http://127.0.0.1:{SERVER_PORT}")
     return address(rest if ":" in rest else rest + ":80")

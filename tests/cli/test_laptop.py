@@ -17,7 +17,7 @@ from tests.kit.programs import ROOT
 from tools.ports import free_port
 
 from mcpace_cli import processes
-from mcpace_sidecar.contract.environment import secret
+from mcpace_sidecar.contract.environment import LIMITS_URL
 
 (README_LINES,) = re.findall(r"```sh\n(\. \.venv.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 (README_CALL,) = re.findall(r"```sh\n(mcpace call .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -321,7 +321,7 @@ def test_a_reload_says_what_changed_and_what_takes_a_new_start(tmp_path: Path):
 def test_secrets_come_from_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "url").write_text("redis://u:p@h:1/0\n")
     monkeypatch.setenv("MCPACE_LIMITS_URL_FILE", str(tmp_path / "url"))
-    assert secret("MCPACE_LIMITS_URL") == "redis://u:p@h:1/0"
+    assert LIMITS_URL.read() == "redis://u:p@h:1/0"
 
 
 def test_importing_the_command_line_imports_no_operator_and_no_redis():

@@ -12,6 +12,7 @@ from mcpace_operator.resource.scaling import Strategy
 from mcpace_operator.resource.server import RELEASE
 from mcpace_operator.resource.workload import GIVEN
 from mcpace_sidecar.contract.config import SidecarConfig
+from mcpace_sidecar.contract.surface import Path
 
 SERVER_SLEEP: Final = 8
 """Seconds between a pod's end being announced and the server being told: the time in which
@@ -122,7 +123,7 @@ def _server(context: Context) -> dict[str, Any]:
         # Asked through the sidecar, so that a server may listen on the loopback alone. It has five minutes
         # to start, by a delay: a startup probe would cost each pod a second until the kubelet runs it.
         "livenessProbe": {
-            **sidecar.probe("/serverz", spec.sidecar.admin_port),
+            **sidecar.probe(Path.SERVERZ, spec.sidecar.admin_port),
             "initialDelaySeconds": 180,
             "periodSeconds": 10,
             "timeoutSeconds": 5,

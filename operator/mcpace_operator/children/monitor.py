@@ -8,6 +8,7 @@ from mcpace_operator.children import service
 from mcpace_operator.children.meta import Context
 from mcpace_operator.resource.monitoring import part
 from mcpace_sidecar.contract.quantity import seconds
+from mcpace_sidecar.contract.surface import Path
 
 API: Final = "monitoring.coreos.com/v1"
 
@@ -22,7 +23,7 @@ def service_monitor(context: Context) -> dict[str, Any] | None:
         "metadata": context.metadata(labels=context.settings.monitor_labels),
         "spec": {
             "selector": {"matchLabels": {**context.selector, **service.METRICS}},
-            "endpoints": [{"port": "metrics", "path": "/metrics", "interval": "15s"}],
+            "endpoints": [{"port": "metrics", "path": str(Path.METRICS), "interval": "15s"}],
         },
     }
 

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from mcpace_operator.children.meta import Context
 from mcpace_operator.children.sidecar import security
-from mcpace_operator.resource.database import PORT, Database
+from mcpace_operator.resource.database import Database
+from mcpace_sidecar.contract.environment import DATABASE_URI
+from mcpace_sidecar.contract.surface import DATABASE_PORT as PORT
 
 NAME: Final = "pgbouncer"
 FOLDER: Final = "/run/pgbouncer"
@@ -36,7 +38,7 @@ def containers(context: Context) -> list[dict[str, Any]]:
             "args": ["pgbouncer", *_arguments(context, database)],
             "env": [
                 {
-                    "name": "MCPACE_DATABASE_URI",
+                    "name": DATABASE_URI.name,
                     "valueFrom": {"secretKeyRef": {"name": database.secret_ref.name, "key": "uri"}},
                 }
             ],

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from mcpace_operator.children.configmap import FILE
 from mcpace_operator.children.meta import Context
+from mcpace_sidecar.contract import environment
 from mcpace_sidecar.contract.quantity import size
+from mcpace_sidecar.contract.surface import READYZ_WAIT, Flag, Path
 
 NAME: Final = "mcpace"
 CONFIG: Final = "/etc/mcpace/config"
@@ -34,7 +36,7 @@ def container(context: Context) -> dict[str, Any]:
     spec, settings = context.spec, context.settings
     # A server that calls out through a door finds it open; any other starts at the same time. A
     # handshake in the startup probe would wait for a server that waits for the probe.
-    startup = {"startupProbe": {**probe("/healthz"), "periodSeconds": 1, "failureThreshold": 60}}
+    startup = {"startupProbe": {**probe(Path.HEALTHZ), "periodSeconds": 1, "failureThreshold": 60}}
     return {
         "name": NAME,
         "image": settings.sidecar_image,
@@ -42,12 +44,12 @@ def container(context: Context) -> dict[str, Any]:
         "restartPolicy": "Always",
         "args": [
             "sidecar",
-            f"--config={CONFIG}/{FILE}",
-            f"--listen=*:{spec.sidecar.port}",
-            f"--admin-listen=*:{spec.sidecar.admin_port}",
-            f"--upstream=http://localhost:{spec.port}",
-            f"--name={context.server.key}",
-            f"--keys={KEYS}",
+            f"{Flag.CONFIG}={CONFIG}/{FILE}",
+            f"{Flag.LISTEN}=*:{spec.sidecar.port}",
+            f"{Flag.ADMIN_LISTEN}=*:{spec.sidecar.admin_port}",
+            f"{Flag.UPSTREAM}=http://localhost:{spec.port}",
+            f"{Flag.NAME}={context.server.key}",
+            f"{Flag.KEYS}={KEYS}",
         ],
         "env": _environment(context),
         "ports": [
@@ -56,13 +58,13 @@ def container(context: Context) -> dict[str, Any]:
         ],
         **(startup if spec.egress else {}),
         "readinessProbe": {
-            **probe("/readyz?wait"),
+            **probe(READYZ_WAIT),
             "periodSeconds": 1,
             "timeoutSeconds": 5,
             "failureThreshold": 3,
         },
         "livenessProbe": {
-            **probe("/healthz"),
+            **probe(Path.HEALTHZ),
             "initialDelaySeconds": 30,
             "periodSeconds": 10,
             "timeoutSeconds": 5,
@@ -101,20 +103,20 @@ def volumes(context: Context) -> list[dict[str, Any]]:
 
 def probe(path: str, port: str | int = "admin") -> dict[str, Any]:
     """A probe of the admin port."""
-    return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}}
+    return {"httpGet": {"path": str(path), "port": port, "scheme": "HTTP"}}
 
 
 def _environment(context: Context) -> list[dict[str, Any]]:
-    wanted = {"MCPACE_ADMIN_TOKEN": "admin-token"}
+    wanted = {environment.ADMIN_TOKEN: "admin-token"}
     if context.credentials.limits_url is not None:
-        wanted["MCPACE_LIMITS_URL"] = "limits-url"
+        wanted[environment.LIMITS_URL] = "limits-url"
     if context.credentials.cache_url is not None:
-        wanted["MCPACE_CACHE_URL"] = "cache-url"
+        wanted[environment.CACHE_URL] = "cache-url"
     if context.settings.redis_authority is not None:
-        wanted["MCPACE_REDIS_CA"] = "redis-ca"
+        wanted[environment.REDIS_CA] = "redis-ca"
     return [
-        {"name": name, "valueFrom": {"secretKeyRef": {"name": context.secret_name, "key": key}}}
-        for name, key in wanted.items()
+        {"name": variable.name, "valueFrom": {"secretKeyRef": {"name": context.secret_name, "key": key}}}
+        for variable, key in wanted.items()
     ]
 
 

@@ -31,6 +31,7 @@ from mcpace_operator.status.performance import Sum
 from mcpace_operator.status.seen import ServerFacts, Told, Trouble, is_complete
 from mcpace_sidecar.contract.backoff import Backoff
 from mcpace_sidecar.contract.report import Readiness, Report
+from mcpace_sidecar.contract.surface import Path
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +182,7 @@ class Pods:
         def hear(name: str, answer: Readiness) -> None:
             said[name] = answer.reason
 
-        await self._ask(watch, _addresses(pods), "/readyz", Readiness, hear)
+        await self._ask(watch, _addresses(pods), Path.READYZ, Readiness, hear)
         trouble: Trouble | None = diagnose(key.name, watch.deployment, pods, said, datetime.now(UTC))
         waits = "" if trouble is not None else starting(pods, said)
         return replace(self.told.get(key, Told()), trouble=trouble, waits=waits)
@@ -195,7 +196,7 @@ class Pods:
             ready = watch.ready = _Ready(deployment, addresses, out_of_memory(pods), now + LISTED)
         heard = Heard()
         token = self._settings.master_key.derive("admin", watch.context.server.uid)
-        await self._ask(watch, ready.addresses, "/stats", Report, heard.add, token)
+        await self._ask(watch, ready.addresses, Path.STATS, Report, heard.add, token)
         if heard.count < max(len(ready.addresses), 1):
             watch.ready = None  # who is silent may be there no more
         if not heard.count:

@@ -12,7 +12,6 @@ from mcpace_sidecar.contract.config.base import SecretRef
 from mcpace_sidecar.contract.quantity import Duration
 
 IMAGE: Final = "edoburu/pgbouncer:v1.24.1-p1"
-PORT: Final = 6432
 
 
 class Database(Model):

@@ -6,7 +6,6 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from mcpace_operator.resource.database import PORT as DATABASE_PORT
 from mcpace_operator.resource.database import Database
 from mcpace_operator.resource.monitoring import ServerMonitoring
 from mcpace_operator.resource.network import NetworkPolicy
@@ -15,6 +14,7 @@ from mcpace_operator.resource.scaling import Autoscaling, DisruptionBudget, Stra
 from mcpace_sidecar.contract.config import Model, SidecarConfig, parse_strictly
 from mcpace_sidecar.contract.config.base import Text
 from mcpace_sidecar.contract.rules import Broken, broken, rule
+from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, DATABASE_PORT, SERVER_PORT
 
 GROUP: Final = "mcpace.dev"
 VERSION: Final = "v1alpha1"
@@ -29,13 +29,10 @@ NAME_WORDS: Final = (
     " letter"
 )
 
-_PORT: Final = 8000
-_DATA_PORT: Final = 18080
-_ADMIN_PORT: Final = 18090
 _PORTS: Final = (
-    f"(has(self.port) ? self.port : {_PORT}),"
-    f" (has(self.sidecar) && has(self.sidecar.port) ? self.sidecar.port : {_DATA_PORT}),"
-    f" (has(self.sidecar) && has(self.sidecar.adminPort) ? self.sidecar.adminPort : {_ADMIN_PORT})"
+    f"(has(self.port) ? self.port : {SERVER_PORT}),"
+    f" (has(self.sidecar) && has(self.sidecar.port) ? self.sidecar.port : {DATA_PORT}),"
+    f" (has(self.sidecar) && has(self.sidecar.adminPort) ? self.sidecar.adminPort : {ADMIN_PORT})"
 )
 """What is listened on, in CEL."""
 
@@ -43,8 +40,8 @@ _PORTS: Final = (
 class SidecarContainer(Model):
     """The sidecar's own container."""
 
-    port: int = Field(default=_DATA_PORT, ge=1, le=65535, description="Where calls arrive.")
-    admin_port: int = Field(default=_ADMIN_PORT, ge=1, le=65535, description="Health and metrics.")
+    port: int = Field(default=DATA_PORT, ge=1, le=65535, description="Where calls arrive.")
+    admin_port: int = Field(default=ADMIN_PORT, ge=1, le=65535, description="Health and metrics.")
     resources: Resources | None = None
     roll_on_upgrade: bool = Field(
         default=False,
@@ -78,7 +75,7 @@ class McpServerSpec(SidecarConfig):
         default=None,
         description="The server container's; privilege escalation is off unless set here.",
     )
-    port: int = Field(default=_PORT, ge=1, le=65535, description="The server's own port.")
+    port: int = Field(default=SERVER_PORT, ge=1, le=65535, description="The server's own port.")
     replicas: int | None = Field(
         default=None,
         ge=0,

@@ -14,6 +14,7 @@ from mcpace_operator.resource.models import API_VERSION, KIND
 from mcpace_operator.resource.server import Server
 from mcpace_operator.status.conditions import by_type
 from mcpace_operator.status.reasons import Reason, Type
+from mcpace_sidecar.contract import environment
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Events:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._told: dict[tuple[str, str, str], float] = {}
-        self._instance = os.environ.get("MCPACE_IDENTITY") or os.uname().nodename
+        self._instance = environment.IDENTITY.read() or os.uname().nodename
 
     async def tell(self, server: Server, told: News, about: str = "") -> None:
         """Write an Event, unless its like was told lately. One that fails is lost: nothing needs it."""

@@ -27,6 +27,7 @@ from mcpace_sidecar.cache.memory import MemoryResults
 from mcpace_sidecar.cache.policy import tool_tag
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.contract.report import VERSION, Door, Identity, Readiness, Report, Rule, Slots
+from mcpace_sidecar.contract.surface import GUARDED, POSTED, READYZ_WAIT, Path
 from mcpace_sidecar.egress.doors import Doors
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.http.downstream import status_line
@@ -40,9 +41,10 @@ from mcpace_sidecar.telemetry import statistics
 from mcpace_sidecar.telemetry.metrics import Metrics
 from mcpace_sidecar.telemetry.tally import WINDOW, Tallies
 
-_GUARDED: Final = frozenset({b"/stats", b"/config", b"/debug/calls", b"/purge", b"/drain"})
-_POSTED: Final = frozenset({b"/purge", b"/drain"})
-_PATHS: Final = "/healthz, /readyz, /serverz, /metrics, /stats, /config, /debug/calls, /purge, /drain"
+_GUARDED: Final = frozenset(path.encode() for path in GUARDED)
+_POSTED: Final = frozenset(path.encode() for path in POSTED)
+_PURGE: Final = Path.PURGE.encode()
+_WAIT: Final = READYZ_WAIT.encode()
 _WAITED: Final = 4.0
 """Seconds the probe that waits is held; kubelets give up after five."""
 MOST_HELD: Final = 16
@@ -86,14 +88,14 @@ class Admin:
         self._started = time.monotonic()
         self._held: set[asyncio.Task[None]] = set()
         self._routes: dict[bytes, _Route] = {
-            b"/healthz": self._healthz,
-            b"/readyz": self._readyz,
-            b"/serverz": self._serverz,
-            b"/metrics": self._read_metrics,
-            b"/stats": self._read_stats,
-            b"/config": self._read_config,
-            b"/debug/calls": self._read_calls,
-            b"/drain": self._begin_to_drain,
+            Path.HEALTHZ.encode(): self._healthz,
+            Path.READYZ.encode(): self._readyz,
+            Path.SERVERZ.encode(): self._serverz,
+            Path.METRICS.encode(): self._read_metrics,
+            Path.STATS.encode(): self._read_stats,
+            Path.CONFIG.encode(): self._read_config,
+            Path.CALLS.encode(): self._read_calls,
+            Path.DRAIN.encode(): self._begin_to_drain,
         }
 
     def judge_head(self, connection: ClientConnection, head: RequestHead) -> bool:
@@ -104,12 +106,12 @@ class Admin:
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Answer at once; a purge, when it is known everywhere."""
         route = self._routes.get(head.path)
-        purging = head.path == b"/purge"
+        purging = head.path == _PURGE
         guard = self._plane.settings.guard
         if self._loopback and not guard.admits(head, loopback=True):
             status, lines, text = _words(403, WORDS)
         elif route is None and not purging:
-            status, lines, text = _words(404, f"Not found: {_PATHS}.")
+            status, lines, text = _words(404, f"Not found: {', '.join(Path)}.")
         elif head.method != (b"POST" if head.path in _POSTED else b"GET"):
             status, lines, text = _words(405, "Use POST." if head.path in _POSTED else "Use GET.")
         elif head.path in _GUARDED and not self._may_read(head):
@@ -117,7 +119,7 @@ class Admin:
         elif route is None:
             self._purge(connection, body)
             return
-        elif head.target == b"/readyz?wait" and self._may_hold:
+        elif head.target == _WAIT and self._may_hold:
             held = asyncio.get_running_loop().create_task(self._hold(connection))
             self._held.add(held)
             held.add_done_callback(self._held.discard)

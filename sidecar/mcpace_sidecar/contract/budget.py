@@ -6,16 +6,14 @@ by one table. Source of the limit: cgroups v2 (memory.max) and v1 (memory.limit_
 
 from __future__ import annotations
 
-import os
 import resource
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from mcpace_sidecar.contract.environment import MEMORY_LIMIT
 from mcpace_sidecar.contract.quantity import SIZE_WORDS, size
 from mcpace_sidecar.errors import ConfigError
 
-VARIABLE: Final = "MCPACE_MEMORY_LIMIT"
-"""The environment variable that takes the place of the container's limit."""
 UNLIMITED: Final = 512 << 20
 """Bytes that are reckoned with where nothing limits them, as on a laptop."""
 BASE: Final = 128 << 20
@@ -83,12 +81,12 @@ class Budget:
 
 def memory_limit(root: Path = Path("/")) -> int:
     """The bytes that this process may use; ConfigError where the variable is no size."""
-    written = os.environ.get(VARIABLE)
+    written = MEMORY_LIMIT.read()
     if written:
         try:
             return size(written)
         except ValueError:
-            raise ConfigError(f"{VARIABLE}: {written!r} is no size; {SIZE_WORDS}") from None
+            raise ConfigError(f"{MEMORY_LIMIT}: {written!r} is no size; {SIZE_WORDS}") from None
     limits = [
         limit for limit in map(_read, _files(root)) if 0 < limit < 1 << 60
     ]  # v1 writes a huge number for none

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from mcpace_sidecar.contract.environment import DATABASE_URI
 from mcpace_sidecar.contract.quantity import seconds
+from mcpace_sidecar.contract.surface import DATABASE_PORT
 from mcpace_sidecar.errors import ConfigError, words_of
 
 WORDS: Final = "the database's uri must be postgresql://user:password@host:port/database"
-PORT: Final = 6432
 NAME: Final = "mcpace"
 """The user and the database that the pod's server logs in to, without a password."""
 MAX_CLIENTS: Final = 1000
@@ -48,7 +49,7 @@ def files(uri: str, pool: Pool, folder: Path) -> dict[str, str]:
     target, sslmode = _target(uri)
     settings: dict[str, str | int] = {
         "listen_addr": "*",
-        "listen_port": PORT,
+        "listen_port": DATABASE_PORT,
         "unix_socket_dir": "",
         "auth_type": "hba",
         "auth_hba_file": str(folder / "hba.conf"),
@@ -82,7 +83,7 @@ def files(uri: str, pool: Pool, folder: Path) -> dict[str, str]:
 def write(uri: str | None, pool: Pool, folder: Path) -> None:
     """Write the files, for their owner alone to read. ConfigError."""
     if uri is None:
-        raise ConfigError("MCPACE_DATABASE_URI (or MCPACE_DATABASE_URI_FILE) is missing")
+        raise ConfigError(f"{DATABASE_URI} (or {DATABASE_URI}_FILE) is missing")
     written = files(uri.strip(), pool, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,48 @@
+"""A sidecar as whoever starts it sees it: its ports, its options, and the paths of its admin port."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+SERVER_PORT: Final = 8000
+"""The MCP server's own, unless the manifest says another."""
+DATA_PORT: Final = 18080
+"""Where calls arrive, unless the manifest says otherwise."""
+ADMIN_PORT: Final = 18090
+"""Health, metrics and statistics, unless the manifest says otherwise."""
+DATABASE_PORT: Final = 6432
+"""PgBouncer's, in the pod."""
+
+
+class Flag(StrEnum):
+    """Options of `mcpace sidecar`."""
+
+    CONFIG = "--config"
+    LISTEN = "--listen"
+    ADMIN_LISTEN = "--admin-listen"
+    UPSTREAM = "--upstream"
+    NAME = "--name"
+    KEYS = "--keys"
+
+
+class Path(StrEnum):
+    """What the admin port answers."""
+
+    HEALTHZ = "/healthz"
+    READYZ = "/readyz"
+    SERVERZ = "/serverz"
+    METRICS = "/metrics"
+    STATS = "/stats"
+    CONFIG = "/config"
+    CALLS = "/debug/calls"
+    PURGE = "/purge"
+    DRAIN = "/drain"
+
+
+READYZ_WAIT: Final = f"{Path.READYZ}?wait"
+"""Answered once the server is ready for the first time, or after some seconds."""
+GUARDED: Final = frozenset({Path.STATS, Path.CONFIG, Path.CALLS, Path.PURGE, Path.DRAIN})
+"""What needs the server's admin token."""
+POSTED: Final = frozenset({Path.PURGE, Path.DRAIN})
+"""What is asked for with POST, and not with GET."""
