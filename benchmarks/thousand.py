@@ -265,17 +265,8 @@ def told() -> bytes:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for city in ("Oslo", "Lima", "Oslo"):
-            url = f"http://127.0.0.1:{port}/mcp"
-            call = [
-                sys.executable,
-                "-m",
-                "mcpace_cli",
-                "call",
-                "--wait=60s",
-                url,
-                "forecast",
-                f"city={city}",
-            ]
+            asked = ["--wait=60s", f"http://127.0.0.1:{port}/mcp", "forecast", f"city={city}"]
+            call = [sys.executable, "-m", "mcpace_cli", "call", *asked]
             subprocess.run(call, stdout=subprocess.DEVNULL, check=True)
         with urllib.request.urlopen(f"http://127.0.0.1:{admin}/stats", timeout=5) as answer:
             return bytes(answer.read())

@@ -16,7 +16,7 @@ from mcpace_sidecar.cache.memory import MemoryResults
 from mcpace_sidecar.cache.policy import Private, tool_tag
 from mcpace_sidecar.call.sessions import Sessions
 from mcpace_sidecar.contract.config.rate_limits import RateLimits
-from mcpace_sidecar.identity.callers import Client
+from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.limits import memory
 from mcpace_sidecar.limits.bucket import Charge, Charges
 from mcpace_sidecar.limits.memory import MemoryLimits

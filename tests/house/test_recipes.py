@@ -24,7 +24,7 @@ from mcpace_operator.status.reasons import Type
 from mcpace_sidecar.call import refusals
 from mcpace_sidecar.contract.config.rate_limits import RateLimits, Tier
 from mcpace_sidecar.contract.rules import Rule
-from mcpace_sidecar.identity.callers import Client
+from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.limits.plan import LimitPlan
 from mcpace_sidecar.mcp.methods import LIMITED
 from mcpace_sidecar.telemetry.metrics import COUNTED_ELSEWHERE, COUNTERS, GAUGES, PER_TOOL

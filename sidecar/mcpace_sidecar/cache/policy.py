@@ -20,7 +20,7 @@ from mcpace_sidecar.bounded import make_room
 from mcpace_sidecar.cache.entry import ALL, Place, client_tag, credential_tag
 from mcpace_sidecar.contract.config.cache import Cache, CachedTool, Lists
 from mcpace_sidecar.contract.quantity import seconds
-from mcpace_sidecar.identity.callers import Client
+from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.mcp.jsonrpc import CacheHints
 from mcpace_sidecar.mcp.methods import LISTS, TOOLS_CALL
 from mcpace_sidecar.mcp.request import Message

@@ -23,7 +23,8 @@ from mcpace_sidecar.http import compression, sse
 from mcpace_sidecar.http.downstream import Downstream
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.http.receiver import Ticket
-from mcpace_sidecar.identity.callers import Client, Via
+from mcpace_sidecar.identity.callers import Via
+from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.limits.bucket import Charges
 from mcpace_sidecar.mcp import responses
 from mcpace_sidecar.mcp.methods import TOOLS_CALL, UNSURVIVABLE

@@ -16,7 +16,8 @@ from mcpace_sidecar.http import compression
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.identity import origins
-from mcpace_sidecar.identity.callers import AUTHORIZATION, Caller, Client, bearer_of
+from mcpace_sidecar.identity.callers import AUTHORIZATION, bearer_of
+from mcpace_sidecar.identity.client import Caller, Client
 from mcpace_sidecar.mcp.methods import MODERN
 
 _MIRRORS: Final = re.compile(

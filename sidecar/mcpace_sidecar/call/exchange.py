@@ -37,7 +37,7 @@ from mcpace_sidecar.http.downstream import Downstream, length_line
 from mcpace_sidecar.http.gathering import HEAD_COST
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.server import ClientConnection
-from mcpace_sidecar.identity.callers import Caller
+from mcpace_sidecar.identity.client import Caller
 from mcpace_sidecar.limits.bucket import Verdict
 from mcpace_sidecar.mcp import answers, ids, methods, request, responses
 from mcpace_sidecar.mcp.answers import Outcome

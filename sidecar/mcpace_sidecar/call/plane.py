@@ -23,13 +23,13 @@ from mcpace_sidecar.call.spent import Spent
 from mcpace_sidecar.call.turns import Turns
 from mcpace_sidecar.conversations.questions import Questions
 from mcpace_sidecar.conversations.store import ConversationStore
-from mcpace_sidecar.errors import LostError, ProtocolError, UpstreamError
+from mcpace_sidecar.errors import LostError, ProtocolError
 from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.downstream import Nobody, length_line, status_line
-from mcpace_sidecar.http.head import RequestHead, ResponseHead
+from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.http.known import RequestHeads
 from mcpace_sidecar.http.pool import Pool
-from mcpace_sidecar.http.receiver import read_by_status
+from mcpace_sidecar.http.receiver import Unheard
 from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.identity.callers import Via
 from mcpace_sidecar.limits.bucket import Charges
@@ -226,7 +226,7 @@ class Plane:
             % exchange.message_id
         )
         request = exchange.context.onward, exchange.lines, length_line(len(body)), body
-        self.pool.request(request, _Unheard(), _CANCEL_PATIENCE)
+        self.pool.request(request, Unheard(), _CANCEL_PATIENCE)
 
     def knows(self, message_id: bytes) -> bool:
         """Whether a request of this id is on its way, or has lately ended."""
@@ -271,31 +271,3 @@ def _together(settings: Settings, apart: tuple[bytes, ...], head: RequestHead) -
         for name in names
     )
     return values if any(values) else ()
-
-
-class _Unheard:
-    """A receiver that wants no answer."""
-
-    def on_answer(self, head: ResponseHead, body: bytes) -> None:
-        """It was heard: that is enough."""
-
-    def on_head(self, head: ResponseHead) -> None:
-        """The same."""
-
-    def on_piece(self, piece: bytes) -> None:
-        """The same."""
-
-    def on_end(self) -> None:
-        """The same."""
-
-    def on_failure(self, error: UpstreamError) -> None:
-        """The call has failed already."""
-
-    def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
-        """By its status alone."""
-        del body
-        return read_by_status(head)
-
-    def excuses(self) -> bool:
-        """It waits for the server alone."""
-        return False

@@ -12,7 +12,8 @@ from mcpace_sidecar.contract.config.cache import Cache
 from mcpace_sidecar.contract.quantity import seconds, size
 from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.http.head import Names
-from mcpace_sidecar.identity.callers import Client, Identities, read_keys
+from mcpace_sidecar.identity.callers import Identities, read_keys
+from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.identity.origins import Guard
 from mcpace_sidecar.limits.plan import LimitPlan
 

@@ -25,7 +25,7 @@ from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.http.known import RequestHeads
 from mcpace_sidecar.http.listener import listen
 from mcpace_sidecar.http.pool import Pool
-from mcpace_sidecar.http.receiver import Ticket, read_by_status
+from mcpace_sidecar.http.receiver import ByStatus, Ticket
 from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.telemetry.faults import Faults
 
@@ -109,7 +109,7 @@ class OpenDoor:
         await self.pool.close()
 
 
-class Passage:
+class Passage(ByStatus):
     """One call through a door."""
 
     def __init__(
@@ -168,15 +168,6 @@ class Passage:
             return
         status = {"timeout": 504, "busy": 503}.get(error.reason, 502)
         self._connection.answer(status_line(status) + _TEXT, f"{error}\n".encode())
-
-    def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
-        """By its status alone."""
-        del body
-        return read_by_status(head)
-
-    def excuses(self) -> bool:
-        """It waits for the server alone."""
-        return False
 
     def client_gone(self) -> None:
         """The server gave its call up."""

@@ -52,6 +52,33 @@ class Ticket(Protocol):
         """Its connection brings answers to other requests: close it, and fail whoever has it now."""
 
 
-def read_by_status(head: ResponseHead) -> bool:
-    """Whether the status alone shows that the server has read the request's body."""
-    return head.status < 300
+class ByStatus(Receiver):
+    """A receiver that believes the status alone, and whose server waits for nobody else."""
+
+    def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
+        """Whether it was accepted."""
+        del body
+        return head.status < 300
+
+    def excuses(self) -> bool:
+        """Its silence is its own."""
+        return False
+
+
+class Unheard(ByStatus):
+    """A receiver that wants no answer: that the server has heard it is enough."""
+
+    def on_answer(self, head: ResponseHead, body: bytes) -> None:
+        """Nobody hears it."""
+
+    def on_head(self, head: ResponseHead) -> None:
+        """Nobody hears it."""
+
+    def on_piece(self, piece: bytes) -> None:
+        """Nobody hears it."""
+
+    def on_end(self) -> None:
+        """Nobody hears it."""
+
+    def on_failure(self, error: UpstreamError) -> None:
+        """Nobody hears it."""

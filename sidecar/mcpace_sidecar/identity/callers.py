@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import ipaddress
 import logging
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from mcpace_sidecar.bounded import make_room
 from mcpace_sidecar.contract.config.clients import Clients
 from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.identity.client import LONGEST_NAME, Caller, Client
 
 if TYPE_CHECKING:
     from mcpace_sidecar.identity.tokens import Tokens
@@ -30,49 +30,11 @@ _REMEMBERED: Final = 10_000
 _MANY_WAYS: Final = 4096
 _LONG: Final = 256
 """Bytes of forwarding headers beyond which what they say is not remembered."""
-LONGEST_NAME: Final = 256
-"""The longest a client's name may be that a gateway or a token gives, in bytes."""
 _MAX_HOPS: Final = 32
 """How many hops before us are looked at."""
 _FORWARDED: Final = (b"X-Forwarded-For", b"Forwarded", b"X-Real-IP")
 
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-class Client:
-    """One caller. `name` tells callers apart and holds no secret; `tier` is None if unknown."""
-
-    __slots__ = ("anonymous", "name", "subject", "tier")
-
-    def __init__(
-        self, name: str, tier: str | None = None, *, anonymous: bool = True, subject: str = ""
-    ) -> None:
-        self.name = name
-        self.tier = tier
-        self.anonymous = anonymous
-        self.subject = subject
-        """Of a verified token its issuer and subject: several may use one client."""
-
-    def __repr__(self) -> str:
-        return f"<Client {self.name}>"
-
-
-class Caller:
-    """What a request's credentials say."""
-
-    __slots__ = ("client", "status", "until", "words")
-
-    def __init__(
-        self, client: Client | None, *, words: str = "", until: float = math.inf, status: int = 401
-    ) -> None:
-        self.client = client
-        """None: refuse."""
-        self.words = words
-        """Why it is refused, for a person."""
-        self.until = until
-        """When this stops to be so, in seconds since the epoch."""
-        self.status = status
-        """The HTTP status of a refusal."""
 
 
 class Via:

@@ -20,7 +20,7 @@ import jwt
 
 from mcpace_sidecar.bounded import make_room
 from mcpace_sidecar.contract.config.clients import Jwt
-from mcpace_sidecar.identity.callers import LONGEST_NAME, Caller, Client
+from mcpace_sidecar.identity.client import LONGEST_NAME, Caller, Client
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from mcpace_sidecar.bounded import make_room
 from mcpace_sidecar.contract.config.rate_limits import Limit, RateLimits
-from mcpace_sidecar.identity.callers import Client
+from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.limits.bucket import Charge, Charges, Kind
 
 _REMEMBERED: Final = 10_000

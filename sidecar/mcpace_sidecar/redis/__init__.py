@@ -1,1 +1,6 @@
-"""The wire to Redis that limits and cache share: requests in order, answers called back, nothing raised."""
+"""The wire to Redis that limits, results and conversations share.
+
+`process` makes a link for each store, and the stores' Redis twins ask. Requests go out in order and answers
+are called back; nothing is raised, and nobody waits for a Redis that is down: whoever asks is handed a
+StoreError at once.
+"""

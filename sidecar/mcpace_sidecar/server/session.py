@@ -20,7 +20,7 @@ from mcpace_sidecar.errors import McpaceError, UpstreamError
 from mcpace_sidecar.http.client import MAX_WHOLE
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.pool import Pool
-from mcpace_sidecar.http.receiver import read_by_status
+from mcpace_sidecar.http.receiver import ByStatus
 from mcpace_sidecar.http.sse import Events, data_of, name_of
 
 MODERN_VERSION: Final = "2026-07-28"
@@ -249,7 +249,7 @@ def _modern_meta() -> Message:
     }
 
 
-class Stream:
+class Stream(ByStatus):
     """An open event stream, to be iterated."""
 
     def __init__(self) -> None:
@@ -301,17 +301,8 @@ class Stream:
         del error
         self.on_end()
 
-    def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
-        """By its status alone."""
-        del body
-        return read_by_status(head)
 
-    def excuses(self) -> bool:
-        """It waits for the server alone."""
-        return False
-
-
-class Fetch:
+class Fetch(ByStatus):
     """A request of the sidecar's own, to be awaited: the whole answer, bounded."""
 
     def __init__(self, limit: int = 4 * MAX_WHOLE) -> None:
@@ -360,12 +351,3 @@ class Fetch:
         """No answer."""
         if not self._done.done():
             self._done.set_exception(error)
-
-    def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
-        """By its status alone."""
-        del body
-        return read_by_status(head)
-
-    def excuses(self) -> bool:
-        """It waits for the server alone."""
-        return False

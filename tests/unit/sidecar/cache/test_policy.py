@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mcpace_sidecar.cache.entry import Place, client_tag, credential_tag
 from mcpace_sidecar.cache.memory import MemoryResults
 from mcpace_sidecar.cache.policy import Keys, Private, Rule, canonical, life
-from mcpace_sidecar.identity.callers import Client
+from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.mcp.request import classify
 from mcpace_sidecar.mcp.strictness import MessageError
 

@@ -9,7 +9,7 @@ import pytest
 from tests.kit.issuer import AUDIENCE, EC_KEY, ISSUER, OTHER_KEY, RSA_KEY, Issuer, b64
 
 from mcpace_sidecar.contract.config.clients import Jwt
-from mcpace_sidecar.identity.callers import LONGEST_NAME
+from mcpace_sidecar.identity.client import LONGEST_NAME
 from mcpace_sidecar.identity.tokens import Tokens
 
 UNSIGNED = b'{"alg":"none","kid":"one"}'

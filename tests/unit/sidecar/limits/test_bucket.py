@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpace_sidecar.contract.config.rate_limits import RateLimits
-from mcpace_sidecar.identity.callers import Client
+from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.limits.bucket import DAY, Charge, Charges, share
 from mcpace_sidecar.limits.memory import MemoryLimits
 from mcpace_sidecar.limits.plan import LimitPlan, Price
