@@ -13,8 +13,6 @@ from tests.kit.sidecars import Start
 from tests.kit.upstream import Heard, Scripted, json_answer
 from tests.kit.waiting import DEADLINE, until
 
-from mcpace_sidecar.call.legacy_sse import endpoint_of
-
 CONFIG = {
     "transport": "sse",
     "rateLimits": {
@@ -163,10 +161,6 @@ async def test_a_call_is_judged_and_answered_on_the_stream_whatever_path_it_is_p
     if posted.startswith(path):  # what is posted there now is the server's to answer
         await client.call(b"9")
         assert scripted.calls[-1].line.startswith(b"POST %b " % posted)
-
-
-def test_an_endpoint_that_is_no_url_names_nothing() -> None:
-    assert endpoint_of(b"/sse", b"http://[x/messages") == b""
 
 
 @pytest.mark.parametrize("sidecars", [False, True], ids=["direct", "behind a sidecar"])

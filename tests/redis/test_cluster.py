@@ -22,8 +22,6 @@ from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.stores.redis import Stores
-from mcpace_sidecar.contract.addresses import RedisAddress
-from mcpace_sidecar.errors import ConfigError
 
 SLOTS = 16384
 SERVER = Server(Key("default", "weather"), "uid", 1, {}, {})
@@ -343,17 +341,3 @@ async def test_a_redis_that_is_no_cluster_is_told_apart_too(
     await stores.check()
     assert "no node of a Redis Cluster" in stores.state(stores.limits, SERVER.key).unusable
     await stores.close()
-
-
-@pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        ("redis+cluster://:secret@one:6379,/", "a node's host is missing"),
-        ("redis+cluster://:secret@one:6379/3", "a Redis Cluster has no database but 0"),
-    ],
-)
-def test_a_wrong_url_of_a_cluster_says_what_to_write_and_not_the_password(url: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words) as refused:
-        RedisAddress(url)
-    assert "redis+cluster://user:password@host:6379" in str(refused.value)
-    assert "secret" not in str(refused.value)

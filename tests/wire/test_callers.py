@@ -2,10 +2,7 @@
 
 import asyncio
 import hmac
-import itertools
 import json
-import shutil
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +19,6 @@ from tests.kit.laptop import mcpace
 from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import Heard, Scripted, json_answer
 from tests.kit.waiting import until
-
-from mcpace_sidecar.process.configuration import fingerprint
 
 
 @pytest.fixture
@@ -244,30 +239,6 @@ async def test_a_rotated_key_works_at_once_and_the_old_one_stops(
 
     await until(rotated, "the new key to be known")
     assert (await sidecar.call("t", X_API_Key="old"))[0] == 401
-
-
-def test_keys_that_go_while_they_are_looked_at_end_nothing(tmp_path: Path) -> None:
-    """A kubelet swaps the folder of a Secret, and removes the old one."""
-    (tmp_path / "keys").mkdir()
-    done = threading.Event()
-
-    def swap() -> None:
-        for version in itertools.count():
-            folder = tmp_path / "keys" / f"..{version}"
-            folder.mkdir()
-            (folder / "anna").write_text("key")
-            shutil.rmtree(folder)
-            if done.is_set():
-                return
-
-    swapping = threading.Thread(target=swap)
-    swapping.start()
-    try:
-        for _ in range(2000):
-            fingerprint((), tmp_path)
-    finally:
-        done.set()
-        swapping.join()
 
 
 VALUES = st.sampled_from(["", "a", "b", "a\tb"])

@@ -1,17 +1,13 @@
 """A server that is not where the manifest says: the sidecar says where it is, and whether it lives."""
 
 import socket
-from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import Heard, Scripted, json_answer
 from tests.kit.waiting import until
 from tools.ports import free_port
-
-from mcpace_sidecar.server import diagnosis
 
 
 async def problem(sidecar: Running, words: str) -> str:
@@ -82,10 +78,3 @@ async def test_once_it_answers_all_is_well(scripted: Scripted, start: Start):
     there = True
     await sidecar.ready()
     assert (await sidecar.admin_get("/readyz"))[1] == {"ready": True}
-
-
-@pytest.mark.parametrize(("state", "found"), [("0A", {8000}), ("01", set())])
-def test_only_ports_that_are_listened_on_count(tmp_path: Path, state: str, found: set[int]):
-    head = "  sl  local_address rem_address   st tx_queue rx_queue\n"
-    (tmp_path / "tcp").write_text(f"{head}   0: 00000000:1F40 00000000:0000 {state} 00000000:00000000\n")
-    assert diagnosis.listening(tmp_path) == found
