@@ -15,10 +15,10 @@ from mcpace_sidecar.errors import ProtocolError
 
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(;[^\r\n]*)?")
 _MAX_LINE: Final = 4096
-_SIZES: Final = {b"%x" % size: size for size in range(1, 256)} | {
-    b"%X" % size: size for size in range(1, 256)
-}
+_SIZES: Final = {b"%x" % size: size for size in range(256)} | {b"%X" % size: size for size in range(256)}
 """The size lines of small chunks, of which there may be very many."""
+_END: Final = b"0\r\n\r\n"
+"""How nearly every chunked body ends: without trailers."""
 
 
 class BodyReader(Protocol):
@@ -74,6 +74,8 @@ class ChunkedBody:
         while at < size:
             if self._state == "size" and not self._line:
                 at = self._take_whole(data, at, pieces)
+                if data.startswith(_END, at):
+                    return b"".join(pieces), data[at + len(_END) :], True
                 if at == size:
                     break
             if self._state == "data":
@@ -128,7 +130,8 @@ class ChunkedBody:
         return False
 
     def _size_of(self, line: bytes) -> int:
-        return _SIZES.get(line, 0) or self._read_size(line)
+        size = _SIZES.get(line)
+        return size if size is not None else self._read_size(line)
 
     def _read_size(self, line: bytes) -> int:
         match = _SIZE_LINE.fullmatch(line)

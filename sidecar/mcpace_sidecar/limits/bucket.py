@@ -47,22 +47,24 @@ class Charges:
         self.items = tuple(items)
         policies = ", ".join(_policy(charge) for charge in self.items)
         begin = f"RateLimit-Policy: {policies}\r\nRateLimit: "
-        self._names = [f'{begin if n == 0 else ", "}"{c.kind}";r=' for n, c in enumerate(self.items)]
+        self._names = [
+            f'{begin if n == 0 else ", "}"{charge.kind}";r='.encode() for n, charge in enumerate(self.items)
+        ]
 
-    def lines(self, left: Sequence[float], now: float) -> bytes:
+    def lines(self, left: list[float], now: float) -> bytes:
         """The header lines that tell a client what is left, and in how many seconds it is refilled.
 
         Source: draft-ietf-httpapi-ratelimit-headers-10.
         """
-        lines = ""
+        lines = b""
         for index, charge in enumerate(self.items):
             tokens = left[index]
             if charge.rate == 0:
                 seconds = DAY - now % DAY
             else:
                 seconds = (charge.capacity - tokens) * MINUTE / charge.rate + 0.999
-            lines += f"{self._names[index]}{int(max(tokens, 0.0))};t={int(seconds)}"
-        return lines.encode() + b"\r\n"
+            lines = b"%b%b%d;t=%d" % (lines, self._names[index], int(max(tokens, 0.0)), int(seconds))
+        return lines + b"\r\n"
 
     def __repr__(self) -> str:
         return f"<Charges {self.items}>"

@@ -59,7 +59,7 @@ def succeeded(body: bytes) -> bool:
     """Whether an answer, whole or as events, holds a result that is no error."""
     first = body.find(b'"result":{', 0, _TOP)
     if first > 0 and body.count(b"{", 0, first) == 1:  # so it is the response's own
-        if body.endswith(_GOOD_ENDS):
+        if _ends_well(body):
             return True
         at = body.find(b'"isError"')
         if at < 0 or (body.startswith(b":false", at + 9) and body.find(b'"isError"', at + 9) < 0):
@@ -72,25 +72,31 @@ def is_plain_result(body: bytes, message_id: bytes, *, events: bool = False) -> 
 
     Judged by its two ends alone, as Python's servers write them; False: a closer look is needed.
     """
-    if not body.endswith(_GOOD_ENDS):
+    if not _ends_well(body):
         return False
-    begin = _PLAIN_RESULT % message_id
+    begin = b'{"jsonrpc":"2.0","id":%b,"result":{"content":[' % message_id
     if not events:
         return body.startswith(begin)
-    at = body.find(b"data: ", 0, _TOP) + 6
+    field = body.find(b"data: ", 0, _TOP)
+    at = field + 6
     return (
-        body.startswith(begin, at)
-        and (at == 6 or body.startswith(b"\n", at - 7))
+        field >= 0
+        and body[at : at + len(begin)] == begin
+        and (field == 0 or body[field - 1] == _LINE_FEED)
         and body.find(b"\n", at) >= len(body) - 3  # one line of data, and nothing behind it
         and not 0 <= body.find(b"\r", at) < len(body) - 4
     )
 
 
-_PLAIN_RESULT: Final = b'{"jsonrpc":"2.0","id":%b,"result":{"content":['
+def _ends_well(body: bytes) -> bool:
+    return any(body.endswith(end) for end in _GOOD_ENDS)
+
+
+_LINE_FEED: Final = 10
 _GOOD_ENDS: Final = tuple(
     b',"isError":false%b}}%b' % (last, end)
-    for last in (b"", b',"resultType":"complete"')
-    for end in (b"", b"\r\n\r\n", b"\n\n")
+    for end in (b"", b"\n\n", b"\r\n\r\n")
+    for last in (b',"resultType":"complete"', b"")
 )
 """How a result that is no error may end: its last member, with nothing after the result."""
 _TOP: Final = 120

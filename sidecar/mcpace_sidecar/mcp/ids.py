@@ -59,13 +59,13 @@ def id_value(message_id: bytes) -> str | int | Decimal | float | None:
     """
     try:
         value = _any_id.decode(message_id)
-        if isinstance(value, str):
-            return value
-        if isinstance(value, bool) or not isinstance(value, int | Decimal):
-            return None
-        return value if -_EXACT <= value <= _EXACT else float(value)
+        if isinstance(value, int) and not isinstance(value, bool):  # apart: they are compared natively
+            return value if -_EXACT <= value <= _EXACT else float(value)
+        if isinstance(value, Decimal):
+            return value if -_EXACT <= value <= _EXACT else float(value)
     except (ValueError, ArithmeticError, RecursionError):
         return None
+    return value if isinstance(value, str) else None
 
 
 _EXACT: Final = 2**53

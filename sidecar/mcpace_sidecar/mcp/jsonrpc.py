@@ -5,7 +5,7 @@ msgspec reads their annotations at run time, so this module is never compiled.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,12 +20,12 @@ class CallParams(msgspec.Struct, gc=False):
 
 
 class Call(msgspec.Struct, gc=False):
-    """A message whose params are an object."""
+    """A request of a counted method, as nearly every client writes it."""
 
-    jsonrpc: str
-    method: str | None = None
-    id: msgspec.Raw = msgspec.Raw(b"")
-    params: CallParams | None = None
+    jsonrpc: Literal["2.0"]
+    method: str
+    id: int | str
+    params: CallParams
 
 
 class Envelope(msgspec.Struct):

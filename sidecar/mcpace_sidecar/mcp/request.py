@@ -137,16 +137,17 @@ def classify(body: bytes) -> Message:
         call = _call.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _classify_any(body)  # which says why, or knows better
-    method, params = call.method, call.params
-    name = COUNTED.get(method) if method is not None else None
-    if params is None or name is None or method is None:
-        return _classify_any(body)
+    method, number, params = call.method, call.id, call.params
+    name = COUNTED.get(method)
     target = params.uri if name == "uri" else params.name
-    if not isinstance(target, str):
+    if name is None or not isinstance(target, str):
         return _classify_any(body)
+    if isinstance(number, int):
+        raw_id, most = b"%d" % number, ID_DIGITS
+    else:
+        raw_id, most = b'"%b"' % number.encode(), ID_TEXT
     # A message written without spaces and escapes is exactly as long as its distinct parts. Whatever
     # else it holds, a name that stands twice above all, makes it longer.
-    raw_id = bytes(call.id)
     length = _FRAME + len(method) + len(raw_id) + len(name) + len(target)
     written = len(params.arguments)
     if written:
@@ -154,8 +155,7 @@ def classify(body: bytes) -> Message:
     written = len(params.meta)
     if written:
         length += _META + written
-    plain = length == len(body) and call.jsonrpc == "2.0"
-    if not plain or not is_id(raw_id):
+    if length != len(body) or len(raw_id) > most:
         return _classify_any(body)
     if len(body) > 2 * MAX_DEPTH:
         refuse_deep(body, raw_id)

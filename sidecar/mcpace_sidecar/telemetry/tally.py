@@ -20,11 +20,11 @@ SLICES: Final = 10
 _SLICE: Final = WINDOW / SLICES
 
 # Lists, because the compiled form would make a tuple anew at each use.
-BOUNDS: list[float] = [
+BOUNDS: Final[list[float]] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 ]  # fmt: skip
 """Upper bounds of `mcp_tool_duration_seconds`, in seconds; to 300, as OpenTelemetry has them for MCP."""
-_CUTS: list[float] = [math.inf] * (bucket(BOUNDS[-1]) + 1)
+_CUTS: Final[list[float]] = [math.inf] * (bucket(BOUNDS[-1]) + 1)
 """Where a bucket is cut by one of the bounds."""
 for _bound in BOUNDS:
     _CUTS[bucket(_bound)] = _bound
