@@ -12,7 +12,7 @@ _LONGEST: Final = 256
 
 
 class Sessions:
-    """Sessions that are alive as far as this replica has heard, the longest silent forgotten first."""
+    """Sessions that are alive as far as this replica has heard; the oldest are forgotten first."""
 
     def __init__(self) -> None:
         self._alive: dict[bytes, None] = {}
