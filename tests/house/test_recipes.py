@@ -193,8 +193,8 @@ def test_every_command_says_what_it_does_and_is_run_by_a_test():
     )
     for name, command in mcpace.commands.items():
         assert command.help, name
-        shown = rf'"{name}"|\bmcpace {name}\b|args: \[{name}\]'
-        assert re.search(shown, tests), f"no test runs mcpace {name}"
+        typed = rf'("mcpace_cli", |\*MCPACE, |mcpace, \[)"{name}"'
+        assert re.search(typed, tests), f"no test runs mcpace {name}"
 
 
 def test_every_condition_is_judged_in_the_chain():
