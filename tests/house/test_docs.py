@@ -85,6 +85,21 @@ def test_every_link_between_pages_leads_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+ROOTS = ["", "sidecar/mcpace_sidecar", "operator/mcpace_operator", "tests", "tests/hostile"]
+
+
+def test_every_file_that_is_named_is_there():
+    for page in [*PAGES, ROOT / "SECURITY.md"]:
+        for name in re.findall(r"`([\w./-]+/[\w-]+\.(?:py|yaml|lua)|test_\w+\.py)`", page.read_text()):
+            assert any((ROOT / root / name).exists() for root in ROOTS), f"{page.name} names {name}"
+
+
+def test_every_decision_is_listed():
+    folder = ROOT / "docs/decisions"
+    listed = re.findall(r"\]\((.+\.md)\)", (folder / "README.md").read_text())
+    assert sorted(listed) == sorted(path.name for path in folder.glob("[0-9]*.md"))
+
+
 def anchors(text: str) -> set[str]:
     """What a link into a page may name: its headings, as GitHub spells them."""
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
