@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context
@@ -31,6 +31,15 @@ class LateError(McpaceError):
     """Something a server can do without is not as it should be; to be tried again."""
 
 
+class Outcome(NamedTuple):
+    """How bringing children to where they should be went."""
+
+    trouble: Trouble | None = None
+    """What a person must mend."""
+    again: Exception | None = None
+    """Why it is to be tried again."""
+
+
 class Applier:
     """Writes children: creates, applies over, puts back, removes, scales."""
 
@@ -47,8 +56,26 @@ class Applier:
         self._secrets.pop(key, None)
         self.repairs.forget(key)
 
-    async def apply(self, context: Context) -> Trouble | None:
-        """Bring the children to where they should be; return what a person must mend."""
+    async def bring(self, context: Context) -> Outcome:
+        """Bring the children to where they should be. Whatever goes wrong is said, and tried again."""
+        try:
+            taken = await self._apply(context)
+        except LateError as error:
+            return Outcome(again=error)
+        except ApiError as error:
+            # Where the object itself is refused, the next manifest may be another.
+            return Outcome(Trouble(Reason.ApplyFailed, str(error)), None if error.final else error)
+        except Exception as error:  # noqa: BLE001 - because whatever it was, it is said, and tried again
+            return Outcome(Trouble(Reason.ApplyFailed, _broken(error)), error)
+        if not taken:
+            return Outcome()
+        trouble = conflict(taken)
+        return Outcome(
+            trouble, LateError(trouble.message)
+        )  # nobody tells us when those that are not ours go
+
+    async def _apply(self, context: Context) -> list[ChildId]:
+        """Bring the children to where they should be; return those whose names are taken."""
         key, server = context.server.key, context.server
         live = self._observed.children[key]
         left = {
@@ -80,13 +107,13 @@ class Applier:
                 if not ours:
                     taken.append(step.child_id)
         if taken:
-            return conflict(taken)
+            return taken
         for child_id in unwanted(desired, self._observed.children[key], server):
             await self._remove(key, child_id)
         await self._scale(context)
         if late is not None:
             raise LateError(str(late))
-        return None
+        return []
 
     async def _is_taken(self, context: Context, step: Step) -> bool:
         """Whether somebody else's object bears a child's name."""
@@ -265,6 +292,11 @@ class Applier:
                 await self._cluster.annotate("Pod", key.namespace, name, {"mcpace.dev/config": mark})
         except ApiError as error:
             log.warning("%s: a pod was not told of its new configuration, so it is late: %s", key, error)
+
+
+def _broken(error: Exception) -> str:
+    kind = type(error).__name__
+    return f"The operator itself failed ({kind}), and tries again: its log says where. Please report it."
 
 
 def _collected(child_id: ChildId) -> str:

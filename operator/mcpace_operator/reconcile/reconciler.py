@@ -7,18 +7,17 @@ from datetime import UTC, datetime
 
 from mcpace_operator.children.meta import Context, Credentials
 from mcpace_operator.cluster.cache import Observed
-from mcpace_operator.cluster.client import ApiError, Cluster
+from mcpace_operator.cluster.client import Cluster
 from mcpace_operator.cluster.namespaces import Namespaces
 from mcpace_operator.probes.pods import Pods
-from mcpace_operator.reconcile.apply import Applier, LateError
+from mcpace_operator.reconcile.apply import Applier, Outcome
 from mcpace_operator.reconcile.publisher import Publisher
-from mcpace_operator.resource.models import parse_spec
+from mcpace_operator.resource.models import McpServerSpec, parse_spec
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.resource.workload import Deployment
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status.document import invalid, status
 from mcpace_operator.status.events import Events
-from mcpace_operator.status.reasons import Reason
 from mcpace_operator.status.seen import Seen, Told, Trouble
 from mcpace_operator.stores.redis import Stores
 from mcpace_sidecar.errors import ConfigError, StoreError
@@ -51,60 +50,61 @@ class Reconciler:
         server = self._observed.servers.get(key)
         if server is None:
             await self._gone(key)
-            return
-        if server.deleting:  # what it owned is being taken, and nothing must be put back
-            self._pods.forget(key)
-            if server.manager == self._settings.instance:
-                self._users[key] = server  # it may have waited since before we started
-            return
-        if server.manager not in ("", self._settings.instance):
+        elif server.deleting:
+            self._let_go(server)
+        elif server.manager not in ("", self._settings.instance):
             self._pods.forget(key)
             await self._publisher.leave(server)
-            return
+        else:
+            await self._keep(server)
+
+    async def _keep(self, server: Server) -> None:
         try:
             spec = parse_spec(server.spec)
         except ConfigError as error:
             await self._publisher.say(server, invalid(server, str(error), datetime.now(UTC)))
             return
-        failure: Exception | None = None
-        trouble: Trouble | None = None
-        credentials = Credentials()
+        context, lacking = await self._gather(server, spec)
+        outcome = Outcome(again=lacking) if lacking is not None else await self._applier.bring(context)
+        deployment = self._observed.deployment(server.key) or Deployment()
+        self._pods.want(context, deployment)
+        seen = self._see(context, deployment, outcome.trouble)
+        await self._publisher.say(server, status(seen, datetime.now(UTC)))
+        if outcome.again is not None:
+            raise outcome.again
+
+    async def _gather(self, server: Server, spec: McpServerSpec) -> tuple[Context, StoreError | None]:
+        """All that children are made from; and why there are no credentials, where there are none."""
+        credentials, lacking = Credentials(), None
         try:
             credentials = await self._stores.credentials(server)
-            self._users[key] = server
+            self._users[server.key] = server
         except StoreError as error:
-            failure = error
-        restricted = await self._namespaces.restricted(key.namespace)
-        context = Context(server, spec, self._settings, credentials, self._observed.kinds, restricted)
-        if failure is None:
-            try:
-                trouble = await self._applier.apply(context)
-            except LateError as error:
-                failure = error
-            except ApiError as error:
-                trouble = Trouble(Reason.ApplyFailed, str(error))
-                failure = None if error.final else error  # the next manifest may be another
-            except Exception as error:  # noqa: BLE001 - because whatever it was, it is said, and tried again
-                trouble = Trouble(Reason.ApplyFailed, _broken(error))
-                failure = error
-            if trouble is not None and trouble.reason is Reason.ChildConflict:
-                failure = LateError(trouble.message)  # nobody tells us when those that are not ours go
-        deployment = self._observed.deployment(key) or Deployment()
-        self._pods.want(context, deployment)
-        seen = Seen(
+            lacking = error
+        restricted = await self._namespaces.restricted(server.key.namespace)
+        kinds = self._observed.kinds
+        return Context(server, spec, self._settings, credentials, kinds, restricted), lacking
+
+    def _see(self, context: Context, deployment: Deployment, stopped: Trouble | None) -> Seen:
+        """All that is known of it now."""
+        key = context.server.key
+        return Seen(
             context,
             deployment,
             limits=self._stores.state(self._stores.limits, key),
             cache=self._stores.state(self._stores.cache, key),
             told=self._pods.told.get(key, Told()),
-            stopped=trouble,
+            stopped=stopped,
             contested=self._applier.repairs.contested(key, time.monotonic()),
             altered=self._observed.altered(key),
             autoscaler=self._observed.scaling(key),
         )
-        await self._publisher.say(server, status(seen, datetime.now(UTC)))
-        if failure is not None:
-            raise failure
+
+    def _let_go(self, server: Server) -> None:
+        """What it owned is being taken, and nothing must be put back."""
+        self._pods.forget(server.key)
+        if server.manager == self._settings.instance:
+            self._users[server.key] = server  # it may have waited since before we started
 
     async def _gone(self, key: Key) -> None:
         self._pods.forget(key)
@@ -112,8 +112,3 @@ class Reconciler:
         server = self._users.pop(key, None)
         if server is not None:
             await self._stores.drop(server)
-
-
-def _broken(error: Exception) -> str:
-    kind = type(error).__name__
-    return f"The operator itself failed ({kind}), and tries again: its log says where. Please report it."
