@@ -111,7 +111,7 @@ def text() -> str:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         page += f"| `{name}` | {', '.join(metric._labelnames)} | {family.documentation} |\n"  # noqa: SLF001 - because nothing public tells them
     page += "\n## Conditions of an McpServer\n\n| type | holds when |\n|---|---|\n"
-    page += "".join(f"| `{kind.name}` | {kind.value} |\n" for kind in Type)
+    page += "".join(f"| `{kind.name}` | {kind.value.holds_when} |\n" for kind in Type)
     page += "\n## Reasons of conditions and Events\n\n| reason | |\n|---|---|\n"
     page += "".join(f"| `{reason.name}` | {reason.value} |\n" for reason in Cause)
     page += FOUND + "".join(f"| {name} | {words} |\n" for name, words in FINDINGS.items())

@@ -69,10 +69,8 @@ class Applier:
             return Outcome(Trouble(Reason.ApplyFailed, _broken(error)), error)
         if not taken:
             return Outcome()
-        trouble = conflict(taken)
-        return Outcome(
-            trouble, LateError(trouble.message)
-        )  # nobody tells us when those that are not ours go
+        trouble = conflict(taken)  # nobody tells us when those that are not ours go
+        return Outcome(trouble, LateError(trouble.message))
 
     async def _apply(self, context: Context) -> list[ChildId]:
         """Bring the children to where they should be; return those whose names are taken."""

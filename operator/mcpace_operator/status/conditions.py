@@ -195,10 +195,6 @@ def _within(longest: int, words: str) -> str:
     return words if len(words) <= longest else f"{words[: longest - 1]}…"
 
 
-FROM_SIDECARS: Final = (Type.RulesApply, Type.HasRoom, Type.SessionsKept, Type.ChecklistPassed)
-"""What is not known until sidecars were asked."""
-
-
 def _checklist(seen: Seen) -> Iterator[Condition]:
     findings = seen.findings
     if findings is not None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from mcpace_operator.children import service
 from mcpace_operator.resource.server import SERVER_LABEL, Server
 from mcpace_operator.status.checklist import Finding, Result, cached_tools
-from mcpace_operator.status.conditions import FROM_SIDECARS, SCHEMA, Condition, by_type, conditions, stamped
+from mcpace_operator.status.conditions import SCHEMA, Condition, by_type, conditions, stamped
 from mcpace_operator.status.performance import PERCENTILES
 from mcpace_operator.status.reasons import Reason, Type
 from mcpace_operator.status.seen import Seen
@@ -134,7 +134,9 @@ def status(seen: Seen, now: datetime) -> dict[str, Any]:
     document["conditions"] = stamped(server, conditions(seen), now)
     if told.live is None:
         before = by_type(server.status)
-        document["conditions"] += [before[kind.name] for kind in FROM_SIDECARS if kind.name in before]
+        document["conditions"] += [
+            before[kind.name] for kind in Type if kind.value.from_sidecars and kind.name in before
+        ]
     return document
 
 

@@ -36,7 +36,7 @@ class News(NamedTuple):
 def news(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[News]:
     """What of a new status a person would ask about: what to mend, and that calls are answered. Pure."""
     old, new = by_type(before), by_type(after)
-    for kind in (Type.Ready.name, Type.ChildrenInSync.name, Type.RulesApply.name):
+    for kind in (kind.name for kind in Type if kind.value.told):
         condition = new.get(kind) or {}
         bad = condition.get("status") == "False" and condition["reason"] not in _USUAL
         if bad and condition["reason"] != (old.get(kind) or {}).get("reason"):

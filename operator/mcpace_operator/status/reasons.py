@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, unique
+from typing import NamedTuple
 
 
+class Row(NamedTuple):
+    """A condition, as the tables here and in the reference have it."""
+
+    holds_when: str
+    told: bool = False
+    """Whether an Event tells when it does not hold."""
+    from_sidecars: bool = False
+    """Whether it is not known until sidecars were asked."""
+
+
+@unique
 class Type(Enum):
-    """What conditions say, and when each holds."""
+    """What conditions say. A member's name is what stands in the status."""
 
-    Ready = "Every replica is up to date and answers."
-    Available = "At least one replica answers."
-    Progressing = "Replicas are being started, updated or ended."
-    LimitsEnforced = "Limits are shared by all replicas; with `rateLimits`."
-    CacheReady = "Results are shared by all replicas; with `cache`."
-    DatabasePooled = "PgBouncer bounds the connections; with `database`."
-    AutoscalingActive = "The autoscaler knows how many replicas are needed; with `autoscaling`."
-    RulesApply = "Every rule of the manifest does something, and every Secret that it names is there."
-    SessionsKept = "Sessions of clients before 2026-07-28 are kept; said where they are not."
-    HasRoom = "Not every slot of every replica is taken."
-    ChildrenInSync = "The children are as the manifest says; said where they are not."
-    Managed = "This mcpace looks after the server; said by another one, which leaves it alone."
-    ChecklistPassed = "Every item of the performance checklist passed."
+    Ready = Row("Every replica is up to date and answers.", told=True)
+    Available = Row("At least one replica answers.")
+    Progressing = Row("Replicas are being started, updated or ended.")
+    LimitsEnforced = Row("Limits are shared by all replicas; with `rateLimits`.")
+    CacheReady = Row("Results are shared by all replicas; with `cache`.")
+    DatabasePooled = Row("PgBouncer bounds the connections; with `database`.")
+    AutoscalingActive = Row("The autoscaler knows how many replicas are needed; with `autoscaling`.")
+    RulesApply = Row(
+        "Every rule of the manifest does something, and every Secret that it names is there.",
+        told=True,
+        from_sidecars=True,
+    )
+    HasRoom = Row("Not every slot of every replica is taken.", from_sidecars=True)
+    SessionsKept = Row(
+        "Sessions of clients before 2026-07-28 are kept; said where they are not.", from_sidecars=True
+    )
+    ChildrenInSync = Row("The children are as the manifest says; said where they are not.", told=True)
+    Managed = Row("This mcpace looks after the server; said by another one, which leaves it alone.")
+    ChecklistPassed = Row("Every item of the performance checklist passed.", from_sidecars=True)
 
 
+@unique
 class Reason(Enum):
     """Why a condition is as it is, and what an Event tells of."""
 
