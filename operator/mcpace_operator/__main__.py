@@ -15,9 +15,9 @@ import uvloop
 
 from mcpace_operator.cluster.cache import Observed
 from mcpace_operator.cluster.client import Cluster
+from mcpace_operator.cluster.kopf.watcher import Watching
 from mcpace_operator.cluster.leader import Leadership
 from mcpace_operator.cluster.resync import Reading
-from mcpace_operator.cluster.watcher import Watching
 from mcpace_operator.health import LEADING, SERVERS, Health
 from mcpace_operator.probes.pods import Pods
 from mcpace_operator.queue import Queue

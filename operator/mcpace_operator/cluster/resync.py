@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from mcpace_operator.cluster import handlers
 from mcpace_operator.cluster.cache import Observed
 from mcpace_operator.cluster.client import ApiError, Cluster
 from mcpace_operator.cluster.kinds import WATCHED
@@ -16,7 +15,7 @@ from mcpace_operator.comparison.drift import ChildId
 from mcpace_operator.health import UNREAD
 from mcpace_operator.queue import Queue
 from mcpace_operator.resource.models import KIND
-from mcpace_operator.resource.server import Key
+from mcpace_operator.resource.server import SELECTOR, Key
 from mcpace_sidecar.contract.backoff import Backoff
 from mcpace_sidecar.errors import ConfigError
 
@@ -206,7 +205,7 @@ class Reading:
     ) -> set[tuple[str, str, str]]:
         found: set[tuple[str, str, str]] = set()
         for kind in kinds:
-            selector = "" if kind == KIND else handlers.SELECTOR
+            selector = "" if kind == KIND else SELECTOR
             async for body in self._cluster.items(kind, namespace=namespace, selector=selector, near=near):
                 found.add((kind, body["metadata"]["namespace"], body["metadata"]["name"]))
                 keys = self._observed.see(kind, body, deleted=False)

@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 from mcpace_operator.children.meta import Context
 from mcpace_operator.cluster.client import ApiError, Cluster
 from mcpace_operator.probes.asking import Sidecars
-from mcpace_operator.probes.usage import Usage
+from mcpace_operator.probes.memory import Memory
 from mcpace_operator.resource.server import SERVER_LABEL, Key
 from mcpace_operator.resource.workload import Deployment, Pod
 from mcpace_operator.settings import OperatorSettings
@@ -112,7 +112,7 @@ class Pods:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._sidecars = Sidecars()
-        self._usage = Usage(cluster, settings)
+        self._memory = Memory(cluster, settings)
 
     def want(self, context: Context, deployment: Deployment) -> None:
         """Look at this server when its turn comes."""
@@ -204,7 +204,7 @@ class Pods:
             return None
         if watch.read is None or now - watch.read >= READING:
             watch.read = now
-            used = await self._usage.memory(key.namespace, ready.addresses)
+            used = await self._memory.largest(key.namespace, ready.addresses)
             if used is not None:
                 watch.memory.append(used)
         watch.full = watch.full + 1 if heard.full else 0

@@ -16,7 +16,7 @@ from mcpace_operator.comparison.drift import CAUSE, Child, ChildId, Whose, finge
 from mcpace_operator.comparison.repairs import Repairs, changed_by
 from mcpace_operator.reconcile.decide import Action, Step, conflict, decide, unwanted
 from mcpace_operator.resource.server import SERVER_LABEL, Key
-from mcpace_operator.status.events import Events, News
+from mcpace_operator.status.news import Events, News
 from mcpace_operator.status.reasons import Reason
 from mcpace_operator.status.seen import Trouble
 from mcpace_sidecar.errors import McpaceError

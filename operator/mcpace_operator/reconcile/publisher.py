@@ -15,7 +15,7 @@ from mcpace_operator.resource.models import API_VERSION, KIND
 from mcpace_operator.resource.server import Server
 from mcpace_operator.status.conditions import by_type, elsewhere
 from mcpace_operator.status.conditions import stamped as stamped_conditions
-from mcpace_operator.status.events import Events, news
+from mcpace_operator.status.news import Events, news
 from mcpace_operator.status.reasons import Type
 
 log = logging.getLogger(__name__)

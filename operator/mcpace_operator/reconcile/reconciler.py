@@ -17,7 +17,7 @@ from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.resource.workload import Deployment
 from mcpace_operator.settings import OperatorSettings
 from mcpace_operator.status.document import invalid, status
-from mcpace_operator.status.events import Events
+from mcpace_operator.status.news import Events
 from mcpace_operator.status.seen import Seen, Told, Trouble
 from mcpace_operator.stores.redis import Stores
 from mcpace_sidecar.errors import ConfigError, StoreError

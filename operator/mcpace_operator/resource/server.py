@@ -8,6 +8,8 @@ from typing import Any, Final, NamedTuple
 
 MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "mcpace"}
 """The label of every child."""
+SELECTOR: Final = ",".join(f"{name}={value}" for name, value in MANAGED_BY.items())
+"""What selects every child."""
 INSTANCE: Final = "mcpace.dev/instance"
 """The annotation by which a person says which mcpace looks after a server."""
 RELEASE: Final = "mcpace.dev/release"

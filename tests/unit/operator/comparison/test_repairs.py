@@ -3,7 +3,7 @@
 from mcpace_operator.comparison.drift import ChildId
 from mcpace_operator.comparison.repairs import MOST, PAUSE, WINDOW, Repairs, changed_by
 from mcpace_operator.resource.server import Key
-from mcpace_operator.status.events import News, news
+from mcpace_operator.status.news import News, news
 from mcpace_operator.status.reasons import Reason
 
 KEY, SERVICE = Key("ns", "weather"), ChildId("Service", "weather")

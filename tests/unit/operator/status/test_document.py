@@ -10,7 +10,7 @@ from mcpace_operator.resource.workload import Scaling
 from mcpace_operator.status import document
 from mcpace_operator.status.checklist import Live
 from mcpace_operator.status.document import invalid
-from mcpace_operator.status.events import event, news
+from mcpace_operator.status.news import event, news
 from mcpace_operator.status.performance import merged
 from mcpace_operator.status.reasons import Reason
 from mcpace_operator.status.seen import Seen, ServerFacts, StoreState, Told, Trouble

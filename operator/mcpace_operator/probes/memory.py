@@ -1,4 +1,4 @@
-"""What the servers' containers use, of all servers at once: one question a minute, be they a thousand."""
+"""What memory the servers' containers use, of all at once: one question a minute, be they a thousand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FRESH: Final = 60.0
 """Seconds for which an answer holds; metrics-server itself looks every fifteen."""
 
 
-class Usage:
+class Memory:
     """The memory of server containers, as metrics-server saw it; nothing where there is none."""
 
     def __init__(self, cluster: Cluster, settings: OperatorSettings) -> None:
@@ -29,7 +29,7 @@ class Usage:
         self._until = 0.0
         self._asking = asyncio.Lock()
 
-    async def memory(self, namespace: str, pods: Iterable[str]) -> int | None:
+    async def largest(self, namespace: str, pods: Iterable[str]) -> int | None:
         """The bytes of the largest server container among these pods, or None."""
         async with self._asking:
             now = asyncio.get_running_loop().time()

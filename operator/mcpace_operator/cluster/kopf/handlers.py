@@ -12,7 +12,7 @@ import kopf
 from mcpace_operator.cluster.kinds import KINDS, WATCHED
 from mcpace_operator.cluster.nesting import Answer
 from mcpace_operator.resource.models import GROUP, KIND, PLURAL, VERSION
-from mcpace_operator.resource.server import MANAGED_BY
+from mcpace_operator.resource.server import SELECTOR
 from mcpace_sidecar.contract.backoff import Backoff
 
 LASTING: Final = 10.0
@@ -21,8 +21,6 @@ FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 TURN: Final = 0.2
 """Seconds between two looks whether to end."""
-
-SELECTOR: Final = ",".join(f"{name}={value}" for name, value in MANAGED_BY.items())
 
 
 class See(NamedTuple):

@@ -12,8 +12,8 @@ from typing import Any, Final
 import aiohttp
 import kopf
 
-from mcpace_operator.cluster import handlers
 from mcpace_operator.cluster.kinds import WATCHED
+from mcpace_operator.cluster.kopf import handlers
 from mcpace_operator.health import RESTARTS
 from mcpace_sidecar.contract.backoff import Backoff
 
