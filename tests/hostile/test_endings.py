@@ -585,8 +585,8 @@ async def in_reload(broken: Broken) -> None:
 
     before = broken.plane.settings
     broken._monkeypatch.setattr("mcpace_sidecar.process.configuration.Settings", unable)
-    broken.sidecar.sidecar.configuration._seen = ()
-    await until(lambda: broken.sidecar.sidecar.configuration._seen, "a look at the configuration")
+    broken.sidecar.configuration._seen = ()
+    await until(lambda: broken.sidecar.configuration._seen, "a look at the configuration")
     assert broken.plane.settings is before
     assert not broken.sidecar.waiting.done()
 

@@ -78,5 +78,5 @@ async def test_calls_are_judged_without_a_store_that_answers_oddly(
             assert (status, body.get("result", body)) == (200, {"content": [], "isError": False})
         samples = await sidecar.metrics()
         assert not [name for name in samples if name.startswith("mcpace_internal_errors")], samples
-        assert not sidecar.sidecar._ending.is_set()
+        assert not sidecar.ending
         assert not sidecar.in_flight

@@ -38,6 +38,7 @@ class Running:
         self.connections = sidecar.connections
         self.door_connections = sidecar._door_connections
         self.doors = sidecar._doors
+        self.configuration = sidecar.configuration
         self.reload = sidecar.reload
         self.drain = sidecar.drain
         self.end = sidecar.end
@@ -56,6 +57,11 @@ class Running:
     def shared_limits(self) -> RedisLimits:
         assert self.sidecar.stores.redis_limits is not None, "it was started without limits_url"
         return self.sidecar.stores.redis_limits
+
+    @property
+    def ending(self) -> bool:
+        """Whether it was told to end."""
+        return self.sidecar._ending.is_set()
 
     def kept(self) -> Iterable[Any]:
         """The results in memory."""
