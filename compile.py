@@ -39,7 +39,7 @@ INTERPRETED: Final = {
     "call/fanout": "coroutine-like closures, off the common path",
     "call/rewrite": "off the common path",
     "http/compression": "one call of a library each",
-    "http/listener": "a coroutine, off the path",
+    "http/listener": "sockets of a server are a tuple to asyncio and a list to uvloop",
     "http/receiver": "protocols, and receivers off the path",
     "http/tcp": "socket options",
     "identity/tokens": "a library's work, and coroutines",
