@@ -15,9 +15,9 @@ import uvloop
 
 from mcpace_operator.cluster.cache import Observed
 from mcpace_operator.cluster.client import Cluster
-from mcpace_operator.cluster.kopf.watcher import Watching
+from mcpace_operator.cluster.kopf.watcher import Watcher
 from mcpace_operator.cluster.leader import Leadership
-from mcpace_operator.cluster.resync import Reading
+from mcpace_operator.cluster.resync import Resync
 from mcpace_operator.health import LEADING, SERVERS, Health
 from mcpace_operator.probes.pods import Pods
 from mcpace_operator.queue import Queue
@@ -128,11 +128,9 @@ class Operator:
     def __init__(self, settings: OperatorSettings, cluster: Cluster) -> None:
         self._observed, self._queue, self._stores = Observed(), Queue(), Stores(settings)
         self._pods = Pods(cluster, settings, self._queue.mark)
-        self._reading = Reading(
-            cluster, self._observed, self._queue, settings.namespaces, self._watch_again
-        )
+        self._resync = Resync(cluster, self._observed, self._queue, settings.namespaces, self._watch_again)
         self._reconciler = Reconciler(cluster, self._observed, self._stores, settings, self._pods)
-        self._watching: Watching | None = None
+        self._watcher: Watcher | None = None
 
     async def work(self) -> None:
         """Keep every server as it should be, for ever. ConfigError where the CRD is missing."""
@@ -143,42 +141,42 @@ class Operator:
 
         await self._stores.check()
         log.info("Reading the cluster")
-        await self._reading.first()
+        await self._resync.first()
         log.info("Watching %d servers", len(self._observed.servers))
-        gap = partial(loop.call_soon_threadsafe, self._reading.soon)
-        self._watching = Watching(from_kopf, gap, lambda: self._reading.readable)
-        self._watching.start()
+        gap = partial(loop.call_soon_threadsafe, self._resync.soon)
+        self._watcher = Watcher(from_kopf, gap, lambda: self._resync.readable)
+        self._watcher.start()
         async with asyncio.TaskGroup() as group:
             for _ in range(WORKERS):
                 group.create_task(self._queue.work(self._reconciler.reconcile))
             servers = self._observed.servers
             group.create_task(self._stores.watch(servers, lambda: self._queue.mark_all(servers)))
             group.create_task(self._pods.keep())
-            group.create_task(self._reading.often())
-            group.create_task(self._reading.discover())
+            group.create_task(self._resync.often())
+            group.create_task(self._resync.discover())
 
     async def try_out(self) -> None:
         """Try whether everything that must be read may be."""
-        await self._reading.try_out()
+        await self._resync.try_out()
 
     def problems(self) -> Iterator[str]:
         """What keeps the operator from being ready; one that waits for its turn is, if it may read."""
         SERVERS.set(len(self._observed.servers))
-        if self._reading.problem is not None:
-            yield self._reading.problem
-        if self._watching is not None and (problem := self._watching.problem()) is not None:
+        if self._resync.problem is not None:
+            yield self._resync.problem
+        if self._watcher is not None and (problem := self._watcher.problem()) is not None:
             yield problem
 
     async def close(self) -> None:
         """End what is open."""
-        if self._watching is not None:
-            self._watching.end()
+        if self._watcher is not None:
+            self._watcher.end()
         await self._pods.close()
         await self._stores.close()
 
     def _watch_again(self) -> None:
-        if self._watching is not None:
-            self._watching.again()
+        if self._watcher is not None:
+            self._watcher.again()
 
     def _see(self, kind: str, body: Mapping[str, Any], deleted: bool) -> None:
         self._queue.mark_all(self._observed.see(kind, body, deleted=deleted))

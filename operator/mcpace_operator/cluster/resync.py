@@ -31,7 +31,7 @@ _FIRST, _LONGEST = 1.0, 10.0
 """Seconds until the first reading is tried again."""
 
 
-class Reading:
+class Resync:
     """Reads the whole cluster: at the start, every ten minutes, and when what it knows has changed."""
 
     def __init__(

@@ -40,7 +40,7 @@ class Result(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Verdict:
     """One item, judged. `mend` is what to write in the manifest."""
 
     result: Result
@@ -82,7 +82,7 @@ def cached_tools(context: Context) -> frozenset[str]:
     return frozenset(tool.name for tool in context.spec.cache.tools) if context.spec.cache else frozenset()
 
 
-def judge(context: Context, live: Live, *, ready: int, limits_up: bool | None) -> dict[str, Finding]:
+def judge(context: Context, live: Live, *, ready: int, limits_up: bool | None) -> dict[str, Verdict]:
     """Every item, in the tutorial's order. `limits_up`: whether the shared store answers."""
     spec, performance = context.spec, live.performance
     return {
@@ -99,135 +99,135 @@ def judge(context: Context, live: Live, *, ready: int, limits_up: bool | None) -
     }
 
 
-def _latency(performance: Performance) -> Finding:
+def _latency(performance: Performance) -> Verdict:
     p95 = performance.p95
     if p95 is None:
-        return Finding(Result.UNKNOWN, "No call was answered in five minutes.")
+        return Verdict(Result.UNKNOWN, "No call was answered in five minutes.")
     evidence = f"95 % of calls take up to {p95:.2g} s."
     if p95 < P95:
-        return Finding(Result.PASSED, evidence)
+        return Verdict(Result.PASSED, evidence)
     slowest = max(performance.tools, key=lambda tool: tool.p95 or 0.0)
     mend = f"cache: {{tools: [{{name: {slowest.name}, ttl: 60s}}]}}"
-    return Finding(Result.FAILED, f"{evidence} The slowest tool is {slowest.name}.", mend)
+    return Verdict(Result.FAILED, f"{evidence} The slowest tool is {slowest.name}.", mend)
 
 
-def _database(database: Database | None, env: tuple[dict[str, Any], ...]) -> Finding:
+def _database(database: Database | None, env: tuple[dict[str, Any], ...]) -> Verdict:
     if database is not None:
         many = database.max_connections
-        return Finding(Result.PASSED, f"PgBouncer keeps at most {many} connections per pod.")
+        return Verdict(Result.PASSED, f"PgBouncer keeps at most {many} connections per pod.")
     own = sorted(str(e.get("name")) for e in env if str(e.get("name")).startswith(("DATABASE_", "PG")))
     if own:
         words = f"The server is given {', '.join(own)} and opens its own connections."
-        return Finding(Result.FAILED, words, "database: {secretRef: {name: SECRET-WITH-uri}}")
-    return Finding(
+        return Verdict(Result.FAILED, words, "database: {secretRef: {name: SECRET-WITH-uri}}")
+    return Verdict(
         Result.UNKNOWN, "No database is known of.", "database: {secretRef: {name: SECRET-WITH-uri}}"
     )
 
 
-def _cached(context: Context, live: Live) -> Finding:
+def _cached(context: Context, live: Live) -> Verdict:
     cached = cached_tools(context)
     frequent = [tool for tool in live.performance.tools if tool.calls >= FREQUENT]
     if not frequent:
-        return Finding(Result.UNKNOWN, f"No tool was called {FREQUENT} times in five minutes.")
+        return Verdict(Result.UNKNOWN, f"No tool was called {FREQUENT} times in five minutes.")
     missing = [tool for tool in frequent if tool.name not in cached]
     sure = [tool for tool in missing if tool.name in live.read_only]
     if sure:
         worst = max(sure, key=lambda tool: tool.calls)
         words = f"{worst.name} is read-only, was called {_about(worst.calls)} times and is not cached."
-        return Finding(Result.FAILED, words, f"cache: {{tools: [{{name: {worst.name}, ttl: 60s}}]}}")
+        return Verdict(Result.FAILED, words, f"cache: {{tools: [{{name: {worst.name}, ttl: 60s}}]}}")
     if missing:
         worst = max(missing, key=lambda tool: tool.calls)
         words = f"{worst.name} was called {_about(worst.calls)} times; cache it if it changes nothing."
-        return Finding(Result.UNKNOWN, words, f"cache: {{tools: [{{name: {worst.name}, ttl: 60s}}]}}")
+        return Verdict(Result.UNKNOWN, words, f"cache: {{tools: [{{name: {worst.name}, ttl: 60s}}]}}")
     answered = sum(tool.answered for tool in frequent) or 1
-    return Finding(
+    return Verdict(
         Result.PASSED, f"{sum(tool.hits for tool in frequent) / answered:.0%} came from the cache."
     )
 
 
-def _reused(live: Live) -> Finding:
+def _reused(live: Live) -> Verdict:
     mend = "egress: [{name: api, url: https://api.example.com, port: 9101}]"
     used = {name: numbers for name, numbers in live.doors.items() if numbers[0]}
     if not used:
         words = "Connections to the server are kept; its own calls go through no door."
-        return Finding(Result.UNKNOWN, words, mend)
+        return Verdict(Result.UNKNOWN, words, mend)
     name, (requests, opened) = min(used.items(), key=lambda item: item[1][0] / max(1, item[1][1]))
     words = f"Through the door {name}, {_about(requests)} requests used {_about(opened)} connections."
     if requests < REUSED:
-        return Finding(Result.UNKNOWN, words)
+        return Verdict(Result.UNKNOWN, words)
     if requests / max(1, opened) >= REUSED:
-        return Finding(Result.PASSED, words)
-    return Finding(Result.FAILED, words, f"egress: [{{name: {name}, keepAlive: 100, idleTimeout: 5m}}]")
+        return Verdict(Result.PASSED, words)
+    return Verdict(Result.FAILED, words, f"egress: [{{name: {name}, keepAlive: 100, idleTimeout: 5m}}]")
 
 
-def _paginated(context: Context, performance: Performance) -> Finding:
+def _paginated(context: Context, performance: Performance) -> Verdict:
     page = context.spec.responses.page
     paged = {tool.name for tool in page.tools} if page else set()
     answered = [tool for tool in performance.tools if tool.answered]
     if not answered:
-        return Finding(Result.UNKNOWN, "No call was answered in five minutes.")
+        return Verdict(Result.UNKNOWN, "No call was answered in five minutes.")
     largest = max(answered, key=_mean_size)
     large = [tool for tool in answered if _mean_size(tool) > LARGE and tool.name not in paged]
     if large:
         worst = max(large, key=_mean_size)
         words = f"An answer of {worst.name} has {_mean_size(worst) / 1024:.2g} KiB on average, on one page."
         mend = f"responses: {{page: {{tools: [{{name: {worst.name}, items: 100, bytes: 64Ki}}]}}}}"
-        return Finding(Result.FAILED, words, mend)
+        return Verdict(Result.FAILED, words, mend)
     size = f"{_mean_size(largest) / 1024:.2g} KiB"
-    return Finding(Result.PASSED, f"The largest answers, of {largest.name}, have {size} on average.")
+    return Verdict(Result.PASSED, f"The largest answers, of {largest.name}, have {size} on average.")
 
 
-def _limits(context: Context, up: bool | None) -> Finding:
+def _limits(context: Context, up: bool | None) -> Verdict:
     if context.spec.rate_limits is None:
-        return Finding(Result.FAILED, "Anybody may call as often as they like.", "rateLimits: {}")
+        return Verdict(Result.FAILED, "Anybody may call as often as they like.", "rateLimits: {}")
     if up:
-        return Finding(Result.PASSED, "Limits are shared by all replicas.")
+        return Verdict(Result.PASSED, "Limits are shared by all replicas.")
     if up is None:
-        return Finding(Result.UNKNOWN, "Each replica limits on its own: no Redis is configured.")
-    return Finding(Result.FAILED, "Redis does not answer, so limits are not shared.")
+        return Verdict(Result.UNKNOWN, "Each replica limits on its own: no Redis is configured.")
+    return Verdict(Result.FAILED, "Redis does not answer, so limits are not shared.")
 
 
-def _metrics(live: Live) -> Finding:
+def _metrics(live: Live) -> Verdict:
     if not live.replicas_asked:
-        return Finding(Result.UNKNOWN, "No replica could be asked.")
+        return Verdict(Result.UNKNOWN, "No replica could be asked.")
     if live.scraped is not None and live.scraped < SCRAPED:
-        return Finding(Result.PASSED, "Prometheus, or something like it, reads the metrics.")
+        return Verdict(Result.PASSED, "Prometheus, or something like it, reads the metrics.")
     words = (
         "Nobody has read the metrics in two minutes: install Prometheus Operator, or scrape NAME-metrics."
     )
-    return Finding(Result.FAILED, words, "monitoring: {serviceMonitor: true}")
+    return Verdict(Result.FAILED, words, "monitoring: {serviceMonitor: true}")
 
 
-def _health(ready: int) -> Finding:
+def _health(ready: int) -> Verdict:
     if ready:
-        return Finding(Result.PASSED, f"{ready} ready by the MCP handshake, restarted when they hang.")
-    return Finding(Result.UNKNOWN, "No replica is ready yet.")
+        return Verdict(Result.PASSED, f"{ready} ready by the MCP handshake, restarted when they hang.")
+    return Verdict(Result.UNKNOWN, "No replica is ready yet.")
 
 
-def _concurrent(context: Context, performance: Performance) -> Finding:
+def _concurrent(context: Context, performance: Performance) -> Verdict:
     concurrency = context.spec.concurrency
     if concurrency is not None and concurrency.parallel_tool:
-        return Finding(Result.PASSED, "The tool `parallel` runs independent calls at once.")
+        return Verdict(Result.PASSED, "The tool `parallel` runs independent calls at once.")
     mend = "concurrency: {parallelTool: true}"
     if performance.p95 is None:
-        return Finding(Result.UNKNOWN, "No call was answered in five minutes.", mend)
+        return Verdict(Result.UNKNOWN, "No call was answered in five minutes.", mend)
     if performance.at_once > 1:
-        return Finding(Result.PASSED, f"{performance.at_once:.2g} calls ran at once on average.")
-    return Finding(Result.UNKNOWN, "Calls came one after the other.", mend)
+        return Verdict(Result.PASSED, f"{performance.at_once:.2g} calls ran at once on average.")
+    return Verdict(Result.UNKNOWN, "Calls came one after the other.", mend)
 
 
-def _memory(live: Live) -> Finding:
+def _memory(live: Live) -> Verdict:
     if live.killed_for_memory is not None:
         words = f"The container {live.killed_for_memory} was killed for its memory."
-        return Finding(Result.FAILED, words, "resources: {limits: {memory: 1Gi}}")
+        return Verdict(Result.FAILED, words, "resources: {limits: {memory: 1Gi}}")
     if len(live.memory) < ROUNDS or not live.performance.calls:
-        return Finding(
+        return Verdict(
             Result.UNKNOWN, "Too little was seen: it takes metrics-server, and a while of calls."
         )
     early = median(live.memory[: len(live.memory) // 2])
     growth = live.memory[-1] / max(1, early)
     words = f"It uses {live.memory[-1] / (1 << 20):.2g} MiB, {growth:.2g} times what it did."
-    return Finding(Result.PASSED if growth < GROWTH else Result.FAILED, words)
+    return Verdict(Result.PASSED if growth < GROWTH else Result.FAILED, words)
 
 
 def _mean_size(tool: Tool) -> float:

@@ -14,7 +14,7 @@ from mcpace_operator.comparison.additions import Addition
 from mcpace_operator.comparison.drift import ChildId
 from mcpace_operator.resource.server import INSTANCE, Server
 from mcpace_operator.resource.workload import Scaling
-from mcpace_operator.status.checklist import Finding, Live, Result
+from mcpace_operator.status.checklist import Live, Result, Verdict
 from mcpace_operator.status.reasons import Reason, Type
 from mcpace_operator.status.seen import Seen, StoreState
 
@@ -196,14 +196,14 @@ def _within(longest: int, words: str) -> str:
 
 
 def _checklist(seen: Seen) -> Iterator[Condition]:
-    findings = seen.findings
-    if findings is not None:
-        yield _judged(findings)
+    verdicts = seen.verdicts
+    if verdicts is not None:
+        yield _judged(verdicts)
 
 
-def _judged(findings: Mapping[str, Finding]) -> Condition:
-    by = {r: [name for name, finding in findings.items() if finding.result is r] for r in Result}
-    counts = f"{len(by[Result.PASSED])} of {len(findings)} passed"
+def _judged(verdicts: Mapping[str, Verdict]) -> Condition:
+    by = {r: [name for name, verdict in verdicts.items() if verdict.result is r] for r in Result}
+    counts = f"{len(by[Result.PASSED])} of {len(verdicts)} passed"
     failed, unknown = by[Result.FAILED], by[Result.UNKNOWN]
     if failed:
         words = f"{counts}; failed: {', '.join(failed)}. See status.checklist for what to write."

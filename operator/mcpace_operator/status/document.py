@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mcpace_operator.children import service
 from mcpace_operator.resource.server import SERVER_LABEL, Server
-from mcpace_operator.status.checklist import Finding, Result, cached_tools
+from mcpace_operator.status.checklist import Result, Verdict, cached_tools
 from mcpace_operator.status.conditions import SCHEMA, Condition, by_type, conditions, stamped
 from mcpace_operator.status.performance import PERCENTILES
 from mcpace_operator.status.reasons import Reason, Type
@@ -125,9 +125,9 @@ def status(seen: Seen, now: datetime) -> dict[str, Any]:
     if told.facts is not None:
         document["serverInfo"] = dict(told.facts.info)
         document["tools"] = list(told.facts.tools)
-    if told.live is not None and seen.findings is not None:
+    if told.live is not None and seen.verdicts is not None:
         document["performance"] = told.live.performance.document(cached_tools(context))
-        document["checklist"] = [_item(name, finding) for name, finding in seen.findings.items()]
+        document["checklist"] = [_item(name, verdict) for name, verdict in seen.verdicts.items()]
     for name in KEPT:  # what was known before this operator started
         if name not in document and name in server.status:
             document[name] = server.status[name]
@@ -143,6 +143,6 @@ def status(seen: Seen, now: datetime) -> dict[str, Any]:
 KEPT: Final = ("serverInfo", "tools", "performance", "checklist")
 
 
-def _item(name: str, finding: Finding) -> dict[str, str]:
-    item = {"name": name, "result": finding.result.value, "evidence": finding.evidence}
-    return item | ({"mend": finding.mend} if finding.mend else {})
+def _item(name: str, verdict: Verdict) -> dict[str, str]:
+    item = {"name": name, "result": verdict.result.value, "evidence": verdict.evidence}
+    return item | ({"mend": verdict.mend} if verdict.mend else {})

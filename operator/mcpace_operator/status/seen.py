@@ -10,10 +10,10 @@ from mcpace_operator.children.meta import Context
 from mcpace_operator.comparison.additions import Addition
 from mcpace_operator.comparison.drift import ChildId
 from mcpace_operator.resource.workload import Deployment, Scaling
-from mcpace_operator.status.checklist import Finding, Live, cached_tools, judge
+from mcpace_operator.status.checklist import Live, Verdict, cached_tools, judge
 from mcpace_operator.status.performance import moved
 from mcpace_operator.status.reasons import Reason
-from mcpace_sidecar.contract.report import Identity
+from mcpace_sidecar.contract.report import ServerInfo
 
 _MOST_TOOLS: Final = 500
 _LONGEST_WORD: Final = 128
@@ -43,7 +43,7 @@ class ServerFacts:
     tools: tuple[str, ...]
 
     @classmethod
-    def told(cls, server: Identity, tools: Sequence[str]) -> ServerFacts:
+    def told(cls, server: ServerInfo, tools: Sequence[str]) -> ServerFacts:
         """As the status keeps them: bounded, because a server may say what it likes."""
         info = {
             "name": server.name[:_LONGEST_WORD],
@@ -73,8 +73,8 @@ class Told:
         then, now = (told.performance.document(cached) for told in (before.live, self.live))
         if moved(then, now) or self.live.conditions != before.live.conditions:
             return True
-        verdicts = (judge(context, live, ready=1, limits_up=True) for live in (before.live, self.live))
-        first, second = ([finding.result for finding in verdict.values()] for verdict in verdicts)
+        both = (judge(context, live, ready=1, limits_up=True) for live in (before.live, self.live))
+        first, second = ([verdict.result for verdict in verdicts.values()] for verdicts in both)
         return first != second
 
 
@@ -142,7 +142,7 @@ class Seen:
         return None
 
     @property
-    def findings(self) -> Mapping[str, Finding] | None:
+    def verdicts(self) -> Mapping[str, Verdict] | None:
         """The checklist's, once it can be judged."""
         if self.told.live is None:
             return None

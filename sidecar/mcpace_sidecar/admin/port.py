@@ -26,7 +26,7 @@ from mcpace_sidecar.cache.entry import ALL, client_tag
 from mcpace_sidecar.cache.memory import MemoryResults
 from mcpace_sidecar.cache.policy import tool_tag
 from mcpace_sidecar.call.plane import Plane
-from mcpace_sidecar.contract.report import VERSION, Door, Identity, Readiness, Report, Rule, Slots
+from mcpace_sidecar.contract.report import VERSION, CountedDoor, Readiness, Report, ServerInfo, Slots
 from mcpace_sidecar.contract.surface import GUARDED, POSTED, READYZ_WAIT, Path
 from mcpace_sidecar.egress.doors import Doors
 from mcpace_sidecar.errors import ProtocolError
@@ -219,20 +219,20 @@ class Admin:
             version=VERSION,
             calls=statistics.summary(self._tallies),
             window_seconds=WINDOW,
-            server=Identity(server.name, server.version, server.protocol_version) if server else None,
+            server=ServerInfo(server.name, server.version, server.protocol_version) if server else None,
             tools=tuple(sorted(tools)),
             read_only_tools=tuple(
                 sorted(n for n, hints in tools.items() if hints.get("readOnlyHint") is True)
             ),
             scraped_seconds_ago=None if self._scraped is None else round(now - self._scraped, 1),
             doors={
-                name: Door(sum(door.answers.values()), door.pool.opened)
+                name: CountedDoor(sum(door.answers.values()), door.pool.opened)
                 for name, door in self._doors.open.items()
             },
             missing_secrets=plane.settings.missing_secrets,
             unknown_fields=plane.settings.ignored,
             in_flight=dict(plane.tools_in_flight()),
-            findings=tuple(Rule(finding.reason, finding.message) for finding in self._findings.now()),
+            findings=self._findings.now(),
             slots=self._slots(),
             sessions=len(plane.sessions),
         )

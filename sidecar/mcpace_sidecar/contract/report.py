@@ -43,7 +43,7 @@ class Counted(Struct, frozen=True, rename="camel"):
     """Seconds; None where nothing was answered."""
 
 
-class Door(Struct, frozen=True, rename="camel"):
+class CountedDoor(Struct, frozen=True, rename="camel"):
     """One egress door."""
 
     requests: Count
@@ -51,7 +51,7 @@ class Door(Struct, frozen=True, rename="camel"):
     """Opened in all."""
 
 
-class Identity(Struct, frozen=True, rename="camel"):
+class ServerInfo(Struct, frozen=True, rename="camel"):
     """What the server said of itself in its handshake."""
 
     name: Word
@@ -59,8 +59,11 @@ class Identity(Struct, frozen=True, rename="camel"):
     protocol_version: Word
 
 
-class Rule(Struct, frozen=True):
-    """A rule of the manifest that does nothing, and why."""
+class Finding(Struct, frozen=True):
+    """A rule of the manifest that does nothing, and why.
+
+    `message` begins with its path in the manifest's spec.
+    """
 
     reason: Word
     message: Word
@@ -81,16 +84,16 @@ class Report(Struct, frozen=True, rename="camel"):
     """0 of a sidecar that did not say it yet."""
     window_seconds: Amount = 0
     """What `calls` were counted in."""
-    server: Identity | None = None
+    server: ServerInfo | None = None
     tools: Names = ()
     read_only_tools: Names = ()
     scraped_seconds_ago: Amount | None = None
-    doors: Annotated[dict[Word, Door], Meta(max_length=256)] = {}
+    doors: Annotated[dict[Word, CountedDoor], Meta(max_length=256)] = {}
     missing_secrets: Annotated[tuple[Word, ...], Meta(max_length=256)] = ()
     unknown_fields: Names = ()
     """Fields of the configuration that the sidecar, being older than they, does without."""
     in_flight: Annotated[dict[Word, Count], Meta(max_length=10_000)] = {}
-    findings: Annotated[tuple[Rule, ...], Meta(max_length=5000)] = ()
+    findings: Annotated[tuple[Finding, ...], Meta(max_length=5000)] = ()
     slots: Slots = Slots()
     sessions: Count = 0
     """Of clients before 2026-07-28, as far as this replica has heard."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from mcpace_sidecar.call.policies import NEXT_PAGE, PARALLEL
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.contract.config.rate_limits import Limit
 from mcpace_sidecar.contract.nearest import Names
+from mcpace_sidecar.contract.report import Finding
 from mcpace_sidecar.mcp.catalog import Catalog
 from mcpace_sidecar.mcp.methods import LIMITED
 
@@ -34,14 +34,6 @@ REASONS: Final = {
 
 _CLOSELY: Final = 2
 """Names for which letters are compared: a server may list thousands."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One rule that does nothing. `message` begins with its path in the manifest's spec."""
-
-    reason: str
-    message: str
 
 
 class Findings:

@@ -27,7 +27,7 @@ _LONG: Final = 60.0
 """Seconds of watching after which a failure is the first one again."""
 
 
-class Watching(threading.Thread):
+class Watcher(threading.Thread):
     """kopf in a thread and loop of its own.
 
     In ours it would take the signals, and cancel every task at its end. Some failures of the

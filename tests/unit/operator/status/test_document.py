@@ -14,6 +14,7 @@ from mcpace_operator.status.news import event, news
 from mcpace_operator.status.performance import merged
 from mcpace_operator.status.reasons import Reason
 from mcpace_operator.status.seen import Seen, ServerFacts, StoreState, Told, Trouble
+from mcpace_sidecar.server.findings import REASONS as FINDINGS
 
 
 def status(context, known, told, limits, cache, stopped, now, **more):
@@ -233,3 +234,7 @@ def test_what_an_api_server_quotes_at_length_is_cut_in_conditions_and_events():
     assert len(ready["message"]) == 4096
     (told,) = [each for each in news({}, said) if each.reason is Reason.ApplyFailed]
     assert len(event(context().server, told, "here")["note"].encode()) == 1024  # bytes, as the API counts
+
+
+def test_the_finding_that_has_a_reason_of_its_own_is_one_of_the_sidecars():
+    assert Reason.NobodyMayCall.name in FINDINGS

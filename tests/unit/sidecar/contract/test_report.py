@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from mcpace_sidecar.contract.report import VERSION, Identity, Readiness, Report
+from mcpace_sidecar.contract.report import VERSION, Readiness, Report, ServerInfo
 
 COUNTED = {
     "count": 2, "errors": 0, "limited": 0, "hits": 1, "sentBytes": 10, "callsPerSecond": 0.1, "histogram": {"3": 2},
@@ -33,7 +33,7 @@ def test_what_a_newer_sidecar_says_besides_is_passed_over():
 
 def test_what_is_written_is_what_is_read():
     report = Report(
-        {}, version=VERSION, server=Identity("weather", "1.0", "2026-07-28"), tools=("get",), sessions=3
+        {}, version=VERSION, server=ServerInfo("weather", "1.0", "2026-07-28"), tools=("get",), sessions=3
     )
     assert read(report) == report
 
