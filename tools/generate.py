@@ -52,20 +52,25 @@ def stale(root: Path = ROOT) -> list[str]:
 
 
 def write(root: Path = ROOT) -> None:
-    """Write all of them."""
-    for name, text in GENERATED.items():
+    """Write all of them, or none where one cannot be made."""
+    for name, text in {name: text() for name, text in GENERATED.items()}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text(), encoding="utf-8")
+        (root / name).write_text(text, encoding="utf-8")
 
 
 def main() -> int:
     """Write, or check."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="fail where a written file is not current")
-    if not parser.parse_args().check:
-        write()
-        return 0
-    found = stale()
+    check, found = parser.parse_args().check, []
+    try:
+        if check:
+            found = stale()
+        else:
+            write()
+    except ValueError as error:  # it says what to write, and where
+        print(error, file=sys.stderr)
+        return 1
     if found:
         print(f"Not current: {', '.join(found)}. Run {COMMAND} and commit.", file=sys.stderr)
     return int(bool(found))

@@ -37,3 +37,16 @@ def test_a_value_of_the_chart_of_which_nothing_is_said_is_named(tmp_path: Path) 
     line = text[: text.index("  # The pods' PriorityClass.")].count("\n") + 1
     with pytest.raises(ValueError, match=rf"values.yaml:{line}: say above operator.priorityClassName what"):
         chart.readme(tmp_path)
+
+
+def test_what_cannot_be_made_is_said_where_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unsaid() -> str:
+        raise ValueError("charts/mcpace/values.yaml:7: say above rbac.create what it is")
+
+    monkeypatch.setattr(generate, "GENERATED", {"charts/mcpace/README.md": unsaid})
+    for arguments in ([], ["--check"]):
+        monkeypatch.setattr("sys.argv", ["generate", *arguments])
+        assert generate.main() == 1
+        assert capsys.readouterr().err == "charts/mcpace/values.yaml:7: say above rbac.create what it is\n"
