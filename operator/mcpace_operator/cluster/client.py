@@ -246,13 +246,15 @@ class Cluster:
         REQUESTS.labels(method, str(response.status)).inc()
         try:
             answer = decoded(text)
-        except ValueError:  # a proxy's page, or `404 page not found`
-            answer = {}
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):  # a proxy's page, or `404 page not found`
             if response.status < 400:
-                raise ApiError(502, "The API server's answer is no JSON") from None
+                raise ApiError(502, "The API server's answer is no object in JSON")
+            answer = {}
         if response.status >= 400:
             raise ApiError(response.status, answer.get("message") or f"HTTP {response.status}")
-        return dict(answer)
+        return answer
 
 
 def _path(kind: str, namespace: str | None, name: str = "") -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
+import msgspec
 from kubernetes.utils.quantity import parse_quantity
 
 from mcpace_operator.cluster.client import ApiError, Cluster
@@ -46,10 +47,37 @@ class Memory:
                 async for pod in self._cluster.items(
                     "PodMetrics", namespace=namespace, selector=SERVER_LABEL
                 ):
-                    name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-                    for container in pod.get("containers") or []:
-                        if container.get("name") == "server":
-                            used[name] = int(parse_quantity(container["usage"]["memory"]))
+                    used |= read(pod)
             except ApiError as error:
                 log.debug("No metrics-server: %s", error)
         return used
+
+
+class _Usage(msgspec.Struct):
+    memory: str
+
+
+class _Container(msgspec.Struct):
+    name: str
+    usage: _Usage
+
+
+class _Metadata(msgspec.Struct):
+    namespace: str
+    name: str
+
+
+class _PodMetrics(msgspec.Struct):
+    metadata: _Metadata
+    containers: tuple[_Container, ...] = ()
+
+
+def read(body: Mapping[str, Any]) -> dict[str, int]:
+    """What the server's container of a pod uses, by the pod's name; nothing where nobody can read it."""
+    try:
+        pod = msgspec.convert(body, _PodMetrics)
+        used = [int(parse_quantity(each.usage.memory)) for each in pod.containers if each.name == "server"]
+    except (ValueError, ArithmeticError) as error:
+        log.info("What metrics-server says of a pod cannot be read: %s", error)
+        return {}
+    return {f"{pod.metadata.namespace}/{pod.metadata.name}": used[0]} if used else {}

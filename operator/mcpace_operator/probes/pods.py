@@ -172,7 +172,13 @@ class Pods:
     async def _list(self, key: Key) -> list[Pod]:
         selector = f"{SERVER_LABEL}={key.name}"
         pods = self._cluster.items("Pod", namespace=key.namespace, selector=selector, near=True)
-        return [Pod.of(pod) async for pod in pods]
+        found = []
+        async for body in pods:
+            try:
+                found.append(Pod.of(body))
+            except (LookupError, ValueError) as error:
+                log.warning("%s: one of its pods cannot be read, and is left out: %r", key, error)
+        return found
 
     async def _diagnose(self, watch: _Watch) -> Told:
         key = watch.context.server.key
