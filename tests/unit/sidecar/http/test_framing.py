@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpace_sidecar.errors import ProtocolError
-from mcpace_sidecar.http.framing import ChunkedBody, LengthBody
+from mcpace_sidecar.http.framing import AnswerFraming, ChunkedBody, LengthBody
 from mcpace_sidecar.http.head import Names, RequestHead, ResponseHead
 
 
@@ -157,3 +157,27 @@ def test_a_body_of_known_length_leaves_the_next_message_alone() -> None:
     reader = LengthBody(5)
     assert reader.feed(b"he") == (b"he", b"", False)
     assert reader.feed(b"lloNEXT") == (b"llo", b"NEXT", True)
+
+
+@pytest.mark.parametrize(
+    ("length", "version", "line", "closes"),
+    [
+        (None, b"HTTP/1.1", b"Transfer-Encoding: chunked\r\n", False),
+        (None, b"HTTP/1.0", b"", True),
+        (5, b"HTTP/1.1", b"Content-Length: 5\r\n", False),
+        (5, b"HTTP/1.0", b"Content-Length: 5\r\n", False),
+        (0, b"HTTP/1.1", b"Content-Length: 0\r\n", False),
+    ],
+)
+def test_an_answer_is_framed_as_its_reader_understands_it(length, version, line, closes) -> None:
+    framing = AnswerFraming(length, version)
+    assert (framing.line, framing.closes) == (line, closes)
+    assert framing.piece(b"he") == (b"2\r\nhe\r\n" if framing.chunked else b"he")
+
+
+def test_an_answer_of_a_known_length_knows_what_it_lacks() -> None:
+    framing = AnswerFraming(5, b"HTTP/1.1")
+    framing.piece(b"he")
+    assert framing.left == 3
+    framing.piece(b"llo")
+    assert framing.left == 0
