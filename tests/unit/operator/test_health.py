@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
+import aiohttp
 from tests.kit.waiting import until
 from tools.ports import free_port
 
 from mcpace_operator.health import CONNECTIONS, Health
+from mcpace_operator.settings import DEFAULTS
 
 
 async def test_whoever_holds_many_connections_keeps_nobody_out_and_is_let_go():
@@ -31,4 +35,23 @@ async def test_whoever_holds_many_connections_keeps_nobody_out_and_is_let_go():
     finally:
         for _, writer in held:
             writer.close()
+        await health.close()
+
+
+async def test_what_the_chart_asks_for_is_answered_where_it_asks():
+    folder = Path(__file__).parents[3] / "charts/mcpace/templates/operator"
+    text = "\n".join(path.read_text() for path in folder.glob("*.yaml"))
+    paths = set(re.findall(r"^\s*path: (/\S+)$", text, flags=re.MULTILINE))
+    ports = set(re.findall(r"^\s*(?:containerPort|port): ([0-9]+)$", text, flags=re.MULTILINE))
+    assert paths >= {"/healthz", "/readyz", "/metrics"}
+    assert ports == {str(DEFAULTS.health_port)}
+    port = free_port()
+    health = Health(port, lambda: iter(()))
+    await health.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            for path in sorted(paths):
+                async with session.get(f"http://127.0.0.1:{port}{path}") as answer:
+                    assert answer.status == 200, path
+    finally:
         await health.close()
