@@ -37,7 +37,7 @@ fuzz: .venv-fuzz/installed  ## ten minutes of hostile bytes to everything that r
 	@.venv-fuzz/bin/python -m tests.fuzz $(SECONDS) $(SURFACES)
 
 # BENCH="--rounds 1 --seconds 1" makes it short, BENCH=--write writes docs/performance.md; a thousand servers
-# take ten minutes, SERVERS=100 two. BASE=COMMIT measures this commit beside that one, and nothing else.
+# take ten minutes, SERVERS=100 two. BASE=COMMIT measures this commit beside that one, or several, and nothing else.
 SERVERS ?= 1000
 bench: .compiled .venv-bench/installed  ## the sidecar beside nginx and Envoy, how its cost grows, many servers at once
 ifdef BASE
@@ -84,9 +84,10 @@ SOURCES := $(shell find sidecar operator cli -type f ! -name '*.pyc') compile.py
 	@$(RUN) python -m tools.cluster.requirements bench
 
 .venv-compiled/built: $(SOURCES) $(UV)
-	@UV_PROJECT_ENVIRONMENT=.venv-compiled $(UV) sync --frozen --quiet --no-install-project $(SYSTEM_PYTHON)
+	@UV_COMPILE_BYTECODE=1 UV_PROJECT_ENVIRONMENT=.venv-compiled $(UV) sync --frozen --quiet --no-install-project \
+	  $(SYSTEM_PYTHON)
 	@echo "Compiling the data path ..."
-	@MCPACE_COMPILE=1 $(UV) pip install --quiet --python .venv-compiled/bin/python --no-deps --no-cache --reinstall .
+	@UV_COMPILE_BYTECODE=1 MCPACE_COMPILE=1 $(UV) pip install --quiet --python .venv-compiled/bin/python --no-deps --no-cache --reinstall .
 	@touch $@
 
 .uv/bin/uv:

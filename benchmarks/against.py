@@ -142,7 +142,11 @@ def built(commit: str) -> Path:
         source = Path(temporary, "source")
         git("worktree", "add", "--quiet", "--detach", str(source), commit)
         try:
-            into = os.environ | {"UV_PROJECT_ENVIRONMENT": str(folder), "MCPACE_COMPILE": "1"}
+            into = os.environ | {
+                "UV_PROJECT_ENVIRONMENT": str(folder),
+                "UV_COMPILE_BYTECODE": "1",  # as the images are
+                "MCPACE_COMPILE": "1",
+            }
             synced = [
                 uv,
                 "sync",

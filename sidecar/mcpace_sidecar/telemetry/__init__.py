@@ -1,1 +1,1 @@
-"""What is told of calls: the one record of each, metrics, statistics, the log, spans, faults inside."""
+"""What is told of calls: tallies, which metrics and statistics read, the log, spans, faults inside."""
