@@ -139,6 +139,7 @@ def works() -> dict[str, Work]:
 
 def _pages() -> dict[str, Work]:
     from mcpace_sidecar.call import paging
+    from mcpace_sidecar.call.book import first_page, later_page
     from mcpace_sidecar.call.policies import PageRule
     from mcpace_sidecar.contract.config.traffic import PagedTool
 
@@ -164,7 +165,7 @@ def _pages() -> dict[str, Work]:
         def cut(made: object) -> object:
             assert isinstance(made, bytes)
             found = paging.paginate(made, rule)
-            return found and paging.first_page(*found, "h", "next_page")
+            return found and first_page(*found, "h", "next_page")
 
         works[f"cutting {len(result) / MIB:.0f} MiB into pages: {words}"] = (lambda made=result: made), cut
     found = paging.paginate(inputs["100,000 items"], rule)
@@ -172,7 +173,7 @@ def _pages() -> dict[str, Work]:
         book = found[0]
         works["reading a later page"] = (
             lambda: book,
-            lambda made: paging.later_page(made, 500, 100, "h", "next_page"),
+            lambda made: later_page(made, 500, 100, "h", "next_page"),
         )
     return works
 

@@ -19,7 +19,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mcpace_operator.resource.models import parse_spec
-from mcpace_sidecar.call.paging import first_page, later_page, paginate
+from mcpace_sidecar.call.book import first_page, later_page
+from mcpace_sidecar.call.paging import paginate
 from mcpace_sidecar.call.policies import PageRule
 from mcpace_sidecar.contract.config import SidecarConfig, parse, parse_strictly
 from mcpace_sidecar.contract.config.clients import Jwt

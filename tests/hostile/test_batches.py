@@ -244,7 +244,7 @@ async def test_the_parts_of_one_request_begin_in_turns_with_everybody_else(
     while seen[-1] < 1 + parts and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0)  # one turn of the loop
         seen.append(len(in_flight))
-    heads = {id(exchange.context) for exchange in in_flight}
+    heads = {id(answer.call.context) for answer in in_flight}
     go.set()
     await posted
     assert max(seen) == 1 + parts

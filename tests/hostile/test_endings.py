@@ -22,9 +22,13 @@ from tools.ports import free_port
 from mcpace_sidecar.cache.entry import Entry, Place
 from mcpace_sidecar.cache.lookup import Lookup
 from mcpace_sidecar.cache.memory import MemoryResults
-from mcpace_sidecar.call.exchange import LOST_AFTER, Exchange
+from mcpace_sidecar.call import stages
+from mcpace_sidecar.call.answer import LOST_AFTER, Answer
+from mcpace_sidecar.call.asking import Asking
+from mcpace_sidecar.call.call import Call
+from mcpace_sidecar.call.event_relay import EventRelay
+from mcpace_sidecar.call.exchange import Exchange
 from mcpace_sidecar.call.fanout import Part
-from mcpace_sidecar.call.streaming import Streamed
 from mcpace_sidecar.egress.doors import Passage
 from mcpace_sidecar.http.client import UpstreamConnection
 from mcpace_sidecar.http.server import ClientConnection
@@ -48,9 +52,18 @@ SECRET = "a-secret-of-somebodys"
 VICTIM = b'"id":"broken"'
 
 
-def is_the_victim(exchange: Exchange) -> bool:
+def call_at(each: Any) -> Call | None:
+    """The call that an object is of, if it is of one."""
+    if isinstance(each, EventRelay):
+        each = each._flow.answer
+    each = getattr(each, "_asker", each)
+    found = getattr(each, "call", getattr(each, "_call", None))
+    return found if isinstance(found, Call) else None
+
+
+def is_the_victim(call: Call) -> bool:
     """By its body, or by its id where the body is let go of."""
-    return VICTIM in exchange.body or exchange.message_id == b'"broken"'
+    return VICTIM in call.body or call.message_id == b'"broken"'
 
 
 def answered(heard: Heard) -> bytes:
@@ -94,7 +107,7 @@ async def at_rest(sidecar: Running) -> None:
     except AssertionError as error:
         raise AssertionError(f"still held: {held()}") from error
     gc.collect()
-    left = [each for each in gc.get_objects() if isinstance(each, Exchange)]
+    left = [each for each in gc.get_objects() if isinstance(each, Exchange | Answer | Asking)]
     assert not left, f"{len(left)} exchanges are still in memory"
 
 
@@ -292,7 +305,7 @@ class Broken:
         yield answer
 
     def _has_begun(self) -> bool:
-        return not any(VICTIM in each.body and not each.begun for each in self.plane.in_flight)
+        return not any(VICTIM in each.call.body and not each.begun for each in self.plane.in_flight)
 
     def breaks(
         self, owner: type, method: str, *, when: Callable[..., bool] = lambda *_: True, once: bool = False
@@ -303,8 +316,8 @@ class Broken:
 
         def broken(each: Any, *given: Any, **named: Any) -> Any:
             nonlocal raised
-            exchange = getattr(each, "_asker", getattr(each, "_exchange", each))
-            is_victim = not isinstance(exchange, Exchange) or is_the_victim(exchange)
+            call = call_at(each)
+            is_victim = call is None or is_the_victim(call)
             if is_victim and when(each, *given) and not (once and raised):
                 raised += 1
                 raise KeyError(SECRET)
@@ -387,7 +400,7 @@ async def in_look_up(broken: Broken) -> None:
 
 def alike(broken: Broken) -> int:
     """How many of the identical calls are in flight."""
-    return sum(b'"secret":"waits"' in each.body for each in broken.plane.in_flight)
+    return sum(b'"secret":"waits"' in each.call.body for each in broken.plane.in_flight)
 
 
 async def in_flight(broken: Broken) -> None:
@@ -413,7 +426,7 @@ async def queued(broken: Broken) -> asyncio.Task[None]:
     held = [asyncio.ensure_future(honest(broken.sidecar, number, "waits")) for number in range(100, 108)]
     await until(lambda: broken.plane.bulkhead.in_flight == 8, "all slots to be taken")
     failing = asyncio.ensure_future(broken.fails())
-    await until(lambda: any(VICTIM in call.body for call in broken.plane.bulkhead.queue), "it to wait")
+    await until(lambda: any(VICTIM in each.call.body for each in broken.plane.bulkhead.queue), "it to wait")
 
     async def all_of() -> None:
         await asyncio.gather(failing, *held)
@@ -431,50 +444,52 @@ async def in_seat(broken: Broken) -> None:
 async def in_overdue(broken: Broken) -> None:
     broken.breaks(Exchange, "refuse")
     waiting = await queued(broken)
-    for call in broken.plane.bulkhead.queue:
-        if VICTIM in call.body:
-            call.deadline = 0.0
-    await until(lambda: not any(VICTIM in call.body for call in broken.plane.bulkhead.queue), "a sweep")
+    for each in broken.plane.bulkhead.queue:
+        if VICTIM in each.call.body:
+            each.deadline = 0.0
+    await until(
+        lambda: not any(VICTIM in each.call.body for each in broken.plane.bulkhead.queue), "a sweep"
+    )
     broken.go.set()
     await waiting
 
 
 async def in_answer(broken: Broken) -> None:
-    broken.breaks(Exchange, "take_answer")
+    broken.breaks(Asking, "take_answer")
     await broken.fails()
 
 
 async def in_head(broken: Broken) -> None:
-    broken.breaks(Exchange, "_take_head")
+    broken.breaks(Asking, "_take_head")
     await broken.fails("streams")
 
 
 async def in_piece(broken: Broken) -> None:
-    broken.breaks(Streamed, "piece")
+    broken.breaks(EventRelay, "piece")
     await broken.fails("streams")
 
 
 async def in_end(broken: Broken) -> None:
-    broken.breaks(Streamed, "end")
+    broken.breaks(EventRelay, "end")
     _, _, body = await broken.call("streams")
     assert body.count(b'"result"') == 1, "it had its answer by then"
     assert b'"error"' not in body
 
 
 async def in_failure(broken: Broken) -> None:
-    broken.breaks(Exchange, "_take_failure")
+    broken.breaks(Asking, "_take_failure")
     await broken.fails("closes")
 
 
 async def in_parts(broken: Broken) -> None:
-    broken.breaks(Exchange, "classify", when=lambda each: isinstance(each.downstream, Part))
+    broken.breaks(Exchange, "classify", when=lambda each: isinstance(each.answer.downstream, Part))
     _, _, body = await broken.sidecar.post([call_of("t", 1), call_of("t", "broken"), call_of("t", 2)])
     codes = [each.get("error", {}).get("code") for each in body]
     assert codes == [None, -32603, None]
 
 
 async def in_pages(broken: Broken) -> None:
-    broken.breaks(Exchange, "settle", when=lambda _, status, *__: status == "error", once=True)
+    broken.breaks(Answer, "settle", when=lambda _, status, *__: status == "error", once=True)
     message = call_of("next_page", "broken", {"handle": "none", "page": 2})
     _, _, body = await broken.sidecar.post(message)
     assert body["error"]["code"] == -32603
@@ -498,20 +513,22 @@ class Slow(MemoryResults):
 
 async def in_purge(broken: Broken) -> None:
     broken.plane.results = Slow(1_000_000)
-    broken.breaks(Exchange, "_end", when=lambda each, *_: each._purging, once=True)
+    broken.breaks(Answer, "end", when=lambda each, *_: each.call.stage == stages.PURGE, once=True)
     await broken.fails("writes")
 
 
 async def in_client(broken: Broken) -> None:
-    broken.breaks(Exchange, "settle", when=lambda _, status, *__: status == "cancelled", once=True)
+    broken.breaks(Answer, "settle", when=lambda _, status, *__: status == "cancelled", once=True)
     broken.go.clear()
     reader, writer = await asyncio.open_connection("127.0.0.1", broken.sidecar.data)
     body = msgspec.json.encode(call_of("waits", "broken"))
     writer.write(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
     writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
-    await until(lambda: any(VICTIM in e.body for e in broken.plane.in_flight), "the call to be in flight")
+    await until(
+        lambda: any(VICTIM in e.call.body for e in broken.plane.in_flight), "the call to be in flight"
+    )
     writer.transport.abort()
-    await until(lambda: not any(VICTIM in e.body for e in broken.plane.in_flight), "it to end")
+    await until(lambda: not any(VICTIM in e.call.body for e in broken.plane.in_flight), "it to end")
     broken.go.set()
     del reader
 
@@ -519,11 +536,11 @@ async def in_client(broken: Broken) -> None:
 async def in_drain(broken: Broken) -> None:
     stream = asyncio.ensure_future(broken.is_cut(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     await until(lambda: any(e.begun for e in broken.plane.in_flight), "the stream to open")
-    exchange = next(e for e in broken.plane.in_flight if e.begun)
-    exchange.body = VICTIM
-    broken.breaks(Exchange, "settle", once=True)
+    answer = next(e for e in broken.plane.in_flight if e.begun)
+    answer.call.body = VICTIM
+    broken.breaks(Answer, "settle", once=True)
     broken.sidecar.drain()
-    del exchange
+    del answer
     await stream
 
 
@@ -538,12 +555,12 @@ async def in_record(broken: Broken) -> None:
 
 
 async def in_settle(broken: Broken) -> None:
-    broken.breaks(Exchange, "_end")
+    broken.breaks(Answer, "end")
     await broken.is_cut()
 
 
 async def in_sweep(broken: Broken) -> None:
-    broken.breaks(Exchange, "lost")
+    broken.breaks(Answer, "lost")
     broken.go.clear()
     await broken.fails("waits")
     broken.go.set()
@@ -612,7 +629,7 @@ async def in_pair(broken: Broken) -> None:
             said.put_nowait(b"event: message\ndata: " + answer + b"\n\n")
             yield json_answer(b"Accepted", b"202 Accepted")
 
-    broken.breaks(Exchange, "_take_event")
+    broken.breaks(Asking, "_take_event")
     await until(lambda: broken.sidecar.handshake.problem, "the first handshake to fail")
     broken.scripted.answer = pair
     reader, writer = await asyncio.open_connection("127.0.0.1", broken.sidecar.data)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.kit.repeating import repetitions
 from tests.kit.sharing import CONFIG, GATEWAY
 
-from mcpace_sidecar.call.plane import Plane
+from mcpace_sidecar.call.application import DataPort
 from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.connections import Connections
@@ -77,14 +77,14 @@ KEPT = ("Host", "version", "target", "arguments")
 
 
 @functools.cache
-def plane(trusting: bool) -> Plane:
+def port(trusting: bool) -> DataPort:
     config = parse(SidecarConfig, CONFIG | (GATEWAY if trusting else {}))
     here = Address("127.0.0.1", 0)
     options = Options(lambda: config, (), here, here, Address("127.0.0.1", 1), keys=Path("/nowhere"))
-    return Sidecar(options).plane
+    return Sidecar(options).data_port
 
 
-def places(of: Plane, request: dict[str, Any], around: dict[str, Any], tool: str) -> set[bytes]:
+def places(of: DataPort, request: dict[str, Any], around: dict[str, Any], tool: str) -> set[bytes]:
     """The keys of the places that the result of a request may be kept in."""
     meta = {"progressToken": around["progressToken"]}
     if "capabilities" in request:
@@ -102,13 +102,12 @@ def places(of: Plane, request: dict[str, Any], around: dict[str, Any], tool: str
     connection.peer = "127.0.0.1"
     asked = connection.request
     read, asked.trace, asked.lines, asked.apart = of.heads.read(raw)
-    exchange = of._exchange(connection, read, body)
-    assert exchange.via is not None
-    exchange.client = (exchange.context.caller or exchange.via.caller).client
+    call = of.exchange(connection, read, body).call
+    call.client = (call.context.caller or call.via.caller).client
     message = classify(body)
-    rule = of.settings.policies.of(message).cache
+    rule = of.plane.settings.policies.of(message).cache
     assert rule is not None
-    return {p.key for p in of.settings.keys.places(rule, exchange.variant, message, exchange.private)}
+    return {p.key for p in of.plane.settings.keys.places(rule, call.variant, message, call.private)}
 
 
 @pytest.mark.repeated
@@ -125,7 +124,7 @@ def test_two_requests_share_a_place_only_where_nothing_that_decides_differs(
         other[part] = data.draw(DECIDING[part], part)
     else:
         other.pop(part, None)
-    of = plane(trusting)
+    of = port(trusting)
     if part in NAMED and not trusting:
         return  # a header like another
     same = msgspec.json.encode([one.get(part), part in one]) == msgspec.json.encode(

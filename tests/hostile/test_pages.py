@@ -14,15 +14,8 @@ from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import Heard, Scripted, json_answer
 from tests.kit.work import assert_linear
 
-from mcpace_sidecar.call.paging import (
-    LARGEST,
-    MAX_ITEMS,
-    MAX_RESULT,
-    Book,
-    first_page,
-    later_page,
-    paginate,
-)
+from mcpace_sidecar.call.book import Book, first_page, later_page
+from mcpace_sidecar.call.paging import LARGEST, MAX_ITEMS, MAX_RESULT, paginate
 from mcpace_sidecar.call.policies import PageRule
 from mcpace_sidecar.call.settings import UNASKED_PAGES
 from mcpace_sidecar.call.turns import A_MINUTE, Turns

@@ -29,7 +29,7 @@ def lines(plane: Plane, doors: Doors, links: Sequence[object]) -> Iterator[str]:
         yield f"door {name}: {door.pool!r}"
     for link in links:
         yield repr(link)
-    calls = sorted(plane.in_flight, key=lambda call: call.started)
+    calls = sorted(plane.in_flight, key=lambda answer: answer.call.started)
     yield f"{len(calls)} calls in flight, the longest first"
     for call in islice(calls, MOST):
         yield repr(call)

@@ -17,8 +17,11 @@ SERVER: Final = ""
 class Queued(Protocol):
     """A call that waits for a slot."""
 
-    ended: bool
     deadline: float
+
+    @property
+    def ended(self) -> bool:
+        """Whether it waits no more."""
 
     def seated(self, left: float) -> None:
         """A slot is free now, and taken for you; so many seconds are left."""

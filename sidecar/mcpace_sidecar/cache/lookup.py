@@ -121,9 +121,7 @@ class Lookup:
         Where the server did not answer, a result that may stand in for it stands in for all of them.
         """
         self.ended = True
-        resting, self._resting = self._resting, None
-        if resting is not None:
-            resting.cancel()
+        self.cancel()
         results, flights = self._results, self._flights
         key = self._places[-1].key
         if self._following:
@@ -159,10 +157,27 @@ class Lookup:
         """Whether other calls wait for its result."""
         return self._leading and self._flights.awaited(self._places[-1].key)
 
-    @property
-    def waits(self) -> bool:
-        """Whether a call in flight or a timer will lead it on."""
+    def leads_on(self) -> bool:
+        """Whether a call in flight or a timer will lead its call on. What stores are asked comes soon."""
         return self._resting is not None or (self._following and self._places[-1].key in self._flights)
+
+    def cancel(self) -> None:
+        """Look no further; `end` says what becomes of it."""
+        resting, self._resting = self._resting, None
+        if resting is not None:
+            resting.cancel()
+
+    def pause(self, paused: bool) -> None:
+        """Nothing is read."""
+
+    def __repr__(self) -> str:
+        if self._following:
+            at = "follows an identical call"
+        elif self._resting is not None:
+            at = "waits for another replica's call"
+        else:
+            at = "leads" if self._leading else "looks"
+        return f"<Lookup {at}>"
 
     def _use(self, entry: Entry, where: CacheUse) -> bool:
         """Answer with a kept result, if it is fresh or may be answered while a new one is fetched."""

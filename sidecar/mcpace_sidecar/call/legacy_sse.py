@@ -8,21 +8,21 @@ itself is answered 202. Source: MCP 2024-11-05, basic/transports (HTTP with SSE)
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urljoin, urlsplit
 
+from mcpace_sidecar.call.answer import Answer
+from mcpace_sidecar.call.awaited import Awaited, OpenStream
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.downstream import Downstream, status_line
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding
 from mcpace_sidecar.mcp import answers, ids, responses
+from mcpace_sidecar.mcp.answers import Outcome
 from mcpace_sidecar.mcp.strictness import MessageError
-
-if TYPE_CHECKING:
-    from mcpace_sidecar.call.call import Call
-    from mcpace_sidecar.call.exchange import Exchange
 
 _ACCEPTED = status_line(202)
 MAX_AWAITED: Final = 1000
@@ -34,23 +34,27 @@ _PREFIXES: Final = 8
 class PairStream:
     """One client's open stream, and the calls whose answers it awaits."""
 
-    def __init__(self, exchange: Exchange, head: ResponseHead) -> None:
+    def __init__(self, answer: Answer, head: ResponseHead) -> None:
+        self.outcome: Outcome | None = None
+        """None: it is no answer to a message."""
         self.target = b""
         """Where messages of this stream are posted; empty until the server has said so."""
-        self.opened = exchange.head.target
+        self.opened: bytes = answer.call.head.target
         """Where the stream was opened, with its query."""
-        self._exchange = exchange
+        self._answer = answer
+        self._plane = answer.plane
         self._events = sse.Events()
-        self._awaited: dict[str | int | Decimal | float | None, Exchange] = {}
+        self._awaited: dict[str | int | Decimal | float | None, Awaited] = {}
         self._pulse = sse.Pulse()
-        self._holding = Holding(exchange.plane.pool.gathered)
+        self._holding = Holding(answer.plane.pool.gathered)
         """Bytes of an event that is not whole."""
         self._said: list[bytes] | None = None
         """What passes when all that came with it has been read; None: nothing is being read."""
-        exchange.begin(head.onward, None)  # events may be given another length
+        # Events may be given another length.
+        answer.begin(head.onward, None, head.status, events=True)
 
-    def claim(self, exchange: Exchange, message_id: bytes) -> None:
-        """Take this id for an exchange until it has ended; MessageError if another's response has it."""
+    def claim(self, message_id: bytes, patience: float, strand: Callable[[], None]) -> Awaited:
+        """Take this id for a call until it has ended; MessageError if another's response has it."""
         key = ids.id_value(message_id)
         if key in self._awaited:
             words = "The id is that of a request whose response is still to come: take another."
@@ -58,47 +62,46 @@ class PairStream:
         if len(self._awaited) >= MAX_AWAITED:
             words = f"{MAX_AWAITED} requests of this stream still await their responses."
             raise MessageError(responses.INVALID_REQUEST, words, message_id)
-        self._awaited[key] = exchange
-        exchange.pair_key = key
+        awaited = self._awaited[key] = Awaited(self, key, patience, strand)
+        return awaited
 
-    def expect(self, exchange: Exchange) -> None:
-        """A request is being posted, whose response will come here: perhaps before the POST's own."""
-        exchange.deadline = time.monotonic() + exchange.patience
-
-    def forget(self, exchange: Call) -> None:
+    def forget(self, awaited: Awaited) -> None:
         """It has ended, however."""
-        if self._awaited.get(exchange.pair_key) is exchange:
-            del self._awaited[exchange.pair_key]
+        if self._awaited.get(awaited.key) is awaited:
+            del self._awaited[awaited.key]
+
+    def awaits(self, awaited: Awaited) -> bool:
+        """Whether its response has not come."""
+        return self._awaited.get(awaited.key) is awaited
 
     def say(self, event: bytes) -> None:
         """Give the client the response of a call, unless the stream has ended."""
-        if not self._exchange.ended:
+        if not self._answer.ended:
             self._send(event)
 
     def beat(self, now: float, every: float) -> None:
         """Say that the stream is open, where nothing has been said for so many seconds."""
         if self._pulse.due(now, every):
-            self._exchange.downstream.send(sse.PING)
+            self._answer.send(sse.PING)
 
     def _send(self, piece: bytes) -> None:
         if self._said is not None:
             self._said.append(piece)
         elif piece:
             self._pulse.spoke(piece)
-            self._exchange.downstream.send(piece)
+            self._answer.send(piece)
 
     def sweep(self, now: float) -> None:
         """Give up what has been awaited too long; about twice a second."""
-        for exchange in list(self._awaited.values()):
-            if exchange.excuses():
-                exchange.deadline = now + exchange.patience
-            elif exchange.forwarded and exchange.deadline < now:
-                words = f"The server did not answer within {exchange.patience:g} s."
-                exchange.fail(UpstreamError("timeout", words))
-
-    def awaits(self, exchange: Call) -> bool:
-        """Whether this stream may still bring its answer."""
-        return exchange.forwarded and self._awaited.get(exchange.pair_key) is exchange
+        for awaited in list(self._awaited.values()):
+            asking = awaited.asking
+            if asking is None:
+                continue
+            if asking.excuses():
+                awaited.deadline = now + awaited.patience
+            elif awaited.deadline < now:
+                words = f"The server did not answer within {awaited.patience:g} s."
+                asking.fail(UpstreamError("timeout", words))
 
     def piece(self, piece: bytes) -> None:
         """Take the next bytes of the stream."""
@@ -110,49 +113,70 @@ class PairStream:
                 self._let_go()
         finally:
             self._said = None
-            if not self._exchange.ended:
+            if not self._answer.ended:
                 self._send(b"".join(said))
+
+    def end(self) -> None:
+        """The server has ended it."""
+        self._answer.settle("success")
+
+    def conclude(self) -> None:
+        """It has no response of its own."""
+
+    def fail(self, words: bytes) -> bool:
+        """It has no response of its own, so no error."""
+        del words
+        return False
+
+    def answered(self) -> bool:
+        """It has no response of its own."""
+        return False
+
+    def bears(self, message_id: bytes) -> bool:
+        """It has no response of its own."""
+        del message_id
+        return False
 
     def _let_go(self) -> None:
         """Pass on as it comes an event that cannot be held: of a response the first id alone is read."""
         begun = self._events.rest()
         self._holding.resize(0)
-        exchange = self._awaited.get(ids.id_value(ids.first_id(sse.data_of(begun))))
+        awaited = self._awaited.get(ids.id_value(ids.first_id(sse.data_of(begun))))
         self._send(begun)
-        if exchange is not None:
-            exchange.passed()
+        if awaited is not None and awaited.asking is not None:
+            awaited.asking.passed()
 
-    def closed(self) -> None:
-        """Nobody will hear the awaited answers."""
+    def release(self) -> None:
+        """It has ended: nobody will hear the awaited answers."""
         self._holding.resize(0)
-        pairs = self._exchange.plane.pairs
+        streams = self._plane.pairs
         for target in spellings(self.target):
-            if pairs.get(target) is self:
-                del pairs[target]
-        awaited, self._awaited = self._awaited, {}
-        for exchange in awaited.values():
-            exchange.stranded()
+            if streams.get(target) is self:
+                del streams[target]
+        stranded, self._awaited = self._awaited, {}
+        for awaited in stranded.values():
+            awaited.strand()
 
     def _read(self, event: bytes) -> bytes:
         data = sse.data_of(event)
         if not self.target and sse.name_of(event) == b"endpoint":
-            self.target = endpoint_of(self._exchange.head.target, data)
+            self.target = endpoint_of(self.opened, data)
             if not self.target:
                 return event
             for target in spellings(self.target):
-                self._exchange.plane.pairs.setdefault(target, self)
+                self._plane.pairs.setdefault(target, self)
             # A path, whole or relative, is the client's to join to the URL that it knows; only an absolute
             # URL would lead it past the sidecar.
             return sse.with_data(event, self.target) if b"://" in data else event
         kind = answers.kind(data) if data else ""
         if kind == "request":
-            self._exchange.plane.questions.asked(self.target, answers.id_of(data), time.monotonic())
+            self._plane.questions.asked(self.target, answers.id_of(data), time.monotonic())
         elif kind == "response":
             value = ids.id_value(answers.id_of(data))
-            exchange = self._awaited.get(value)
-            if exchange is not None and exchange.forwarded and not exchange.ended:
+            awaited = self._awaited.get(value)
+            if awaited is not None and awaited.asking is not None:
                 del self._awaited[value]
-                exchange.answered(event, data)
+                awaited.asking.answered(event, data)
                 return b""
             if self._is_late(data):
                 return b""
@@ -163,7 +187,7 @@ class PairStream:
         if answers.read_answer(data).result:
             return True
         message_id = answers.id_of(data)
-        return bool(message_id) and self._exchange.plane.knows(message_id)
+        return bool(message_id) and self._plane.knows(message_id)
 
 
 def endpoint_of(target: bytes, said: bytes) -> bytes:
@@ -191,7 +215,7 @@ def spellings(target: bytes) -> list[bytes]:
 class Posted:
     """Where the answer of a posted message goes: a `Downstream` before the stream."""
 
-    def __init__(self, pair: PairStream, connection: Downstream) -> None:
+    def __init__(self, pair: OpenStream, connection: Downstream) -> None:
         self.peer = connection.peer
         self.event = b""
         """The event with which the server answered, if it did."""
@@ -199,6 +223,7 @@ class Posted:
         self._connection = connection
         self._accepted = False
         self._begun = False
+        self._ok = False
 
     def accept(self) -> None:
         """Answer the POST itself."""
@@ -206,11 +231,20 @@ class Posted:
             self._accepted = True
             self._connection.answer(_ACCEPTED, b"Accepted")
 
+    def told(self, http: int, *, events: bool) -> None:
+        """A response of the server's, or of ours, is HTTP 200."""
+        del events
+        self._ok = http == 200
+
+    def goes_elsewhere(self) -> bool:
+        """The stream brings it."""
+        return True
+
     def answer(self, head: bytes, body: bytes) -> None:
         """A whole answer: a response goes to the stream, anything else to the POST."""
         if self._begun:
             self._connection.abort()  # the POST's own answer, which will not be whole
-        if self._accepted or (head.startswith(b"HTTP/1.1 200") and answers.kind(body) == "response"):
+        if self._accepted or (self._ok and answers.kind(body) == "response"):
             self.accept()
             event = self.event
             self._pair.say(sse.with_data(event, body) if event else sse.event_of(body))

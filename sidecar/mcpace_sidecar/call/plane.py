@@ -1,4 +1,4 @@
-"""What all exchanges share, and the door they come in by: the application of the data port."""
+"""What all calls share: settings, stores, the pool, slots, what is counted, and which are on their way."""
 
 from __future__ import annotations
 
@@ -6,32 +6,27 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from time import monotonic
+from typing import Protocol
 
 from mcpace_sidecar.bulkhead.slots import Breakers, Bulkhead
 from mcpace_sidecar.cache.flight import Flights
 from mcpace_sidecar.cache.store import ResultStore
 from mcpace_sidecar.call import refusals
 from mcpace_sidecar.call.audience import Audience
-from mcpace_sidecar.call.context import Context
-from mcpace_sidecar.call.exchange import Exchange
-from mcpace_sidecar.call.legacy_sse import PairStream
+from mcpace_sidecar.call.awaited import OpenStream
+from mcpace_sidecar.call.call import Call
 from mcpace_sidecar.call.policies import NEXT_PAGE, PARALLEL
-from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.call.sessions import Sessions
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.call.spent import Spent
 from mcpace_sidecar.call.turns import Turns
 from mcpace_sidecar.conversations.questions import Questions
 from mcpace_sidecar.conversations.store import ConversationStore
-from mcpace_sidecar.errors import LostError, ProtocolError
+from mcpace_sidecar.errors import LostError
 from mcpace_sidecar.http.connections import Connections
-from mcpace_sidecar.http.downstream import Nobody, length_line, status_line
-from mcpace_sidecar.http.head import RequestHead
-from mcpace_sidecar.http.known import RequestHeads
+from mcpace_sidecar.http.downstream import length_line, status_line
 from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.http.receiver import Unheard
-from mcpace_sidecar.http.server import ClientConnection
-from mcpace_sidecar.identity.callers import Via
 from mcpace_sidecar.limits.bucket import Charges
 from mcpace_sidecar.limits.memory import MemoryLimits
 from mcpace_sidecar.limits.store import LimitStore
@@ -41,7 +36,7 @@ from mcpace_sidecar.mcp.methods import TOOLS_CALL
 from mcpace_sidecar.mcp.request import Message
 from mcpace_sidecar.telemetry import accesslog
 from mcpace_sidecar.telemetry.events import CallEnded, Listener
-from mcpace_sidecar.telemetry.faults import Faults
+from mcpace_sidecar.telemetry.faults import Faults, Stage
 from mcpace_sidecar.telemetry.metrics import Metrics
 from mcpace_sidecar.telemetry.tally import Tallies
 
@@ -50,8 +45,31 @@ MOST_STREAMS = 1024
 _CANCEL_PATIENCE = 5.0
 
 
+class InFlight(Protocol):
+    """The answer to a call on its way, as far as all of them are looked at together."""
+
+    call: Call
+    endless: bool
+    """Whether it would never end by itself: an open event stream."""
+
+    def close_stream(self) -> None:
+        """End an open event stream in order."""
+
+    def give_up(self) -> None:
+        """End it if nobody is left whom its result is for."""
+
+    def lost(self, now: float) -> bool:
+        """Whether nothing has been known for a while that would lead it on; asked twice a second."""
+
+    def beat(self, now: float, every: float) -> None:
+        """Say that an open stream is open, where nothing was said on it for so many seconds."""
+
+    def broke(self, stage: Stage, error: Exception) -> None:
+        """End: something went wrong that nobody expected."""
+
+
 class Plane:
-    """Answers the data port. `loopback`: only local pages may call."""
+    """What the stages of a call need. `loopback`: only local pages may call."""
 
     def __init__(
         self, settings: Settings, pool: Pool, limits: LimitStore, results: ResultStore,
@@ -60,7 +78,6 @@ class Plane:
         on_upstream_down: Callable[[], None], *, loopback: bool,
     ) -> None:  # fmt: skip
         self.settings = settings
-        self.heads = RequestHeads(settings.names)
         self.pool = pool
         self.limits = limits
         self.results = results
@@ -78,8 +95,8 @@ class Plane:
         self.is_ready = is_ready
         self.on_upstream_down = on_upstream_down
         self.faults = faults
-        self.in_flight: set[Exchange] = set()
-        self.refreshing: set[Exchange] = set()
+        self.in_flight: set[InFlight] = set()
+        self.refreshing: set[InFlight] = set()
         """Those that fetch a result anew, for nobody who waits."""
         self.flights = Flights()
         self.bulkhead = Bulkhead(settings.config.concurrency, monotonic)
@@ -92,7 +109,7 @@ class Plane:
         self.audience = Audience(MOST_STREAMS)
         self.questions = Questions()
         self.spent = Spent()
-        self.pairs: dict[bytes, PairStream] = {}
+        self.pairs: dict[bytes, OpenStream] = {}
         """The open streams of 2024-11-05, by where their messages are posted."""
         self.hinting: set[str] = set()
         """The methods whose last result said that it may be kept."""
@@ -101,9 +118,6 @@ class Plane:
     def adopt(self, settings: Settings) -> None:
         """Use these settings from the next call on."""
         self.settings = settings
-        self.heads.adopt(settings.names)
-        self.max_request_bytes = settings.max_request_bytes
-        self.idle_timeout = settings.idle_timeout
         self.pool.adopt(settings.config.upstream)
         concurrency = settings.config.concurrency
         self.bulkhead.adopt(concurrency)
@@ -114,43 +128,6 @@ class Plane:
         if settings.spans is not None:
             self.listeners = (*self.listeners, settings.spans.on_call)
 
-    def judge_head(self, connection: ClientConnection, head: RequestHead) -> bool:
-        """Answer a request whose body is still to come, if its head alone says how."""
-        return self._exchange(connection, head, b"").refused()
-
-    def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Exchange | None:
-        """Answer a request, or return the exchange that will."""
-        exchange = self._exchange(connection, head, body)
-        self.in_flight.add(exchange)
-        exchange.start()
-        return None if exchange.ended else exchange
-
-    def _exchange(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Exchange:
-        settings, read = self.settings, connection.request
-        apart = read.apart if settings.all_apart else _together(settings, read.apart, head)
-        via: Via | None = connection.via
-        if via is None or via.identities is not settings.identities or via.apart != apart:
-            via = connection.via = settings.identities.via(connection.peer, apart)
-        # What is posted to an open stream's endpoint is the stream's, whatever the path, the GET's own too.
-        paired = settings.pair and head.target in self.pairs and head.method == b"POST"
-        context: Context | None = head.base.notes
-        if (
-            context is None
-            or context.settings is not settings
-            or context.believed != via.believed
-            or context.paired != paired
-        ):
-            context = Context(
-                settings, self.pool.address, head.base, loopback=self.loopback, believed=via.believed,
-                paired=paired,
-            )  # fmt: skip
-            head.base.notes = context
-        connection.rewriter = context.grant
-        lines = via.lines + read.lines if read.lines else via.lines
-        exchange = Exchange(self, connection, head, context, body, read.trace, lines)
-        exchange.via = via
-        return exchange
-
     def tell(self, call: CallEnded) -> None:
         """Tell everyone who wants to know of an ended tool call."""
         for listener in self.listeners:
@@ -158,18 +135,6 @@ class Plane:
                 listener(call)
             except Exception as error:  # noqa: BLE001 - because the call has ended well
                 self.faults.tell("record", error)
-
-    def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
-        """Count what is no HTTP, and say so, or that there is no room."""
-        refusal = Refusal(refusals.OF_HTTP[error.reason], str(error))
-        if error.status != 503:  # which is counted where there was no room
-            self.metrics.count(refusal.reason.metric, *refusal.labels)
-        return refusals.JSON, refusal.body(b"null")
-
-    def on_broken(self, error: Exception) -> tuple[bytes, bytes]:
-        """Count and log what was raised where a request was gathered, and say so."""
-        self.faults.tell("connection", error)
-        return refusals.JSON, refusals.broken().body(b"null")
 
     def health(self) -> tuple[bytes, bytes]:
         """What balancers are told on the data port: whether to send calls here."""
@@ -213,30 +178,27 @@ class Plane:
         else:
             self.hinting.discard(message.method)
 
-    def refresh(self, stale: Exchange) -> None:
-        """Fetch a new result for one that was answered stale; nobody waits for it."""
-        again = Exchange(self, Nobody(), stale.head, stale.context, stale.body, stale.trace, stale.lines)
-        self.refreshing.add(again)
-        again.refresh(stale)
+    def tell_cancelled(self, onward: bytes, lines: bytes, message_id: bytes) -> None:
+        """Tell a server of the handshake era that nobody waits (MCP 2025-11-25, basic/utilities).
 
-    def tell_cancelled(self, exchange: Exchange) -> None:
-        """Tell a server of the handshake era that nobody waits (MCP 2025-11-25, basic/utilities)."""
+        `onward`, `lines`: the head of the call.
+        """
         body = (
             b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%b,"reason":"timeout"}}'
-            % exchange.message_id
+            % message_id
         )
-        request = exchange.context.onward, exchange.lines, length_line(len(body)), body
+        request = onward, lines, length_line(len(body)), body
         self.pool.request(request, Unheard(), _CANCEL_PATIENCE)
 
     def knows(self, message_id: bytes) -> bool:
         """Whether a request of this id is on its way, or has lately ended."""
         return message_id in self.spent or any(
-            ids.same_id(exchange.message_id, message_id) for exchange in self.in_flight
+            ids.same_id(each.call.message_id, message_id) for each in self.in_flight
         )
 
     def tools_in_flight(self) -> Counter[str]:
         """How many calls of each tool are being answered."""
-        return Counter(exchange.label for exchange in self.in_flight if exchange.is_tool_call)
+        return Counter(each.call.label for each in self.in_flight if each.call.is_tool_call)
 
     def sweep(self, now: float) -> None:
         """Timeouts of what waits here, and what waits for nothing; about twice a second."""
@@ -246,28 +208,15 @@ class Plane:
             except Exception as error:  # noqa: BLE001 - because the next sweep tries again
                 self.faults.tell("sweep", error)
         every = self.settings.heartbeat
-        for exchange in [*self.in_flight, *self.refreshing]:
+        for answer in [*self.in_flight, *self.refreshing]:
             try:
-                exchange.give_up()
-                if exchange.lost(now):
-                    exchange.broke("lost", LostError())
+                answer.give_up()
+                if answer.lost(now):
+                    answer.broke("lost", LostError())
                 elif every > 0.0:
-                    exchange.beat(now, every)
+                    answer.beat(now, every)
             except Exception as error:  # noqa: BLE001 - because it is this one's end alone
-                exchange.broke("sweep", error)
+                answer.broke("sweep", error)
         for seat in [seat for seat in self.bulkhead.seats if seat.ended]:
             self.faults.tell("lost", LostError())
             self.bulkhead.leave(seat)
-
-
-def _together(settings: Settings, apart: tuple[bytes, ...], head: RequestHead) -> tuple[bytes, ...]:
-    """All that identities want to know apart, some of which `varyOn` keeps in the head."""
-    given = dict(zip(settings.names.apart, apart, strict=False))
-    names = settings.identities.apart
-    values = tuple(
-        given.get(name, b"")
-        if name in settings.names.apart
-        else b"\n".join(filter(None, head.values(name)))
-        for name in names
-    )
-    return values if any(values) else ()

@@ -227,13 +227,14 @@ class Refusal:
         self.data = data
         self.message_id = message_id
 
-    def reply(self, message_id: bytes, *, survivable: bool) -> tuple[bytes, bytes]:
-        """Status line and header lines, and body. `survivable`: an error ends only the call."""
-        return self._head(spared=survivable), self.body(message_id)
+    def reply(self, message_id: bytes, *, survivable: bool) -> tuple[bytes, bytes, int]:
+        """Status line and header lines, body, HTTP status. `survivable`: an error ends only the call."""
+        http = 200 if survivable and self.reason.spares else self.reason.http
+        return self._head(http), self.body(message_id), http
 
     def result(self, message_id: bytes) -> tuple[bytes, bytes]:
         """The same as a tool's result, for the model to read."""
-        return self._head(spared=True), tool_error(message_id, self.words, self.data)
+        return self._head(200), tool_error(message_id, self.words, self.data)
 
     def body(self, message_id: bytes) -> bytes:
         """The JSON-RPC error alone."""
@@ -242,9 +243,9 @@ class Refusal:
             data = {"retryAfterMs": _milliseconds(self.seconds)}
         return responses.error_body(self.message_id or message_id, self.reason.code, self.words, data)
 
-    def _head(self, *, spared: bool) -> bytes:
+    def _head(self, http: int) -> bytes:
         reason = self.reason
-        head = status_line(200 if spared and reason.spares else reason.http) + JSON + self.lines
+        head = status_line(http) + JSON + self.lines
         head += _INSTEAD.get(reason.http, b"")
         if reason.retry:
             head += b"Retry-After: %d\r\n" % math.ceil(_milliseconds(self.seconds) / 1000)

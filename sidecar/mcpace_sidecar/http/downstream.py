@@ -107,7 +107,10 @@ class Application(Protocol[Client]):
     max_request_bytes: int
     idle_timeout: float
     """Seconds a kept connection may stay silent between requests."""
-    draining: bool
+
+    @property
+    def draining(self) -> bool:
+        """Whether clients are to go elsewhere with their next answer."""
 
     def judge_head(self, connection: Client, head: RequestHead) -> bool:
         """Answer a request whose body is still to come, if its head alone says how; whether it was."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 from mcpace_sidecar.admin.port import Admin
 from mcpace_sidecar.cache.memory import MemoryResults
 from mcpace_sidecar.cache.policy import list_tag
+from mcpace_sidecar.call.application import DataPort
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.contract.budget import SHARES, Budget
 from mcpace_sidecar.contract.config.document import changes
@@ -97,6 +98,7 @@ class Sidecar:
             faults, self.catalog, self.connections, lambda: handshake.ready, handshake.doubt,
             loopback=options.listen.is_loopback,
         )  # fmt: skip
+        self.data_port = DataPort(self.plane)
         self._doors = Doors(self._door_connections, faults)
         self.findings = Findings(lambda: configuration.settings, self.catalog, self.tallies.looked_up)
         self._admin = Admin(
@@ -137,7 +139,7 @@ class Sidecar:
         options = self._options
         await self._listen(self._admin, self._admin_connections, options.admin_listen)
         await self.stores.connect()
-        await self._listen(self.plane, self.connections, options.listen)
+        await self._listen(self.data_port, self.connections, options.listen)
         await self._doors.adopt(self.configuration.settings.config.egress)
         self._look_after(self.handshake.keep())
         self._look_after(self.handshake.subscribe())
@@ -156,9 +158,9 @@ class Sidecar:
         self.plane.draining = True
         # Open streams would keep the server from ending; their clients go elsewhere now.
         self.handshake.unsubscribe()
-        for exchange in list(self.plane.in_flight):
-            if exchange.endless:
-                exchange.close_stream()
+        for answer in list(self.plane.in_flight):
+            if answer.endless:
+                answer.close_stream()
 
     def end(self) -> None:
         """Ask `wait` to return once the calls in flight are answered."""
@@ -269,7 +271,7 @@ class Sidecar:
             log.error("The new configuration is refused, the old one stays:\n%s", error)  # noqa: TRY400 - because the words are for a person
             return
         settings = self.configuration.settings
-        self.plane.adopt(settings)
+        self.data_port.adopt(settings)
         self._reloaded_at = self._reloaded_at or time.monotonic()
         if before.spans is not None and before.spans is not settings.spans:
             asyncio.get_running_loop().run_in_executor(None, before.spans.close)

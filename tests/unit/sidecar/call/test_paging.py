@@ -6,7 +6,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpace_sidecar.call.paging import first_page, later_page, paginate
+from mcpace_sidecar.call.book import first_page, later_page
+from mcpace_sidecar.call.paging import paginate
 from mcpace_sidecar.call.policies import PageRule
 from mcpace_sidecar.contract.config.traffic import PagedTool
 

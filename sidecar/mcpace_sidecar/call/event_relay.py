@@ -1,0 +1,122 @@
+"""Streaming events: each is read before it passes, so that the response among them is kept and counted."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mcpace_sidecar.call.opaque import Flow, Opaque
+from mcpace_sidecar.call.stream import Streamed
+from mcpace_sidecar.http import sse
+from mcpace_sidecar.http.head import ResponseHead
+from mcpace_sidecar.http.ledger import Holding, Ledger
+from mcpace_sidecar.mcp import answers, responses
+from mcpace_sidecar.mcp.answers import Outcome
+
+_UNREAD: Final = Outcome(ok=True, result=b"", complete=False)
+"""What is taken for the response that passes unread."""
+
+
+class EventRelay:
+    """Events, each read before it passes; those that come at once pass at once."""
+
+    def __init__(self, call: Streamed, flow: Flow, head: ResponseHead, gathered: Ledger) -> None:
+        self.outcome: Outcome | None = None
+        self._call = call
+        self._flow = flow
+        self._head = head
+        self._events = sse.Events()
+        self._holding = Holding(gathered)
+        """Bytes of an event that is not whole."""
+        self._conversed = False
+        self._said: list[bytes] = []
+        """What passes when all that came with it has been read."""
+
+    def piece(self, piece: bytes) -> None:
+        """Read the events that it completes."""
+        self._flow.come += len(piece)
+        for event in self._events.feed(piece):
+            self._said.append(self._read(event))
+            if self._flow.answer.ended:
+                return
+        outcome = self.outcome
+        if self._events.overfull or not self._holding.resize(self._events.held):
+            # Longer than any client reads: it passes unread.
+            self._said.append(self._events.rest())
+            self.release()
+            self._say_all()
+            self._flow.answer.stream = Opaque(self._flow, self._head, outcome or _UNREAD)
+        else:
+            self._say_all()
+        if outcome is not None:
+            self._flow.answer.responded("success" if outcome.ok else "error")
+
+    def end(self) -> None:
+        """The last event may lack its empty line. Without a response it is no success."""
+        rest = self._events.rest()
+        if rest:
+            said = self._read(rest)
+            if self._flow.answer.ended:
+                return
+            self._flow.say(said)
+        outcome = self.outcome
+        self._flow.settle("success" if outcome is not None and outcome.ok else "error")
+
+    def conclude(self) -> None:
+        """End it now."""
+        outcome = self.outcome
+        self._flow.settle("success" if outcome is None or outcome.ok else "error")
+
+    def fail(self, words: bytes) -> bool:
+        """As an event."""
+        self._say_all()
+        if self.outcome is None:
+            self._flow.say(sse.event_of(words))
+        return True
+
+    def beat(self, now: float, every: float) -> None:
+        """As a comment."""
+        self._flow.beat(now, every)
+
+    def release(self) -> None:
+        """Hold no event that is not whole."""
+        self._holding.resize(0)
+
+    def answered(self) -> bool:
+        """Whether the response was among the events."""
+        return self.outcome is not None
+
+    def bears(self, message_id: bytes) -> bool:
+        """Whether it was: a response to another request ends the call."""
+        del message_id
+        return self.outcome is not None
+
+    def _say_all(self) -> None:
+        """Pass on what has been read, in one write."""
+        said, self._said = b"".join(self._said), []
+        if said:
+            self._flow.say(said)
+
+    def _read(self, event: bytes) -> bytes:
+        data = sse.data_of(event)
+        if not data:
+            return event
+        what = answers.kind(data)
+        if what == "request":
+            self._conversed = True
+            self._call.asked(answers.id_of(data))
+        elif what == "response" and self._call.is_stray(data):
+            self._say_all()
+            if self.outcome is None:
+                self._call.strayed()
+            else:
+                self.conclude()
+            return b""
+        elif what == "response" and self.outcome is None:
+            outcome = answers.read_answer(data)
+            if self._conversed:
+                outcome = Outcome(ok=outcome.ok, result=outcome.result, complete=False, state=outcome.state)
+            self.outcome = outcome
+            shaped = self._call.take(outcome)
+            if shaped is not None:
+                return sse.with_data(event, responses.result_body(answers.id_of(data), shaped))
+        return event

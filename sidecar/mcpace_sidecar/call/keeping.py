@@ -1,0 +1,108 @@
+"""Where a call's result may be kept, and what becomes of a result that the server has given."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mcpace_sidecar.cache.entry import Place
+from mcpace_sidecar.cache.lookup import Lookup
+from mcpace_sidecar.cache.policy import Rule, life
+from mcpace_sidecar.call import own_tools, pages
+from mcpace_sidecar.call.answer import Answer
+from mcpace_sidecar.call.call import Call
+from mcpace_sidecar.call.plane import Plane
+from mcpace_sidecar.call.refusals import Refusal
+from mcpace_sidecar.mcp.answers import Outcome
+from mcpace_sidecar.mcp.methods import TOOLS_CALL, TOOLS_LIST
+from mcpace_sidecar.mcp.request import Message
+from mcpace_sidecar.telemetry.events import Status
+
+_STOOD_IN: Final = ("shed", "failed")
+"""The records of refusals in whose place a kept result may be answered."""
+
+
+def places(plane: Plane, call: Call, message: Message, rule: Rule) -> tuple[Place, ...]:
+    """Where the result of a call with this rule may be kept; none: it is not looked up."""
+    session = call.context.session
+    if session and session not in plane.sessions:
+        _bypass(plane, call, rule, "session")  # a hit would hide from the client that its session has ended
+        return ()
+    if rule.hinted:
+        if rule.ttl == 0 and message.method not in plane.hinting:
+            return ()  # the server has not said that this may be kept
+    elif plane.catalog.forbids_caching(message.target or ""):
+        _bypass(plane, call, rule, "writes")
+        return ()
+    private = call.private
+    if private is None and not rule.shared:
+        _bypass(plane, call, rule, "anonymous")
+    return call.context.settings.keys.places(rule, call.variant, message, private)
+
+
+def _bypass(plane: Plane, call: Call, rule: Rule, reason: str) -> None:
+    """Count a call of a cached tool that is not looked up."""
+    if not rule.hinted:
+        plane.metrics.count("mcpace_cache_bypassed", call.label, reason)
+
+
+def is_read(plane: Plane, call: Call) -> bool:
+    """Whether a call's result is wanted: to be kept, or to be given in another shape."""
+    message, policy = call.message, call.policy
+    if message is None or policy is None:
+        return False
+    return policy.cache is not None or (plane.offers and not call.refreshing and _is_shaped(call))
+
+
+def _is_shaped(call: Call) -> bool:
+    message, policy = call.message, call.policy
+    assert message is not None
+    assert policy is not None
+    return message.method == TOOLS_LIST or (policy.page is not None and message.method == TOOLS_CALL)
+
+
+def shaped(plane: Plane, call: Call, result: bytes) -> bytes | None:
+    """What is answered instead of a result: its first page, a list with our own tools; None: itself."""
+    policy = call.policy
+    if not plane.offers or call.refreshing or policy is None or not _is_shaped(call):
+        return None
+    if policy.page is not None:
+        return pages.paged(call, plane, policy.page, result)
+    return own_tools.listed(plane, result)
+
+
+def keep(plane: Plane, call: Call, outcome: Outcome, lookup: Lookup | None, rounds: int) -> None:
+    """Keep a result as its rule says. `rounds`: how often the server had asked before the call went on."""
+    message, policy = call.message, call.policy
+    if not outcome.complete:
+        if outcome.state and call.context.settings.limits is not None:
+            plane.conversations.asked(call.conversation(outcome.state), rounds)
+        return
+    assert message is not None
+    assert policy is not None
+    if message.method == TOOLS_LIST:
+        plane.catalog.overhear(outcome.result)
+    rule = policy.cache
+    if rule is not None:
+        ttl, shareable = life(rule, outcome.result)
+        if rule.hinted:
+            plane.learn_hint(message, ttl)
+        if lookup is not None:
+            lookup.keep(outcome.result, ttl, shareable=shareable)
+
+
+def stands_in(answer: Answer, status: Status) -> bool:
+    """Answer with a result that is not fresh any more, where its tool's rule allows that."""
+    fallback = answer.lookup.fallback if answer.lookup is not None else None
+    if fallback is None:
+        return False
+    answer.call.cache_use = "stale"
+    answer.give(status, fallback, shaped(answer.plane, answer.call, fallback.result))
+    return True
+
+
+def refuse(answer: Answer, refusal: Refusal) -> None:
+    """Say no, or answer with what was kept where there is no room, or the server fails."""
+    record = refusal.reason.record
+    answer.note(refusal)
+    if answer.begun or record not in _STOOD_IN or not stands_in(answer, record):
+        answer.refuse(refusal)

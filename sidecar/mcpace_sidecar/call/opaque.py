@@ -1,0 +1,87 @@
+"""Streaming as it comes: the plainest way, and what all ways have in common."""
+
+from __future__ import annotations
+
+from mcpace_sidecar.call.answer import Answer
+from mcpace_sidecar.http import sse
+from mcpace_sidecar.http.head import ResponseHead
+from mcpace_sidecar.mcp.answers import Outcome
+from mcpace_sidecar.telemetry.events import Status
+
+
+class Flow:
+    """What passes to the client."""
+
+    def __init__(self, answer: Answer, *, pulse: bool = False, come: int = 0) -> None:
+        self.answer = answer
+        self._pulse = sse.Pulse() if pulse else None
+        self.come = come
+        """Bytes that the server has sent."""
+
+    def say(self, piece: bytes) -> None:
+        """Pass on some bytes."""
+        if self._pulse is not None:
+            self._pulse.spoke(piece)
+        self.answer.send(piece)
+
+    def beat(self, now: float, every: float) -> None:
+        """Say that it is open, where nothing has been said for so many seconds."""
+        if self._pulse is not None and self._pulse.due(now, every):
+            self.answer.send(sse.PING)
+
+    def settle(self, status: Status) -> None:
+        """Nothing more comes."""
+        self.answer.settle(status, sent=self.come)
+
+
+class Opaque:
+    """Whatever is not read."""
+
+    def __init__(self, flow: Flow, head: ResponseHead, outcome: Outcome | None = None) -> None:
+        """`outcome`: of the response that has passed, or is taken to pass unread."""
+        self.outcome = outcome
+        self._flow = flow
+        self._http = head.status
+
+    def piece(self, piece: bytes) -> None:
+        """Pass it on."""
+        self._flow.come += len(piece)
+        self._flow.say(piece)
+
+    def end(self) -> None:
+        """By its HTTP status, where nothing else is known."""
+        if self.outcome is not None:
+            self.conclude()
+        else:
+            self._flow.settle(status_of(self._http, ok=self._http == 200))
+
+    def conclude(self) -> None:
+        """End it now."""
+        outcome = self.outcome
+        self._flow.settle("success" if outcome is None or outcome.ok else "error")
+
+    def fail(self, words: bytes) -> bool:
+        """Nobody knows where it could be said."""
+        del words
+        return False
+
+    def beat(self, now: float, every: float) -> None:
+        """Where events pass unread, a comment may stand between two."""
+        self._flow.beat(now, every)
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+    def answered(self) -> bool:
+        """Nobody has read it."""
+        return False
+
+    def bears(self, message_id: bytes) -> bool:
+        """Nobody has read it."""
+        del message_id
+        return self.outcome is not None
+
+
+def status_of(http: int, *, ok: bool) -> Status:
+    """How an answer of this HTTP status is recorded. `ok`: whether it is no error."""
+    return "failed" if http >= 500 else "success" if ok else "error"

@@ -1,0 +1,61 @@
+"""What an answer that comes in pieces and its call are to each other."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mcpace_sidecar.http.head import ResponseHead
+from mcpace_sidecar.mcp.answers import Outcome
+
+
+class Stream(Protocol):
+    """One streamed answer."""
+
+    outcome: Outcome | None
+    """What the response said, once it has been passed on."""
+
+    def piece(self, piece: bytes) -> None:
+        """Take the next bytes."""
+
+    def end(self) -> None:
+        """The answer is whole."""
+
+    def conclude(self) -> None:
+        """End with the response that has been passed on, whatever becomes of the rest."""
+
+    def fail(self, words: bytes) -> bool:
+        """Say in the stream that it ends here, unless it has its response; False if there is no way to."""
+
+    def beat(self, now: float, every: float) -> None:
+        """Say that the stream is open, where nothing has been said for so many seconds."""
+
+    def release(self) -> None:
+        """Hold nothing more: it has ended."""
+
+    def answered(self) -> bool:
+        """Whether its response has been read, and passed on."""
+
+    def bears(self, message_id: bytes) -> bool:
+        """Whether what has come surely holds the response to this request."""
+
+
+class Streamed(Protocol):
+    """The call whose answer it is."""
+
+    def is_stray(self, body: bytes) -> bool:
+        """Whether these bytes are the response to another request."""
+
+    def is_anothers(self, written: bytes, *, is_error: bool) -> bool:
+        """Whether a response with this id is to another request."""
+
+    def strayed(self) -> None:
+        """End, and with the connection that brought the answer to another request."""
+
+    def asked(self, question: bytes) -> None:
+        """The server has asked the client something."""
+
+    def take(self, outcome: Outcome) -> bytes | None:
+        """Keep a result; return it in another shape, or None: as it is."""
+
+    def take_answer(self, head: ResponseHead, body: bytes) -> None:
+        """The answer is whole after all."""
