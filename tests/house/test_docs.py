@@ -94,6 +94,19 @@ def test_every_file_that_is_named_is_there():
             assert any((ROOT / root / name).exists() for root in ROOTS), f"{page.name} names {name}"
 
 
+def test_every_method_that_a_decision_names_is_there():
+    code = {
+        path: path.read_text() for part in ("sidecar", "operator") for path in (ROOT / part).rglob("*.py")
+    }
+    found = 0
+    for page in (ROOT / "docs/decisions").glob("*.md"):
+        for kind, method in re.findall(r"`([A-Z]\w+)\.([a-z_]+)`", page.read_text()):
+            found += 1
+            words = re.compile(rf"^class {kind}\b.*?^    (async )?def {method}\(", re.MULTILINE | re.DOTALL)
+            assert any(words.search(text) for text in code.values()), f"{page.name} names {kind}.{method}"
+    assert found
+
+
 def test_every_decision_is_listed():
     folder = ROOT / "docs/decisions"
     listed = re.findall(r"\]\((.+\.md)\)", (folder / "README.md").read_text())
