@@ -108,7 +108,9 @@ async def settled(sidecar: Process) -> float:
     return seen[-1]
 
 
-@pytest.mark.parametrize("tool", ["plain", "kept", "paged", "parallel", "missing", "large", "left"])
+@pytest.mark.parametrize(
+    "tool", ["plain", "kept", "paged", "parallel", "missing", "large", "left", "opened"]
+)
 async def test_no_call_leaves_a_cycle_for_the_collector(
     scripted: Scripted, start: Start, tool: str
 ) -> None:
@@ -119,9 +121,10 @@ async def test_no_call_leaves_a_cycle_for_the_collector(
             return json_answer(b'{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no"}}')
         count = 400_000 if b'"large"' in heard.body or b'"left"' in heard.body else 300
         text = ",".join(str(number) for number in range(count))
-        return json_answer(
-            b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"[%b]"}]}}' % text.encode()
-        )
+        # Whoever is next waits for a connection, which must be opened.
+        lines = b"Connection: close\r\n" if b'"opened"' in heard.body else b""
+        result = b'{"content":[{"type":"text","text":"[%b]"}]}' % text.encode()
+        return json_answer(b'{"jsonrpc":"2.0","id":1,"result":%b}' % result, extra=lines)
 
     scripted.answer = answer
     config = {

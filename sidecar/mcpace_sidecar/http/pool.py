@@ -62,11 +62,12 @@ class Waiting:
             self.connection.fail(error)
 
     def serve(self, connection: UpstreamConnection) -> None:
-        """Send it, now that there is a connection."""
-        assert self.receiver is not None
+        """Send it, now that there is a connection, which knows the receiver from here on."""
+        receiver, self.receiver = self.receiver, None  # who holds this: no cycle stays
+        assert receiver is not None
         request, self.request = self.request, ()
         self.connection = connection
-        connection.send(b"".join(request), self.receiver, self.patience)
+        connection.send(b"".join(request), receiver, self.patience)
 
     def fail(self, error: UpstreamError) -> None:
         """There will be no connection; it has left the line."""
