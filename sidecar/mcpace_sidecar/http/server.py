@@ -182,6 +182,7 @@ class ClientConnection(Guest):
             self._refuse(error)
             return
         if done:
+            self._all.gathered(self)
             self._buffer = rest
             self._hand_over(self.request.body())
 

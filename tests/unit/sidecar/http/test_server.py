@@ -430,6 +430,18 @@ async def test_a_connection_too_many_takes_the_place_of_one_that_is_idle() -> No
     assert port.shed == ["connections"] * 2
 
 
+async def test_a_request_with_an_empty_body_makes_no_room_once_it_is_whole() -> None:
+    port = Port()
+    asked, large, more = port.connect(), port.connect(), port.connect()
+    asked.says(CHUNKED + b"0\r\n\r\n")
+    large.says(b"POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (MIB, b"x" * MIB))
+    more.says(b"POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20_000)
+    assert [status for status, _ in answers(more.sent)] == [503]
+    assert not asked.sent, "it is being answered"
+    port.app.turns[0].answer()
+    assert answers(asked.sent) == [(200, b"/1")]
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("says"), st.sampled_from([GET % 1, POST % 2, CHUNKED + b"1\r\na\r\n0\r\n\r\n", CLOSING % 3, b"GET /4", b"\r\n\r\n"])),
