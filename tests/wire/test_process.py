@@ -109,7 +109,7 @@ async def settled(sidecar: Process) -> float:
 
 
 @pytest.mark.parametrize(
-    "tool", ["plain", "kept", "paged", "parallel", "missing", "large", "left", "opened"]
+    "tool", ["plain", "kept", "paged", "parallel", "given up", "missing", "large", "left", "opened"]
 )
 async def test_no_call_leaves_a_cycle_for_the_collector(
     scripted: Scripted, start: Start, tool: str
@@ -117,6 +117,8 @@ async def test_no_call_leaves_a_cycle_for_the_collector(
     """Cycles are looked for seldom, so calls must not make any."""
 
     def answer(heard: Heard) -> bytes:
+        if b'"given up"' in heard.body:
+            return b""
         if b'"missing"' in heard.body:
             return json_answer(b'{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no"}}')
         count = 400_000 if b'"large"' in heard.body or b'"left"' in heard.body else 300
@@ -137,6 +139,12 @@ async def test_no_call_leaves_a_cycle_for_the_collector(
     arguments = {"calls": [{"tool": "plain", "arguments": {}}]} if tool == "parallel" else {}
 
     async def call() -> None:
+        if tool == "given up":
+            _, writer = await sidecar.begin("parallel", {"calls": [{"tool": tool}, {"tool": tool}]})
+            await sidecar.busy(3)
+            writer.transport.abort()
+            await sidecar.idle()
+            return
         if tool != "left":
             await sidecar.call(tool, arguments)
             return

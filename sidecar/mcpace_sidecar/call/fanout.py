@@ -242,8 +242,9 @@ class Fanout:
         self.let_go(self.held)
         parts, self.parts = self.parts, []
         for part in parts:
-            if part.call is not None:
-                part.call.answer.client_gone()
+            call, part.call = part.call, None  # which knows the part: no cycle stays
+            if call is not None:
+                call.answer.client_gone()
 
     def pause(self, paused: bool) -> None:
         """The client reads too slowly, or again."""
