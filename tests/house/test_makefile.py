@@ -18,7 +18,9 @@ def folders() -> set[str]:
 
 
 def test_help_names_every_target_and_what_it_does() -> None:
-    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     told = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     (phony,) = re.findall(r"^\.PHONY: (help .*)$", MAKEFILE, re.MULTILINE)
     targets = set(re.findall(r"^([a-z0-9-]+):(?! [A-Z]+ \?=)", MAKEFILE, re.MULTILINE))
