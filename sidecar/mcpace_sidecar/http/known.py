@@ -11,18 +11,16 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
-from mcpace_sidecar.http.head import ANSWERED, NOTHING, Names, RequestHead, ResponseHead
-from mcpace_sidecar.http.lines import Lines, is_trace, names_one
+from mcpace_sidecar.http.head import ANSWERED, MAX_LINES, NOTHING, Names, RequestHead, ResponseHead
+from mcpace_sidecar.http.lines import MANY_CUTS, Lines, names_one
 
 _MANY_HEADS: Final = 2048
 _MANY_BYTES: Final = 1024 * 1024
 _LONG: Final = 4096
 """The longest head that is remembered, in bytes."""
 
-_TRACE: Final = b"\r\ntraceparent: "
-_TRACE_LINE: Final = len(b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n")
 _ALONE: Final = 4
-"""Of so many heads that differ in their trace alone, one is remembered without it."""
+"""Of so many heads of which something was cut out, one is remembered without it."""
 _APART: Final = 8
 """Of so many heads with values that are handed over apart, one is remembered: clients come again, unless
 there are very many of them, and remembering them all would be in vain."""
@@ -64,7 +62,7 @@ class _Memory(Generic[Head]):
 class RequestHeads:
     """Reads request heads for one application."""
 
-    __slots__ = ("_alone", "_apart", "_heads", "_lines", "_reads", "names")
+    __slots__ = ("_alone", "_apart", "_cut", "_heads", "_lines", "_reads", "_varying", "names")
 
     def __init__(self, names: Names = NOTHING) -> None:
         self.names = names
@@ -82,6 +80,9 @@ class RequestHeads:
 
     def _forget(self) -> None:
         self._reads: _Memory[Read] = _Memory()
+        self._cut: _Memory[Read] = _Memory()
+        """Heads without what varies in them."""
+        self._varying = 0
         self._heads: _Memory[RequestHead] = _Memory()
         self._lines = Lines(self.names)
 
@@ -90,15 +91,18 @@ class RequestHeads:
         read = self._reads.get(raw)
         if read is not None:
             return read
-        start = raw.find(_TRACE) + 2
-        if start > 1:  # a trace alone is the common case: look whether that is all that differs
-            end = start + _TRACE_LINE
-            line = raw[start:end]
-            if line.endswith(b"\r\n") and is_trace(line[12:-2]):
-                read = self._reads.get(raw[:start] + raw[end:])
-                if read is not None and not read[0].traced:
-                    return read[0], line, b"", read[3]
+        cut = self._lines.cut(raw)
+        if cut is not None:  # what varies is nearly always all that differs
+            rest, trace, varying = cut
+            read = self._cut.get(rest)
+            if read is not None:
+                options = read[0].options
+                if not options or not names_one(varying, options):
+                    return read[0], trace, varying, read[3]
         parted = self._lines.part(raw)
+        if self._varying != self._lines.varying:  # what was cut before may hold lines that vary now
+            self._varying = self._lines.varying
+            self._cut = _Memory()
         if parted is None:
             return self._read_whole(raw)
         rest, trace, varying, apart, length = parted
@@ -110,8 +114,11 @@ class RequestHeads:
             return self._read_whole(raw)
         if length >= 0:
             head = head.with_length(length)
-        if not varying:
-            self._remember(raw, trace, (head, b"", b"", apart))
+        if not trace and not varying:
+            if self._is_turn(apart):
+                self._reads.keep(raw, (head, b"", b"", apart))
+        elif cut is not None and len(cut[0]) == len(raw) - len(trace) - len(varying):
+            self._remember(cut[0], (head, b"", b"", apart))
         return head, trace, varying, apart
 
     def _read_whole(self, raw: bytes) -> Read:
@@ -120,23 +127,24 @@ class RequestHeads:
         self._reads.keep(raw, read)
         return read
 
-    def _remember(self, raw: bytes, trace: bytes, read: Read) -> None:
-        """Remember a head of which at most the trace was taken out, to find it at the first look."""
-        if read[3]:
-            self._apart += 1
-            if self._apart < _APART:
-                return
-            self._apart = 0
-        if not trace:
-            self._reads.keep(raw, read)
-            return
-        self._alone += 1
-        if self._alone == _ALONE:
-            self._alone = 0
-            self._reads.keep(raw.replace(b"\r\n" + trace, b"\r\n", 1), read)
+    def _is_turn(self, apart: tuple[bytes, ...]) -> bool:
+        """Whether a head with these values apart is to be remembered."""
+        if not apart:
+            return True
+        self._apart = (self._apart + 1) % _APART
+        return self._apart == 0
+
+    def _remember(self, rest: bytes, read: Read) -> None:
+        """Remember a head without all that varies in it, to find it at the second look."""
+        if rest.count(b"\r\n") + MANY_CUTS > MAX_LINES:
+            return  # with what is cut out it may have too many lines
+        if self._is_turn(read[3]):
+            self._alone = (self._alone + 1) % _ALONE
+            if self._alone == 0:
+                self._cut.keep(rest, read)
 
     def __len__(self) -> int:
-        return len(self._reads) + len(self._heads)
+        return len(self._reads) + len(self._cut) + len(self._heads)
 
 
 class ResponseHeads:

@@ -17,6 +17,8 @@ _MANY_NAMES: Final = 512
 _MANY_LINES: Final = 4096
 _LONG_NAME: Final = 64
 _LONG_LINE: Final = 1024
+MANY_CUTS: Final = 8
+"""Names that vary, of which lines are searched for before a head is split into its lines."""
 
 STABLE: Final = 0
 VARYING: Final = 1
@@ -28,12 +30,14 @@ APART: Final = 4
 Parted = tuple[bytes, bytes, bytes, tuple[bytes, ...], int]
 """(what repeats, the line of a trace, the lines that vary, the values that are handed over apart, the
 body's length or -1)."""
+Cut = tuple[bytes, bytes, bytes]
+"""(what remains, the line of a trace, other lines that vary)."""
 
 
 class _Name:
     """What is known of one field's lines."""
 
-    __slots__ = ("kind", "learns", "lines", "place", "seen")
+    __slots__ = ("cut", "kind", "learns", "lines", "place", "seen")
 
     def __init__(self, kind: int, place: int = 0, *, learns: bool = False) -> None:
         self.kind = kind
@@ -41,6 +45,8 @@ class _Name:
         """Of an APART name: which it is."""
         self.learns = learns
         """Whether it may turn out to vary."""
+        self.cut = False
+        """Whether its lines are searched for, in one spelling: of two their order would be lost."""
         self.seen = 0
         self.lines: list[bytes] = []
 
@@ -48,7 +54,7 @@ class _Name:
 class Lines:
     """What was learned of the lines of heads, by those who read `names` in them."""
 
-    __slots__ = ("_known", "_lower", "_names", "_written")
+    __slots__ = ("_cuts", "_known", "_lower", "_names", "_written", "varying")
 
     def __init__(self, names: Names) -> None:
         self._names = names
@@ -58,6 +64,33 @@ class Lines:
         self._known: dict[bytes, None] = {}
         self._written: dict[bytes, _Name] = {}
         self._lower: dict[bytes, _Name] = {}
+        self._cuts: list[tuple[bytes, bool]] = []
+        """How lines that vary begin, and whether they are a trace's."""
+        self.varying = 0
+        """Names that were learned to vary."""
+
+    def cut(self, raw: bytes) -> Cut | None:
+        """Take lines that vary out of a head, the first of each name; None where one of them is odd.
+
+        Nothing else is looked at: what remains must be known, or be taken apart.
+        """
+        rest, trace, varying = raw, b"", b""
+        for begin, is_trace_line in self._cuts:
+            start = rest.find(begin) + 2
+            if start == 1:
+                continue
+            end = rest.find(b"\r\n", start) + 2
+            line = rest[start:end]
+            if is_trace_line:
+                if trace or not is_trace(line[len(begin) - 2 : -2]):
+                    return None
+                trace = line
+            elif line[:-2].translate(None, VISIBLE):
+                return None
+            else:
+                varying += line
+            rest = rest[:start] + rest[end:]
+        return rest, trace, varying
 
     def part(self, raw: bytes) -> Parted | None:
         """Take a head apart; None where it is odd in any way, and has to be parsed whole."""
@@ -122,7 +155,14 @@ class Lines:
         if name is None:
             name = self._lower[lower] = self._judge(lower)
         self._written[spelled] = name
+        if name.kind in (VARYING, TRACE):
+            self._search(spelled, name)
         return name
+
+    def _search(self, spelled: bytes, name: _Name) -> None:
+        if len(self._cuts) < MANY_CUTS and not name.cut:
+            name.cut = True
+            self._cuts.append((b"\r\n%b:" % spelled, name.kind == TRACE))
 
     def _judge(self, lower: bytes) -> _Name:
         names = self._names
@@ -140,6 +180,8 @@ class Lines:
             name.seen += 1
             if name.seen > VARIES_AFTER:
                 name.kind = VARYING
+                self.varying += 1
+                self._search(line.partition(b":")[0], name)
                 for old in name.lines:
                     self._known.pop(old, None)
                 name.lines = []

@@ -85,6 +85,33 @@ def test_clients_that_come_again_are_known_at_the_first_look() -> None:
     assert all(heads.read(raw)[0] is heads.read(raw)[0] for raw in raws)
 
 
+def test_lines_keep_their_order_though_one_was_known_beside_what_varied_before() -> None:
+    heads = RequestHeads(NAMES)
+    for number in range(5 * VARIES_AFTER):
+        heads.read(PLAIN + b"X-R: %d\r\nX-V: z\r\n\r\n" % number)
+    for number in range(5 * VARIES_AFTER):
+        heads.read(PLAIN + b"X-V: %d\r\n\r\n" % number)
+    means_the_same(heads, [b"X-V: a", b"X-R: 1", b"X-V: z"])
+
+
+def test_a_line_that_varies_goes_no_further_where_connection_names_it() -> None:
+    heads = RequestHeads(NAMES)
+    for number in range(5 * VARIES_AFTER):
+        heads.read(PLAIN + b"X-R: %d\r\nX-V: %d\r\n\r\n" % (number, number))
+    for number in range(5 * VARIES_AFTER):
+        heads.read(PLAIN + b"Connection: X-V\r\nX-R: %d\r\n\r\n" % number)
+    means_the_same(heads, [b"Connection: X-V", b"X-R: 1", b"X-V: 1"])
+
+
+def test_a_line_that_varies_and_is_odd_is_refused_though_the_rest_is_known() -> None:
+    heads = RequestHeads(NAMES)
+    for number in range(5 * VARIES_AFTER):
+        heads.read(PLAIN + b"X-V: %d\r\nX-B: 1\r\n\r\n" % number)
+    for odd in (b"X-V: a\x01\r\n", b"X-V: a\r\n folded\r\n", b"X-V : a\r\n", b"X-V: a\rX-C: b\r\n"):
+        with pytest.raises(ProtocolError):
+            heads.read(PLAIN + odd + b"X-B: 1\r\n\r\n")
+
+
 def test_other_settings_forget_what_was_learned() -> None:
     heads = RequestHeads(NAMES)
     for number in range(20):
@@ -182,6 +209,7 @@ LINES = st.sampled_from(
         b"Connection: X-A",
         b"Connection: X-Request-Id, mcp-param-a",
         b"Connection: authorization",
+        b"Connection: traceparent",
         b"Expect: 100-continue",
         b"Host: b",
         b"Authorization: a",
@@ -230,22 +258,37 @@ def said(head: RequestHead, trace: bytes, lines: bytes, apart: tuple[bytes, ...]
     names=st.sampled_from([NAMES, Names(), Names({b"x-a", b"user-agent"})]),
 )
 def test_a_head_means_the_same_whatever_was_read_before(learned, lines, names) -> None:
-    """Same fields, same refusals, as when it is parsed whole by itself."""
     heads = RequestHeads(names)
     for each in [*learned, lines, lines]:
-        raw = PLAIN + b"".join(line + b"\r\n" for line in each) + b"\r\n"
-        raw = raw[: raw.index(b"\r\n\r\n") + 4]
-        try:
-            whole = RequestHead(raw, names)
-        except ProtocolError as refused:
-            with pytest.raises(ProtocolError) as again:
-                heads.read(raw)
-            assert again.value.status == refused.status
-        else:
-            got = heads.read(raw)
-            trace = got[1]
-            expected = said(whole, b"", b"", whole.apart)
-            assert said(*got) == expected, (raw, trace)
+        means_the_same(heads, each)
+
+
+@given(
+    shape=st.lists(LINES, max_size=3),
+    at=st.integers(0, 3),
+    others=st.lists(st.lists(LINES, max_size=4), min_size=1, max_size=8),
+)
+def test_a_head_means_the_same_where_others_were_known_without_what_varies(shape, at, others) -> None:
+    heads = RequestHeads(NAMES)
+    for number in range(3 * VARIES_AFTER):
+        vary = [b"X-Request-Id: %d" % number, TRACE.rstrip().replace(b"4736", b"%04x" % number)]
+        means_the_same(heads, [*shape[:at], *vary[: 1 + number % 2], *shape[at:]])
+    for lines in others:
+        means_the_same(heads, [*shape[:at], *lines, *shape[at:]])
+
+
+def means_the_same(heads: RequestHeads, lines: list[bytes]) -> None:
+    """Same fields, same refusals, as when it is parsed whole by itself."""
+    raw = PLAIN + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+    raw = raw[: raw.index(b"\r\n\r\n") + 4]
+    try:
+        whole = RequestHead(raw, heads.names)
+    except ProtocolError as refused:
+        with pytest.raises(ProtocolError) as again:
+            heads.read(raw)
+        assert again.value.status == refused.status
+    else:
+        assert said(*heads.read(raw)) == said(whole, b"", b"", whole.apart), raw
 
 
 def test_a_head_of_too_many_lines_is_refused_whatever_was_learned() -> None:
