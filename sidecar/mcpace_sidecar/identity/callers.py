@@ -37,21 +37,32 @@ _FORWARDED: Final = (b"X-Forwarded-For", b"Forwarded", b"X-Real-IP")
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+class _Peer:
+    """What the address that a connection comes from says by itself."""
+
+    __slots__ = ("believed", "lines", "nearest", "told", "trusted")
+
+    def __init__(self, peer: str, address: Ip | None, *, trusted: bool, believed: bool) -> None:
+        self.trusted = trusted
+        """Whether it is one of the gateways in front."""
+        self.believed = believed
+        """Whether what it says of the way before it may pass."""
+        self.nearest = str(address) if address is not None else peer
+        self.told = self.nearest or "unknown"
+        """As it is told to the server."""
+        self.lines = _way([self.told])
+        """The header lines of the way here, where there is nothing before it."""
+
+
 class Via:
     """Who calls without a credential of ours, and what the server is told of the way here."""
 
     __slots__ = ("apart", "believed", "caller", "identities", "lines", "named", "public", "refusal")
 
     def __init__(
-        self,
-        identities: Identities,
-        apart: tuple[bytes, ...],
-        caller: Caller,
-        lines: bytes,
-        named: tuple[bytes, ...],
-        *,
-        believed: bool,
-    ) -> None:
+        self, identities: Identities, apart: tuple[bytes, ...], caller: Caller, lines: bytes,
+        named: tuple[bytes, ...], public: bytes, near: _Peer,
+    ) -> None:  # fmt: skip
         self.identities = identities
         self.apart = apart
         self.caller = caller
@@ -60,9 +71,9 @@ class Via:
         """The header lines of the way here: addresses, and whom a trusted gateway names."""
         self.named = named
         """Whom these lines name, whoever is held to be calling: the server may answer by them."""
-        self.public = b""
+        self.public = public
         """What they say of the address that is public: the server may write it into its answers."""
-        self.believed = believed
+        self.believed: bool = near.believed
         """Whether what came of forwarding headers may pass."""
         self.refusal = ""
         """Why what they say cannot be believed, for a person; empty: it can."""
@@ -119,7 +130,7 @@ class Identities:
         self._key_words = clients.api_key_header
         self._addresses: dict[str, Caller] = {}
         self.networks = [ipaddress.ip_network(network, strict=False) for network in clients.trusted_proxies]
-        self._trusted: dict[str, bool] = {}
+        self._peers: dict[str, _Peer] = {}
         self._gateway: dict[tuple[bytes, bytes], Caller] = {}
         self._vias: dict[tuple[str, tuple[bytes, ...]], Via] = {}
         headers = clients.trusted_headers
@@ -127,16 +138,6 @@ class Identities:
         self._spelled = (*_FORWARDED, *(name.encode() for name in trusted))
         self.apart: tuple[bytes, ...] = tuple(name.lower() for name in self._spelled)
         """The headers that say of the way here, and of the client at its other end."""
-
-    def trusts(self, peer: str) -> bool:
-        """Whether an address is one of the gateways in front."""
-        if not self.networks:
-            return False
-        known = self._trusted.get(peer)
-        if known is None:
-            make_room(self._trusted, _REMEMBERED)
-            known = self._trusted[peer] = self._is_trusted(address_of(peer))
-        return known
 
     def by_credential(self, api_key: bytes | None, authorization: bytes | None) -> Caller | None:
         """Who the two headers' values say is calling; None: they say nothing."""
@@ -175,32 +176,53 @@ class Identities:
         return known
 
     def _look_at(self, peer: str, apart: tuple[bytes, ...]) -> Via:
-        trusted = self.trusts(peer)
-        believed = trusted or not self.networks
-        address = address_of(peer)
-        nearest = str(address) if address is not None else peer
-        values = dict(zip(self.apart, apart, strict=False))
-        came = [hop for hop in _hops(values.get(b"x-forwarded-for", b"")) if hop]
-        hops = [hop.decode("latin-1") for hop in came] if not self.networks else []
-        if trusted:
-            nearest, hops = self._chain(came, nearest)
-        told = [*hops, str(address) if address is not None else peer or "unknown"]
-        lines = b"X-Forwarded-For: %b\r\n" % ", ".join(told).encode("latin-1")
-        for spelled, name in zip(self._spelled[1:], self.apart[1:], strict=True):
-            if believed and values.get(name):
-                lines += b"%b: %b\r\n" % (spelled, values[name].replace(b"\n", b", "))
-        names = [values.get(name, b"") for name in self.apart[len(_FORWARDED) :]] if trusted else []
-        fits = all(len(name) <= LONGEST_NAME for name in names)
-        caller = self._named(names[0], b"".join(names[1:])) if fits and names and names[0] else None
-        named = tuple(names) if any(names) else ()
-        via = Via(self, apart, caller or self._by_address(nearest), lines, named, believed=believed)
-        if believed:
-            via.public = _public(values.get(b"forwarded", b""))
-        if any(b"\n" in name for name in names):
-            via.refusal = "The gateway's headers name the client more than once."
-        elif not fits:
-            via.refusal = f"The gateway's headers name the client in more than {LONGEST_NAME} bytes."
+        near = self._peer(peer)
+        nearest, lines, public = near.nearest, near.lines, b""
+        if any(apart[: len(_FORWARDED)]):
+            nearest, lines, public = self._forwarded(near, apart)
+        names = apart[len(_FORWARDED) :] if near.believed else ()
+        for index, name in enumerate(names, len(_FORWARDED)):
+            if name:
+                lines += b"%b: %b\r\n" % (self._spelled[index], name.replace(b"\n", b", "))
+        if not near.trusted or not any(names):
+            return Via(self, apart, self._by_address(nearest), lines, (), public, near)
+        refusal = ""
+        for name in names:
+            if b"\n" in name:
+                refusal = "The gateway's headers name the client more than once."
+                break
+            if len(name) > LONGEST_NAME:
+                refusal = f"The gateway's headers name the client in more than {LONGEST_NAME} bytes."
+        caller = self._named(names[0], b"".join(names[1:])) if names[0] and not refusal else None
+        via = Via(self, apart, caller or self._by_address(nearest), lines, names, public, near)
+        via.refusal = refusal
         return via
+
+    def _peer(self, peer: str) -> _Peer:
+        """What an address says by itself."""
+        known = self._peers.get(peer)
+        if known is None:
+            make_room(self._peers, _REMEMBERED)
+            address = address_of(peer)
+            trusted = self._is_trusted(address)
+            believed = trusted or not self.networks
+            known = self._peers[peer] = _Peer(peer, address, trusted=trusted, believed=believed)
+        return known
+
+    def _forwarded(self, near: _Peer, apart: tuple[bytes, ...]) -> tuple[str, bytes, bytes]:
+        """What forwarding headers say: the nearest address, the lines of the way here, what is public."""
+        came = [hop for hop in _hops(apart[0]) if hop]
+        nearest = near.nearest
+        hops = [hop.decode("latin-1") for hop in came] if not self.networks else []
+        if near.trusted:
+            nearest, hops = self._chain(came, nearest)
+        lines = _way([*hops, near.told])
+        if not near.believed:
+            return nearest, lines, b""
+        for index in range(1, len(_FORWARDED)):
+            if apart[index]:
+                lines += b"%b: %b\r\n" % (self._spelled[index], apart[index].replace(b"\n", b", "))
+        return nearest, lines, _public(apart[1])
 
     def _by_address(self, address: str) -> Caller:
         if not self._anonymous:
@@ -301,6 +323,10 @@ def _public(forwarded: bytes) -> bytes:
     if any(pair is None for pair in pairs):
         return forwarded
     return b";".join(p[0].strip() for p in pairs if p is not None and p[1].lower() not in (b"for", b"by"))
+
+
+def _way(hops: list[str]) -> bytes:
+    return b"X-Forwarded-For: %b\r\n" % ", ".join(hops).encode("latin-1")
 
 
 def _hops(value: bytes) -> list[bytes]:

@@ -41,13 +41,17 @@ class Charge:
 class Charges:
     """Everything one call takes: one object for each client and kind of call, made once."""
 
-    __slots__ = ("_names", "items")
+    __slots__ = ("items", "names")
 
-    def __init__(self, items: Sequence[Charge]) -> None:
+    def __init__(self, items: Sequence[Charge], like: Charges | None = None) -> None:
+        """`like`: another client's on the same terms, which are put into the same words."""
         self.items = tuple(items)
+        if like is not None:
+            self.names: list[bytes] = like.names
+            return
         policies = ", ".join(_policy(charge) for charge in self.items)
         begin = f"RateLimit-Policy: {policies}\r\nRateLimit: "
-        self._names = [
+        self.names = [
             f'{begin if n == 0 else ", "}"{charge.kind}";r='.encode() for n, charge in enumerate(self.items)
         ]
 
@@ -63,7 +67,7 @@ class Charges:
                 seconds = DAY - now % DAY
             else:
                 seconds = (charge.capacity - tokens) * MINUTE / charge.rate + 0.999
-            lines = b"%b%b%d;t=%d" % (lines, self._names[index], int(max(tokens, 0.0)), int(seconds))
+            lines = b"%b%b%d;t=%d" % (lines, self.names[index], int(max(tokens, 0.0)), int(seconds))
         return lines + b"\r\n"
 
     def __repr__(self) -> str:

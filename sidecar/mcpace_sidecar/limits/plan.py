@@ -34,6 +34,8 @@ class LimitPlan:
         self.default_tier = limits.default_tier or limits.tiers[0].name
         self._tiers = {tier.name: tier for tier in limits.tiers}
         self._known: dict[Client, dict[Price | None, Charges]] = {}
+        self._alike: dict[tuple[str, Price | None], Charges] = {}
+        """Some client's charges, by its tier and what it calls: everybody's are on the same terms."""
 
     def tier(self, client: Client) -> str:
         """The tier a client belongs to."""
@@ -61,4 +63,7 @@ class LimitPlan:
             whom = "all" if price.shared else "each"
             key = f"{price.kind}:{whom}:{price.name}" + ("" if price.shared else f":{client.name}")
             plan.append(Charge(key, price.kind, price.per_minute))
-        return Charges(plan)
+        terms = tier.name, price
+        charges = Charges(plan, self._alike.get(terms))
+        self._alike.setdefault(terms, charges)
+        return charges
