@@ -10,6 +10,7 @@ import msgspec
 
 from mcpace_operator.children import children
 from mcpace_operator.children.meta import Context, Credentials
+from mcpace_operator.cluster.kinds import OPTIONAL
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.resource.models import parse_spec
 from mcpace_operator.resource.server import Key, Server
@@ -34,6 +35,21 @@ def context(
     server = Server(Key("ns", "weather"), "uid-1", 3, spec, status or {})
     credentials = Credentials("redis://u:p@limits:6379", "redis://u:p@cache:6379")
     return Context(server, parse_spec(spec), settings, credentials, frozenset(kinds))
+
+
+def everything(kinds: Iterable[str] = OPTIONAL) -> Context:
+    """A server whose manifest asks for every child."""
+    return context(
+        kinds=kinds,
+        autoscaling={"minReplicas": 2, "maxReplicas": 5, "targetMemoryUtilization": 80},
+        networkPolicy={"enabled": True, "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]},
+        podDisruptionBudget={"maxUnavailable": 1},
+        database={"secretRef": {"name": "db"}},
+        clients={"apiKeys": [{"tier": "pro", "secretRef": {"name": "keys"}}]},
+        rateLimits={},
+        resources={"requests": {"cpu": "100m", "memory": "64Mi"}},
+        podTemplate={"spec": {"priorityClassName": "high", "tolerations": [{"operator": "Exists"}]}},
+    )
 
 
 def built(**spec: Any) -> dict[str, Any]:

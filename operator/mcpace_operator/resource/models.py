@@ -13,6 +13,7 @@ from mcpace_operator.resource.pod import PodPart, PodTemplate, Resources
 from mcpace_operator.resource.scaling import Autoscaling, DisruptionBudget, Strategy
 from mcpace_sidecar.contract.config import Model, SidecarConfig, parse_strictly
 from mcpace_sidecar.contract.config.base import Text
+from mcpace_sidecar.contract.config.traffic import Monitoring
 from mcpace_sidecar.contract.rules import Broken, broken, rule
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, DATABASE_PORT, SERVER_PORT
 
@@ -135,7 +136,7 @@ class McpServerSpec(SidecarConfig):
             exclude_unset=True,
             mode="json",
             include=set(SidecarConfig.model_fields),
-            exclude={"monitoring": {"service_monitor", "alerts"}},
+            exclude={"monitoring": set(ServerMonitoring.model_fields) - set(Monitoring.model_fields)},
         )
         if not document.get("monitoring", True):
             del document["monitoring"]

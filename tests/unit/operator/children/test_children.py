@@ -6,13 +6,15 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.kit.mcpserver import SETTINGS, built, context
+from tests.kit.mcpserver import SETTINGS, built, context, everything
 from tests.kit.schemas import refusals
 
 from mcpace_operator.children import children
 from mcpace_operator.masterkey import MasterKey
+from mcpace_operator.resource.monitoring import ServerMonitoring
 from mcpace_operator.settings import OperatorSettings
 from mcpace_sidecar.contract.config import SidecarConfig, parse
+from mcpace_sidecar.contract.config.traffic import Monitoring
 
 
 def test_a_bare_image_is_enough():
@@ -43,6 +45,15 @@ def test_the_configmap_holds_what_was_set_and_the_sidecar_reads_it_with_its_own_
     assert config.rate_limits.tiers[0].requests_per_minute == 5
 
 
+def test_of_monitoring_the_sidecar_is_told_its_own_part_alone():
+    traces = {"endpoint": "http://collector:4318"}
+    written = ServerMonitoring.model_validate({"traces": traces}).model_dump(by_alias=True, mode="json")
+    text = built(monitoring=written)["ConfigMap"]["data"]["config.yaml"]
+    assert set(yaml.safe_load(text)["monitoring"]) == {
+        each.alias for each in Monitoring.model_fields.values()
+    }
+
+
 @given(minute=st.integers(1, 1_000_000))
 def test_a_limit_is_nowhere_but_in_the_configmap(minute):
     one, other = built(), built(rateLimits={"tiers": [{"name": "free", "requestsPerMinute": minute}]})
@@ -50,18 +61,7 @@ def test_a_limit_is_nowhere_but_in_the_configmap(minute):
 
 
 def test_the_oldest_and_the_newest_kubernetes_know_every_field_of_every_child():
-    everything = context(
-        kinds=("ServiceMonitor", "PrometheusRule"),
-        autoscaling={"minReplicas": 2, "maxReplicas": 5, "targetMemoryUtilization": 80},
-        networkPolicy={"enabled": True, "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]},
-        podDisruptionBudget={"maxUnavailable": 1},
-        database={"secretRef": {"name": "db"}},
-        clients={"apiKeys": [{"tier": "pro", "secretRef": {"name": "keys"}}]},
-        rateLimits={},
-        resources={"requests": {"cpu": "100m", "memory": "64Mi"}},
-        podTemplate={"spec": {"priorityClassName": "high", "tolerations": [{"operator": "Exists"}]}},
-    )
-    found = list(children(everything))
+    found = list(children(everything()))
     assert {"HorizontalPodAutoscaler", "NetworkPolicy"} <= {child["kind"] for child in found}
     for child in found:
         assert not refusals(child)
