@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mcpace_sidecar.mcp import request, strictness
 from mcpace_sidecar.mcp.answers import bears, is_plain_result, read_answer, read_events, succeeded
+from mcpace_sidecar.mcp.methods import COUNTED
 from mcpace_sidecar.mcp.request import Message, classify
 from mcpace_sidecar.mcp.responses import result_body
 from mcpace_sidecar.mcp.strictness import MessageError
@@ -46,6 +47,16 @@ def test_any_tools_call_is_read_as_the_server_will_read_it(tool, number, argumen
     assert message.target == tool
     assert message.counted
     assert msgspec.json.decode(message.id) == number
+
+
+@pytest.mark.parametrize(("method", "name"), COUNTED.items())
+def test_the_target_of_every_counted_method_is_found_the_fast_way_and_the_slow_one(method, name) -> None:
+    params = {name: "some", "arguments": {"a": 1}}
+    body = msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+    fast, slow = classify(body), classify(msgspec.json.format(body))
+    assert fast.target == slow.target == "some"
+    assert fast.spelling == b'{"a":1}\0', "it went the slow way"
+    assert slow.spelling == slow.params
 
 
 @pytest.mark.parametrize(
