@@ -1,5 +1,5 @@
 # Each target installs what it needs; uv itself comes from the package index when it is missing.
-.PHONY: help run test test-compiled check fuzz bench soak e2e kind
+.PHONY: help run test test-compiled check generate fuzz bench soak e2e kind
 UV := $(shell command -v uv || echo .uv/bin/uv)
 SYSTEM_PYTHON := $(shell test -x /usr/bin/python3 && echo --python /usr/bin/python3)
 RUN := $(UV) run --frozen --quiet
@@ -30,6 +30,9 @@ check: .venv/installed  ## style, types, import contracts, generated files
 	@$(RUN) mypy
 	@$(RUN) lint-imports --no-logo
 	@$(RUN) python -m tools.generate --check
+
+generate: .venv/installed  ## what follows from models and tables: the CRD, the reference, the chart's schema and README
+	@$(RUN) python -m tools.generate
 
 # SURFACES="heads pages" are fewer than all; what is found is kept in tests/fuzz/corpus, and fails `make test`.
 fuzz: SECONDS ?= 600
