@@ -6,20 +6,24 @@ A recipe names files by links, what is in them in backticks, and the test that f
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import tomllib
+from dataclasses import fields
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit.mcpserver import context
+from tests.kit.mcpserver import everything
 from tests.kit.programs import ROOT
 
 from mcpace_cli.__main__ import mcpace
 from mcpace_operator.children import children
 from mcpace_operator.cluster.kinds import KINDS
 from mcpace_operator.status import conditions
+from mcpace_operator.status.checklist import Live
 from mcpace_operator.status.reasons import Type
 from mcpace_sidecar.call import refusals
 from mcpace_sidecar.contract.config.rate_limits import RateLimits, Tier
@@ -28,6 +32,7 @@ from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.limits.plan import LimitPlan
 from mcpace_sidecar.mcp.methods import LIMITED
 from mcpace_sidecar.telemetry.metrics import COUNTED_ELSEWHERE, COUNTERS, GAUGES, PER_TOOL
+from mcpace_sidecar.telemetry.tally import Tally
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 RECIPES = dict(re.findall(r"^### (.+?)\n(.*?)(?=^##)", PAGE, re.MULTILINE | re.DOTALL))
@@ -116,6 +121,15 @@ def test_the_tables_of_rooms_are_the_layers_that_are_checked():
         assert sorted(listed) == sorted(rooms)
 
 
+def test_of_the_sidecars_rooms_the_operator_may_import_the_contract_and_the_errors():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = {each["name"]: each for each in project["tool"]["importlinter"]["contracts"]}
+    layers = contracts["the sidecar's rooms, one above the other"]["layers"]
+    rooms = {f"mcpace_sidecar.{room}" for layer in layers for room in layer.split(" | ")}
+    forbidden = contracts["of the sidecar the operator knows the contract"]["forbidden_modules"]
+    assert sorted(forbidden) == sorted(rooms - {"mcpace_sidecar.contract", "mcpace_sidecar.errors"})
+
+
 # -- what fails where a step was left out
 
 
@@ -135,24 +149,44 @@ def _charges(tier: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 
 def test_every_file_of_a_child_is_called():
-    called = ast.dump(ast.parse((OPERATOR / "children/__init__.py").read_text()))
-    for path in (OPERATOR / "children").glob("*.py"):
-        tree = ast.parse(path.read_text())
-        builds = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "build"]
-        assert not builds or f"Name(id='{path.stem}'" in called, f"{path.name} builds what nobody asks for"
+    """Whatever its functions are called: what they make of a server that has everything is among its children."""
+    context = everything()
+    among = [(child["kind"], child["metadata"]["name"]) for child in children(context)]
+    made = 0
+    for path in sorted((OPERATOR / "children").glob("[a-z]*.py")):
+        module = import_module(f"mcpace_operator.children.{path.stem}")
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            annotations = [each.annotation for each in inspect.signature(function).parameters.values()]
+            if function.__module__ != module.__name__ or name[0] == "_" or annotations != ["Context"]:
+                continue
+            child = function(context)
+            if isinstance(child, dict) and "kind" in child:
+                made += 1
+                found = child["kind"], child["metadata"]["name"]
+                assert found in among, f"nobody asks for what {path.name} makes in {name}"
+    assert made == len(among)
+
+
+BUILT_IN = {"", "apps", "autoscaling", "batch", "networking.k8s.io", "policy", "rbac.authorization.k8s.io"}
+
+
+def test_a_cluster_without_the_optional_kinds_gets_none_of_them():
+    for child in children(everything(kinds=())):
+        group = child["apiVersion"].rpartition("/")[0]
+        words = f"{child['kind']}: `optional` in KINDS, and its function asks context.kinds"
+        assert group in BUILT_IN, words
 
 
 def test_every_child_is_of_a_kind_of_the_table():
-    optional = [name for name, kind in KINDS.items() if kind.optional]
     written = {
         kind
         for path in (OPERATOR / "children").glob("*.py")
         for kind in re.findall(r'^\s+"kind": "(\w+)",$', path.read_text(), re.MULTILINE)
     }
-    made = {child["kind"] for child in children(context(kinds=optional))}
+    made = {child["kind"] for child in children(everything())}
     assert made <= {name for name, kind in KINDS.items() if kind.child}
     assert written - {"PodList"} <= set(KINDS), "a row for each kind that is written"
-    for child in children(context(kinds=optional)):
+    for child in children(everything()):
         assert child["apiVersion"] == KINDS[child["kind"]].api
 
 
@@ -162,6 +196,22 @@ def test_every_counter_is_counted_and_every_gauge_read():
     for name in (*COUNTERS, *GAUGES, *COUNTED_ELSEWHERE):
         assert text.count(f'"{name}"') > 1 or name in given, f"{name} is shown, and nothing says a number"
     assert set(PER_TOOL) <= {name for name, (_, labels) in COUNTERS.items() if labels[:1] == ("tool",)}
+
+
+def test_whatever_is_counted_of_a_tool_is_added_to_what_was():
+    one, sum_ = Tally(), Tally()
+    one.count("success", 0.5, "memory", 10, 20)
+    sum_.add(one)
+    for name in Tally.__slots__:
+        assert getattr(one, name), f"Tally.count does nothing with {name}"
+        assert getattr(sum_, name) == getattr(one, name), f"Tally.add forgets {name}"
+
+
+def test_the_reasons_that_a_counters_help_lists_are_those_of_the_table():
+    for metric, beside in ((refusals.SHED, set()), (refusals.CONNECTIONS, {"answers", "slow", "streams"})):
+        listed = COUNTERS[metric][0].rpartition(": ")[2].rstrip(".").split(", ")
+        given = {row.label for row in refusals.TABLE if row.metric == metric}
+        assert set(listed) == given | beside, f"the help of {metric} does not list what is counted as it"
 
 
 def test_every_reason_to_say_no_is_given():
@@ -208,3 +258,15 @@ def test_every_condition_is_judged_in_the_chain():
             assert not (types and takes_seen) or node.name in judged, f"{node.name} is in no chain"
             named |= types
     assert named == {kind.name for kind in Type}
+
+
+def test_what_conditions_are_made_of_is_news_when_it_changes():
+    told = {each.name for each in fields(Live)}
+    read, news = (
+        {node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)} & told
+        for text in (
+            Path(conditions.__file__).read_text(),
+            inspect.getsource(Live.conditions.fget).replace("    ", "", 1).replace("\n    ", "\n"),
+        )
+    )
+    assert read == news, "Live.conditions holds each attribute of Live that conditions.py reads"

@@ -10,6 +10,9 @@
             -> take_answer  keep the result, cut it into pages
             -> settle       answer, say how it went, and let go of all that was held
 
+With `countCacheHits: false`, admit comes after look_up. Between them stand two more of `stages`: PARTS, a batch
+that waits for its parts, before the server is asked; PURGE, results made old by a write, before it settles.
+
 One message is one `Exchange`. Each stage answers, goes straight on to the next, or waits for one thing: a
 token, a kept result, a slot, its parts, the server; the common call for the server alone. What is known of
 it is its `Call`; what it holds, how it is answered, judged and recorded its `Answer`; what the server says
