@@ -10,8 +10,8 @@
             -> take_answer  keep the result, cut it into pages
             -> settle       answer, say how it went, and let go of all that was held
 
-With `countCacheHits: false`, admit comes after look_up. Between them stand two more of `stages`: PARTS, a batch
-that waits for its parts, before the server is asked; PURGE, results made old by a write, before it settles.
+With `countCacheHits: false`, admit comes after look_up. `stages` has two more: PARTS, where a batch waits
+for its parts, and PURGE, where results that a write has made old are taken away before it settles.
 
 One message is one `Exchange`. Each stage answers, goes straight on to the next, or waits for one thing: a
 token, a kept result, a slot, its parts, the server; the common call for the server alone. What is known of
