@@ -19,8 +19,10 @@ from tools.ports import free_port
 from mcpace_cli import processes
 from mcpace_sidecar.contract.environment import LIMITS_URL
 
-(README_LINES,) = re.findall(r"```sh\n(\. \.venv.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-(README_CALL,) = re.findall(r"```sh\n(mcpace call .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+README = (ROOT / "README.md").read_text()
+(README_RUN,) = re.findall(r"```sh\n(\S+/mcpace run .*?)```", README, re.DOTALL)
+(README_CALL,) = re.findall(r"```sh\n(\S+/mcpace call .*?)```", README, re.DOTALL)
+README_MANIFESTS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 PAGE = (ROOT / "docs/laptop.md").read_text()
 PAGE_MANIFESTS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 PAGE_LINES = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
@@ -89,36 +91,39 @@ def sessions_below(pid: int) -> set[int]:
     return below.union(*(sessions_below(int(child)) for child in children))
 
 
-def test_the_readmes_commands_serve_their_manifest_and_end_both_in_order(tmp_path: Path):
-    """Typed as they stand, in a copy of the repository's folder whose server has a port of its own."""
-    weather = tmp_path / "examples/weather"
-    weather.mkdir(parents=True)
-    (weather / "server.py").symlink_to(ROOT / "examples/weather/server.py")
-    port = free_port()
-    shown = (ROOT / "examples/weather/manifest.yaml").read_text()
-    (weather / "manifest.yaml").write_text(shown.replace("spec:\n", f"spec:\n  port: {port}\n", 1))
+@pytest.mark.parametrize("shown", README_MANIFESTS, ids=["the smallest", "the example's"])
+def test_the_readmes_commands_serve_its_manifests_and_end_both_in_order(tmp_path: Path, shown: str):
+    """Typed as they stand, in a folder that holds what they name; the server has a port of its own."""
+    (tmp_path / "server.py").symlink_to(ROOT / "examples/weather/server.py")
+    document = yaml.safe_load(shown)
+    document["spec"]["port"] = free_port()
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(document))
     (tmp_path / ".venv").symlink_to(sys.prefix)
     with subprocess.Popen(
-        ["sh", "-ec", README_LINES.replace("mcpace run", "exec mcpace run")], cwd=tmp_path,
+        ["sh", "-ec", f"exec {README_RUN}"], cwd=tmp_path, env=found_by_a_shell(),
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         url = process.stdout.readline().strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+/mcp", url), url or process.stderr.read()
-        called = typed(README_CALL.replace(SHOWN_URL, url))
+        called = typed(README_CALL.replace(SHOWN_URL, url), tmp_path)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
         said = process.stderr.read()
-    assert '"city": "Oslo"' in called.stdout, called.stderr
+    assert "get-weather\t" in called.stdout, called.stderr
     assert "Traceback" not in said
     (admin,) = re.findall(r"http://(\S+)/metrics", said)
     assert admin != url.split("/")[2]
 
 
-def typed(lines: str) -> subprocess.CompletedProcess[str]:
-    """Lines as a person types them into a shell that finds `mcpace`."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+def found_by_a_shell() -> dict[str, str]:
+    """The environment of one that finds `mcpace`, and a `python` with what the example server needs."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def typed(lines: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Lines as a person types them."""
     return subprocess.run(
-        ["sh", "-ec", lines], env=os.environ | {"PATH": path}, stdin=subprocess.DEVNULL,
+        ["sh", "-ec", lines], cwd=folder, env=found_by_a_shell(), stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 

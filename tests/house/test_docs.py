@@ -20,14 +20,11 @@ RUN_BY = {
     ),
     "kubectl apply -f examples/weather/manifest.yaml": ("tests/e2e/conftest.py", 'readme("kubectl apply")'),
     "kubectl get mcps": ("tests/e2e/test_calls.py", 'readme("kubectl get")'),
-    ". .venv/bin/activate": ("tests/cli/test_laptop.py", "README_LINES"),
-    "mcpace run examples/weather/manifest.yaml -- python examples/weather/server.py": (
-        "tests/cli/test_laptop.py",
-        "README_LINES",
-    ),
+    ".venv/bin/mcpace run my.yaml -- python server.py": ("tests/cli/test_laptop.py", "README_RUN"),
+    ".venv/bin/mcpace call http://127.0.0.1:18080/mcp": ("tests/cli/test_laptop.py", "README_CALL"),
     "mcpace call http://127.0.0.1:18080/mcp get-weather city=Oslo": (
         "tests/cli/test_laptop.py",
-        "README_CALL",
+        "PAGE_LINES",
     ),
     "mcpace run weather.yaml -- python examples/weather/server.py": (
         "tests/cli/test_laptop.py",
@@ -75,7 +72,7 @@ def test_every_block_of_commands_is_run_by_a_test():
 
 
 def test_the_readmes_manifest_is_the_examples():
-    (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    _, shown = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "examples/weather/manifest.yaml").read_text())
 
 
