@@ -47,6 +47,16 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "it could never be called",
     ),
     (
+        "a cost that fits into no day",
+        {
+            "rateLimits": {
+                "tiers": [{"name": "a", "requestsPerMinute": 10, "requestsPerDay": 3}],
+                "tools": [{"name": "t", "cost": 5}],
+            }
+        },
+        "it could never be called",
+    ),
+    (
         "a key of no tier",
         {"clients": {"apiKeys": [{"tier": "gold", "secretRef": {"name": "s"}}]}},
         "the tier of apiKeys must be",

@@ -23,6 +23,11 @@ class Tier(Model):
     )
 
     @property
+    def most(self) -> int:
+        """What one call may cost at most."""
+        return min(self.requests_per_minute, self.requests_per_day or self.requests_per_minute)
+
+    @property
     def words(self) -> str:
         """`free: 10 a minute, 100 a day`."""
         daily = f", {self.requests_per_day:,} a day" if self.requests_per_day is not None else ""
@@ -36,7 +41,7 @@ DEFAULTS: Final = (
 )
 """The tiers of `rateLimits` without `tiers`."""
 DEFAULT_TIERS: Final = tuple(tier.name for tier in DEFAULTS)
-_LEAST: Final = min(tier.requests_per_minute for tier in DEFAULTS)
+_LEAST: Final = min(tier.most for tier in DEFAULTS)
 
 
 class _Limit(Model):
@@ -81,17 +86,19 @@ def _affordable(kind: str, one: str) -> Rule:
     """The rule that no cost of what is limited exceeds what any tier has."""
 
     def check(limits: RateLimits) -> Broken | None:
-        smallest = min(limits.tiers, key=lambda tier: tier.requests_per_minute)
+        smallest = min(limits.tiers, key=lambda tier: tier.most)
         for number, limit in enumerate(limits.of(one)):
-            if limit.cost > smallest.requests_per_minute:
-                most = f"{smallest.requests_per_minute}, which tier {smallest.name} has"
+            if limit.cost > smallest.most:
+                most = f"{smallest.most}, which tier {smallest.name} has"
                 return Broken((kind, number, "cost"), f"; write at most {most}")
         return None
 
     return Rule(
         f"!has(self.{kind}) || self.{kind}.all({one}, !has({one}.cost) || (has(self.tiers)"
-        f" ? self.tiers.all(t, t.requestsPerMinute >= {one}.cost) : {one}.cost <= {_LEAST}))",
-        "a cost must not exceed the requestsPerMinute of any tier: it could never be called",
+        f" ? self.tiers.all(t, t.requestsPerMinute >= {one}.cost && (!has(t.requestsPerDay)"
+        f" || t.requestsPerDay >= {one}.cost)) : {one}.cost <= {_LEAST}))",
+        "a cost must not exceed the requestsPerMinute or requestsPerDay of any tier:"
+        " it could never be called",
         check,
     )
 

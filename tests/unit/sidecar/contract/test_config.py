@@ -32,6 +32,15 @@ from mcpace_sidecar.errors import ConfigError
         ({"cache": {"maxBytes": "64 MB"}}, "write a size in bytes such as"),
         ({"rateLimits": {"tools": [{"name": "t", "cost": 11}]}}, "it could never be called"),
         (
+            {
+                "rateLimits": {
+                    "tiers": [{"name": "a", "requestsPerMinute": 10, "requestsPerDay": 3}],
+                    "tools": [{"name": "t", "cost": 5}],
+                }
+            },
+            "write at most 3, which tier a has",
+        ),
+        (
             {"clients": {"apiKeys": [{"tier": "gold", "secretRef": {"name": "s"}}]}},
             "the tier of apiKeys must be",
         ),
