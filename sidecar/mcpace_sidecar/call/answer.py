@@ -9,6 +9,8 @@ failure's.
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections.abc import Callable
 from time import monotonic
 from typing import Final, Protocol
 
@@ -119,27 +121,21 @@ class Answer:
         policy = call.policy
         if policy is not None and policy.invalidates and FORWARD <= call.stage < PURGE:
             call.stage = PURGE
-            self.plane.results.purge(
-                policy.invalidates,
-                lambda: self._end_purged(status, head, body, http, events, plain, sent),
-            )
+            end = functools.partial(self.end, status, head, body, http, events, plain, sent)
+            self._purge(policy.invalidates, end)
         else:
             self.end(status, head, body, http, events, plain, sent)
 
-    def _end_purged(
-        self,
-        status: Status,
-        head: bytes,
-        body: bytes | None,
-        http: int,
-        events: bool,
-        plain: bool,
-        sent: int,
-    ) -> None:
-        try:
-            self.end(status, head, body, http, events, plain, sent)
-        except Exception as error:  # noqa: BLE001 - because whatever it is, it is this call's end alone
-            self.broke("purge", error)
+    def _purge(self, tags: tuple[bytes, ...], end: Callable[[], None]) -> None:
+        """Make old what the call has changed, then end it. Apart, so that no other call makes a closure."""
+
+        def purged() -> None:
+            try:
+                end()
+            except Exception as error:  # noqa: BLE001 - because whatever it is, it is this call's end alone
+                self.broke("purge", error)
+
+        self.plane.results.purge(tags, purged)
 
     def end(
         self,
