@@ -190,8 +190,6 @@ class ClientConnection(Guest):
         return self._all.longest(self.app.max_request_bytes)
 
     def _hand_over(self, body: bytes) -> None:
-        if self.held:
-            self._all.gathered(self)
         try:
             head = self.request.whole()
         except ProtocolError as error:
