@@ -30,7 +30,7 @@ from tools.cluster.controlplane import POD_CIDR, ControlPlane
 from tools.ports import free_port
 
 from mcpace_operator.children import children
-from mcpace_operator.children.meta import Context, Credentials
+from mcpace_operator.children.context import Context, Credentials
 from mcpace_operator.cluster.client import Cluster
 from mcpace_operator.comparison.drift import stamped
 from mcpace_operator.masterkey import MasterKey

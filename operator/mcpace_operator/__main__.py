@@ -13,18 +13,18 @@ from typing import Any, Final
 
 import uvloop
 
-from mcpace_operator.cluster.cache import Observed
 from mcpace_operator.cluster.client import Cluster
 from mcpace_operator.cluster.kopf.watcher import Watcher
 from mcpace_operator.cluster.leader import Leadership
+from mcpace_operator.cluster.observed import Observed
 from mcpace_operator.cluster.resync import Resync
 from mcpace_operator.health import LEADING, SERVERS, Health
 from mcpace_operator.probes.pods import Pods
 from mcpace_operator.queue import Queue
 from mcpace_operator.reconcile.reconciler import Reconciler
 from mcpace_operator.settings import OperatorSettings
+from mcpace_operator.stores.keysecret import make_key
 from mcpace_operator.stores.redis import Stores
-from mcpace_operator.stores.release import make_key
 from mcpace_sidecar.errors import ConfigError, McpaceError
 
 log = logging.getLogger(__name__)

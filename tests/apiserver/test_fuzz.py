@@ -24,7 +24,7 @@ from tools.cluster.controlplane import ControlPlane
 from tools.cluster.kubectl import Kubectl
 
 from mcpace_operator.children import children
-from mcpace_operator.children.meta import Context, Credentials
+from mcpace_operator.children.context import Context, Credentials
 from mcpace_operator.cluster.client import ApiError
 from mcpace_operator.cluster.kinds import KINDS
 from mcpace_operator.comparison.drift import stamped

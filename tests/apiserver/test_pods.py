@@ -15,7 +15,7 @@ from tests.kit.upstream import Scripted, json_answer
 from tests.kit.waiting import until
 from tools.cluster.kubectl import Kubectl
 
-from mcpace_operator.children.meta import Context, Credentials
+from mcpace_operator.children.context import Context, Credentials
 from mcpace_operator.cluster.client import Cluster
 from mcpace_operator.health import REQUESTS
 from mcpace_operator.masterkey import MasterKey

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.kit.repeating import repetitions
 from tests.kit.sharing import CONFIG, GATEWAY
 
-from mcpace_sidecar.call.application import DataPort
+from mcpace_sidecar.call.port import DataPort
 from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.connections import Connections

@@ -23,7 +23,7 @@ from mcpace_cli.__main__ import mcpace
 from mcpace_operator.children import children
 from mcpace_operator.cluster.kinds import KINDS
 from mcpace_operator.status import conditions
-from mcpace_operator.status.checklist import Live
+from mcpace_operator.status.live import Live
 from mcpace_operator.status.reasons import Type
 from mcpace_sidecar.call import refusals
 from mcpace_sidecar.contract.config.rate_limits import RateLimits, Tier

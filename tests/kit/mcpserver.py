@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from mcpace_operator.children import children
-from mcpace_operator.children.meta import Context, Credentials
+from mcpace_operator.children.context import Context, Credentials
 from mcpace_operator.cluster.kinds import OPTIONAL
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.resource.models import parse_spec

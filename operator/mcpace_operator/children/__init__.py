@@ -15,7 +15,7 @@ from mcpace_operator.children import (
     service,
     serviceaccount,
 )
-from mcpace_operator.children.meta import Context
+from mcpace_operator.children.context import Context
 
 
 def children(context: Context) -> list[dict[str, Any]]:

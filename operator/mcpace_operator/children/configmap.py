@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import yaml
 
-from mcpace_operator.children.meta import Context
+from mcpace_operator.children.context import Context
 
 FILE: Final = "config.yaml"
 

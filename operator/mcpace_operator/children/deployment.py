@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mcpace_operator.children import pgbouncer, secret, sidecar
-from mcpace_operator.children.meta import Context
+from mcpace_operator.children.context import Context
 from mcpace_operator.children.template import merged
 from mcpace_operator.comparison.drift import CAUSE, fingerprint
 from mcpace_operator.resource.scaling import Strategy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mcpace_operator.children import service
-from mcpace_operator.children.meta import Context
+from mcpace_operator.children.context import Context
 from mcpace_operator.resource.monitoring import part
 from mcpace_sidecar.contract.quantity import seconds
 from mcpace_sidecar.contract.surface import Path

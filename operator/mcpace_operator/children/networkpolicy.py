@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcpace_operator.children.meta import Context
+from mcpace_operator.children.context import Context
 from mcpace_sidecar.contract.addresses import RedisAddress
 
 

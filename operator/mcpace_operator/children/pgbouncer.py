@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mcpace_operator.children.meta import Context
+from mcpace_operator.children.context import Context
 from mcpace_operator.children.sidecar import security
 from mcpace_operator.resource.database import Database
 from mcpace_sidecar.contract.environment import DATABASE_URI

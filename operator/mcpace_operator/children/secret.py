@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from mcpace_operator.children.meta import Context
+from mcpace_operator.children.context import Context
 
 
 def build(context: Context) -> dict[str, Any]:

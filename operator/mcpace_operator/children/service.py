@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mcpace_operator.children.meta import Context
+from mcpace_operator.children.context import Context
 
 PORT: Final = 80
 METRICS: Final = {"app.kubernetes.io/component": "metrics"}

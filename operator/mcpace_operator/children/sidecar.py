@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mcpace_operator.children.configmap import FILE
-from mcpace_operator.children.meta import Context
+from mcpace_operator.children.context import Context
 from mcpace_sidecar.contract import environment
 from mcpace_sidecar.contract.quantity import size
 from mcpace_sidecar.contract.surface import READYZ_WAIT, Flag, Path

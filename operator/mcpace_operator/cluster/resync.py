@@ -8,9 +8,9 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from mcpace_operator.cluster.cache import Observed
 from mcpace_operator.cluster.client import ApiError, Cluster
 from mcpace_operator.cluster.kinds import WATCHED
+from mcpace_operator.cluster.observed import Observed
 from mcpace_operator.comparison.drift import ChildId
 from mcpace_operator.health import UNREAD
 from mcpace_operator.queue import Queue

@@ -17,16 +17,16 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Final, TypeVar
 
-from mcpace_operator.children.meta import Context
+from mcpace_operator.children.context import Context
 from mcpace_operator.cluster.client import ApiError, Cluster
 from mcpace_operator.probes.asking import Sidecars
 from mcpace_operator.probes.memory import Memory
 from mcpace_operator.resource.server import SERVER_LABEL, Key
 from mcpace_operator.resource.workload import Deployment, Pod
 from mcpace_operator.settings import OperatorSettings
-from mcpace_operator.status.checklist import Live
 from mcpace_operator.status.conditions import cut
 from mcpace_operator.status.diagnosis import diagnose, out_of_memory, starting
+from mcpace_operator.status.live import Live
 from mcpace_operator.status.performance import Sum
 from mcpace_operator.status.seen import ServerFacts, Told, Trouble, is_complete
 from mcpace_sidecar.contract.backoff import Backoff

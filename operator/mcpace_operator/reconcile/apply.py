@@ -7,10 +7,10 @@ import time
 from typing import Any, Final, NamedTuple
 
 from mcpace_operator.children import children
-from mcpace_operator.children.meta import Context
-from mcpace_operator.cluster.cache import Observed
+from mcpace_operator.children.context import Context
 from mcpace_operator.cluster.client import ApiError, Cluster
 from mcpace_operator.cluster.kinds import OPTIONAL
+from mcpace_operator.cluster.observed import Observed
 from mcpace_operator.comparison.additions import without
 from mcpace_operator.comparison.drift import CAUSE, Child, ChildId, Whose, fingerprint, remember, stamped
 from mcpace_operator.comparison.repairs import Repairs, changed_by

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mcpace_operator.cluster.cache import Observed
 from mcpace_operator.cluster.client import ApiError, Cluster
+from mcpace_operator.cluster.observed import Observed
 from mcpace_operator.comparison.additions import ELSEWHERE, MANAGER
 from mcpace_operator.comparison.drift import covers
 from mcpace_operator.resource.models import API_VERSION, KIND

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from mcpace_operator.children.meta import Context, Credentials
-from mcpace_operator.cluster.cache import Observed
+from mcpace_operator.children.context import Context, Credentials
 from mcpace_operator.cluster.client import Cluster
 from mcpace_operator.cluster.namespaces import Namespaces
+from mcpace_operator.cluster.observed import Observed
 from mcpace_operator.probes.pods import Pods
 from mcpace_operator.reconcile.apply import Applier, Outcome
 from mcpace_operator.reconcile.publisher import Publisher

@@ -5,14 +5,14 @@ Source: the checklist that closes "MCP Server Performance Optimization".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from statistics import median
 from typing import Any, Final
 
-from mcpace_operator.children.meta import Context
+from mcpace_operator.children.context import Context
 from mcpace_operator.resource.database import Database
+from mcpace_operator.status.live import Live
 from mcpace_operator.status.performance import Performance, Tool
 
 P95: Final = 5.0
@@ -46,35 +46,6 @@ class Verdict:
     result: Result
     evidence: str
     mend: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """What was seen of a running server."""
-
-    performance: Performance
-    replicas_asked: int = 0
-    read_only: frozenset[str] = frozenset()
-    """Tools that the server calls read-only."""
-    scraped: float | None = None
-    """Seconds since the metrics were last read, by the replica that was read last."""
-    doors: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Door -> (requests, connections opened)."""
-    killed_for_memory: str | None = None
-    memory: tuple[int, ...] = ()
-    """Bytes of the largest server container, a reading every five minutes."""
-    rules: tuple[tuple[str, str], ...] = ()
-    """Rules without effect: reason and message."""
-    missing_secrets: tuple[str, ...] = ()
-    has_sessions: bool = False
-    """Whether clients keep sessions in a replica."""
-    full: bool = False
-    """Whether every slot was taken, look after look."""
-
-    @property
-    def conditions(self) -> tuple[Any, ...]:
-        """What conditions are made of."""
-        return self.rules, self.missing_secrets, self.has_sessions, self.full
 
 
 def cached_tools(context: Context) -> frozenset[str]:

@@ -14,7 +14,8 @@ from mcpace_operator.comparison.additions import Addition
 from mcpace_operator.comparison.drift import ChildId
 from mcpace_operator.resource.server import INSTANCE, Server
 from mcpace_operator.resource.workload import Scaling
-from mcpace_operator.status.checklist import Live, Result, Verdict
+from mcpace_operator.status.checklist import Result, Verdict
+from mcpace_operator.status.live import Live
 from mcpace_operator.status.reasons import Reason, Type
 from mcpace_operator.status.seen import Seen, StoreState
 

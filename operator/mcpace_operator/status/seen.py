@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from mcpace_operator.children.meta import Context
+from mcpace_operator.children.context import Context
 from mcpace_operator.comparison.additions import Addition
 from mcpace_operator.comparison.drift import ChildId
 from mcpace_operator.resource.workload import Deployment, Scaling
-from mcpace_operator.status.checklist import Live, Verdict, cached_tools, judge
+from mcpace_operator.status.checklist import Verdict, cached_tools, judge
+from mcpace_operator.status.live import Live
 from mcpace_operator.status.performance import moved
 from mcpace_operator.status.reasons import Reason
 from mcpace_sidecar.contract.report import ServerInfo

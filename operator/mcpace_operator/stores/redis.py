@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
-from mcpace_operator.children.meta import Credentials
+from mcpace_operator.children.context import Credentials
 from mcpace_operator.masterkey import login
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.settings import OperatorSettings

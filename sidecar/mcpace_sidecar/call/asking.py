@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import Final
 
-from mcpace_sidecar.call import keeping, reading, refusals, stages, streaming
+from mcpace_sidecar.call import evidence, keeping, refusals, refusing, stages, streaming
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.call import EVENT_STREAM
 from mcpace_sidecar.call.legacy_sse import PairStream, Posted
@@ -31,7 +31,7 @@ class Asking:
 
     # Defaults of the class, not set for each instance: most of them stay so.
     _retried = False
-    _shown = reading.NOTHING
+    _shown = evidence.NOTHING
     """What the answer shows of the request."""
 
     def __init__(self, answer: Answer, rounds: int) -> None:
@@ -122,8 +122,8 @@ class Asking:
             ok = outcome.ok
             shaped = self.take(outcome)
             if shaped is not None:
-                body = reading.replaced(body, shaped, events=events)
-        elif answer.admission is not None and self._shown != reading.PLAIN:
+                body = answers.replaced(body, shaped, events=events)
+        elif answer.admission is not None and self._shown != evidence.PLAIN:
             ok = answers.succeeded(body)
             if context.modern and context.settings.limits is not None and b'"requestState"' in body:
                 self.take(answers.read_events(body) if events else answers.read_answer(body))
@@ -199,10 +199,10 @@ class Asking:
     def was_read(self, head: ResponseHead, body: bytes | None) -> bool:
         """Whether the server has read the request: it knows its id, or says that it has taken it."""
         call = self._call
-        self._shown = reading.shows(
+        self._shown = evidence.shows(
             call.message, head, body, self._answer.stream, elsewhere=call.opened != b""
         )
-        return self._shown >= reading.READ
+        return self._shown >= evidence.READ
 
     def excuses(self) -> bool:
         """Whether the server is silent because it waits for the client."""
@@ -281,7 +281,7 @@ class Asking:
             plane.on_upstream_down()
         elif error.reason == "timeout" and answer.admission is not None and not call.context.modern:
             plane.tell_cancelled(call.context.onward, call.lines, call.message_id)
-        keeping.refuse(answer, Refusal(refusals.OF_SERVER[error.reason], str(error)))
+        refusing.refuse(answer, Refusal(refusals.OF_SERVER[error.reason], str(error)))
 
     def strayed(self) -> None:
         """End without the answer to another request, and with the connection that brought it."""
@@ -304,7 +304,7 @@ class Asking:
             admission.give_back(call.started)  # the session is lost: nothing was called
         elif status >= 500:
             admission.blame = TOOL
-            return keeping.stands_in(self._answer, "failed")
+            return refusing.stands_in(self._answer, "failed")
         return False
 
     # -- how it is read (stream.Streamed)
@@ -316,7 +316,7 @@ class Asking:
         `refused`: by its HTTP status, so that an error may bear any: what counts is that.
         """
         message = self._call.message
-        if message is None or message.id is None or self._shown >= reading.BORNE:
+        if message is None or message.id is None or self._shown >= evidence.BORNE:
             return False
         found = answers.stray(body, message.id, events=events)
         if found is None or (refused and found.is_error):

@@ -8,9 +8,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from mcpace_sidecar.cache.policy import Private, digest, variant
-from mcpace_sidecar.call import cors, refusals, resource
+from mcpace_sidecar.call import cors, protected_resource, refusals
+from mcpace_sidecar.call.protected_resource import Resource
 from mcpace_sidecar.call.refusals import OK_JSON, Refusal
-from mcpace_sidecar.call.resource import Resource
 from mcpace_sidecar.call.settings import PLACES, Settings
 from mcpace_sidecar.http import compression
 from mcpace_sidecar.http.address import Address
@@ -161,7 +161,7 @@ class Context:
         asked = cors.preflight(head) if self.grant is not None else None
         if asked is not None:
             return asked, b""
-        if head.method == b"GET" and head.path.startswith(resource.WELL_KNOWN.encode()):
+        if head.method == b"GET" and head.path.startswith(protected_resource.WELL_KNOWN.encode()):
             protected = self.resource(head)
             if protected is not None and head.path in protected.paths:
                 return OK_JSON, protected.document
@@ -169,7 +169,7 @@ class Context:
 
     def resource(self, head: RequestHead) -> Resource | None:
         """What tokens for this server are for, where they are verified here. `head`: what this is of."""
-        return resource.of(
+        return protected_resource.of(
             self.settings,
             head,
             trusted=self.believed and bool(self.settings.identities.networks),

@@ -25,7 +25,7 @@ from typing import final
 
 from mcpace_sidecar.cache.entry import Entry, Place
 from mcpace_sidecar.cache.lookup import Lookup
-from mcpace_sidecar.call import batch, keeping, own_tools, refusals, stages
+from mcpace_sidecar.call import batch, keeping, own_tools, refusals, refusing, stages
 from mcpace_sidecar.call.admission import Admission
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.asking import Asking
@@ -355,7 +355,7 @@ class Exchange:
 
     def refuse(self, refusal: Refusal) -> None:
         """Say no."""
-        keeping.refuse(self.answer, refusal)
+        refusing.refuse(self.answer, refusal)
 
     def broke(self, stage: Stage, error: Exception) -> None:
         """Whatever raises ends here: this call is answered, no other is harmed."""

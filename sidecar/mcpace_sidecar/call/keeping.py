@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from mcpace_sidecar.cache.entry import Place
 from mcpace_sidecar.cache.lookup import Lookup
 from mcpace_sidecar.cache.policy import Rule, life
 from mcpace_sidecar.call import own_tools, pages
-from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.call import Call
 from mcpace_sidecar.call.plane import Plane
-from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.mcp.answers import Outcome
 from mcpace_sidecar.mcp.methods import TOOLS_CALL, TOOLS_LIST
 from mcpace_sidecar.mcp.request import Message
-from mcpace_sidecar.telemetry.events import Status
-
-_STOOD_IN: Final = ("shed", "failed")
-"""The records of refusals in whose place a kept result may be answered."""
 
 
 def places(plane: Plane, call: Call, message: Message, rule: Rule) -> tuple[Place, ...]:
@@ -88,21 +80,3 @@ def keep(plane: Plane, call: Call, outcome: Outcome, lookup: Lookup | None, roun
             plane.learn_hint(message, ttl)
         if lookup is not None:
             lookup.keep(outcome.result, ttl, shareable=shareable)
-
-
-def stands_in(answer: Answer, status: Status) -> bool:
-    """Answer with a result that is not fresh any more, where its tool's rule allows that."""
-    fallback = answer.lookup.fallback if answer.lookup is not None else None
-    if fallback is None:
-        return False
-    answer.call.cache_use = "stale"
-    answer.give(status, fallback, shaped(answer.plane, answer.call, fallback.result))
-    return True
-
-
-def refuse(answer: Answer, refusal: Refusal) -> None:
-    """Say no, or answer with what was kept where there is no room, or the server fails."""
-    record = refusal.reason.record
-    answer.note(refusal)
-    if answer.begun or record not in _STOOD_IN or not stands_in(answer, record):
-        answer.refuse(refusal)

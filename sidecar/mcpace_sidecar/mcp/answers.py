@@ -12,10 +12,8 @@ import msgspec
 
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.mcp.ids import same_id, written_id
-from mcpace_sidecar.mcp.jsonrpc import (
-    Answer,
-    ResultFlags,
-)
+from mcpace_sidecar.mcp.jsonrpc import Answer, ResultFlags
+from mcpace_sidecar.mcp.responses import result_body
 
 _str: Final = msgspec.json.Decoder(str)
 
@@ -243,3 +241,17 @@ def _stray(body: bytes, message_id: bytes) -> Stray | None:
     if is_error and written in ABSENT:
         return None
     return Stray(written, is_error=is_error)
+
+
+def replaced(body: bytes, result: bytes, *, events: bool) -> bytes:
+    """A whole answer with another result in it."""
+    if not events:
+        return result_body(id_of(body), result)
+    pieces = []
+    for event in sse.Events().feed(body.rstrip(b"\r\n") + b"\n\n"):
+        data = sse.data_of(event)
+        if data and kind(data) == "response":
+            pieces.append(sse.with_data(event, result_body(id_of(data), result)))
+        else:
+            pieces.append(event)
+    return b"".join(pieces)

@@ -14,8 +14,8 @@ from typing import Any, Final
 from mcpace_sidecar.admin.port import Admin
 from mcpace_sidecar.cache.memory import MemoryResults
 from mcpace_sidecar.cache.policy import list_tag
-from mcpace_sidecar.call.application import DataPort
 from mcpace_sidecar.call.plane import Plane
+from mcpace_sidecar.call.port import DataPort
 from mcpace_sidecar.contract.budget import SHARES, Budget
 from mcpace_sidecar.contract.config.document import changes
 from mcpace_sidecar.egress.doors import Doors

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpace_operator.cluster.cache import Observed
+from mcpace_operator.cluster.observed import Observed
 from mcpace_operator.comparison.drift import (
     CAUSE,
     HASH,

@@ -5,7 +5,8 @@ import yaml
 from tests.kit.mcpserver import context, ended, told
 
 from mcpace_operator.resource.models import parse_spec
-from mcpace_operator.status.checklist import Live, Result, judge
+from mcpace_operator.status.checklist import Result, judge
+from mcpace_operator.status.live import Live
 from mcpace_operator.status.performance import merged
 
 ITEMS = (

@@ -8,8 +8,8 @@ from mcpace_operator.probes.pods import pause
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.resource.workload import Scaling
 from mcpace_operator.status import document
-from mcpace_operator.status.checklist import Live
 from mcpace_operator.status.document import invalid
+from mcpace_operator.status.live import Live
 from mcpace_operator.status.news import event, news
 from mcpace_operator.status.performance import merged
 from mcpace_operator.status.reasons import Reason

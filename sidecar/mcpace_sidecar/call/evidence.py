@@ -1,4 +1,4 @@
-"""What the server's answer shows of the request it arrived for, and another result put into it. Pure."""
+"""What the server's answer shows of the request it arrived for. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Final
 
 from mcpace_sidecar.call.call import EVENT_STREAM
 from mcpace_sidecar.call.stream import Stream
-from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.head import ResponseHead
-from mcpace_sidecar.mcp import answers, responses
+from mcpace_sidecar.mcp import answers
 from mcpace_sidecar.mcp.request import Message
 
 NOTHING: Final = 0
@@ -46,17 +45,3 @@ def shows(
         if answers.bears(body, message.id, events=events):
             return BORNE
     return good if head.status != 200 or elsewhere else NOTHING
-
-
-def replaced(body: bytes, result: bytes, *, events: bool) -> bytes:
-    """A whole answer with another result in it."""
-    if not events:
-        return responses.result_body(answers.id_of(body), result)
-    pieces = []
-    for event in sse.Events().feed(body.rstrip(b"\r\n") + b"\n\n"):
-        data = sse.data_of(event)
-        if data and answers.kind(data) == "response":
-            pieces.append(sse.with_data(event, responses.result_body(answers.id_of(data), result)))
-        else:
-            pieces.append(event)
-    return b"".join(pieces)
