@@ -92,9 +92,9 @@ def pgbouncer(out: Path, max_connections: int, **options: str) -> None:
     MCPACE_DATABASE_URI_FILE names).
     """  # noqa: D205 - because click prints this as it stands
     from mcpace_sidecar.contract.environment import DATABASE_URI  # noqa: PLC0415 - because only this command uses it
-    from mcpace_sidecar.database.pgbouncer import Pool, write  # noqa: PLC0415 - because only this command uses it
+    from mcpace_sidecar.database.pgbouncer import PoolSettings, write  # noqa: PLC0415 - because only this command uses it
 
-    pool = Pool(
+    pool = PoolSettings(
         mode=options["pool_mode"],
         max_connections=max_connections,
         idle_timeout=options["idle_timeout"],

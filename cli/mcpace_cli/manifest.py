@@ -26,7 +26,7 @@ from mcpace_operator.resource.models import (
 )
 from mcpace_sidecar.contract.config import Model, parse_strictly, read_documents
 from mcpace_sidecar.contract.config.base import Name, Text, spelled
-from mcpace_sidecar.contract.nearest import Names
+from mcpace_sidecar.contract.nearest import Vocabulary
 from mcpace_sidecar.errors import ConfigError
 
 NO_IMAGE: Final = "none"
@@ -145,7 +145,7 @@ def _chosen(path: Path, servers: list[dict[str, Any]], name: str | None) -> dict
     if name is None and len(servers) > 1:
         raise ConfigError(f"{path} holds several McpServers; choose one by --name: {listed}")
     if name is not None and name not in names:
-        meant = Names(names).meant(name)
+        meant = Vocabulary(names).meant(name)
         raise ConfigError(f"{path} holds no {KIND} named {name}, but {listed}{meant}")
     if name is not None and names.count(name) > 1:
         raise ConfigError(f"{path} holds the {KIND} {name} {names.count(name)} times; write it once")

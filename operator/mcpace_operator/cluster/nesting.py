@@ -48,7 +48,7 @@ def _is_too_deep(error: ValueError) -> bool:
     return "recursion limit" in str(error)
 
 
-class Answer(aiohttp.ClientResponse):
+class ShallowResponse(aiohttp.ClientResponse):
     """An answer whose JSON is so read, also by a library that reads a watch line by line."""
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:

@@ -31,7 +31,7 @@ class LateError(McpaceError):
     """Something a server can do without is not as it should be; to be tried again."""
 
 
-class Outcome(NamedTuple):
+class Applied(NamedTuple):
     """How bringing children to where they should be went."""
 
     trouble: Trouble | None = None
@@ -56,21 +56,21 @@ class Applier:
         self._secrets.pop(key, None)
         self.repairs.forget(key)
 
-    async def bring(self, context: Context) -> Outcome:
+    async def bring(self, context: Context) -> Applied:
         """Bring the children to where they should be. Whatever goes wrong is said, and tried again."""
         try:
             taken = await self._apply(context)
         except LateError as error:
-            return Outcome(again=error)
+            return Applied(again=error)
         except ApiError as error:
             # Where the object itself is refused, the next manifest may be another.
-            return Outcome(Trouble(Reason.ApplyFailed, str(error)), None if error.final else error)
+            return Applied(Trouble(Reason.ApplyFailed, str(error)), None if error.final else error)
         except Exception as error:  # noqa: BLE001 - because whatever it was, it is said, and tried again
-            return Outcome(Trouble(Reason.ApplyFailed, _broken(error)), error)
+            return Applied(Trouble(Reason.ApplyFailed, _broken(error)), error)
         if not taken:
-            return Outcome()
+            return Applied()
         trouble = conflict(taken)  # nobody tells us when those that are not ours go
-        return Outcome(trouble, LateError(trouble.message))
+        return Applied(trouble, LateError(trouble.message))
 
     async def _apply(self, context: Context) -> list[ChildId]:
         """Bring the children to where they should be; return those whose names are taken."""

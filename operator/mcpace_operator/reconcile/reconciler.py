@@ -10,7 +10,7 @@ from mcpace_operator.cluster.client import Cluster
 from mcpace_operator.cluster.namespaces import Namespaces
 from mcpace_operator.cluster.observed import Observed
 from mcpace_operator.probes.pods import Pods
-from mcpace_operator.reconcile.apply import Applier, Outcome
+from mcpace_operator.reconcile.apply import Applied, Applier
 from mcpace_operator.reconcile.publisher import Publisher
 from mcpace_operator.resource.models import McpServerSpec, parse_spec
 from mcpace_operator.resource.server import Key, Server
@@ -65,7 +65,7 @@ class Reconciler:
             await self._publisher.say(server, invalid(server, str(error), datetime.now(UTC)))
             return
         context, lacking = await self._gather(server, spec)
-        outcome = Outcome(again=lacking) if lacking is not None else await self._applier.bring(context)
+        outcome = Applied(again=lacking) if lacking is not None else await self._applier.bring(context)
         deployment = self._observed.deployment(server.key) or Deployment()
         self._pods.want(context, deployment)
         seen = self._see(context, deployment, outcome.trouble)

@@ -58,7 +58,7 @@ class Lookup:
     _resting: asyncio.TimerHandle | None = None
 
     def __init__(
-        self, asker: Asker, results: ResultStore, flights: Flights, rule: policy.Rule,
+        self, asker: Asker, results: ResultStore, flights: Flights, rule: policy.CacheRule,
         places: tuple[Place, ...], *, refreshing: bool,
     ) -> None:  # fmt: skip
         self._asker = asker

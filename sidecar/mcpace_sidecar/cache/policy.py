@@ -42,7 +42,7 @@ _LONG: Final = 2048
 _CONVERSATION: Final = ("inputResponses", "requestState")
 
 
-class Rule:
+class CacheRule:
     """How one tool's results, or one kind of list, are kept. Times in seconds."""
 
     __slots__ = ("hinted", "if_error", "shared", "stale", "ttl", "while_revalidate")
@@ -61,11 +61,11 @@ class Rule:
         """Whether the result itself may say how long, and for whom."""
 
 
-def of_tool(tool: CachedTool) -> Rule | None:
+def of_tool(tool: CachedTool) -> CacheRule | None:
     """The rule of a configured tool."""
     if tool.ttl is None:
         return None
-    return Rule(
+    return CacheRule(
         seconds(tool.ttl),
         tool.scope == "shared",
         seconds(tool.stale_while_revalidate) if tool.stale_while_revalidate else 0.0,
@@ -73,17 +73,17 @@ def of_tool(tool: CachedTool) -> Rule | None:
     )
 
 
-def of_list(method: str, lists: Lists | None) -> Rule:
+def of_list(method: str, lists: Lists | None) -> CacheRule:
     """The rule of a method that is hinted."""
     if lists is None or method not in LISTS:
-        return Rule(0.0, shared=False, hinted=True)
-    return Rule(seconds(lists.ttl), lists.scope == "shared", hinted=True)
+        return CacheRule(0.0, shared=False, hinted=True)
+    return CacheRule(seconds(lists.ttl), lists.scope == "shared", hinted=True)
 
 
 _hints: Final = msgspec.json.Decoder(CacheHints)
 
 
-def life(rule: Rule, result: bytes) -> tuple[float, bool]:
+def life(rule: CacheRule, result: bytes) -> tuple[float, bool]:
     """Return (seconds the result is fresh, whether it may be shared); 0 seconds: keep it not."""
     if not rule.hinted:
         return rule.ttl, rule.shared
@@ -131,7 +131,7 @@ class Keys:
         self._places: dict[tuple[bytes, str, str | None, bytes, bytes], tuple[Place, ...]] = {}
 
     def places(
-        self, rule: Rule, variant: bytes, message: Message, private: Private | None
+        self, rule: CacheRule, variant: bytes, message: Message, private: Private | None
     ) -> tuple[Place, ...]:
         """Where the result of a call may be kept, in the order to look; empty: nowhere.
 
@@ -152,7 +152,7 @@ class Keys:
         return known
 
     def _find(
-        self, rule: Rule, variant: bytes, message: Message, private: Private | None
+        self, rule: CacheRule, variant: bytes, message: Message, private: Private | None
     ) -> tuple[Place, ...]:
         written = message.params
         params = canonical(written) if written else b"{}"

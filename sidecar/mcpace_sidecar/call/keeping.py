@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mcpace_sidecar.cache.entry import Place
 from mcpace_sidecar.cache.lookup import Lookup
-from mcpace_sidecar.cache.policy import Rule, life
+from mcpace_sidecar.cache.policy import CacheRule, life
 from mcpace_sidecar.call import own_tools, pages
 from mcpace_sidecar.call.call import Call
 from mcpace_sidecar.call.plane import Plane
@@ -13,7 +13,7 @@ from mcpace_sidecar.mcp.methods import TOOLS_CALL, TOOLS_LIST
 from mcpace_sidecar.mcp.request import Message
 
 
-def places(plane: Plane, call: Call, message: Message, rule: Rule) -> tuple[Place, ...]:
+def places(plane: Plane, call: Call, message: Message, rule: CacheRule) -> tuple[Place, ...]:
     """Where the result of a call with this rule may be kept; none: it is not looked up."""
     session = call.context.session
     if session and session not in plane.sessions:
@@ -31,7 +31,7 @@ def places(plane: Plane, call: Call, message: Message, rule: Rule) -> tuple[Plac
     return call.context.settings.keys.places(rule, call.variant, message, private)
 
 
-def _bypass(plane: Plane, call: Call, rule: Rule, reason: str) -> None:
+def _bypass(plane: Plane, call: Call, rule: CacheRule, reason: str) -> None:
     """Count a call of a cached tool that is not looked up."""
     if not rule.hinted:
         plane.metrics.count("mcpace_cache_bypassed", call.label, reason)

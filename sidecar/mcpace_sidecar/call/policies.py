@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from mcpace_sidecar.cache.policy import Rule, of_list, of_tool, tool_tag
+from mcpace_sidecar.cache.policy import CacheRule, of_list, of_tool, tool_tag
 from mcpace_sidecar.contract.config import SidecarConfig
 from mcpace_sidecar.contract.config.traffic import PagedTool
 from mcpace_sidecar.contract.quantity import size
@@ -38,7 +38,7 @@ class Policy:
     def __init__(
         self,
         price: Price | None = None,
-        cache: Rule | None = None,
+        cache: CacheRule | None = None,
         invalidates: tuple[bytes, ...] = (),
         page: PageRule | None = None,
     ) -> None:

@@ -11,8 +11,8 @@ _COMPARED: Final = 64
 """Names whose letters are compared, and the most they may have: some 0.4 ms a pair at worst."""
 
 
-class Names:
-    """Names that are known."""
+class Vocabulary:
+    """Names that are known, and which of them was meant by one that is not."""
 
     def __init__(self, known: Iterable[str]) -> None:
         self._known = tuple(known)

@@ -34,7 +34,7 @@ _SSL_MODES: Final = ("disable", "allow", "prefer", "require", *_VERIFYING)
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class PoolSettings:
     """How connections are pooled; durations as people write them."""
 
     mode: str
@@ -44,7 +44,7 @@ class Pool:
     wait_timeout: str
 
 
-def files(uri: str, pool: Pool, folder: Path) -> dict[str, str]:
+def files(uri: str, pool: PoolSettings, folder: Path) -> dict[str, str]:
     """The text of each file, by name. ConfigError for a URI that cannot be used, without quoting it."""
     target, sslmode = _target(uri)
     settings: dict[str, str | int] = {
@@ -80,7 +80,7 @@ def files(uri: str, pool: Pool, folder: Path) -> dict[str, str]:
     }
 
 
-def write(uri: str | None, pool: Pool, folder: Path) -> None:
+def write(uri: str | None, pool: PoolSettings, folder: Path) -> None:
     """Write the files, for their owner alone to read. ConfigError."""
     if uri is None:
         raise ConfigError(f"{DATABASE_URI} (or {DATABASE_URI}_FILE) is missing")

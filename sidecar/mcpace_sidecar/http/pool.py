@@ -22,7 +22,7 @@ from mcpace_sidecar.http.known import ResponseHeads
 from mcpace_sidecar.http.receiver import Receiver
 
 
-class Waiting:
+class PendingRequest:
     """A request that waits for a connection; `cancel` takes it out of the line."""
 
     __slots__ = ("_line", "connection", "deadline", "patience", "receiver", "request")
@@ -76,7 +76,7 @@ class Waiting:
             receiver.on_failure(error)
 
 
-Line = OrderedDict[Waiting, None]
+Line = OrderedDict[PendingRequest, None]
 """Who waits, the first first."""
 
 
@@ -119,7 +119,7 @@ class Pool(Home):
 
     def request(
         self, request: Sequence[bytes], receiver: Receiver, patience: float | None
-    ) -> UpstreamConnection | Waiting:
+    ) -> UpstreamConnection | PendingRequest:
         """Send a request on an idle connection, or line up for one.
 
         `request`: its pieces, joined when it is sent: those that wait share what is the same of them.
@@ -132,7 +132,7 @@ class Pool(Home):
                 connection.send(b"".join(request), receiver, patience)
                 return connection
         line = self._line if patience is not None else self._streams_line
-        waiting = Waiting(request, receiver, patience, line)
+        waiting = PendingRequest(request, receiver, patience, line)
         self._open_for_line()
         return waiting
 

@@ -12,7 +12,7 @@ import msgspec
 
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.mcp.ids import same_id, written_id
-from mcpace_sidecar.mcp.jsonrpc import Answer, ResultFlags
+from mcpace_sidecar.mcp.jsonrpc import Response, ResultFlags
 from mcpace_sidecar.mcp.responses import result_body
 
 _str: Final = msgspec.json.Decoder(str)
@@ -23,7 +23,7 @@ def text(raw: msgspec.Raw) -> str:
     return _str.decode(raw) if bytes(raw).startswith(b'"') else ""
 
 
-_answer: Final = msgspec.json.Decoder(Answer)
+_answer: Final = msgspec.json.Decoder(Response)
 _result: Final = msgspec.json.Decoder(ResultFlags)
 _SUSPECT: Final = re.compile(rb'"isError"\s*:\s*true|"error"\s*:')
 

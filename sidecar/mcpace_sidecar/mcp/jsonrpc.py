@@ -19,7 +19,7 @@ class CallParams(msgspec.Struct, gc=False):
     meta: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="_meta")
 
 
-class Call(msgspec.Struct, gc=False):
+class CountedCall(msgspec.Struct, gc=False):
     """A request of a counted method, as nearly every client writes it."""
 
     jsonrpc: Literal["2.0"]
@@ -82,7 +82,7 @@ class ResultFlags(msgspec.Struct, rename="camel"):
     request_state: msgspec.Raw = msgspec.Raw(b"")
 
 
-class Answer(msgspec.Struct):
+class Response(msgspec.Struct):
     """A response, or a message of the server's own."""
 
     id: msgspec.Raw = msgspec.Raw(b"")

@@ -13,8 +13,8 @@ import msgspec
 from mcpace_sidecar.mcp.answers import text
 from mcpace_sidecar.mcp.ids import ID_DIGITS, ID_TEXT, is_id, written_id
 from mcpace_sidecar.mcp.jsonrpc import (
-    Call,
     CallParams,
+    CountedCall,
     Enclosed,
     Envelope,
     Params,
@@ -121,7 +121,7 @@ class Message:
         return self.params if call is None else b"\0".join((call.arguments, call.meta))
 
 
-_call: Final = msgspec.json.Decoder(Call)
+_call: Final = msgspec.json.Decoder(CountedCall)
 _traced: Final = msgspec.json.Decoder(Traced)
 _enclosed: Final = msgspec.json.Decoder(Enclosed)
 _envelope: Final = msgspec.json.Decoder(Envelope)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from mcpace_sidecar.call.policies import NEXT_PAGE, PARALLEL
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.contract.config.rate_limits import Limit
-from mcpace_sidecar.contract.nearest import Names
+from mcpace_sidecar.contract.nearest import Vocabulary
 from mcpace_sidecar.contract.report import Finding
 from mcpace_sidecar.mcp.catalog import Catalog
 from mcpace_sidecar.mcp.methods import LIMITED
@@ -33,7 +33,7 @@ REASONS: Final = {
 """Every reason of a finding -> what it says."""
 
 _CLOSELY: Final = 2
-"""Names for which letters are compared: a server may list thousands."""
+"""Vocabulary for which letters are compared: a server may list thousands."""
 
 
 class Findings:
@@ -114,7 +114,7 @@ def _not_listed(
 ) -> Iterator[Finding]:
     listed = frozenset(known)
     missing = [(path, name) for path, name in named if name not in listed]
-    names = Names(known) if missing else Names(())
+    names = Vocabulary(known) if missing else Vocabulary(())
     words = f"no {kind} that the server lists" if listed else f"no {kind}: the server lists none"
     for number, (path, name) in enumerate(missing):
         meant = names.meant(name, closely=number < _CLOSELY)
@@ -220,5 +220,5 @@ def _invalid(settings: Settings) -> Iterator[Finding]:
                 yield Finding(
                     "NothingToInvalidate",
                     f"cache.tools[{number}].invalidates[{other}]: nothing of '{name}' is kept;"
-                    f" give it a ttl in cache.tools, or leave it out{Names(kept).meant(name)}",
+                    f" give it a ttl in cache.tools, or leave it out{Vocabulary(kept).meant(name)}",
                 )

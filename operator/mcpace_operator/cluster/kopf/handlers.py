@@ -10,7 +10,7 @@ import aiohttp
 import kopf
 
 from mcpace_operator.cluster.kinds import KINDS, WATCHED
-from mcpace_operator.cluster.nesting import Answer
+from mcpace_operator.cluster.nesting import ShallowResponse
 from mcpace_operator.resource.models import GROUP, KIND, PLURAL, VERSION
 from mcpace_operator.resource.server import SELECTOR
 from mcpace_sidecar.contract.backoff import Backoff
@@ -113,7 +113,7 @@ def _paced(found: kopf.ConnectionInfo, see: See, ending: Callable[[], bool]) -> 
         connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
         headers=found.as_http_headers(),
         trust_env=found.trust_env,
-        response_class=Answer,
+        response_class=ShallowResponse,
         trace_configs=[trace],
     )
 

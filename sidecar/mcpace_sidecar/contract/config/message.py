@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from mcpace_sidecar.contract.config.base import PATTERNS, MisplacedError, Model
-from mcpace_sidecar.contract.nearest import Names
+from mcpace_sidecar.contract.nearest import Vocabulary
 from mcpace_sidecar.contract.rules import Location
 
 
@@ -91,7 +91,7 @@ def _fields(problem: ErrorDetails) -> str:
 
 def _choice(problem: ErrorDetails) -> str:
     choices = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
-    meant = Names(choices).meant(problem["input"]) if isinstance(problem["input"], str) else ""
+    meant = Vocabulary(choices).meant(problem["input"]) if isinstance(problem["input"], str) else ""
     return (
         f"write {', '.join(choices[:-1])} or {choices[-1]}{meant}" if choices[1:] else f"write {choices[0]}"
     )
@@ -160,7 +160,7 @@ def _meant(cls: type[Model], location: Location) -> str:
     if not known:
         return ""
     word = str(name)
-    beside = Names(known).meant(word)
+    beside = Vocabulary(known).meant(word)
     if beside:
         return beside
     elsewhere = [path for path in _paths(cls) if path.rpartition(".")[2] == word]

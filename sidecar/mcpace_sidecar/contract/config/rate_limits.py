@@ -7,7 +7,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from mcpace_sidecar.contract.config.base import BY_NAME, McpName, Model, Name
-from mcpace_sidecar.contract.nearest import Names
+from mcpace_sidecar.contract.nearest import Vocabulary
 from mcpace_sidecar.contract.rules import Broken, Rule, rule
 
 
@@ -168,4 +168,4 @@ class RateLimits(Model):
 
 def among(tiers: tuple[str, ...], written: str) -> str:
     """`: free, pro; did you mean free?`, behind what is said of a tier that there is not."""
-    return f": {', '.join(tiers)}{Names(tiers).meant(written)}"
+    return f": {', '.join(tiers)}{Vocabulary(tiers).meant(written)}"

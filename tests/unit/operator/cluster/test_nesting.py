@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tools.ports import free_port
 
-from mcpace_operator.cluster.nesting import DEEPEST, Answer, decoded, shallow
+from mcpace_operator.cluster.nesting import DEEPEST, ShallowResponse, decoded, shallow
 
 
 def nested(levels: int, beside: str = '"b": "}]{["') -> bytes:
@@ -74,7 +74,7 @@ async def test_a_watch_goes_on_over_an_object_that_is_nested_too_deeply():
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     try:
-        async with aiohttp.ClientSession(response_class=Answer) as session:
+        async with aiohttp.ClientSession(response_class=ShallowResponse) as session:
             got = b""
             async with session.get(f"http://127.0.0.1:{port}/?watch=true") as watch:
                 async for piece in watch.content.iter_chunked(1 << 20):

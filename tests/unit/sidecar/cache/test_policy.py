@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mcpace_sidecar.cache.entry import Place, client_tag, credential_tag
 from mcpace_sidecar.cache.memory import MemoryResults
-from mcpace_sidecar.cache.policy import Keys, Private, Rule, canonical, life
+from mcpace_sidecar.cache.policy import CacheRule, Keys, Private, canonical, life
 from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.mcp.request import classify
 from mcpace_sidecar.mcp.strictness import MessageError
@@ -29,7 +29,7 @@ def call(arguments: object, name: str = "t", **params: object) -> bytes:
 
 
 def key_of(body: bytes, version: bytes = b"2026-07-28", private: Private | None = None) -> bytes | None:
-    rule = Rule(60, shared=private is None)
+    rule = CacheRule(60, shared=private is None)
     places = Keys(None).places(rule, version, classify(body), private)
     return places[0].key if places else None
 
@@ -79,7 +79,7 @@ def test_what_is_kept_for_nobody_is_so_after_a_like_call_too(spaced, other) -> N
     )
     if spaced:
         body = body.replace(b'"jsonrpc":', b'"jsonrpc": ')
-    keys, rule = Keys(None), Rule(60, shared=True)
+    keys, rule = Keys(None), CacheRule(60, shared=True)
     for _ in range(2):
         assert keys.places(rule, b"", classify(body), None)
         assert not keys.places(rule, b"", classify(other(body)), None)
@@ -212,4 +212,4 @@ def test_a_result_asked_for_before_a_purge_and_kept_after_it_is_old() -> None:
     ],
 )
 def test_a_result_says_itself_how_long_and_for_whom_it_may_be_kept(result, expected) -> None:
-    assert life(Rule(7.0, shared=False, hinted=True), result) == expected
+    assert life(CacheRule(7.0, shared=False, hinted=True), result) == expected

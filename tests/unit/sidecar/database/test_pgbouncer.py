@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpace_cli.__main__ import mcpace
-from mcpace_sidecar.database.pgbouncer import Pool, files
+from mcpace_sidecar.database.pgbouncer import PoolSettings, files
 from mcpace_sidecar.errors import ConfigError
 
-POOL = Pool("transaction", 20, "30s", "5s", "30s")
+POOL = PoolSettings("transaction", 20, "30s", "5s", "30s")
 
 
 def database(uri: str) -> str:
@@ -23,7 +23,7 @@ def database(uri: str) -> str:
     return parser["databases"]["mcpace"]
 
 
-def settings(uri: str = "postgresql://u:p@db/app", pool: Pool = POOL) -> dict[str, str]:
+def settings(uri: str = "postgresql://u:p@db/app", pool: PoolSettings = POOL) -> dict[str, str]:
     parser = configparser.RawConfigParser()
     parser.read_string(files(uri, pool, Path("/run"))["pgbouncer.ini"])
     return dict(parser["pgbouncer"])
@@ -54,7 +54,7 @@ def test_any_password_arrives_as_it_is(password: str):
 
 
 def test_the_bound_and_the_times_are_the_manifests():
-    told = settings(pool=Pool("session", 7, "1m", "500ms", "2m"))
+    told = settings(pool=PoolSettings("session", 7, "1m", "500ms", "2m"))
     assert (told["pool_mode"], told["default_pool_size"], told["max_db_connections"]) == (
         "session",
         "7",

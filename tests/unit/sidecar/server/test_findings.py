@@ -6,7 +6,7 @@ import pytest
 
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.contract.config import SidecarConfig, parse
-from mcpace_sidecar.contract.nearest import Names
+from mcpace_sidecar.contract.nearest import Vocabulary
 from mcpace_sidecar.mcp.catalog import Catalog, ServerInfo
 from mcpace_sidecar.server.findings import REASONS, find
 
@@ -166,4 +166,4 @@ def test_a_key_that_is_there_tells_callers_apart(tmp_path: Path):
     ],
 )
 def test_the_nearest_name_is_found_or_none(word, nearest):
-    assert Names(["report-storm", "get-weather"]).nearest(word) == nearest
+    assert Vocabulary(["report-storm", "get-weather"]).nearest(word) == nearest
