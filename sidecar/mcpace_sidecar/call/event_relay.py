@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from mcpace_sidecar.call.opaque import Flow, Opaque
+from mcpace_sidecar.call.flow import Flow
+from mcpace_sidecar.call.opaque import Opaque
 from mcpace_sidecar.call.stream import Streamed
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.head import ResponseHead

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mcpace_sidecar.call.answer import Answer
-from mcpace_sidecar.call.opaque import Flow, status_of
+from mcpace_sidecar.call.flow import Flow, status_of
 from mcpace_sidecar.call.stream import Streamed
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding, Ledger

@@ -10,8 +10,9 @@ from __future__ import annotations
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.call import EVENT_STREAM
 from mcpace_sidecar.call.event_relay import EventRelay
+from mcpace_sidecar.call.flow import Flow
 from mcpace_sidecar.call.held_json import MOST_JUDGED, MOST_READ, HeldJson
-from mcpace_sidecar.call.opaque import Flow, Opaque
+from mcpace_sidecar.call.opaque import Opaque
 from mcpace_sidecar.call.stream import Stream, Streamed
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Ledger
