@@ -23,9 +23,9 @@ from mcpace_sidecar.call.turns import Turns
 from mcpace_sidecar.conversations.questions import Questions
 from mcpace_sidecar.conversations.store import ConversationStore
 from mcpace_sidecar.errors import LostError
+from mcpace_sidecar.http.backend import Backend
 from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.downstream import length_line, status_line
-from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.http.receiver import Unheard
 from mcpace_sidecar.limits.bucket import Charges
 from mcpace_sidecar.limits.memory import MemoryLimits
@@ -72,7 +72,7 @@ class Plane:
     """What the stages of a call need. `loopback`: only local pages may call."""
 
     def __init__(
-        self, settings: Settings, pool: Pool, limits: LimitStore, results: ResultStore,
+        self, settings: Settings, pool: Backend, limits: LimitStore, results: ResultStore,
         conversations: ConversationStore, metrics: Metrics, tallies: Tallies, faults: Faults,
         catalog: Catalog, connections: Connections, is_ready: Callable[[], bool],
         on_upstream_down: Callable[[], None], *, loopback: bool,
@@ -118,7 +118,7 @@ class Plane:
     def adopt(self, settings: Settings) -> None:
         """Use these settings from the next call on."""
         self.settings = settings
-        self.pool.adopt(settings.config.upstream)
+        self.pool.adopt(settings.config)
         concurrency = settings.config.concurrency
         self.bulkhead.adopt(concurrency)
         self.breakers.adopt(concurrency.circuit_breaker if concurrency is not None else None)

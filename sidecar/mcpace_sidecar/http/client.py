@@ -7,17 +7,17 @@ up stops the reading.
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
 from collections.abc import Callable
 from time import monotonic
 from typing import Final, cast
 
 from mcpace_sidecar.errors import ProtocolError, UpstreamError
+from mcpace_sidecar.http.address import Address
+from mcpace_sidecar.http.backend import Backend
 from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody, UntilClose
 from mcpace_sidecar.http.head import MAX_HEAD, ResponseHead
 from mcpace_sidecar.http.known import ResponseHeads
-from mcpace_sidecar.http.ledger import Ledger
 from mcpace_sidecar.http.receiver import Receiver
 from mcpace_sidecar.http.states import ENDED, FREE, GATHERED, OF_SERVER, SENT, STREAMED
 from mcpace_sidecar.http.tcp import probe
@@ -28,37 +28,22 @@ MAX_INTERIM: Final = 16
 """How many interim answers (1xx) may come before an answer."""
 RECEIVE_BUFFER: Final = 64 * 1024
 """Bytes that the kernel holds of an answer nobody reads; on the loopback more is no faster."""
-UNLIMITED: Final = 64 * 1024 * 1024
-"""Bytes of answers that are gathered, where no budget says otherwise."""
 _UNREAD: Final = 413
 """The status of an answer to a request that may not have been read whole (RFC 9110, section 15.5.14)."""
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 
 
-class Home:
+class Home(Backend):
     """What a connection knows of the server it leads to, and to whom it comes back: its pool."""
 
-    def __init__(self, on_error: Callable[[Exception], None], *, near: bool) -> None:
-        """`on_error` is told what receivers raise, and readers of answers; `near`: on the loopback."""
+    def __init__(self, address: Address, on_error: Callable[[Exception], None], *, near: bool) -> None:
+        """`near`: on the loopback."""
+        super().__init__(address, on_error)
         self.near = near
-        self.on_error = on_error
         self.idle_timeout = 0.0
         """Seconds a connection is kept without a request."""
-        self.asked = 0.0
-        """Since when the server is asked something without having said anything; 0: it is not."""
-        self.heard = -math.inf
-        """When it last said anything."""
-        self.served = -math.inf
-        """When it last answered a request, be it with a refusal, and not with an error of its own."""
-        self.gathered = Ledger(UNLIMITED)
-        """What is held of answers that are not whole yet, here and by whoever reads them."""
         self.streams: set[UpstreamConnection] = set()
         """The connections of open streams, which are none of the calls'."""
-
-    def hear(self, now: float) -> None:
-        """The server has said something."""
-        self.heard = now
-        self.asked = 0.0
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Take a connection back that is free again."""

@@ -13,6 +13,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from time import monotonic
 
+from mcpace_sidecar.contract.config import SidecarConfig
 from mcpace_sidecar.contract.config.traffic import Upstream
 from mcpace_sidecar.contract.quantity import seconds
 from mcpace_sidecar.errors import UpstreamError, unforeseen, words_of
@@ -96,14 +97,13 @@ class Pool(Home):
         `on_error` is told what receivers raise, and readers of answers. `max_idle`: connections that are
         kept without a request; None: any number.
         """
-        super().__init__(on_error, near=tls is None)
-        self.address = address
+        super().__init__(address, on_error, near=tls is None)
         self.opened = 0
         """Connections opened so far."""
         self.max_idle = max_idle
         self._tls = tls
         self._hosts = list(address.hosts)
-        self.adopt(Upstream())
+        self._bound(Upstream())
         self._heads = ResponseHeads()
         self._idle: deque[UpstreamConnection] = deque()
         self._all: set[UpstreamConnection] = set()
@@ -111,8 +111,11 @@ class Pool(Home):
         self._streams_line: Line = OrderedDict()
         self._opening: set[asyncio.Task[None]] = set()
 
-    def adopt(self, settings: Upstream) -> None:
+    def adopt(self, config: SidecarConfig) -> None:
         """Use these bounds from the next request on."""
+        self._bound(config.upstream)
+
+    def _bound(self, settings: Upstream) -> None:
         self.max_connections = settings.max_connections
         self.idle_timeout = seconds(settings.idle_timeout)
         self.connect_timeout = seconds(settings.connect_timeout)

@@ -13,7 +13,7 @@ from typing import Final
 
 from mcpace_sidecar.contract.config import SidecarConfig
 from mcpace_sidecar.errors import McpaceError, UpstreamError
-from mcpace_sidecar.http.pool import Pool
+from mcpace_sidecar.http.backend import Backend
 from mcpace_sidecar.server.session import Session, conversation
 
 PATHS: Final = ("/mcp", "/mcp/", "/", "/sse", "/api/mcp", "/v1/mcp")
@@ -24,7 +24,7 @@ _LISTENING: Final = "0A"
 
 
 async def advice(
-    pool: Pool, config: SidecarConfig, error: McpaceError, own_ports: Collection[int] | None
+    pool: Backend, config: SidecarConfig, error: McpaceError, own_ports: Collection[int] | None
 ) -> str:
     """What to write in the manifest instead; empty where nothing better is known.
 
@@ -62,7 +62,7 @@ def listening(root: Path = Path("/proc/net")) -> set[int]:
     return ports
 
 
-async def _other_paths(pool: Pool, config: SidecarConfig) -> str:
+async def _other_paths(pool: Backend, config: SidecarConfig) -> str:
     for path in dict.fromkeys([config.endpoint, *PATHS]):
         for transport in ("streamable-http", "sse"):
             if (path, transport) == (config.endpoint, config.transport):
@@ -74,7 +74,7 @@ async def _other_paths(pool: Pool, config: SidecarConfig) -> str:
     return "No usual path of its answers MCP either: write its `path` and `transport`."
 
 
-async def _answers(pool: Pool, path: str, transport: str) -> bool:
+async def _answers(pool: Backend, path: str, transport: str) -> bool:
     session = Session(pool, path)
     try:
         with conversation():

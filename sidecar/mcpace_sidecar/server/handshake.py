@@ -21,7 +21,7 @@ from typing import Any, Final
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.contract.backoff import Backoff
 from mcpace_sidecar.errors import McpaceError, UpstreamError
-from mcpace_sidecar.http.pool import Pool
+from mcpace_sidecar.http.backend import Backend
 from mcpace_sidecar.mcp.catalog import MAX_TOOLS, Catalog, ServerInfo, gist
 from mcpace_sidecar.server.diagnosis import advice
 from mcpace_sidecar.server.session import HandshakeError, NotMcpError, Session, conversation
@@ -59,8 +59,8 @@ class Handshake:
 
     def __init__(
         self,
-        pool: Pool,
-        calls: Pool,
+        pool: Backend,
+        calls: Backend,
         settings: Callable[[], Settings],
         catalog: Catalog,
         on_change: Callable[[str], None],

@@ -17,9 +17,9 @@ import msgspec
 
 from mcpace_sidecar import __version__
 from mcpace_sidecar.errors import McpaceError, UpstreamError
+from mcpace_sidecar.http.backend import Backend
 from mcpace_sidecar.http.client import MAX_WHOLE
 from mcpace_sidecar.http.head import ResponseHead
-from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.http.receiver import ByStatus
 from mcpace_sidecar.http.sse import Events, data_of, name_of
 
@@ -76,7 +76,7 @@ class Session:
     `headers` go with every request: the version, and the session where there is one.
     """
 
-    def __init__(self, pool: Pool, path: str, credential: Mapping[str, str] | None = None) -> None:
+    def __init__(self, pool: Backend, path: str, credential: Mapping[str, str] | None = None) -> None:
         """`credential` are headers that go with every request, whatever the era."""
         self.path = path
         self.timeout = TIMEOUT
@@ -257,7 +257,7 @@ class Stream(ByStatus):
         self._arrived: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._ticket: Any = None
 
-    def open(self, pool: Pool, request: bytes) -> None:
+    def open(self, pool: Backend, request: bytes) -> None:
         """Ask for it."""
         self._ticket = pool.request((request,), self, None)
 
@@ -312,7 +312,7 @@ class Fetch(ByStatus):
         self._pieces: list[bytes] = []
         self._ticket: Any = None
 
-    async def from_pool(self, pool: Pool, request: bytes, seconds: float) -> tuple[ResponseHead, bytes]:
+    async def from_pool(self, pool: Backend, request: bytes, seconds: float) -> tuple[ResponseHead, bytes]:
         """Send `request` and return its answer; UpstreamError."""
         self._ticket = pool.request((request,), self, seconds)
         try:
