@@ -1,0 +1,308 @@
+"""Several replicas of a server, each a sidecar and a server process, behind a plain Service.
+
+A replica has an address of its own (127.0.0.2, 127.0.0.3, …), as a pod has, and the same ports on it. The
+Service spreads requests, not connections, in turns over those that are ready: harder than any real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from tests.kit.programs import ROOT
+from tests.kit.waiting import DEADLINE, STARTING, until
+from tools.packages.install import modules, node, python_v1
+from tools.ports import free_port
+
+Part = Literal["server", "sidecar"]
+SERVER = [str(python_v1()), str(ROOT / "tests/clients/session_server.py")]
+
+
+class Replica:
+    """One: its two processes."""
+
+    def __init__(self, replicas: Replicas, number: int) -> None:
+        self._replicas = replicas
+        self.address = f"127.0.0.{number + 2}"
+        self.ready = False
+        """Whether the Service sends requests here."""
+        self.processes: dict[Part, asyncio.subprocess.Process] = {}
+
+    def command(self, part: Part) -> list[str]:
+        r = self._replicas
+        if part == "server":
+            return r.server
+        return [
+            sys.executable, "-m", "mcpace_cli", "sidecar", "--config", str(r.config), "--name", "ns/session",
+            "--listen", f"{self.address}:{r.data}", "--admin-listen", f"{self.address}:{r.admin}",
+            "--upstream", f"http://{self.address}:{r.port}",
+        ]  # fmt: skip
+
+    async def start(self, *parts: Part) -> None:
+        """Start its processes, or those that are named; ready once both answer."""
+        r = self._replicas
+        for part in parts or ("server", "sidecar"):
+            with (r.folder / f"{part}-{self.address}.log").open("a") as log:
+                self.processes[part] = await asyncio.create_subprocess_exec(
+                    *self.command(part), stdout=log, stderr=log, cwd=r.folder,
+                    env=os.environ | {"HOST": self.address, "PORT": str(r.port), "DONE": str(r.folder / "done")}
+                    | r.environment,
+                )  # fmt: skip
+        await until(self._answers, f"{self.address} to answer; its logs lie in {r.folder}", STARTING)
+        self.ready = True
+
+    async def _answers(self) -> bool:
+        for part, process in self.processes.items():
+            assert process.returncode is None, f"the {part} of {self.address} has ended: {self.logs(part)}"
+        try:
+            reader, writer = await asyncio.open_connection(self.address, self._replicas.admin)
+        except OSError:
+            return False
+        with contextlib.suppress(OSError):
+            writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            answer = await reader.read(-1)
+            writer.close()
+            return answer.startswith(b"HTTP/1.1 200 ")
+        return False
+
+    async def kill(self, *parts: Part, by: signal.Signals = signal.SIGKILL) -> None:
+        """End its processes, or those that are named, and wait for that; the whole of it leaves the Service."""
+        if not parts:
+            self.ready = False
+        ending = [self.processes.pop(part) for part in parts or tuple(self.processes)]
+        for process in ending:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(by)
+        async with asyncio.timeout(DEADLINE):
+            for process in ending:
+                await process.wait()
+
+    def logs(self, part: Part) -> str:
+        return (self._replicas.folder / f"{part}-{self.address}.log").read_text()
+
+
+class Replicas:
+    """All of them, and the Service."""
+
+    def __init__(
+        self,
+        folder: Path,
+        number: int,
+        config: dict[str, Any],
+        server: list[str],
+        environment: dict[str, str],
+    ) -> None:
+        self.folder = folder
+        self.server = server
+        self.environment = environment
+        self.config = folder / "config.yaml"
+        self.config.write_text(yaml.safe_dump(config))
+        self.port, self.data, self.admin = free_port(), free_port(), free_port()
+        self.all = [Replica(self, each) for each in range(number)]
+        self.served: dict[str, int] = {}
+        """Which replica was sent the last request of each HTTP method."""
+        self.next: int | None = None
+        """The replica that the next request goes to, whoever's turn it is."""
+        self._turns = itertools.count()
+        self._service: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        assert self._service is not None
+        return f"http://127.0.0.1:{self._service.sockets[0].getsockname()[1]}/mcp"
+
+    @property
+    def done(self) -> list[dict[str, Any]]:
+        """What the servers have done."""
+        path = self.folder / "done"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    async def start(self) -> None:
+        self._service = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        await asyncio.gather(*(replica.start() for replica in self.all))
+
+    async def end(self) -> None:
+        if self._service is not None:
+            self._service.close()
+        for task in self._serving:
+            task.cancel()
+        for replica in self.all:
+            await replica.kill()
+
+    def _turn(self) -> tuple[int, Replica]:
+        steered, self.next = self.next, None
+        if steered is not None:
+            return steered, self.all[steered]
+        ready = [(number, each) for number, each in enumerate(self.all) if each.ready]
+        assert ready, "no replica is ready"
+        return ready[next(self._turns) % len(ready)]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            await self._pass(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            writer.transport.abort()
+        finally:
+            self._serving.discard(task)
+            writer.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request of a connection, which closes after its answer."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
+        lines.insert(1, b"Connection: close")
+        number, replica = self._turn()
+        self.served[head.split(b" ", 1)[0].decode()] = number
+        there, onward = await asyncio.open_connection(replica.address, self.data)
+        onward.write(b"\r\n".join(lines))
+        pumps = [
+            asyncio.ensure_future(_pump(there, writer)),
+            asyncio.ensure_future(_pump(reader, onward)),
+        ]
+        try:
+            await pumps[0]
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            onward.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+@contextlib.asynccontextmanager
+async def replicas(
+    folder: Path,
+    number: int = 3,
+    config: dict[str, Any] | None = None,
+    server: list[str] = SERVER,
+    **environment: str,
+) -> AsyncIterator[Replicas]:
+    """So many replicas of a server, which end with the block. `environment`: of all their processes."""
+    made = Replicas(folder, number, config or {}, server, environment)
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.end()
+
+
+CLIENTS = {
+    "python v1": ("session_python.py", "legacy"),
+    "python v2": ("session_python.py", "legacy"),
+    "typescript v1": ("session_typescript.mjs", "1"),
+    "typescript v2": ("session_typescript.mjs", "2"),
+}
+"""The official clients that hold sessions."""
+
+
+class Client:
+    """One official client's session, led from here."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self.name = name
+        self.heard: list[dict[str, Any]] = []
+        """What the server said by itself, in order."""
+        self._process = process
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {0: asyncio.Future()}
+        self._reading = asyncio.ensure_future(self._read())
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            told = json.loads(line)
+            if "heard" in told:
+                self.heard.append(told)
+            elif (waiting := self._waiting.pop(told["id"], None)) is not None and not waiting.done():
+                waiting.set_result(told)
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(AssertionError(f"{self.name} has ended: {await self.said()}"))
+
+    async def said(self) -> str:
+        assert self._process.stderr is not None
+        return (await self._process.stderr.read()).decode()
+
+    async def begun(self) -> Any:
+        async with asyncio.timeout(STARTING):
+            return (await self._waiting[0])["result"]
+
+    def ask(self, do: str, **more: Any) -> asyncio.Future[dict[str, Any]]:
+        """What becomes of a request, later: its `result` or its `error`."""
+        number = next(self._numbers)
+        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"id": number, "do": do, **more}).encode() + b"\n")
+        return future
+
+    async def do(self, do: str, **more: Any) -> Any:
+        """The result of a request; an error fails the test."""
+        async with asyncio.timeout(DEADLINE):
+            told = await self.ask(do, **more)
+        assert "result" in told, f"{self.name}: {told}"
+        return told["result"]
+
+    async def call(self, tool: str, **arguments: Any) -> str:
+        """The text of a tool's result."""
+        result = await self.do("call", tool=tool, arguments=arguments)
+        assert not result.get("isError"), f"{self.name}: {result}"
+        return str(result["content"][0]["text"])
+
+    async def hears(self, method: str, **more: Any) -> dict[str, Any]:
+        """Wait for what the server says by itself."""
+
+        def found() -> dict[str, Any] | None:
+            fits = (each for each in self.heard if {"heard": method, **more}.items() <= each.items())
+            return next(fits, None)
+
+        told = await until(found, f"{method} {more} at {self.name}; it heard {self.heard}")
+        assert isinstance(told, dict)
+        return told
+
+    async def close(self) -> None:
+        """End the session as the SDK does."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(DEADLINE):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        self._reading.cancel()
+
+
+@contextlib.asynccontextmanager
+async def client(name: str, url: str) -> AsyncIterator[Client]:
+    """An official client whose session has begun."""
+    script, argument = CLIENTS[name]
+    programs = {"python v1": python_v1(), "python v2": Path(sys.executable)}
+    process = await asyncio.create_subprocess_exec(
+        programs.get(name, node()), ROOT / "tests/clients" / script, url, argument,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"NODE_MODULES": str(modules())}, limit=2**26,
+    )  # fmt: skip
+    made = Client(name, process)
+    try:
+        await made.begun()
+        yield made
+    finally:
+        await made.close()
