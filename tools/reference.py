@@ -73,6 +73,7 @@ loopback without any, and elsewhere not at all.
 | `GET /stats` | the last five minutes, per tool, with histograms that can be merged; `findings` |
 | `GET /config` | the configuration in force, defaults included, and its `findings`: rules that do nothing |
 | `GET /debug/calls` | calls in flight, the longest first, and what each waits for; pool, slots, stores |
+| `GET /drained` | held until nothing is in flight in a sidecar that drains, or for `drainTimeout` |
 | `POST /drain` | turns unready, and sends clients elsewhere with their next answer: so a pod ends |
 | `POST /purge` | `{"tool": …}`, `{"client": …}` or `{"all": true}`: makes what is kept old, everywhere |
 

@@ -41,6 +41,7 @@ class Running:
         self.configuration = sidecar.configuration
         self.reload = sidecar.reload
         self.drain = sidecar.drain
+        self.drained = sidecar._admin.drained
         self.end = sidecar.end
 
     @property

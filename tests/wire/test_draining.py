@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 
 import pytest
-from tests.kit.sidecars import Start
-from tests.kit.upstream import Scripted
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import RESULT, Heard, Scripted, json_answer
+from tests.kit.waiting import until
 from tools.ports import free_port
 
 from mcpace_operator.children.sidecar import DRAIN
+from mcpace_sidecar.admin import drained
 
 TOKEN = "the-admin-token"
+ASK = b"GET /drained HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def drain(port: int, token: str) -> tuple[int, str]:
@@ -48,3 +52,100 @@ async def test_a_sidecar_that_is_gone_keeps_no_pod_from_ending() -> None:
     code, said = await drain(free_port(), TOKEN)
     assert code == 1
     assert "The sidecar was not reached" in said
+
+
+@pytest.fixture
+def release(scripted: Scripted) -> asyncio.Event:
+    """What tool calls wait for."""
+    release = asyncio.Event()
+
+    async def slowly(_: Heard):
+        await release.wait()
+        yield json_answer(RESULT)
+
+    usual = scripted.answer
+    scripted.answer = lambda heard: slowly(heard) if b"tools/call" in heard.body else usual(heard)
+    return release
+
+
+async def waiting(sidecar: Running, waiters: int) -> None:
+    await until(lambda: len(sidecar.drained.waiting) == waiters, f"{waiters} to wait")
+
+
+async def test_the_server_is_told_to_end_when_its_last_call_has_ended(
+    scripted: Scripted, start: Start, release: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drained, "SETTLING", 0.2)
+    sidecar = await start(scripted.port)
+    await sidecar.ready()
+    call = asyncio.create_task(sidecar.call("slow"))
+    await sidecar.busy(1)
+    sidecar.drain()
+    began = time.monotonic()
+    asked = asyncio.create_task(sidecar.admin_get("/drained"))
+    await waiting(sidecar, 1)
+    await until(lambda: time.monotonic() - began > 1.0, "more time than Services need")
+    assert not asked.done(), "a call is in flight"
+    release.set()
+    assert (await call)[0] == 200
+    assert await asked == (200, {"drained": True})
+
+
+async def test_services_get_time_to_forget_the_pod_before_its_idle_server_is_told(
+    scripted: Scripted, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drained, "SETTLING", 1.0)
+    sidecar = await start(scripted.port)
+    sidecar.drain()
+    since = sidecar.plane.draining_since
+    assert await sidecar.admin_get("/drained") == (200, {"drained": True})
+    assert time.monotonic() - since >= 1.0
+
+
+async def test_a_server_whose_call_outlasts_the_drain_is_told_all_the_same(
+    scripted: Scripted, start: Start, release: asyncio.Event
+) -> None:
+    sidecar = await start(scripted.port, {"drainTimeout": "500ms"})
+    await sidecar.ready()
+    call = asyncio.create_task(sidecar.call("slow"))
+    await sidecar.busy(1)
+    sidecar.drain()
+    assert await sidecar.admin_get("/drained") == (200, {"drained": False})
+    release.set()
+    assert (await call)[0] == 200
+
+
+async def test_asking_whether_it_is_drained_changes_nothing(
+    scripted: Scripted, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drained, "SETTLING", 0.2)
+    sidecar = await start(scripted.port, admin_token=TOKEN)
+    await sidecar.ready()
+    assert await sidecar.admin_get("/drained") == (200, {"drained": False}), "a hung server is not kept"
+    assert (await sidecar.raw(ASK.replace(b"GET", b"POST"), port=sidecar.admin)).startswith(
+        b"HTTP/1.1 405 "
+    )
+    assert not sidecar.plane.draining
+    assert (await sidecar.admin_get("/readyz"))[0] == 200
+
+
+async def test_nobody_takes_the_place_of_the_kubelet(
+    scripted: Scripted, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sidecar = await start(scripted.port)
+    writers = []
+    for number in range(140):  # more than there may be connections
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1", sidecar.admin, local_addr=(f"127.0.0.{2 + number % 2}", 0)
+        )
+        writer.write(ASK)
+        writers.append(writer)
+    await waiting(sidecar, 2 * drained.MOST_EACH)
+    kubelet = asyncio.create_task(sidecar.raw(ASK, port=sidecar.admin))
+    await waiting(sidecar, 2 * drained.MOST_EACH + 1)
+    assert (await sidecar.admin_get("/healthz"))[0] == 200
+    for writer in writers:
+        writer.close()
+    await waiting(sidecar, 1)
+    monkeypatch.setattr(drained, "SETTLING", 0.0)
+    assert (await kubelet).startswith(b"HTTP/1.1 200 ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from mcpace_operator.children import pgbouncer, secret, sidecar
@@ -12,12 +13,11 @@ from mcpace_operator.resource.scaling import Strategy
 from mcpace_operator.resource.server import RELEASE
 from mcpace_operator.resource.workload import GIVEN
 from mcpace_sidecar.contract.config import SidecarConfig
+from mcpace_sidecar.contract.quantity import seconds
 from mcpace_sidecar.contract.surface import Path
 
-SERVER_SLEEP: Final = 8
-"""Seconds between a pod's end being announced and the server being told: the time in which
-Services forget the pod and kept connections are sent elsewhere."""
-GRACE: Final = SERVER_SLEEP + 40
+GRACE: Final = 30
+"""Seconds from the end of a drain in which the server ends, as long as Kubernetes gives any container."""
 CPU_REQUEST: Final = "100m"
 """Of a server that is scaled by its CPU and requests none: utilization is a part of a request."""
 
@@ -66,6 +66,8 @@ def _cause(context: Context, template: dict[str, Any]) -> dict[str, Any]:
         "demanded": _demanded(context),
     }
     written |= {name: value for name, value in needed.items() if value}
+    if "drain_timeout" in spec.model_fields_set:
+        written["drainTimeout"] = spec.drain_timeout
     return written | {
         "scaledByCpu": _scaled_by_cpu(context),
         "secret": template["metadata"]["annotations"][GIVEN],
@@ -86,7 +88,7 @@ def _template(context: Context) -> dict[str, Any]:
     pod: dict[str, Any] = {
         "serviceAccountName": context.name,
         "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": GRACE,
+        "terminationGracePeriodSeconds": math.ceil(seconds(spec.drain_timeout)) + GRACE,
         "topologySpreadConstraints": [
             _spread(context, "topology.kubernetes.io/zone"),
             _spread(context, "kubernetes.io/hostname"),
@@ -107,9 +109,26 @@ def _template(context: Context) -> dict[str, Any]:
         "metadata": {
             "labels": {**written.metadata.labels, **labels},
             # Its environment comes from there, so pods start anew when it changes.
-            "annotations": {**written.metadata.annotations, GIVEN: fingerprint(secret.build(context))},
+            "annotations": {
+                **_past_meshes(context),
+                **written.metadata.annotations,
+                GIVEN: fingerprint(secret.build(context)),
+            },
         },
         "spec": pod,
+    }
+
+
+def _past_meshes(context: Context) -> dict[str, str]:
+    """What a mesh leaves alone: the kubelet asks the admin port as the pod ends, and bears no certificate.
+
+    Sources: https://istio.io/latest/docs/reference/config/annotations/,
+    https://linkerd.io/2/reference/proxy-configuration/.
+    """
+    ports = str(context.spec.sidecar.admin_port)
+    return {
+        "traffic.sidecar.istio.io/excludeInboundPorts": ports,
+        "config.linkerd.io/skip-inbound-ports": ports,
     }
 
 
@@ -130,7 +149,8 @@ def _server(context: Context) -> dict[str, Any]:
             "failureThreshold": 12,
         },
         "securityContext": _security(context),
-        "lifecycle": {"preStop": {"sleep": {"seconds": SERVER_SLEEP}}},
+        # Told to end when no call is in flight any more. The port is another container's: a number.
+        "lifecycle": {"preStop": sidecar.probe(Path.DRAINED, spec.sidecar.admin_port)},
     }
     optional: dict[str, Any] = {
         "imagePullPolicy": spec.image_pull_policy,

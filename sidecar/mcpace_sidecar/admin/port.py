@@ -1,10 +1,11 @@
 """The second port: health, metrics, statistics. Never reached through the first.
 
-`/healthz`, `/readyz`, `/serverz` and `/metrics` are open. The others need the server's own token, because
-the server itself shares the loopback; without a token they answer on loopback only. Listening there, only
-local Hosts and Origins are answered at all, and those that the manifest allows. `/readyz?wait` is answered
-once the server is ready for the first time, or after four seconds: a kubelet probes at most once a second,
-and a server that has just started should not wait for its next look. Of those who wait only some are held.
+`/healthz`, `/readyz`, `/serverz`, `/drained` and `/metrics` are open. The others need the server's own
+token, because the server itself shares the loopback; without a token they answer on loopback only.
+Listening there, only local Hosts and Origins are answered at all, and those that the manifest allows.
+`/readyz?wait` is answered once the server is ready for the first time, or after four seconds: a kubelet
+probes at most once a second, and a server that has just started should not wait for its next look. Of those
+who wait only some are held.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import msgspec
 
 from mcpace_sidecar import __version__
 from mcpace_sidecar.admin import calls
+from mcpace_sidecar.admin.drained import Drained
 from mcpace_sidecar.cache.entry import ALL, client_tag
 from mcpace_sidecar.cache.memory import MemoryResults
 from mcpace_sidecar.cache.policy import tool_tag
@@ -30,7 +32,7 @@ from mcpace_sidecar.contract.report import VERSION, CountedDoor, Readiness, Repo
 from mcpace_sidecar.contract.surface import GUARDED, POSTED, READYZ_WAIT, Path
 from mcpace_sidecar.egress.doors import Doors
 from mcpace_sidecar.errors import ProtocolError
-from mcpace_sidecar.http.downstream import status_line
+from mcpace_sidecar.http.downstream import Turn, status_line
 from mcpace_sidecar.http.head import Names, RequestHead
 from mcpace_sidecar.http.known import RequestHeads
 from mcpace_sidecar.http.server import ClientConnection
@@ -44,6 +46,7 @@ from mcpace_sidecar.telemetry.tally import WINDOW, Tallies
 _GUARDED: Final = frozenset(path.encode() for path in GUARDED)
 _POSTED: Final = frozenset(path.encode() for path in POSTED)
 _PURGE: Final = Path.PURGE.encode()
+_DRAINED: Final = Path.DRAINED.encode()
 _WAIT: Final = READYZ_WAIT.encode()
 _WAITED: Final = 4.0
 """Seconds the probe that waits is held; kubelets give up after five."""
@@ -87,6 +90,7 @@ class Admin:
         self._loopback = loopback
         self._started = time.monotonic()
         self._held: set[asyncio.Task[None]] = set()
+        self.drained = Drained(plane)
         self._routes: dict[bytes, _Route] = {
             Path.HEALTHZ.encode(): self._healthz,
             Path.READYZ.encode(): self._readyz,
@@ -103,30 +107,37 @@ class Admin:
         del connection, head
         return False
 
-    def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
-        """Answer at once; a purge, when it is known everywhere."""
+    def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Turn | None:
+        """Answer at once; a purge, when it is known everywhere; who waits for a drain, in its turn."""
         route = self._routes.get(head.path)
-        purging = head.path == _PURGE
+        purging, waiting = head.path == _PURGE, head.path == _DRAINED
         guard = self._plane.settings.guard
         if self._loopback and not guard.admits(head, loopback=True):
             status, lines, text = _words(403, WORDS)
-        elif route is None and not purging:
+        elif route is None and not purging and not waiting:
             status, lines, text = _words(404, f"Not found: {', '.join(Path)}.")
         elif head.method != (b"POST" if head.path in _POSTED else b"GET"):
             status, lines, text = _words(405, "Use POST." if head.path in _POSTED else "Use GET.")
         elif head.path in _GUARDED and not self._may_read(head):
             status, lines, text = _words(401, "Send the admin token as Authorization: Bearer.")
-        elif route is None:
+        elif purging:
             self._purge(connection, body)
-            return
+            return None
+        elif waiting:
+            turn = self.drained.take(connection)
+            if turn is not None:
+                return turn
+            status, lines, text = _words(503, "Too many wait already.")
         elif head.target == _WAIT and self._may_hold:
             held = asyncio.get_running_loop().create_task(self._hold(connection))
             self._held.add(held)
             held.add_done_callback(self._held.discard)
-            return
+            return None
         else:
+            assert route is not None
             status, lines, text = route()
         connection.answer(status_line(status) + lines, text)
+        return None
 
     @property
     def _may_hold(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -92,6 +93,8 @@ class Plane:
             rb"(?im)^(Location:[ \t]*)http://%b(?=/)" % re.escape(str(pool.address).encode())
         )
         self.draining = False
+        self.draining_since = math.inf
+        """Seconds of the monotonic clock."""
         self.is_ready = is_ready
         self.on_upstream_down = on_upstream_down
         self.faults = faults
@@ -127,6 +130,11 @@ class Plane:
         self.listeners = (accesslog.write,) if settings.access_log else ()
         if settings.spans is not None:
             self.listeners = (*self.listeners, settings.spans.on_call)
+
+    def drain(self) -> None:
+        """Be unready from now on, and ask clients, answer by answer, to go elsewhere."""
+        if not self.draining:
+            self.draining, self.draining_since = True, monotonic()
 
     def tell(self, call: CallEnded) -> None:
         """Tell everyone who wants to know of an ended tool call."""

@@ -108,6 +108,7 @@ class Settings:
         self.cache_entries = cache.max_entries
         self.heartbeat = seconds(config.responses.heartbeat)
         self.idle_timeout = seconds(config.clients.idle_timeout)
+        self.drain_timeout = seconds(config.drain_timeout)
         self.patience = seconds(config.upstream.timeout)
         self.compress_over = size(config.responses.compress_over)
         self.access_log = config.monitoring.access_log

@@ -38,6 +38,7 @@ class Path(StrEnum):
     CALLS = "/debug/calls"
     PURGE = "/purge"
     DRAIN = "/drain"
+    DRAINED = "/drained"
 
 
 READYZ_WAIT: Final = f"{Path.READYZ}?wait"

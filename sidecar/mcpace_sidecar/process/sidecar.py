@@ -47,8 +47,8 @@ WATCH_INTERVAL: Final = 0.5
 SWEEP_INTERVAL: Final = 0.5
 LINGER: Final = 0.5
 """Seconds that idle connections get to bring a request that was on its way."""
-GRACE: Final = 25.0
-"""Seconds that calls in flight get to end."""
+LAST_WORDS: Final = 2.0
+"""Seconds that calls in flight get in any case: clients are told what a server has cut by ending."""
 
 ADMIN: Final = (128, 1 << 20, 8 << 20)
 """The admin port's bounds: connections, bytes of bodies, bytes of answers."""
@@ -111,6 +111,7 @@ class Sidecar:
             self.plane.sweep,
             self._own_pool.sweep,
             self._doors.sweep,
+            self._admin.drained.sweep,
             self._heap.sweep,
             self._turn,
             *stores.sweeps(),
@@ -155,7 +156,7 @@ class Sidecar:
         """Turn unready and ask clients, answer by answer, to go elsewhere."""
         if not self.plane.draining:
             log.info("Draining: unready, connections close with their next answer")
-        self.plane.draining = True
+        self.plane.drain()
         # Open streams would keep the server from ending; their clients go elsewhere now.
         self.handshake.unsubscribe()
         for answer in list(self.plane.in_flight):
@@ -180,11 +181,12 @@ class Sidecar:
             await asyncio.sleep(0.02)
         for connection in list(self.connections.open):
             connection.close_if_idle()
-        deadline = time.monotonic() + GRACE
+        patience = self.configuration.settings.drain_timeout
+        deadline = max(self.plane.draining_since + patience, time.monotonic() + LAST_WORDS)
         while self.plane.in_flight and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
         if self.plane.in_flight:
-            log.warning("%d calls did not end within %g s", len(self.plane.in_flight), GRACE)
+            log.warning("%d calls did not end within %g s", len(self.plane.in_flight), patience)
         await self.stores.leave()
         for task in self._tasks:
             task.cancel()

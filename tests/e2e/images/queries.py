@@ -1,4 +1,4 @@
-"""Opens a database connection for every call, as many servers do; also burns CPU on request."""
+"""Opens a database connection for every call, as many servers do; also burns CPU, or waits, on request."""
 
 import asyncio
 import os
@@ -54,6 +54,13 @@ def _burn(seconds: float) -> None:
 async def burn(seconds: float = 0.1) -> dict[str, float]:
     """Use a CPU for a while."""
     await asyncio.to_thread(_burn, seconds)
+    return {"seconds": seconds}
+
+
+@server.tool()
+async def wait(seconds: float) -> dict[str, float]:
+    """Take a while, and do nothing."""
+    await asyncio.sleep(seconds)
     return {"seconds": seconds}
 
 

@@ -19,7 +19,7 @@ from mcpace_sidecar.contract.config.clients import Clients, PublicUrl
 from mcpace_sidecar.contract.config.document import parse, parse_strictly, read_documents, read_yaml
 from mcpace_sidecar.contract.config.rate_limits import DEFAULT_TIERS, RateLimits, among
 from mcpace_sidecar.contract.config.traffic import Concurrency, Door, Monitoring, Responses, Upstream
-from mcpace_sidecar.contract.quantity import Size
+from mcpace_sidecar.contract.quantity import Duration, Size
 from mcpace_sidecar.contract.rules import Broken, rule
 
 __all__ = [
@@ -59,6 +59,11 @@ class SidecarConfig(Model):
         " clients.jwt, the resource that a 401 tells them to get a token for.",
     )
     max_request_bytes: Size = Field(default="4Mi", description="The largest request body.")
+    drain_timeout: Duration = Field(
+        default="60s",
+        description="How long calls in flight may take to end when a replica ends; whatever has not ended"
+        " by then is cut, and told so. The pods' terminationGracePeriodSeconds follows it.",
+    )
     rate_limits: RateLimits | None = None
     clients: Clients = Clients()
     cache: Cache | None = None
