@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import re
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -152,6 +153,36 @@ async def test_a_large_answer_passes_whole_with_its_length(scripted: Scripted, s
         assert (status, int(headers["content-length"])) == (200, len(result))
         assert len(body["result"]["content"][0]["text"]) == 3_000_000
     assert len(scripted.calls) == 1, "it is kept too"
+
+
+async def test_an_answer_too_long_to_be_held_passes_as_soon_as_it_is_known_whose_it_is(
+    scripted: Scripted, start: Start
+):
+    sidecar = await start(scripted.port)
+    whole = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%b"}]}}' % (
+        b"x" * 3_000_000
+    )
+    answer = json_answer(whole)
+    read = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield answer[:200_000]  # less than is held of others
+        await read.wait()
+        yield answer[200_000:]
+
+    scripted.answer = lambda _: pieces()
+    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+    body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
+    writer.write(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+    writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    async with asyncio.timeout(20):
+        head = await reader.readuntil(b"\r\n\r\n")
+        begun = await reader.readexactly(60_000)
+        read.set()
+        rest = await reader.readexactly(len(whole) - len(begun))
+    assert b"200 OK" in head
+    assert begun + rest == whole
+    writer.close()
 
 
 async def test_an_answer_in_an_event_stream_is_cached_too(scripted: Scripted, start: Start) -> None:

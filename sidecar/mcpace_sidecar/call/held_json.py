@@ -20,6 +20,7 @@ MOST_JUDGED: Final = 1024 * 1024
 _SHORT: Final = 64 * 1024
 """Bytes of JSON up to which it is likely to come whole: nothing of it is looked at before."""
 _SIGN: Final = 16
+"""Bytes that a sign of an error may have on either side of a cut."""
 
 
 class HeldJson:
@@ -34,6 +35,8 @@ class HeldJson:
         self._answer = answer
         self._head = head
         self._most = most
+        self._too_long = (head.length or 0) > most
+        """Whether it is known that it will be let go of: as soon as it is known whose it is."""
         self._come = 0
         self._held: list[bytes] = []
         self._holding = Holding(gathered)
@@ -46,7 +49,10 @@ class HeldJson:
         if self._come > _SHORT:
             if self._come - len(piece) <= _SHORT:
                 self._held = [piece := b"".join(self._held)]
-            self._look_at(piece)
+            known = self._look_at(piece).outline.done
+            if known and self._too_long:
+                self._let_go(b"".join(self._held))
+                return
         if self._come > self._most or not self._holding.resize(self._come):
             self._let_go(b"".join(self._held))
 
@@ -167,9 +173,9 @@ class Seen:
     def look_at(self, piece: bytes) -> None:
         """Read its top level, and scan it for signs of an error."""
         self.outline.feed(piece)
-        seen = self._tail + piece
-        self.suspect = self.suspect or answers.suspect(seen)
-        self._tail = seen[-_SIGN:]
+        cut = self._tail + piece[:_SIGN]
+        self.suspect = self.suspect or answers.suspect(piece) or answers.suspect(cut)
+        self._tail = piece[-_SIGN:] if len(piece) > _SIGN else cut[-_SIGN:]
 
     def is_anothers(self, call: Streamed) -> bool:
         """Whether it is known to answer another request."""

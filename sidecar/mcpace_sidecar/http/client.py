@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final, cast
 
@@ -111,8 +111,8 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             probe(opened)
 
-    def send(self, request: bytes, receiver: Receiver, patience: float | None) -> None:
-        """Send one request; `patience` bounds the server's silence in seconds."""
+    def send(self, request: Sequence[bytes], receiver: Receiver, patience: float | None) -> None:
+        """Send one request, given in pieces; `patience` bounds the server's silence in seconds."""
         assert self._transport is not None
         self._state = SENT
         self._receiver = receiver
@@ -126,9 +126,16 @@ class UpstreamConnection(asyncio.Protocol):
             if self._pool.asked == 0.0:
                 self._pool.asked = now
         self._interim = 0
-        self._bodied = 0 < request.find(b"\r\n\r\n") < len(request) - 4
-        self._bodyless = request.startswith(b"HEAD ")
-        self._transport.write(request)
+        last = request[-1]
+        if len(last) > MAX_HEAD:  # a body, which is not copied behind its head
+            begin = b"".join(request[:-1])
+            self._bodied = True
+            self._transport.writelines((begin, last))
+        else:
+            begin = b"".join(request)
+            self._bodied = 0 < begin.find(b"\r\n\r\n") < len(begin) - 4
+            self._transport.write(begin)
+        self._bodyless = begin.startswith(b"HEAD ")
 
     def pause(self, paused: bool) -> None:
         """Stop or resume reading the answer."""

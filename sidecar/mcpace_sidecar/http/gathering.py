@@ -16,6 +16,8 @@ BODY_RATE: Final = 16 * 1024
 """Bytes of a body that give it a second more."""
 LIGHT: Final = 16 * 1024
 """Bytes of a body that has arrived at once, and that nobody counts."""
+_SMALL: Final = 4 * 1024
+"""Bytes below which a piece of a body is held together with others: each alone takes some more."""
 LIGHT_HEAD: Final = 4 * 1024
 """Bytes of a head that nobody counts, and that are remembered of an idle client."""
 HEAD_COST: Final = 4
@@ -44,10 +46,12 @@ class Gathering:
 
     __slots__ = (
         "_apart",
-        "_body",
         "_known",
+        "_pieces",
         "_raw",
         "_reader",
+        "_size",
+        "_small",
         "apart",
         "head",
         "heads",
@@ -68,7 +72,10 @@ class Gathering:
         """The last head's bytes, and itself if nothing of it varies: a client repeats itself."""
         self._apart: tuple[bytes, ...] = ()
         self._reader: BodyReader | None = None
-        self._body = bytearray()
+        self._pieces: list[bytes] = []
+        self._small = bytearray()
+        """What has come behind the pieces in ones too small to be held alone."""
+        self._size = 0
 
     def take_head(self, data: bytes, guest: Guest, limit: int) -> tuple[int, bytes]:
         """Take a request from where these bytes begin: what is there of it, and what is behind its head.
@@ -118,18 +125,25 @@ class Gathering:
         """Take more of the body: whether it is whole, and what is of the next request. ProtocolError."""
         assert self._reader is not None
         piece, rest, done = self._reader.feed(data)
-        if len(self._body) + len(piece) > limit:
+        size = len(piece)
+        if self._size + size > limit:
             raise _too_long(limit)
-        if not guest.hold(len(piece)):
+        if not guest.hold(size):
             raise no_room()
-        self._body += piece
+        self._size += size
+        if size < _SMALL:
+            self._small += piece
+        else:  # a body that grows by so much at a time would be moved each time
+            if self._small:
+                self._pieces.append(bytes(self._small))
+                self._small = bytearray()
+            self._pieces.append(piece)
         return done, rest
 
     def body(self) -> bytes:
         """The whole body, which is held no more."""
-        body = bytes(self._body)
-        self._reader = None
-        self._body = bytearray()
+        body = b"".join((*self._pieces, self._small))
+        self.forget_body()
         return body
 
     def whole(self) -> RequestHead:
@@ -142,9 +156,11 @@ class Gathering:
         return self.head
 
     def forget_body(self) -> None:
-        """The rest of the body is not waited for."""
+        """Nothing of the body is held or waited for any more."""
         self._reader = None
-        self._body = bytearray()
+        self._pieces = []
+        self._small = bytearray()
+        self._size = 0
 
     def forget_much(self) -> None:
         """Whoever is idle holds little."""

@@ -68,7 +68,7 @@ class PendingRequest:
         assert receiver is not None
         request, self.request = self.request, ()
         self.connection = connection
-        connection.send(b"".join(request), receiver, self.patience)
+        connection.send(request, receiver, self.patience)
 
     def fail(self, error: UpstreamError) -> None:
         """There will be no connection; it has left the line."""
@@ -125,14 +125,15 @@ class Pool(Home):
     ) -> UpstreamConnection | PendingRequest:
         """Send a request on an idle connection, or line up for one.
 
-        `request`: its pieces, joined when it is sent: those that wait share what is the same of them.
+        `request`: its pieces, one at least, joined when it is sent: those that wait share what is the
+        same of them.
         `patience`: the seconds the server may be silent. None: any, and it opens a stream, which
         is given a connection of its own beyond the calls' `max_connections`.
         """
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
-                connection.send(b"".join(request), receiver, patience)
+                connection.send(request, receiver, patience)
                 return connection
         line = self._line if patience is not None else self._streams_line
         waiting = PendingRequest(request, receiver, patience, line)

@@ -22,6 +22,8 @@ from mcpace_sidecar.http.states import ASKED, BEGUN, BODY, HEAD, IDLE, LINGERING
 
 LINGER: Final = 2.0
 """Seconds a refused connection is still read, into nothing."""
+_LONG: Final = 32 * 1024
+"""Bytes of a body that is not copied behind its head."""
 _MAX_PIPELINED: Final = 64 * 1024
 _CLOSE: Final = b"Connection: close\r\n"
 
@@ -236,7 +238,11 @@ class ClientConnection(Guest):
         """Write a whole answer: status line and header lines, then the body."""
         if self._transport is not None and not self._is_begun():
             closing = self._closing()
-            self._transport.write(self._lines(head, closing) + length_line(len(body)) + body)
+            begin = self._lines(head, closing) + length_line(len(body))
+            if len(body) < _LONG:
+                self._transport.write(begin + body)
+            else:
+                self._transport.writelines((begin, body))
             self._done(closing)
 
     def answer_empty(self, head: bytes) -> None:

@@ -26,6 +26,8 @@ def text(raw: msgspec.Raw) -> str:
 _answer: Final = msgspec.json.Decoder(Response)
 _result: Final = msgspec.json.Decoder(ResultFlags)
 _SUSPECT: Final = re.compile(rb'"isError"\s*:\s*true|"error"\s*:')
+_SIGN: Final = b'rror"'
+"""What is in both."""
 
 
 class Outcome:
@@ -50,7 +52,8 @@ _FAILED: Final = Outcome(ok=False, result=b"", complete=False)
 
 def suspect(body: bytes) -> bool:
     """Whether bytes of an answer look as if it were an error."""
-    return _SUSPECT.search(body) is not None
+    at = body.find(_SIGN)  # many times faster than the pattern, and in nearly every answer there is none
+    return at >= 0 and _SUSPECT.search(body, max(0, at - len(_SIGN))) is not None
 
 
 def succeeded(body: bytes) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pytest
@@ -108,6 +108,34 @@ def answers(sent: bytes) -> list[tuple[int, bytes]]:
         found.append((int(head.split()[1]), sent[:length]))
         sent = sent[length:]
     return found
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@given(sizes=st.lists(st.sampled_from([1, 2, 4095, 4096, 4097, 70_000]), min_size=1, max_size=8))
+def test_a_long_body_is_the_same_in_whatever_pieces_it_comes(framing: str, sizes: list[int]) -> None:
+    async def send() -> None:
+        port = Port(Turn.answer)
+        client = port.connect()
+        body = bytes(n % 251 for n in range(sum(sizes)))
+        ends = list(accumulate(sizes, initial=0))
+        pieces = [body[start:end] for start, end in pairwise(ends)]
+        if framing == "length":
+            client.says(b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body), *pieces)
+        else:
+            client.says(CHUNKED, *(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces), b"0\r\n\r\n")
+        client.says(POST % 2)
+        assert [turn.body for turn in port.app.turns] == [body, b"hello"]
+
+    asyncio.run(send())
+
+
+@pytest.mark.parametrize("size", [100, 32 * 1024 - 1, 32 * 1024, 300_000])
+async def test_an_answer_of_any_length_comes_behind_its_head(size: int) -> None:
+    body = b"y" * size
+    port = Port(lambda turn: turn.answer(body))
+    client = port.connect()
+    client.says(GET % 1, GET % 2)
+    assert answers((await client.settled()).sent) == [(200, body)] * 2
 
 
 async def test_a_request_is_the_same_in_bytes_that_come_one_by_one() -> None:
