@@ -33,7 +33,7 @@ from mcpace_sidecar.egress.doors import Passage
 from mcpace_sidecar.http.client import UpstreamConnection
 from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.limits.memory import MemoryLimits
-from mcpace_sidecar.telemetry.faults import Faults, Stage
+from mcpace_sidecar.telemetry.faults import Faults, Site
 from mcpace_sidecar.telemetry.metrics import Metrics
 from mcpace_sidecar.telemetry.tally import Tallies
 
@@ -112,7 +112,7 @@ async def at_rest(sidecar: Running) -> None:
 
 
 async def errors(sidecar: Running) -> dict[str, float]:
-    """Internal errors by their stage."""
+    """Internal errors by their site."""
     name = "mcpace_internal_errors_total"
     samples = await sidecar.metrics()
     return {key[len(name) + 8 : -2]: value for key, value in samples.items() if key.startswith(name)}
@@ -266,7 +266,7 @@ def test_the_same_fault_is_counted_each_time_and_logged_once_a_while(
     assert SECRET not in caplog.text
 
 
-# -- every stage, broken in turn
+# -- every site, broken in turn
 
 COMPILED = not inspect.isfunction(Exchange.route)
 """Whether the classes are compiled: their methods cannot be replaced then, and only real seams can break."""
@@ -275,7 +275,7 @@ SEAMS = {"record", "store", "lost", "reload"}
 
 
 class Broken:
-    """Breaks one stage of the call with the id `broken`, and of no other."""
+    """Breaks one site of the call with the id `broken`, and of no other."""
 
     def __init__(self, sidecar: Running, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sidecar = sidecar
@@ -650,25 +650,25 @@ BREAKING: dict[str, Callable[[Broken], Awaitable[None]]] = {
 }
 
 
-def test_every_stage_is_broken_in_a_test() -> None:
-    assert set(BREAKING) == set(get_args(Stage))
+def test_every_site_is_broken_in_a_test() -> None:
+    assert set(BREAKING) == set(get_args(Site))
 
 
-def configured(stage: str, url: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The configuration and the options that a stage needs."""
+def configured(site: str, url: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration and the options that a site needs."""
     more: dict[str, Any] = {}
     options: dict[str, Any] = {}
-    if stage == "token":
+    if site == "token":
         jwks = f"http://127.0.0.1:{free_port()}/keys"
         more["clients"] = {"jwt": {"issuer": "https://issuer.example", "audience": "a", "jwksURL": jwks}}
-    elif stage == "pair":
+    elif site == "pair":
         more["transport"] = "sse"
-    elif stage == "egress":
+    elif site == "egress":
         more["egress"] = [{"name": "out", "port": free_port(), "url": url}]
     return CONFIG | more, options
 
 
-@pytest.mark.parametrize("stage", sorted(get_args(Stage)))
+@pytest.mark.parametrize("site", sorted(get_args(Site)))
 async def test_what_raises_ends_its_own_call_alone(
     scripted: Scripted,
     start: Start,
@@ -676,23 +676,23 @@ async def test_what_raises_ends_its_own_call_alone(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
-    stage: str,
+    site: str,
 ) -> None:
-    if COMPILED and stage not in SEAMS:
+    if COMPILED and site not in SEAMS:
         pytest.skip("methods of compiled classes cannot be replaced")
     (tmp_path / "config").touch()
-    config, options = configured(stage, f"http://127.0.0.1:{scripted.port}")
+    config, options = configured(site, f"http://127.0.0.1:{scripted.port}")
     options["watched"] = (tmp_path / "config",)
-    if stage == "store":
+    if site == "store":
         options["limits_url"] = redis_server.url
     sidecar = await start(scripted.port, config, **options)
     await until(lambda: scripted.heard, "a handshake")
     broken = Broken(sidecar, scripted, monkeypatch)
-    others = [] if stage == "pair" else [honest(sidecar, number) for number in range(20)]
-    await asyncio.gather(BREAKING[stage](broken), *others)
+    others = [] if site == "pair" else [honest(sidecar, number) for number in range(20)]
+    await asyncio.gather(BREAKING[site](broken), *others)
     del broken
     counted = await errors(sidecar)
-    assert counted.pop(stage, 0) >= 1, counted
-    assert set(counted) <= ({"answer"} if stage == "settle" else set()), counted
+    assert counted.pop(site, 0) >= 1, counted
+    assert set(counted) <= ({"answer"} if site == "settle" else set()), counted
     assert SECRET not in caplog.text
     await at_rest(sidecar)

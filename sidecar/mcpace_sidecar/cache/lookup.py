@@ -12,7 +12,7 @@ from mcpace_sidecar.cache.entry import Entry, Miss, Place
 from mcpace_sidecar.cache.flight import Flights
 from mcpace_sidecar.cache.store import ResultStore
 from mcpace_sidecar.telemetry.events import CacheUse, Status
-from mcpace_sidecar.telemetry.faults import Stage
+from mcpace_sidecar.telemetry.faults import Site
 
 _FIRST_LOOK: Final = 0.01
 _LAST_LOOK: Final = 0.1
@@ -38,7 +38,7 @@ class Asker(Protocol):
     def renew(self) -> None:
         """Let the server be asked for the same, though this call is answered with what was kept."""
 
-    def broke(self, stage: Stage, error: Exception) -> None:
+    def broke(self, site: Site, error: Exception) -> None:
         """End: something went wrong that nobody expected."""
 
 

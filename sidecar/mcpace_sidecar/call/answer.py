@@ -30,7 +30,7 @@ from mcpace_sidecar.http.downstream import Downstream
 from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.mcp import responses
 from mcpace_sidecar.telemetry.events import Status
-from mcpace_sidecar.telemetry.faults import Stage
+from mcpace_sidecar.telemetry.faults import Site
 
 LOST_AFTER: Final = 3.0
 """Seconds after which a call that waits for nothing known is given up."""
@@ -281,7 +281,7 @@ class Answer:
         if self.admission is not None:
             self.admission.leave()
 
-    # -- what the client does (http.server.Turn)
+    # -- what the client does (http.downstream.Responder)
 
     def client_gone(self) -> None:
         """Its client waits no more: give the call up.
@@ -363,10 +363,10 @@ class Answer:
 
     # -- what nobody expected
 
-    def broke(self, stage: Stage, error: Exception) -> None:
+    def broke(self, site: Site, error: Exception) -> None:
         """Where a call is led on, whatever raises ends here: this call is answered, no other is harmed."""
         faults = self.plane.faults
-        faults.tell(stage, error)
+        faults.tell(site, error)
         try:
             self._end_broken()
         except Exception as again:  # noqa: BLE001 - because of the same

@@ -42,7 +42,7 @@ from mcpace_sidecar.limits.bucket import Verdict
 from mcpace_sidecar.mcp import request
 from mcpace_sidecar.mcp.strictness import MessageError
 from mcpace_sidecar.telemetry.events import CacheUse
-from mcpace_sidecar.telemetry.faults import Stage
+from mcpace_sidecar.telemetry.faults import Site
 
 
 @final
@@ -357,9 +357,9 @@ class Exchange:
         """Say no."""
         refusing.refuse(self.answer, refusal)
 
-    def broke(self, stage: Stage, error: Exception) -> None:
+    def broke(self, site: Site, error: Exception) -> None:
         """Whatever raises ends here: this call is answered, no other is harmed."""
-        self.answer.broke(stage, error)
+        self.answer.broke(site, error)
 
     # -- those that come of it
 

@@ -37,7 +37,7 @@ from mcpace_sidecar.mcp.methods import TOOLS_CALL
 from mcpace_sidecar.mcp.request import Message
 from mcpace_sidecar.telemetry import accesslog
 from mcpace_sidecar.telemetry.events import CallEnded, Listener
-from mcpace_sidecar.telemetry.faults import Faults, Stage
+from mcpace_sidecar.telemetry.faults import Faults, Site
 from mcpace_sidecar.telemetry.metrics import Metrics
 from mcpace_sidecar.telemetry.tally import Tallies
 
@@ -65,7 +65,7 @@ class InFlight(Protocol):
     def beat(self, now: float, every: float) -> None:
         """Say that an open stream is open, where nothing was said on it for so many seconds."""
 
-    def broke(self, stage: Stage, error: Exception) -> None:
+    def broke(self, site: Site, error: Exception) -> None:
         """End: something went wrong that nobody expected."""
 
 

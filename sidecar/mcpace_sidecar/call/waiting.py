@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mcpace_sidecar.bulkhead.slots import Bulkhead, Queued
-from mcpace_sidecar.telemetry.faults import Stage
+from mcpace_sidecar.telemetry.faults import Site
 
 
 class Waiting(Protocol):
@@ -27,7 +27,7 @@ class Parked:
     """A judgement of a token, which is awaited: the call goes on with what it says."""
 
     def __init__(
-        self, answer: Any, go_on: Callable[[Any], None], broke: Callable[[Stage, Exception], None]
+        self, answer: Any, go_on: Callable[[Any], None], broke: Callable[[Site, Exception], None]
     ) -> None:
         """`broke`: told what is raised."""
         loop = asyncio.get_running_loop()
@@ -46,7 +46,7 @@ class Parked:
 
 
 async def _resume(
-    answer: Any, go_on: Callable[[Any], None], broke: Callable[[Stage, Exception], None]
+    answer: Any, go_on: Callable[[Any], None], broke: Callable[[Site, Exception], None]
 ) -> None:
     try:
         go_on(await answer)

@@ -34,8 +34,8 @@ _SHORT: Final = 4096
 """The lines of bodies up to this length are made once."""
 
 
-class Turn(Protocol):
-    """What the application does about one request; told when the client's side changes."""
+class Responder(Protocol):
+    """What answers one request, sooner or later; told when the client's side changes."""
 
     def client_gone(self) -> None:
         """The connection is lost before the answer was written."""
@@ -115,8 +115,8 @@ class Application(Protocol[Client]):
     def judge_head(self, connection: Client, head: RequestHead) -> bool:
         """Answer a request whose body is still to come, if its head alone says how; whether it was."""
 
-    def on_request(self, connection: Client, head: RequestHead, body: bytes) -> Turn | None:
-        """Answer now, or return the turn that will; None means it is answered."""
+    def on_request(self, connection: Client, head: RequestHead, body: bytes) -> Responder | None:
+        """Answer now, or return what will; None means it is answered."""
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
         """Count it, unless it found no room (503); return (header lines, body) of the answer."""

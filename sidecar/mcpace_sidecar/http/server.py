@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.http.connections import Connections, Guest
-from mcpace_sidecar.http.downstream import Application, HeadRewriter, Turn, length_line, status_line
+from mcpace_sidecar.http.downstream import Application, HeadRewriter, Responder, length_line, status_line
 from mcpace_sidecar.http.framing import LAST_CHUNK, AnswerFraming
 from mcpace_sidecar.http.gathering import LIGHT_HEAD, PART, WHOLE, Gathering, allowed, no_room
 from mcpace_sidecar.http.known import RequestHeads
@@ -32,7 +32,7 @@ class ClientConnection(Guest):
     """One client's connection."""
 
     __slots__ = (
-        "_buffer", "_close", "_framing", "_reading", "_since", "_state", "_transport", "_turn",
+        "_buffer", "_close", "_framing", "_reading", "_responder", "_since", "_state", "_transport",
         "app", "request", "rewriter", "via",
     )  # fmt: skip
 
@@ -47,7 +47,7 @@ class ClientConnection(Guest):
         self._state = IDLE
         self._buffer = b""
         """The beginning of a head, or what has come before its turn."""
-        self._turn: Turn | None = None
+        self._responder: Responder | None = None
         """Of a request whose answer is still to come."""
         self._framing: AnswerFraming | None = None  # of a begun answer
         self._close = False
@@ -80,28 +80,28 @@ class ClientConnection(Guest):
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the turn in progress that nobody waits any more."""
+        """Tell what answers the request in progress that nobody waits any more."""
         del exc
         self._transport = None
-        turn, self._turn = self._turn, None
+        responder, self._responder = self._responder, None
         self._forget_request()
         self.reads()
         self._all.leave(self)
-        if turn is not None:
-            turn.client_gone()
+        if responder is not None:
+            responder.client_gone()
 
     def pause_writing(self) -> None:
-        """Pass the client's slowness on to the turn; until it has read, no other request is taken."""
+        """Pass the client's slowness on to what answers it; until it has read, no other request is taken."""
         assert self._transport is not None
         self.stops(self._transport.get_write_buffer_size())
-        if self._turn is not None:
-            self._turn.client_paused(True)
+        if self._responder is not None:
+            self._responder.client_paused(True)
 
     def resume_writing(self) -> None:
-        """Pass the client's recovery on to the turn, or take its next request."""
+        """Pass the client's recovery on to what answers it, or take its next request."""
         self.reads()
-        if self._turn is not None:
-            self._turn.client_paused(False)
+        if self._responder is not None:
+            self._responder.client_paused(False)
         elif self._state == HEAD:
             asyncio.get_running_loop().call_soon(self._resume)
 
@@ -120,7 +120,7 @@ class ClientConnection(Guest):
     def broke(self, error: Exception) -> None:
         """Answer a request that raised while it was gathered; break off what was being answered."""
         lines, body = self.app.on_broken(error)
-        if self._turn is None:
+        if self._responder is None:
             self._end(500, lines, body)
         elif self._transport is not None:
             self._transport.abort()
@@ -198,11 +198,11 @@ class ClientConnection(Guest):
             self._refuse(error)
             return
         self._state = ASKED
-        turn = self.app.on_request(self, head, body)
-        if turn is not None and self._transport is None:
-            turn.client_gone()
+        responder = self.app.on_request(self, head, body)
+        if responder is not None and self._transport is None:
+            responder.client_gone()
         elif self._state in (ASKED, BEGUN):
-            self._turn = turn
+            self._responder = responder
 
     def _refuse(self, error: ProtocolError) -> None:
         """Answer what is no request, and end: what follows it cannot be trusted.
@@ -292,7 +292,7 @@ class ClientConnection(Guest):
 
     def abort(self) -> None:
         """Cut the connection: the only honest end of an answer that cannot be completed."""
-        self._turn = None
+        self._responder = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -303,7 +303,7 @@ class ClientConnection(Guest):
     def _done(self, closing: bool) -> None:
         body_comes, self._state = self._state == BODY, IDLE
         self.request.head = None
-        self._turn = self._framing = None
+        self._responder = self._framing = None
         self.release()
         if self._transport is None:
             return
@@ -365,7 +365,7 @@ class ClientConnection(Guest):
             self._refuse(no_room())
 
     def shed(self) -> None:
-        """Close it, whatever it is at; the turn is told when it is closed."""
+        """Close it, whatever it is at; what answers it is told when it is closed."""
         idle = self._state in (IDLE, LINGERING) and not self.owed
         self._forget_request()
         self.reads()

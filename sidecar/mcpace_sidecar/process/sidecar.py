@@ -113,7 +113,7 @@ class Sidecar:
             self._doors.sweep,
             self._admin.drained.sweep,
             self._heap.sweep,
-            self._turn,
+            self._rotate,
             *stores.sweeps(),
             lambda _: self.plane.refunds.sweep(),
             self._collect,
@@ -240,9 +240,9 @@ class Sidecar:
                 except Exception as error:  # noqa: BLE001 - because the others are swept all the same
                     self._faults.tell("sweep", error)
 
-    def _turn(self, now: float) -> None:
+    def _rotate(self, now: float) -> None:
         del now
-        self.tallies.turn()
+        self.tallies.rotate()
         if self.handshake.ready:
             self.findings.tell()
 

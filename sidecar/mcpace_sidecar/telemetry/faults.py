@@ -1,4 +1,4 @@
-"""What goes wrong inside: exceptions nobody expected, counted by their stage, logged by their frames."""
+"""What goes wrong inside: exceptions nobody expected, counted by their site, logged by their frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mcpace_sidecar.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-Stage = Literal[
+Site = Literal[
     "request",
     "token",
     "conversation",
@@ -57,19 +57,19 @@ class Faults:
         self._metrics = metrics
         self._logged: dict[tuple[Any, ...], float] = {}
 
-    def tell(self, stage: Stage, error: BaseException) -> None:
+    def tell(self, site: Site, error: BaseException) -> None:
         """Count and log one. Its text and its variables stay out: they may be somebody's data."""
-        self._metrics.count("mcpace_internal_errors", stage)
+        self._metrics.count("mcpace_internal_errors", site)
         frames = traceback.extract_tb(error.__traceback__)
         last = (frames[-1].filename, frames[-1].lineno) if frames else ()
-        known = (stage, type(error), *last)
+        known = (site, type(error), *last)
         now = time.monotonic()
         if now - self._logged.get(known, -LOGGED_EVERY) < LOGGED_EVERY:
             return
         make_room(self._logged, _REMEMBERED)
         self._logged[known] = now
         where = "".join(traceback.format_list(frames[-_FRAMES:]))
-        log.error("Internal error (%s): %s\n%s", stage, type(error).__qualname__, where)
+        log.error("Internal error (%s): %s\n%s", site, type(error).__qualname__, where)
 
 
 _FRAMES: Final = 20

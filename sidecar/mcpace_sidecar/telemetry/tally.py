@@ -116,7 +116,7 @@ class Tallies:
             tally = self._current[tool] = Tally()
         tally.count(status, seconds, cache, received, sent)
 
-    def turn(self) -> None:
+    def rotate(self) -> None:
         """Begin a new slice when its time has come; called about twice a second."""
         number = int(self._clock() / _SLICE)
         if number == self._number:

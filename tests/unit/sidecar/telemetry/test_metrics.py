@@ -37,7 +37,7 @@ def test_a_counter_never_goes_back_while_statistics_forget() -> None:
     metrics = Metrics(tallies, lambda: iter(()))
     for number in range(40):
         now = 20.0 * number
-        tallies.turn()
+        tallies.rotate()
         tallies.count("t", "success", 0.5, "memory", received=10, sent=100)
         tallies.count(f"once{number}", "limited", 0.5)
     samples = {

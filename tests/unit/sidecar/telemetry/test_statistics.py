@@ -33,7 +33,7 @@ def test_what_is_older_than_five_minutes_is_gone() -> None:
     tallies = Tallies(clock)
     tallies.count("old", "success", 1.0)
     clock.now = 200
-    tallies.turn()
+    tallies.rotate()
     tallies.count("new", "error", 1.0)
     assert set(summary(tallies)) == {"old", "new"}
     clock.now = 330
