@@ -18,7 +18,7 @@ from mcpace_sidecar.call.book import Book, first_page, later_page
 from mcpace_sidecar.call.paging import LARGEST, MAX_ITEMS, MAX_RESULT, paginate
 from mcpace_sidecar.call.policies import PageRule
 from mcpace_sidecar.call.settings import UNASKED_PAGES
-from mcpace_sidecar.call.turns import A_MINUTE, Turns
+from mcpace_sidecar.call.page_rate import A_MINUTE, PageRate
 from mcpace_sidecar.contract.config.traffic import PagedTool
 
 RULE = PageRule(PagedTool.model_validate({"name": "t", "items": 100, "bytes": "64Ki"}))
@@ -223,9 +223,9 @@ async def test_the_pages_of_one_result_are_read_up_to_a_bound_of_their_own(
     for _ in range(2):
         _, _, body = await sidecar.call("t")
         handles.append(msgspec.json.decode(body["result"]["content"][0]["text"])["handle"])
-    turns = sidecar.plane.turns
+    rate = sidecar.plane.page_rate
     place = next(key for key in sidecar.memory._entries)
-    while not turns.wait(place):
+    while not rate.wait(place):
         pass
     refused = await paged(sidecar, 2, handles[0])
     assert refused["isError"]
@@ -235,14 +235,14 @@ async def test_the_pages_of_one_result_are_read_up_to_a_bound_of_their_own(
 
 def test_turns_come_back_with_time_and_are_remembered_up_to_a_bound() -> None:
     now = 0.0
-    turns = Turns(lambda: now)
-    assert sum(turns.wait(b"a") == 0 for _ in range(A_MINUTE + 50)) == A_MINUTE
-    assert 0 < turns.wait(b"a") <= 0.1 + 1e-9
+    rate = PageRate(lambda: now)
+    assert sum(rate.wait(b"a") == 0 for _ in range(A_MINUTE + 50)) == A_MINUTE
+    assert 0 < rate.wait(b"a") <= 0.1 + 1e-9
     now += 1.0
-    assert sum(turns.wait(b"a") == 0 for _ in range(50)) == A_MINUTE // 60
+    assert sum(rate.wait(b"a") == 0 for _ in range(50)) == A_MINUTE // 60
     for number in range(30_000):
-        turns.wait(b"%d" % number)
-    assert len(turns) <= 10_000
+        rate.wait(b"%d" % number)
+    assert len(rate) <= 10_000
 
 
 async def test_handles_that_are_guessed_leave_nothing_behind(

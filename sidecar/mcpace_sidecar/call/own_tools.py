@@ -35,7 +35,7 @@ def start(parent: Parent, answer: Answer, message: Message) -> bool:
             done(None, words)
         return True
     if answer.call.context.settings.paging and message.target == plane.next_page_name:
-        pages.turn(answer, message, done)
+        pages.read(answer, message, done)
         return True
     return False
 

@@ -62,7 +62,7 @@ def _shelf(call: Call, handle: str) -> Place:
 _next_page: Final = msgspec.json.Decoder(NextPageParams)
 
 
-def turn(answer: Answer, message: Message, done: Callable[[bytes | None, str], None]) -> None:
+def read(answer: Answer, message: Message, done: Callable[[bytes | None, str], None]) -> None:
     """Find the page that a call of the `next_page` tool asks for.
 
     `done` takes its result, or None and what is wrong.
@@ -77,18 +77,18 @@ def turn(answer: Answer, message: Message, done: Callable[[bytes | None, str], N
         done(None, f"page_size is 1 to {MAX_PAGE}.")
         return
     place = _shelf(call, wanted.handle)
-    wait = plane.turns.wait(place.key)
+    wait = plane.page_rate.wait(place.key)
     if wait:
         done(None, f"These pages are read too fast: retry in {wait:.1f} s.")
         return
 
     def looked(found: Any) -> None:
         try:
-            read(found)
+            take(found)
         except Exception as error:  # noqa: BLE001 - because whatever it is, the call ends
             answer.broke("pages", error)
 
-    def read(found: Any) -> None:
+    def take(found: Any) -> None:
         stored = getattr(found, "result", None)
         if stored is None:
             plane.results.release((place,))  # nobody will fetch it
@@ -103,6 +103,6 @@ def turn(answer: Answer, message: Message, done: Callable[[bytes | None, str], N
 
     near = plane.results.near(place.key)
     if near is not None:
-        read(near)
+        take(near)
     else:
         plane.results.far((place,), KEPT, looked)

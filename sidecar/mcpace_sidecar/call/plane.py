@@ -16,11 +16,11 @@ from mcpace_sidecar.call import refusals
 from mcpace_sidecar.call.audience import Audience
 from mcpace_sidecar.call.awaited import OpenStream
 from mcpace_sidecar.call.call import Call
+from mcpace_sidecar.call.page_rate import PageRate
 from mcpace_sidecar.call.policies import NEXT_PAGE, PARALLEL
 from mcpace_sidecar.call.sessions import Sessions
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.call.spent import Spent
-from mcpace_sidecar.call.turns import Turns
 from mcpace_sidecar.conversations.questions import Questions
 from mcpace_sidecar.conversations.store import ConversationStore
 from mcpace_sidecar.errors import LostError
@@ -106,7 +106,7 @@ class Plane:
         self.breakers = Breakers(monotonic)
         self.sessions = Sessions()
         self.conversations = conversations
-        self.turns = Turns()
+        self.page_rate = PageRate()
         self.refunds = MemoryLimits()
         """What was given back lately: whoever makes sessions up is limited all the same."""
         self.audience = Audience(MOST_STREAMS)

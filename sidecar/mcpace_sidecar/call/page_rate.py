@@ -14,7 +14,7 @@ _REMEMBERED: Final = 10_000
 _ROUNDED: Final = 1e-6
 
 
-class Turns:
+class PageRate:
     """A bucket for each result whose pages are read, by where it is kept."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
