@@ -19,7 +19,7 @@ from mcpace_operator.cluster.leader import Leadership
 from mcpace_operator.cluster.observed import Observed
 from mcpace_operator.cluster.resync import Resync
 from mcpace_operator.health import LEADING, SERVERS, Health
-from mcpace_operator.probes.pods import Pods
+from mcpace_operator.polling.pods import Pods
 from mcpace_operator.queue import Queue
 from mcpace_operator.reconcile.reconciler import Reconciler
 from mcpace_operator.settings import OperatorSettings

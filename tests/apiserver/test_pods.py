@@ -19,8 +19,8 @@ from mcpace_operator.children.context import Context, Credentials
 from mcpace_operator.cluster.client import Cluster
 from mcpace_operator.health import REQUESTS
 from mcpace_operator.masterkey import MasterKey
-from mcpace_operator.probes import pods as rounds
-from mcpace_operator.probes.pods import Pods
+from mcpace_operator.polling import pods as rounds
+from mcpace_operator.polling.pods import Pods
 from mcpace_operator.resource.models import parse_spec
 from mcpace_operator.resource.server import Server
 from mcpace_operator.resource.workload import Deployment, DeploymentStatus

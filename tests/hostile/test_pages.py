@@ -15,10 +15,10 @@ from tests.kit.upstream import Heard, Scripted, json_answer
 from tests.kit.work import assert_linear
 
 from mcpace_sidecar.call.book import Book, first_page, later_page
+from mcpace_sidecar.call.page_rate import A_MINUTE, PageRate
 from mcpace_sidecar.call.paging import LARGEST, MAX_ITEMS, MAX_RESULT, paginate
 from mcpace_sidecar.call.policies import PageRule
 from mcpace_sidecar.call.settings import UNASKED_PAGES
-from mcpace_sidecar.call.page_rate import A_MINUTE, PageRate
 from mcpace_sidecar.contract.config.traffic import PagedTool
 
 RULE = PageRule(PagedTool.model_validate({"name": "t", "items": 100, "bytes": "64Ki"}))

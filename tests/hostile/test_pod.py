@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.kit.waiting import DEADLINE, until
 
-from mcpace_operator.probes.asking import LONGEST, Sidecars
-from mcpace_operator.probes.pods import MOST_DOORS, Heard
+from mcpace_operator.polling.pods import MOST_DOORS, Heard
+from mcpace_operator.polling.sidecars import LONGEST, Sidecars
 from mcpace_operator.status.performance import MOST_TOOLS, Sum
 from mcpace_operator.status.seen import ServerFacts
 from mcpace_sidecar.contract.report import Readiness, Report

@@ -6,9 +6,9 @@ from typing import Any
 
 from mcpace_operator.children import (
     autoscaler,
-    budget,
     configmap,
     deployment,
+    disruptionbudget,
     monitor,
     networkpolicy,
     secret,
@@ -28,7 +28,7 @@ def children(context: Context) -> list[dict[str, Any]]:
         service.build(context),
         service.metrics(context),
         deployment.build(context),
-        budget.build(context),
+        disruptionbudget.build(context),
         autoscaler.build(context),
         monitor.service_monitor(context),
         monitor.prometheus_rule(context),

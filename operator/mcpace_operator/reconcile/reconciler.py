@@ -9,7 +9,7 @@ from mcpace_operator.children.context import Context, Credentials
 from mcpace_operator.cluster.client import Cluster
 from mcpace_operator.cluster.namespaces import Namespaces
 from mcpace_operator.cluster.observed import Observed
-from mcpace_operator.probes.pods import Pods
+from mcpace_operator.polling.pods import Pods
 from mcpace_operator.reconcile.apply import Applied, Applier
 from mcpace_operator.reconcile.publisher import Publisher
 from mcpace_operator.resource.models import McpServerSpec, parse_spec

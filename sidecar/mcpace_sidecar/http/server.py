@@ -91,14 +91,14 @@ class ClientConnection(Guest):
             responder.client_gone()
 
     def pause_writing(self) -> None:
-        """Pass the client's slowness on to what answers it; until it has read, no other request is taken."""
+        """Pass the client's slowness on; until it has read, no other request is taken."""
         assert self._transport is not None
         self.stops(self._transport.get_write_buffer_size())
         if self._responder is not None:
             self._responder.client_paused(True)
 
     def resume_writing(self) -> None:
-        """Pass the client's recovery on to what answers it, or take its next request."""
+        """Pass the client's recovery on, or take its next request."""
         self.reads()
         if self._responder is not None:
             self._responder.client_paused(False)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tests.kit.mcpserver import DONE, DOWN, NONE, NOW, UP, context, deployment, ended, told
 
-from mcpace_operator.probes.pods import pause
+from mcpace_operator.polling.pods import pause
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.resource.workload import Scaling
 from mcpace_operator.status import document

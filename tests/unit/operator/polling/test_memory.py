@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcpace_operator.probes.memory import read
+from mcpace_operator.polling.memory import read
 
 
 def metrics(used, name="server"):

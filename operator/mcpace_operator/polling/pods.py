@@ -19,8 +19,8 @@ from typing import Final, TypeVar
 
 from mcpace_operator.children.context import Context
 from mcpace_operator.cluster.client import ApiError, Cluster
-from mcpace_operator.probes.asking import Sidecars
-from mcpace_operator.probes.memory import Memory
+from mcpace_operator.polling.memory import Memory
+from mcpace_operator.polling.sidecars import Sidecars
 from mcpace_operator.resource.server import SERVER_LABEL, Key
 from mcpace_operator.resource.workload import Deployment, Pod
 from mcpace_operator.settings import OperatorSettings
