@@ -32,7 +32,7 @@ from mcpace_sidecar.contract.report import VERSION, CountedDoor, Readiness, Repo
 from mcpace_sidecar.contract.surface import GUARDED, POSTED, READYZ_WAIT, Path
 from mcpace_sidecar.egress.doors import Doors
 from mcpace_sidecar.errors import ProtocolError
-from mcpace_sidecar.http.downstream import Turn, status_line
+from mcpace_sidecar.http.downstream import Responder, status_line
 from mcpace_sidecar.http.head import Names, RequestHead
 from mcpace_sidecar.http.known import RequestHeads
 from mcpace_sidecar.http.server import ClientConnection
@@ -107,7 +107,7 @@ class Admin:
         del connection, head
         return False
 
-    def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Turn | None:
+    def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Responder | None:
         """Answer at once; a purge, when it is known everywhere; who waits for a drain, in its turn."""
         route = self._routes.get(head.path)
         purging, waiting = head.path == _PURGE, head.path == _DRAINED
