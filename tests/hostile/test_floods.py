@@ -362,6 +362,28 @@ async def test_bodies_and_unread_answers_at_the_doors_are_bounded_together(
     await until(lambda: connections.held == connections.owed == 0, "what they held to be released")
 
 
+async def test_who_does_not_read_at_a_door_stops_nobody_else(scripted: Scripted, start: Start) -> None:
+    """Its connection to the other side is another's as soon as its answer has come."""
+    go_on = asyncio.Event()
+
+    async def large(_: Heard) -> AsyncIterator[bytes]:
+        await go_on.wait()
+        yield json_answer(LARGE)
+
+    scripted.answer = large
+    door = {"name": "one", "port": free_port(), "url": f"http://127.0.0.1:{scripted.port}"}
+    sidecar = await start(scripted.port, {"egress": [{**door, "maxConnections": 1}]})
+    request = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+    stuck = await Client.to(sidecar, request, limit=1024, port=door["port"])
+    await until(lambda: len(scripted.calls) == 1, "the first to be asked")
+    other = await Client.to(sidecar, request, port=door["port"])
+    await until(lambda: len(sidecar.door_connections.open) == 2, "both to be there")
+    go_on.set()
+    assert b" 200 " in await other.reads(b"\r\n\r\n")
+    for client in (stuck, other):
+        client.leave()
+
+
 async def test_requests_that_come_together_are_answered_one_after_another(
     scripted: Scripted, start: Start
 ) -> None:

@@ -136,6 +136,7 @@ class Passage(ByStatus):
 
     def on_answer(self, head: ResponseHead, body: bytes) -> None:
         """The whole answer."""
+        self._ticket = None  # its connection may be another's by now
         if body or (head.status not in (204, 304) and self._head.method != b"HEAD"):
             self._connection.answer(head.onward, body)
         else:
@@ -153,6 +154,7 @@ class Passage(ByStatus):
 
     def on_end(self) -> None:
         """It is whole."""
+        self._ticket = None
         self._connection.finish()
         self._record(f"{self._status // 100}xx")
 
