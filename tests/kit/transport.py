@@ -18,7 +18,8 @@ class Transport(asyncio.Transport):
     """One connection. `says`, `ends`, `stalls`, `reads` and `breaks` are what its other side does."""
 
     def __init__(self, protocol: asyncio.Protocol, peer: str = "192.0.2.1") -> None:
-        super().__init__({"peername": (peer, 40001)})
+        self._about: dict[str, Any] = {"peername": (peer, 40001)}
+        super().__init__(self._about)
         self.sent = b""
         """What the other side has been sent."""
         self.ended = False
@@ -38,6 +39,10 @@ class Transport(asyncio.Transport):
         transport = cls(protocol, peer)
         protocol.connection_made(transport)
         return transport
+
+    def know(self, name: str, what: Any) -> None:
+        """Know something more of itself that `get_extra_info` tells."""
+        self._about[name] = what
 
     # -- the other side
 

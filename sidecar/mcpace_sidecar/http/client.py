@@ -27,7 +27,13 @@ MAX_WHOLE: Final = 1024 * 1024
 MAX_INTERIM: Final = 16
 """How many interim answers (1xx) may come before an answer."""
 RECEIVE_BUFFER: Final = 64 * 1024
-"""Bytes that the kernel holds of an answer nobody reads; on the loopback more is no faster."""
+"""Bytes that the kernel holds of an answer nobody reads; of short ones more is no faster."""
+WIDE_BUFFER: Final = 512 * 1024
+"""The same, on a few connections that long answers were gathered from: fewer wakes of both sides."""
+MOST_WIDE: Final = 16
+"""How many connections to one server have such a buffer, which Linux makes twice as large as it is told."""
+_LONG: Final = 2 * RECEIVE_BUFFER
+"""Bytes of an answer that is long."""
 _UNREAD: Final = 413
 """The status of an answer to a request that may not have been read whole (RFC 9110, section 15.5.14)."""
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
@@ -42,6 +48,8 @@ class Home(Backend):
         self.near = near
         self.idle_timeout = 0.0
         """Seconds a connection is kept without a request."""
+        self.wide: set[UpstreamConnection] = set()
+        """The connections with a large buffer."""
         self.streams: set[UpstreamConnection] = set()
         """The connections of open streams, which are none of the calls'."""
 
@@ -298,6 +306,8 @@ class UpstreamConnection(asyncio.Protocol):
         if head.length is not None:
             whole = head.length <= MAX_WHOLE and self._pool.gathered.take(head.length)
             self._reserved = head.length if whole else 0
+            if self._reserved > _LONG:
+                self._widen()
         else:
             whole = head.chunked and data.endswith(_LAST_CHUNK)
         self._state = GATHERED if whole else STREAMED
@@ -305,6 +315,16 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.on_head(head)
         if self._receiver is not None and len(data) > end:
             self._take_body(data[end:])
+
+    def _widen(self) -> None:
+        """Let the kernel hold more of this answer, and of those to come."""
+        wide = self._pool.wide
+        if not self._pool.near or self in wide or len(wide) >= MOST_WIDE or self._transport is None:
+            return
+        opened = self._transport.get_extra_info("socket")
+        if opened is not None:
+            wide.add(self)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WIDE_BUFFER)
 
     def _take_body(self, data: bytes) -> None:
         assert self._reader is not None

@@ -154,6 +154,7 @@ class Pool(Home):
         """A connection is lost."""
         self._all.discard(connection)
         self.streams.discard(connection)
+        self.wide.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
         self._open_for_line()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.kit.transport import Dialled, Transport
 
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.address import Address
-from mcpace_sidecar.http.client import MAX_INTERIM, MAX_WHOLE
+from mcpace_sidecar.http.client import MAX_INTERIM, MAX_WHOLE, MOST_WIDE
 from mcpace_sidecar.http.head import MAX_HEAD, ResponseHead
 from mcpace_sidecar.http.pool import Pool
 
@@ -341,6 +342,24 @@ async def test_an_answer_that_comes_before_the_request_is_sent_costs_the_connect
     await wire.settled()
     assert (receiver.status, receiver.body) == (400, b"no")
     assert wire.lost, "the rest of it would be taken for the next request"
+
+
+async def test_only_so_many_connections_get_a_large_buffer_and_each_for_as_long_as_it_lives() -> None:
+    server = Server()
+    long = b"x" * 200_000
+    wires = [wire for _, _, wire in [await server.ask() for _ in range(MOST_WIDE + 2)]]
+    sockets = [socket.socket() for _ in wires]
+    before = sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    for wire, opened in zip(wires, sockets, strict=True):
+        wire.know("socket", opened)
+        wire.says(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(long), long)
+    sizes = [opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for opened in sockets]
+    assert [size != before for size in sizes] == [True] * MOST_WIDE + [False] * 2
+    for wire in wires:
+        wire.breaks()
+    assert not server.pool.wide
+    for opened in sockets:
+        opened.close()
 
 
 @pytest.mark.parametrize("at", ["answer", "head", "piece", "end"])
