@@ -11,10 +11,6 @@ from tests.kit.upstream import RESULT, Answer, Heard, Scripted, json_answer
 from tests.kit.waiting import DEADLINE, until
 from tools.ports import free_port
 
-from mcpace_sidecar.contract import budget
-from mcpace_sidecar.contract.budget import Budget, memory_limit
-from mcpace_sidecar.errors import ConfigError
-
 MIB = 1 << 20
 LARGE = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%b"}]}}' % (b"x" * 900_000)
 
@@ -397,71 +393,3 @@ async def test_requests_that_come_together_are_answered_one_after_another(
         await client.reads(RESULT)
     assert sidecar.connections.held == 0
     client.leave()
-
-
-async def test_what_is_answered_stale_is_fetched_anew_by_one_at_a_time(
-    scripted: Scripted, start: Start
-) -> None:
-    slow, go_on = False, asyncio.Event()
-
-    async def slowly(heard: Heard) -> AsyncIterator[bytes]:
-        if slow and b"tools/call" in heard.body:
-            await go_on.wait()
-        yield json_answer(RESULT)
-
-    scripted.answer = slowly
-    rule = {"name": "t", "ttl": "100ms", "scope": "shared", "staleWhileRevalidate": "1h"}
-    sidecar = await start(scripted.port, {"cache": {"tools": [rule]}})
-    plane = sidecar.plane
-    await sidecar.call("t")
-    slow, asked = True, len(scripted.calls)
-
-    async def is_stale() -> bool:
-        await sidecar.call("t")
-        return bool(plane.refreshing)
-
-    await until(is_stale, "the result to be stale")
-    for _ in range(20):
-        status, _, body = await sidecar.call("t")
-        assert (status, "result" in body) == (200, True), body
-        assert len(plane.refreshing) == 1
-    await until(lambda: len(scripted.calls) > asked, "the server to be asked")
-    go_on.set()
-    await until(lambda: not plane.refreshing, "the new result")
-    assert len(scripted.calls) == asked + 1
-    go_on.clear()
-    await until(is_stale, "the new result to be stale, and fetched again")
-    go_on.set()
-
-
-def test_all_bounds_are_shares_of_one_limit() -> None:
-    small, large = Budget(192 * MIB, 0, 1 << 20), Budget(1024 * MIB, 64 * MIB, 1 << 20)
-    assert (small.connections, small.streams) == (2048, 1024)
-    assert small.bodies + small.answers + 2 * small.egress < 192 * MIB
-    for name in budget.SHARES:
-        assert getattr(large, name) > getattr(small, name)
-    assert sum(share.sixteenths for share in budget.SHARES.values()) <= 16
-    assert Budget(1024 * MIB, 0, 256).connections == 64, "each call needs a file on either side"
-
-
-def test_the_limit_is_the_containers(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MCPACE_MEMORY_LIMIT", raising=False)
-    assert memory_limit(tmp_path) == budget.UNLIMITED
-    v2 = tmp_path / "sys/fs/cgroup"
-    (v2 / "a/b").mkdir(parents=True)
-    (v2 / "memory.max").write_text("max\n")
-    (v2 / "a/memory.max").write_text(f"{100 * MIB}\n")
-    (v2 / "a/b/memory.max").write_text(f"{200 * MIB}\n")
-    assert memory_limit(tmp_path) == budget.UNLIMITED
-    (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/cgroup").write_text("0::/a/b\n")
-    assert memory_limit(tmp_path) == 100 * MIB, "a parent's limit holds too"
-    (v2 / "memory").mkdir()
-    (v2 / "memory/memory.limit_in_bytes").write_text(f"{64 * MIB}\n")
-    (tmp_path / "proc/self/cgroup").write_text("4:memory:/\n1:name=systemd:/x\n")
-    assert memory_limit(tmp_path) == 64 * MIB
-    monkeypatch.setenv("MCPACE_MEMORY_LIMIT", "96Mi")
-    assert memory_limit(tmp_path) == 96 * MIB
-    monkeypatch.setenv("MCPACE_MEMORY_LIMIT", "lots")
-    with pytest.raises(ConfigError, match="write a size"):
-        memory_limit(tmp_path)

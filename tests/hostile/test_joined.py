@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.kit.connection import CALL, POST, Client
 from tests.kit.sidecars import Running, Start
-from tests.kit.upstream import Heard, Scripted
+from tests.kit.upstream import RESULT as ANSWER
+from tests.kit.upstream import Heard, Scripted, json_answer
 from tests.kit.waiting import DEADLINE, until
 
 SHARED = {"cache": {"tools": [{"name": "t", "ttl": "1h", "scope": "shared"}]}}
@@ -170,3 +171,38 @@ async def test_a_stream_that_is_silent_behind_its_response_has_not_failed(
     assert sidecar.plane.breakers.open() == []
     samples = await sidecar.metrics()
     assert samples['mcp_tool_calls_total{status="success",tool="other"}'] == 2
+
+
+async def test_what_is_answered_stale_is_fetched_anew_by_one_at_a_time(
+    scripted: Scripted, start: Start
+) -> None:
+    slow, go_on = False, asyncio.Event()
+
+    async def slowly(heard: Heard) -> AsyncIterator[bytes]:
+        if slow and b"tools/call" in heard.body:
+            await go_on.wait()
+        yield json_answer(ANSWER)
+
+    scripted.answer = slowly
+    rule = {"name": "t", "ttl": "100ms", "scope": "shared", "staleWhileRevalidate": "1h"}
+    sidecar = await start(scripted.port, {"cache": {"tools": [rule]}})
+    plane = sidecar.plane
+    await sidecar.call("t")
+    slow, asked = True, len(scripted.calls)
+
+    async def is_stale() -> bool:
+        await sidecar.call("t")
+        return bool(plane.refreshing)
+
+    await until(is_stale, "the result to be stale")
+    for _ in range(20):
+        status, _, body = await sidecar.call("t")
+        assert (status, "result" in body) == (200, True), body
+        assert len(plane.refreshing) == 1
+    await until(lambda: len(scripted.calls) > asked, "the server to be asked")
+    go_on.set()
+    await until(lambda: not plane.refreshing, "the new result")
+    assert len(scripted.calls) == asked + 1
+    go_on.clear()
+    await until(is_stale, "the new result to be stale, and fetched again")
+    go_on.set()
