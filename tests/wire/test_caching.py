@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.kit.caching import SHARED, Counting, number, result_of
+from tests.kit.calls import ANSWER, tier
 from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import SSE, Heard, Scripted, chunk, json_answer
 from tests.kit.waiting import until
@@ -278,3 +279,107 @@ async def test_a_writing_call_makes_results_old_though_its_client_does_not_wait_
     await sidecar.idle()
     server.go.set()
     assert await number(sidecar) == 3
+
+
+async def test_a_cached_tool_is_asked_once_and_answered_under_each_callers_id(
+    scripted: Scripted, start: Start
+) -> None:
+    cache = {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}
+    sidecar = await start(scripted.port, {"cache": cache})
+    scripted.answer = lambda _: json_answer(ANSWER)
+    for message_id in (1, "two", 3):
+        message = {
+            "jsonrpc": "2.0",
+            "id": message_id,
+            "method": "tools/call",
+            "params": {"name": "t", "arguments": {}},
+        }
+        _, _, body = await sidecar.post(message)
+        assert (body["id"], body["result"]["content"][0]["text"]) == (message_id, "nø")
+    assert len(scripted.calls) == 1
+    await sidecar.call("uncached")
+    await sidecar.call("uncached")
+    assert len(scripted.calls) == 3
+
+
+async def test_cached_answers_are_free_where_the_manifest_says_so(scripted: Scripted, start: Start):
+    cache = {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}
+    sidecar = await start(scripted.port, tier(2, countCacheHits=False) | {"cache": cache})
+    scripted.answer = lambda _: json_answer(ANSWER)
+    for _ in range(5):
+        assert "result" in (await sidecar.call("t"))[2]
+    assert "result" in (await sidecar.call("other"))[2]
+    assert "error" in (await sidecar.call("other"))[2]
+    assert "result" in (await sidecar.call("t"))[2], "a hit is answered over the limit"
+
+
+async def test_an_answer_in_an_event_stream_is_cached_too(scripted: Scripted, start: Start) -> None:
+    sidecar = await start(
+        scripted.port, {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
+    )
+    scripted.answer = lambda _: (
+        SSE + chunk(b"event: message\r\ndata: " + ANSWER + b"\r\n\r\n") + b"0\r\n\r\n"
+    )
+    _, first, _ = await sidecar.call("t")
+    _, second, body = await sidecar.call("t")
+    assert first["content-type"] == "text/event-stream"
+    assert second["content-type"] == "application/json"
+    assert body["result"]["isError"] is False
+    assert len(scripted.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json_answer(b'{"jsonrpc":"2.0","id":1,"result":{"isError":true}}'),
+        json_answer(b'{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"x"}}'),
+        json_answer(b'{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required"}}'),
+        json_answer(b'{"jsonrpc":"2.0","id":1,"result":{}}', b"500 Oops"),
+        json_answer(b"not json"),
+    ],
+)
+async def test_what_must_never_be_cached_is_not(scripted: Scripted, start: Start, answer: bytes) -> None:
+    sidecar = await start(
+        scripted.port, {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
+    )
+    scripted.answer = lambda _: answer
+    message = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
+    for _ in range(2):
+        await sidecar.raw(
+            b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(message), message)
+        )
+    assert len(scripted.calls) == 2
+
+
+async def test_private_results_stay_with_their_credential(scripted: Scripted, start: Start) -> None:
+    cache = {"varyOn": ["X-User"], "tools": [{"name": "t", "ttl": "1m"}]}
+    sidecar = await start(scripted.port, {"cache": cache})
+    scripted.answer = lambda h: json_answer(
+        b'{"jsonrpc":"2.0","id":1,"result":{"who":"%b%b"}}'
+        % (h.headers.get(b"authorization", b"-"), h.headers.get(b"x-user", b""))
+    )
+
+    async def who(**headers: str) -> str:
+        return str((await sidecar.call("t", **headers))[2]["result"]["who"])
+
+    for _ in range(2):
+        assert await who(Authorization="Bearer a") == "Bearer a"
+        assert await who(Authorization="Bearer b") == "Bearer b"
+        assert await who(Authorization="Bearer a", X_User="u") == "Bearer au"
+        assert await who(Authorization="Bearer a", Mcp_Session_Id="s") == "Bearer a"
+    assert len(scripted.calls) == 5, "of a session, the first call goes to the server"
+    for _ in range(2):
+        assert await who() == "-"
+    assert len(scripted.calls) == 7, "without a credential nothing private is cached"
+
+
+async def test_a_tool_that_says_it_changes_something_is_not_cached_even_where_configured(
+    weather: int, start: Start
+) -> None:
+    sidecar = await start(
+        weather, {"cache": {"tools": [{"name": "report-storm", "ttl": "1m", "scope": "shared"}]}}
+    )
+    await sidecar.ready()
+    assert sidecar.catalog.forbids_caching("report-storm")
+    assert not sidecar.catalog.forbids_caching("get-weather")

@@ -7,9 +7,11 @@ import os
 import sys
 import time
 
+import msgspec
 import pytest
+from tests.kit.calls import ANSWER, PING
 from tests.kit.sidecars import Running, Start
-from tests.kit.upstream import RESULT, Heard, Scripted, json_answer
+from tests.kit.upstream import RESULT, SSE, Heard, Scripted, chunk, json_answer
 from tests.kit.waiting import until
 from tools.ports import free_port
 
@@ -149,3 +151,73 @@ async def test_nobody_takes_the_place_of_the_kubelet(
     await waiting(sidecar, 1)
     monkeypatch.setattr(drained, "SETTLING", 0.0)
     assert (await kubelet).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_ending_finishes_the_calls_in_flight_and_closes_open_streams(
+    scripted: Scripted, start: Start
+) -> None:
+    release = asyncio.Event()
+
+    async def answers(heard: Heard):
+        if heard.line.startswith(b"GET"):
+            yield SSE + chunk(b": open\n\n")
+            await asyncio.Event().wait()
+        await release.wait()
+        yield json_answer(ANSWER)
+
+    sidecar = await start(scripted.port)
+    await until(lambda: scripted.heard, "a handshake")
+    scripted.answer = answers
+    call = asyncio.ensure_future(sidecar.call("t"))
+    stream = asyncio.ensure_future(sidecar.raw(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+    await until(lambda: len(scripted.calls) == 2, "both to reach the server")
+    await until(lambda: any(e.endless for e in sidecar.in_flight), "the stream to open")
+    sidecar.end()
+    assert (await stream).endswith(b"0\r\n\r\n")
+    with pytest.raises(OSError):
+        await until(lambda: _connect(sidecar), "new connections to be refused")
+    release.set()
+    assert "result" in (await call)[2]
+    await sidecar.waiting
+
+
+async def test_ending_lets_a_list_that_arrives_in_pieces_arrive(scripted: Scripted, start: Start) -> None:
+    release = asyncio.Event()
+
+    async def slowly(_: Heard):
+        yield SSE + chunk(b": wait\n\n")
+        await release.wait()
+        yield chunk(b"data: " + ANSWER + b"\n\n") + b"0\r\n\r\n"
+
+    sidecar = await start(scripted.port)
+    await until(lambda: scripted.heard, "a handshake")
+    scripted.answer = slowly
+    listing = asyncio.ensure_future(sidecar.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}))
+    await until(lambda: any(e.begun for e in sidecar.in_flight), "the answer to begin")
+    sidecar.end()
+    await until(lambda: sidecar.plane.draining, "the sidecar to drain")
+    release.set()
+    assert ANSWER in (await listing)[2]
+    await sidecar.waiting
+
+
+async def _connect(sidecar: Running) -> bool:
+    _, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+    writer.close()
+    return False
+
+
+async def test_draining_turns_unready_and_sends_clients_elsewhere_with_their_answer(
+    scripted: Scripted, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    sidecar.drain()
+    assert (await sidecar.admin_get("/readyz"))[0] == 503
+    body = msgspec.json.encode(PING)
+    answer = await sidecar.raw(
+        b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(body), body),
+        end=False,
+    )
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"Connection: close\r\n" in answer

@@ -7,18 +7,10 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from tests.kit.sidecars import Running, Start
+from tests.kit.calls import ANSWER, PING, tier
+from tests.kit.sidecars import Start
 from tests.kit.upstream import SSE, Heard, Scripted, chunk, json_answer
 from tests.kit.waiting import DEADLINE, until
-
-PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
-RESULT = (
-    b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"n\xc3\xb8"}],"isError":false}}'
-)
-
-
-def tier(limit: int, **more: object) -> dict[str, object]:
-    return {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": limit}], **more}}
 
 
 async def test_what_is_not_touched_passes_byte_for_byte(scripted: Scripted, start: Start) -> None:
@@ -72,7 +64,7 @@ async def test_the_call_over_the_limit_is_refused_as_a_json_rpc_error_with_its_r
     scripted: Scripted, start: Start
 ) -> None:
     sidecar = await start(scripted.port, tier(2))
-    scripted.answer = lambda _: json_answer(RESULT)
+    scripted.answer = lambda _: json_answer(ANSWER)
     for _ in range(2):
         assert "result" in (await sidecar.call("t"))[2]
     heard = len(scripted.calls)
@@ -91,47 +83,15 @@ async def test_the_call_over_the_limit_is_refused_as_a_json_rpc_error_with_its_r
 
 async def test_prompts_and_resources_are_counted_too(scripted: Scripted, start: Start) -> None:
     sidecar = await start(scripted.port, tier(2))
-    scripted.answer = lambda _: json_answer(RESULT)
+    scripted.answer = lambda _: json_answer(ANSWER)
     for method, params in (("prompts/get", {"name": "p"}), ("resources/read", {"uri": "a://b"})):
         await sidecar.post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
     assert (await sidecar.call("t"))[2]["error"]["code"] == 42900
 
 
-async def test_a_cached_tool_is_asked_once_and_answered_under_each_callers_id(
-    scripted: Scripted, start: Start
-) -> None:
-    cache = {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}
-    sidecar = await start(scripted.port, {"cache": cache})
-    scripted.answer = lambda _: json_answer(RESULT)
-    for number in (1, "two", 3):
-        message = {
-            "jsonrpc": "2.0",
-            "id": number,
-            "method": "tools/call",
-            "params": {"name": "t", "arguments": {}},
-        }
-        _, _, body = await sidecar.post(message)
-        assert (body["id"], body["result"]["content"][0]["text"]) == (number, "nø")
-    assert len(scripted.calls) == 1
-    await sidecar.call("uncached")
-    await sidecar.call("uncached")
-    assert len(scripted.calls) == 3
-
-
-async def test_cached_answers_are_free_where_the_manifest_says_so(scripted: Scripted, start: Start):
-    cache = {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}
-    sidecar = await start(scripted.port, tier(2, countCacheHits=False) | {"cache": cache})
-    scripted.answer = lambda _: json_answer(RESULT)
-    for _ in range(5):
-        assert "result" in (await sidecar.call("t"))[2]
-    assert "result" in (await sidecar.call("other"))[2]
-    assert "error" in (await sidecar.call("other"))[2]
-    assert "result" in (await sidecar.call("t"))[2], "a hit is answered over the limit"
-
-
 async def test_a_compressed_stream_passes_and_counts_as_answered(scripted: Scripted, start: Start):
     sidecar = await start(scripted.port)
-    body = gzip.compress(b"data: " + RESULT + b"\n\n")
+    body = gzip.compress(b"data: " + ANSWER + b"\n\n")
     encoded = SSE.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
     scripted.answer = lambda _: encoded + chunk(body) + b"0\r\n\r\n"
     _, headers, answer = await sidecar.call("t")
@@ -185,67 +145,6 @@ async def test_an_answer_too_long_to_be_held_passes_as_soon_as_it_is_known_whose
     writer.close()
 
 
-async def test_an_answer_in_an_event_stream_is_cached_too(scripted: Scripted, start: Start) -> None:
-    sidecar = await start(
-        scripted.port, {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
-    )
-    scripted.answer = lambda _: (
-        SSE + chunk(b"event: message\r\ndata: " + RESULT + b"\r\n\r\n") + b"0\r\n\r\n"
-    )
-    _, first, _ = await sidecar.call("t")
-    _, second, body = await sidecar.call("t")
-    assert first["content-type"] == "text/event-stream"
-    assert second["content-type"] == "application/json"
-    assert body["result"]["isError"] is False
-    assert len(scripted.calls) == 1
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        json_answer(b'{"jsonrpc":"2.0","id":1,"result":{"isError":true}}'),
-        json_answer(b'{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"x"}}'),
-        json_answer(b'{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required"}}'),
-        json_answer(b'{"jsonrpc":"2.0","id":1,"result":{}}', b"500 Oops"),
-        json_answer(b"not json"),
-    ],
-)
-async def test_what_must_never_be_cached_is_not(scripted: Scripted, start: Start, answer: bytes) -> None:
-    sidecar = await start(
-        scripted.port, {"cache": {"tools": [{"name": "t", "ttl": "1m", "scope": "shared"}]}}
-    )
-    scripted.answer = lambda _: answer
-    message = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
-    for _ in range(2):
-        await sidecar.raw(
-            b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n%b" % (len(message), message)
-        )
-    assert len(scripted.calls) == 2
-
-
-async def test_private_results_stay_with_their_credential(scripted: Scripted, start: Start) -> None:
-    cache = {"varyOn": ["X-User"], "tools": [{"name": "t", "ttl": "1m"}]}
-    sidecar = await start(scripted.port, {"cache": cache})
-    scripted.answer = lambda h: json_answer(
-        b'{"jsonrpc":"2.0","id":1,"result":{"who":"%b%b"}}'
-        % (h.headers.get(b"authorization", b"-"), h.headers.get(b"x-user", b""))
-    )
-
-    async def who(**headers: str) -> str:
-        return str((await sidecar.call("t", **headers))[2]["result"]["who"])
-
-    for _ in range(2):
-        assert await who(Authorization="Bearer a") == "Bearer a"
-        assert await who(Authorization="Bearer b") == "Bearer b"
-        assert await who(Authorization="Bearer a", X_User="u") == "Bearer au"
-        assert await who(Authorization="Bearer a", Mcp_Session_Id="s") == "Bearer a"
-    assert len(scripted.calls) == 5, "of a session, the first call goes to the server"
-    for _ in range(2):
-        assert await who() == "-"
-    assert len(scripted.calls) == 7, "without a credential nothing private is cached"
-
-
 @pytest.mark.parametrize(
     "target", [b"//mcp", b"/mcp/", b"/%6dcp", b"/mcp;x", b"/MCP", b"/", b"/mcp/../mcp", b"/admin"]
 )
@@ -286,7 +185,7 @@ async def test_a_key_of_ours_is_known_hidden_from_the_server_and_a_wrong_one_is_
         "clients": {"apiKeys": [{"tier": "pro", "secretRef": {"name": "weather-pro"}}]},
     }
     sidecar = await start(scripted.port, config, keys=tmp_path)
-    scripted.answer = lambda _: json_answer(RESULT)
+    scripted.answer = lambda _: json_answer(ANSWER)
     for headers in ({"X_API_Key": "s3cret"}, {"Authorization": "Bearer s3cret"}) * 2:
         assert "result" in (await sidecar.call("t", **headers))[2]
         assert b"s3cret" not in b"".join(scripted.calls[-1].headers.values())
@@ -461,152 +360,3 @@ async def test_no_more_connections_than_allowed_and_the_rest_wait_their_turn(
     release.set()
     assert [status for status, _, _ in await asyncio.gather(*calls)] == [200] * 6
     assert scripted.connections <= 4  # two, and two for what the handshake opened before
-
-
-async def test_a_changed_configuration_is_taken_and_a_bad_one_refused(
-    scripted: Scripted, start: Start
-) -> None:
-    sidecar = await start(scripted.port, tier(1))
-    scripted.answer = lambda _: json_answer(RESULT)
-    await sidecar.call("t")
-    assert "error" in (await sidecar.call("t"))[2]
-    sidecar.config["rateLimits"] = {"tiers": [{"name": "gold", "requestsPerMinute": 100}]}
-    sidecar.reload()
-    assert "result" in (await sidecar.call("t"))[2]
-    sidecar.config["rateLimits"] = {"tiers": [{"name": "gold", "requestsPerMinute": -1}]}
-    sidecar.reload()
-    assert "result" in (await sidecar.call("t"))[2]
-    samples = await sidecar.metrics()
-    assert samples['mcpace_config_reloads_total{result="ok"}'] == 1
-    assert samples['mcpace_config_reloads_total{result="error"}'] == 1
-
-
-async def test_a_changed_file_is_noticed(scripted: Scripted, start: Start, tmp_path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text("a")
-    sidecar = await start(scripted.port, tier(1), watched=(path,))
-    sidecar.config["rateLimits"] = {"tiers": [{"name": "gold", "requestsPerMinute": 100}]}
-    path.write_text("changed")
-    await until(lambda: sidecar.plane.settings.limits.default_tier == "gold", "the reload")
-
-
-async def test_ending_finishes_the_calls_in_flight_and_closes_open_streams(
-    scripted: Scripted, start: Start
-) -> None:
-    release = asyncio.Event()
-
-    async def answers(heard: Heard):
-        if heard.line.startswith(b"GET"):
-            yield SSE + chunk(b": open\n\n")
-            await asyncio.Event().wait()
-        await release.wait()
-        yield json_answer(RESULT)
-
-    sidecar = await start(scripted.port)
-    await until(lambda: scripted.heard, "a handshake")
-    scripted.answer = answers
-    call = asyncio.ensure_future(sidecar.call("t"))
-    stream = asyncio.ensure_future(sidecar.raw(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n"))
-    await until(lambda: len(scripted.calls) == 2, "both to reach the server")
-    await until(lambda: any(e.endless for e in sidecar.in_flight), "the stream to open")
-    sidecar.end()
-    assert (await stream).endswith(b"0\r\n\r\n")
-    with pytest.raises(OSError):
-        await until(lambda: _connect(sidecar), "new connections to be refused")
-    release.set()
-    assert "result" in (await call)[2]
-    await sidecar.waiting
-
-
-async def test_ending_lets_a_list_that_arrives_in_pieces_arrive(scripted: Scripted, start: Start) -> None:
-    release = asyncio.Event()
-
-    async def slowly(_: Heard):
-        yield SSE + chunk(b": wait\n\n")
-        await release.wait()
-        yield chunk(b"data: " + RESULT + b"\n\n") + b"0\r\n\r\n"
-
-    sidecar = await start(scripted.port)
-    await until(lambda: scripted.heard, "a handshake")
-    scripted.answer = slowly
-    listing = asyncio.ensure_future(sidecar.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}))
-    await until(lambda: any(e.begun for e in sidecar.in_flight), "the answer to begin")
-    sidecar.end()
-    await until(lambda: sidecar.plane.draining, "the sidecar to drain")
-    release.set()
-    assert RESULT in (await listing)[2]
-    await sidecar.waiting
-
-
-async def _connect(sidecar: Running) -> bool:
-    _, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
-    writer.close()
-    return False
-
-
-async def test_draining_turns_unready_and_sends_clients_elsewhere_with_their_answer(
-    scripted: Scripted, start: Start
-) -> None:
-    sidecar = await start(scripted.port)
-    sidecar.drain()
-    assert (await sidecar.admin_get("/readyz"))[0] == 503
-    body = msgspec.json.encode(PING)
-    answer = await sidecar.raw(
-        b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-        % (len(body), body),
-        end=False,
-    )
-    assert answer.startswith(b"HTTP/1.1 200")
-    assert b"Connection: close\r\n" in answer
-
-
-async def test_the_admin_port_guards_statistics_with_the_servers_token(weather: int, start: Start) -> None:
-    sidecar = await start(weather, admin_token="t0ken")
-    await sidecar.ready()
-    assert (await sidecar.admin_get("/stats"))[0] == 401
-    assert (await sidecar.admin_get("/stats", Authorization="Bearer wrong"))[0] == 401
-    status, stats = await sidecar.admin_get("/stats", Authorization="Bearer t0ken")
-    assert status == 200
-    assert stats["server"] == {"name": "weather", "version": "1.4.0", "protocolVersion": "2026-07-28"}
-    assert stats["tools"] == ["forecast", "get-weather", "report-storm"]
-    status, health = await sidecar.admin_get("/healthz")
-    assert (status, health["status"], health["tools_registered"]) == (200, "healthy", 3)
-    assert (await sidecar.admin_get("/readyz"))[0] == 200
-    assert (await sidecar.admin_get("/nothing"))[0] == 404
-
-
-async def test_the_configuration_in_force_is_shown_to_whoever_holds_the_token(
-    scripted: Scripted, start: Start
-) -> None:
-    config = {
-        "upstream": {"timeout": "7s"},
-        "concurrency": {},
-        "clients": {"apiKeys": [{"tier": "pro", "secretRef": {"name": "s"}}]},
-    }
-    sidecar = await start(scripted.port, config, admin_token="t0ken")
-    assert (await sidecar.admin_get("/config"))[0] == 401
-    _, shown = await sidecar.admin_get("/config", Authorization="Bearer t0ken")
-    assert shown["upstream"]["timeout"] == "7s"
-    assert shown["concurrency"]["maxInFlight"] == 64, "defaults are shown too"
-    assert shown["clients"]["apiKeys"] == [{"tier": "pro", "secretRef": {"name": "s"}}]
-
-
-async def test_a_tool_the_server_does_not_list_never_becomes_a_label(weather: int, start: Start) -> None:
-    sidecar = await start(weather)
-    await sidecar.ready()
-    await sidecar.call("get-weather", {"city": "Oslo"}, MCP_Protocol_Version="2025-11-25")
-    for name in ("invented-1", "invented-2"):
-        await sidecar.call(name, MCP_Protocol_Version="2025-11-25")
-    labels = {n for n in await sidecar.metrics() if n.startswith("mcp_tool_calls_total")}
-    assert all('tool="get-weather"' in label or 'tool="other"' in label for label in labels)
-
-
-async def test_a_tool_that_says_it_changes_something_is_not_cached_even_where_configured(
-    weather: int, start: Start
-) -> None:
-    sidecar = await start(
-        weather, {"cache": {"tools": [{"name": "report-storm", "ttl": "1m", "scope": "shared"}]}}
-    )
-    await sidecar.ready()
-    assert sidecar.catalog.forbids_caching("report-storm")
-    assert not sidecar.catalog.forbids_caching("get-weather")

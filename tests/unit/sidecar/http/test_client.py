@@ -10,107 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.kit.pool import CHUNKED, CLOSING, CONTINUE, GET, OK, POST, Receiver, Server
 from tests.kit.repeating import repetitions
-from tests.kit.transport import Dialled, Transport
 
-from mcpace_sidecar.errors import UpstreamError
-from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.client import MAX_INTERIM, MAX_WHOLE, MOST_WIDE
-from mcpace_sidecar.http.head import MAX_HEAD, ResponseHead
-from mcpace_sidecar.http.pool import Pool
-
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
-CONTINUE = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
-
-
-class Receiver:
-    """Hears an answer, and that nothing comes after its end."""
-
-    def __init__(self, raises: str = "") -> None:
-        self.heard: list[str] = []
-        self.status = 0
-        self.body = b""
-        self.error: UpstreamError | None = None
-        self.ends = 0
-        self._raises = raises
-
-    def _hear(self, what: str) -> None:
-        assert not self.ends, f"{what} after {self.heard}"
-        self.heard.append(what)
-        if what == self._raises:
-            raise ValueError(what)
-
-    def on_answer(self, head: ResponseHead, body: bytes) -> None:
-        self._hear("answer")
-        self.ends += 1
-        self.status, self.body = head.status, body
-
-    def on_head(self, head: ResponseHead) -> None:
-        self.status = head.status
-        self._hear("head")
-
-    def on_piece(self, piece: bytes) -> None:
-        self.body += piece
-        self._hear("piece")
-
-    def on_end(self) -> None:
-        self._hear("end")
-        self.ends += 1
-
-    def on_failure(self, error: UpstreamError) -> None:
-        assert not self.ends, f"failure after {self.heard}"
-        self.heard.append("failure")
-        self.ends += 1
-        self.error = error
-
-    def was_read(self, _: ResponseHead, body: bytes | None) -> bool:
-        return body is not None
-
-    def excuses(self) -> bool:
-        return False
-
-    @property
-    def reason(self) -> str:
-        return self.error.reason if self.error is not None else ""
-
-
-class Server:
-    """A pool of connections to a server that the test plays."""
-
-    def __init__(self) -> None:
-        self._dialled = Dialled()
-        asyncio.get_running_loop().create_connection = self._dialled.create_connection  # type: ignore[method-assign, assignment]
-        self.pool = Pool(Address("127.0.0.1", 1))
-        self.raised: list[Exception] = []
-        self.pool.on_error = self.raised.append
-
-    async def ask(
-        self, request: bytes = GET, receiver: Receiver | None = None, patience: float | None = 60.0
-    ) -> tuple[Receiver, Any, Transport]:
-        """(who waits for the answer, its ticket, the connection it went out on)."""
-        receiver = receiver or Receiver()
-        before = [len(wire.sent) for wire in self.wires]
-        ticket = self.pool.request((request,), receiver, patience)
-        for _ in range(5):
-            await asyncio.sleep(0)
-        (wire,) = [
-            w for n, w in enumerate(self.wires) if len(w.sent) > (before[n] if n < len(before) else 0)
-        ]
-        return receiver, ticket, wire
-
-    @property
-    def wires(self) -> list[Transport]:
-        return self._dialled.opened
-
-    def assert_at_rest(self) -> None:
-        """Nothing is held of answers."""
-        assert self.pool.gathered.held == 0
-        assert not self.pool.streams
-
+from mcpace_sidecar.http.head import MAX_HEAD
 
 ANSWERS = {
     "a length": (OK, b"hello"),
@@ -187,51 +91,6 @@ async def test_an_answer_that_breaks_off_fails_once_and_nothing_is_held_of_it(wh
     await wire.settled()
     assert (receiver.reason, receiver.ends) == ("truncated", 1)
     assert len(server.pool) == 0
-    server.assert_at_rest()
-
-
-async def test_only_a_kept_connection_that_closes_without_an_answer_may_have_been_stale() -> None:
-    server = Server()
-    first, _, wire = await server.ask()
-    wire.ends()
-    await wire.settled()
-    assert first.error is not None
-    assert (first.reason, first.error.stale) == ("closed", False)
-    _, _, wire = await server.ask()
-    wire.says(OK)
-    second, _, kept = await server.ask()
-    assert kept is wire
-    kept.ends()
-    await kept.settled()
-    assert second.error is not None
-    assert (second.reason, second.error.stale) == ("closed", True)
-
-
-@pytest.mark.parametrize("when", ["before it is asked", "after an answer"])
-async def test_a_connection_on_which_something_comes_that_nobody_asked_for_is_used_no_more(
-    when: str,
-) -> None:
-    server = Server()
-    receiver, _, wire = await server.ask()
-    wire.says(OK, *[OK] * (when == "before it is asked"))
-    assert receiver.body == b"hello"
-    if when == "after an answer":
-        await wire.settled()
-        wire.says(b"HTTP")
-    again, _, other = await server.ask()
-    assert other is not wire, "what comes before a request is no answer to it"
-    assert wire.lost
-    other.says(OK)
-    assert again.body == b"hello"
-
-
-async def test_bytes_behind_an_answer_fail_it_where_they_come_with_it() -> None:
-    server = Server()
-    receiver, _, wire = await server.ask()
-    wire.says(OK + OK)
-    await wire.settled()
-    assert (receiver.reason, receiver.ends) == ("malformed", 1)
-    assert wire.lost
     server.assert_at_rest()
 
 
@@ -438,22 +297,3 @@ def test_whatever_comes_in_whatever_order_each_request_ends_once_and_nothing_sta
         server.assert_at_rest()
 
     asyncio.run(play())
-
-
-async def test_a_pool_and_its_connections_say_what_they_are_at() -> None:
-    server = Server()
-    assert repr(server.pool) == "<Pool 0/1024 connections, 0 idle, 0 waiting>"
-    _, ticket, wire = await server.ask()
-    connection = ticket.connection
-    assert repr(connection).startswith("<UpstreamConnection sent, ")
-    assert repr(connection).endswith(" s of silence left>")
-    assert repr(server.pool) == "<Pool 1/1024 connections, 0 idle, 0 waiting>"
-    wire.says(OK[:-2])
-    assert repr(connection).startswith("<UpstreamConnection gathered, ")
-    wire.says(OK[-2:])
-    assert repr(connection) == "<UpstreamConnection free>"
-    assert repr(server.pool) == "<Pool 1/1024 connections, 1 idle, 0 waiting>"
-    _, _, wire = await server.ask(patience=None)
-    wire.says(CHUNKED)
-    assert repr(connection) == "<UpstreamConnection streamed, a stream>"
-    assert repr(server.pool) == "<Pool 0/1024 connections, 0 idle, 0 waiting, 1 streams>"

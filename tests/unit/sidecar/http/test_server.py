@@ -3,118 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.kit.port import CHUNKED, CLOSING, GET, LARGE, MIB, OK, POST, Port, Responder, answers
 from tests.kit.repeating import repetitions
 from tests.kit.transport import HIGH, LOW, Transport
 
-from mcpace_sidecar.errors import ProtocolError
-from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.gathering import HEAD_TIMEOUT
-from mcpace_sidecar.http.head import MAX_HEAD, RequestHead
-from mcpace_sidecar.http.known import RequestHeads
-from mcpace_sidecar.http.server import LINGER, ClientConnection
-
-GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
-POST = b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
-CLOSING = b"GET /%d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-CHUNKED = b"POST /1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\n"
-LARGE = b"x" * (HIGH + 1)
-MIB = 1 << 20
-
-
-class Turn:
-    """A request that is answered when the test says so."""
-
-    def __init__(self, connection: ClientConnection, target: bytes, body: bytes) -> None:
-        self.connection = connection
-        self.target = target
-        self.body = body
-        self.gone = 0
-        self.pauses: list[bool] = []
-
-    def client_gone(self) -> None:
-        self.gone += 1
-
-    def client_paused(self, paused: bool) -> None:
-        self.pauses.append(paused)
-
-    def answer(self, body: bytes | None = None) -> None:
-        self.connection.answer(OK, self.target if body is None else body)
-
-
-class App:
-    """Answers when a test wants it to, or at once with the request's target."""
-
-    def __init__(self, at_once: Callable[[Turn], Any] | None = None) -> None:
-        self.heads = RequestHeads()
-        self.max_request_bytes = MIB
-        self.idle_timeout = 60.0
-        self.draining = False
-        self.turns: list[Turn] = []
-        self.raised: list[Exception] = []
-        self.judges = False
-        self._at_once = at_once
-
-    def judge_head(self, connection: ClientConnection, _: RequestHead) -> bool:
-        if self.judges:
-            connection.answer(b"HTTP/1.1 403 Forbidden\r\n", b"no")
-        return self.judges
-
-    def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Turn | None:
-        turn = Turn(connection, bytes(head.target), body)
-        self.turns.append(turn)
-        if self._at_once is None:
-            return turn
-        self._at_once(turn)
-        return None
-
-    def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
-        return b"", str(error).encode()
-
-    def on_broken(self, error: Exception) -> tuple[bytes, bytes]:
-        self.raised.append(error)
-        return b"", b"broken"
-
-
-class Port:
-    """A port, and its connections."""
-
-    def __init__(self, at_once: Callable[[Turn], Any] | None = None, most: int = 10) -> None:
-        self.app = App(at_once)
-        self.shed: list[str] = []
-        self.all = Connections(self.shed.append, most, MIB, MIB)
-
-    def connect(self) -> Transport:
-        return Transport.connect(ClientConnection(self.app, self.app.heads, self.all))
-
-    def assert_at_rest(self) -> None:
-        """Nothing is held of connections that are lost."""
-        assert (self.all.held, self.all.owed, self.all.open) == (0, 0, set())
-
-
-def answers(sent: bytes) -> list[tuple[int, bytes]]:
-    """(status, body) of each answer, all of a known length."""
-    found = []
-    while sent:
-        head, _, sent = sent.partition(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-        found.append((int(head.split()[1]), sent[:length]))
-        sent = sent[length:]
-    return found
+from mcpace_sidecar.http.head import MAX_HEAD
+from mcpace_sidecar.http.server import LINGER
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @given(sizes=st.lists(st.sampled_from([1, 2, 4095, 4096, 4097, 70_000]), min_size=1, max_size=8))
 def test_a_long_body_is_the_same_in_whatever_pieces_it_comes(framing: str, sizes: list[int]) -> None:
     async def send() -> None:
-        port = Port(Turn.answer)
+        port = Port(Responder.answer)
         client = port.connect()
         body = bytes(n % 251 for n in range(sum(sizes)))
         ends = list(accumulate(sizes, initial=0))
@@ -124,7 +32,7 @@ def test_a_long_body_is_the_same_in_whatever_pieces_it_comes(framing: str, sizes
         else:
             client.says(CHUNKED, *(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces), b"0\r\n\r\n")
         client.says(POST % 2)
-        assert [turn.body for turn in port.app.turns] == [body, b"hello"]
+        assert [responder.body for responder in port.app.asked] == [body, b"hello"]
 
     asyncio.run(send())
 
@@ -132,17 +40,17 @@ def test_a_long_body_is_the_same_in_whatever_pieces_it_comes(framing: str, sizes
 @pytest.mark.parametrize("size", [100, 32 * 1024 - 1, 32 * 1024, 300_000])
 async def test_an_answer_of_any_length_comes_behind_its_head(size: int) -> None:
     body = b"y" * size
-    port = Port(lambda turn: turn.answer(body))
+    port = Port(lambda responder: responder.answer(body))
     client = port.connect()
     client.says(GET % 1, GET % 2)
     assert answers((await client.settled()).sent) == [(200, body)] * 2
 
 
 async def test_a_request_is_the_same_in_bytes_that_come_one_by_one() -> None:
-    port = Port(Turn.answer)
+    port = Port(Responder.answer)
     client = port.connect()
     client.says(*(bytes([byte]) for byte in POST % 1))
-    assert [(turn.target, turn.body) for turn in port.app.turns] == [(b"/1", b"hello")]
+    assert [(responder.target, responder.body) for responder in port.app.asked] == [(b"/1", b"hello")]
     assert answers(client.sent) == [(200, b"/1")]
 
 
@@ -157,7 +65,7 @@ def test_pipelined_requests_are_answered_in_order_in_whatever_pieces_they_come(
     at = [0, *sorted({cut for cut in cuts if cut < len(data)}), len(data)]
 
     async def play() -> Transport:
-        port = Port(Turn.answer)
+        port = Port(Responder.answer)
         client = port.connect()
         for begin, end in pairwise(at):
             client.says(data[begin:end])
@@ -168,80 +76,6 @@ def test_pipelined_requests_are_answered_in_order_in_whatever_pieces_they_come(
 
     client = asyncio.run(play())
     assert answers(client.sent) == [(200, b"/%d" % number) for number in range(len(requests))]
-
-
-async def test_a_request_that_is_pipelined_waits_until_the_one_before_it_is_answered() -> None:
-    port = Port()
-    client = port.connect()
-    client.says(GET % 1 + GET % 2)
-    await client.settled()
-    assert [turn.target for turn in port.app.turns] == [b"/1"]
-    port.app.turns[0].answer()
-    await client.settled()
-    assert [turn.target for turn in port.app.turns] == [b"/1", b"/2"]
-
-
-async def test_no_other_request_is_taken_of_a_client_that_does_not_read() -> None:
-    port = Port()
-    client = port.connect()
-    client.stalls()
-    client.says(GET % 1)
-    port.app.turns[0].answer(LARGE)
-    client.says(GET % 2)
-    await client.settled()
-    assert len(port.app.turns) == 1
-    assert port.all.owed > HIGH
-    client.reads()
-    await client.settled()
-    assert [turn.target for turn in port.app.turns] == [b"/1", b"/2"]
-    assert port.all.owed == 0
-
-
-async def test_what_follows_a_request_that_closes_is_never_taken() -> None:
-    port = Port(Turn.answer)
-    client = port.connect()
-    client.says(CLOSING % 1 + GET % 2, GET % 3)
-    await client.settled()
-    assert answers(client.sent) == [(200, b"/1")]
-    assert client.lost
-    assert len(port.app.turns) == 1
-    port.assert_at_rest()
-
-
-async def test_what_follows_a_request_that_closes_is_not_taken_of_a_client_that_reads_late_either() -> None:
-    port = Port()
-    client = port.connect()
-    client.stalls()
-    client.says(CLOSING % 1 + GET % 2)
-    port.app.turns[0].answer(LARGE)
-    client.reads(HIGH - LOW + 200)  # enough to be written to again, and not all
-    await client.settled()
-    assert [turn.target for turn in port.app.turns] == [b"/1"], "RFC 9112, section 9.6"
-    client.reads()
-    await client.settled()
-    assert client.lost
-    assert answers(client.sent) == [(200, LARGE)]
-    port.assert_at_rest()
-
-
-async def test_reading_stops_at_64_kib_before_their_turn_and_goes_on_after_the_answer() -> None:
-    port = Port()
-    client = port.connect()
-    client.says(GET % 1)
-    before = POST % 2 + b"y" * HIGH
-    client.says(before, b"z")
-    assert not client.is_reading()
-    assert port.all.held == len(before)
-    client.breaks()
-    assert port.app.turns[0].gone == 1
-    port.assert_at_rest()
-    client = port.connect()
-    client.says(GET % 1, (GET % 2) * (HIGH // len(GET % 2) + 1))
-    assert not client.is_reading()
-    port.app.turns[-1].answer()
-    await client.settled()
-    assert client.is_reading()
-    assert port.app.turns[-1].target == b"/2"
 
 
 STATES = {
@@ -257,53 +91,53 @@ STATES = {
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("how", ["ends", "breaks"])
 async def test_a_client_may_leave_at_any_point_and_nothing_is_held_of_it(state: str, how: str) -> None:
-    port = Port(Turn.answer)
+    port = Port(Responder.answer)
     client = port.connect()
     client.says(STATES[state])
-    handed = len(port.app.turns)
+    handed = len(port.app.asked)
     getattr(client, how)()
     await client.settled()
     assert client.lost
     assert not client.wasted
-    assert len(port.app.turns) == handed == (state == "after an answer")
+    assert len(port.app.asked) == handed == (state == "after an answer")
     port.assert_at_rest()
 
 
 @pytest.mark.parametrize("how", ["ends", "breaks"])
 @pytest.mark.parametrize("begun", [False, True])
-async def test_a_client_that_leaves_before_its_answer_is_told_to_the_turn_once(
+async def test_a_client_that_leaves_before_its_answer_is_told_to_its_responder_once(
     how: str, begun: bool
 ) -> None:
     port = Port()
     client = port.connect()
     client.says(GET % 1)
-    (turn,) = port.app.turns
+    (responder,) = port.app.asked
     if begun:
-        turn.connection.start(OK, None)
-        turn.connection.send(b"half")
+        responder.connection.start(OK, None)
+        responder.connection.send(b"half")
     getattr(client, how)()
     await client.settled()
-    assert turn.gone == 1
-    turn.connection.send(b"more")
-    turn.connection.finish()
-    turn.answer()
+    assert responder.gone == 1
+    responder.connection.send(b"more")
+    responder.connection.finish()
+    responder.answer()
     assert not client.wasted
     port.assert_at_rest()
 
 
-async def test_a_turn_hears_of_a_slow_client_even_in_the_midst_of_its_own_writing() -> None:
+async def test_a_responder_hears_of_a_slow_client_even_in_the_midst_of_its_own_writing() -> None:
     port = Port()
     client = port.connect()
     client.stalls()
     client.says(GET % 1)
-    (turn,) = port.app.turns
-    turn.connection.start(OK, None)
-    turn.connection.send(LARGE)
-    assert turn.pauses == [True]
-    turn.connection.send(b"more")
+    (responder,) = port.app.asked
+    responder.connection.start(OK, None)
+    responder.connection.send(LARGE)
+    assert responder.pauses == [True]
+    responder.connection.send(b"more")
     client.reads()
-    assert turn.pauses == [True, False]
-    turn.connection.finish()
+    assert responder.pauses == [True, False]
+    responder.connection.finish()
     await client.settled()
     assert client.sent.endswith(b"\r\n4\r\nmore\r\n0\r\n\r\n")
     assert port.all.owed == 0
@@ -314,7 +148,7 @@ async def test_a_slow_client_that_leaves_owes_nothing_more() -> None:
     client = port.connect()
     client.stalls()
     client.says(GET % 1)
-    port.app.turns[0].answer(LARGE)
+    port.app.asked[0].answer(LARGE)
     assert port.all.owed
     client.breaks()
     port.assert_at_rest()
@@ -322,7 +156,7 @@ async def test_a_slow_client_that_leaves_owes_nothing_more() -> None:
 
 async def test_a_client_that_expects_100_is_told_to_go_on_once_its_head_is_judged() -> None:
     head = b"POST /1 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
-    port = Port(Turn.answer)
+    port = Port(Responder.answer)
     client = port.connect()
     client.says(head)
     assert client.sent == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -338,14 +172,14 @@ async def test_a_client_that_expects_100_is_told_to_go_on_once_its_head_is_judge
 
 
 async def test_who_is_refused_by_the_head_is_still_read_for_a_while_into_nothing() -> None:
-    port = Port(Turn.answer)
+    port = Port(Responder.answer)
     port.app.judges = True
     client = port.connect()
     client.says((POST % 1)[:-5], b"hel", b"lo", GET % 2)
     assert answers(client.sent) == [(403, b"no")]
     assert client.ended
     assert not client.is_closing()
-    assert not port.app.turns
+    assert not port.app.asked
     port.all.sweep(asyncio.get_running_loop().time() + LINGER + 1)
     await client.settled()
     assert client.lost
@@ -367,22 +201,22 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 async def test_what_is_no_request_is_refused_once_and_nothing_behind_it_is_taken(what: str) -> None:
     data, status = REFUSED[what]
-    port = Port(Turn.answer)
+    port = Port(Responder.answer)
     client = port.connect()
     client.says(data, GET % 2)
     await client.settled()
     assert [status for status, _ in answers(client.sent)] == [status]
     assert client.ended
-    assert not port.app.turns
+    assert not port.app.asked
     client.breaks()
     port.assert_at_rest()
 
 
 async def test_a_request_that_raises_is_answered_500_and_the_others_go_on() -> None:
-    def raises(turn: Turn) -> None:
-        if turn.target == b"/1":
+    def raises(responder: Responder) -> None:
+        if responder.target == b"/1":
             raise ValueError("odd")
-        turn.answer()
+        responder.answer()
 
     port = Port(raises)
     one, other = port.connect(), port.connect()
@@ -397,10 +231,10 @@ async def test_an_answer_that_ends_before_its_length_is_cut() -> None:
     port = Port()
     client = port.connect()
     client.says(GET % 1)
-    (turn,) = port.app.turns
-    turn.connection.start(OK, 10)
-    turn.connection.send(b"half")
-    turn.connection.finish()
+    (responder,) = port.app.asked
+    responder.connection.start(OK, 10)
+    responder.connection.send(b"half")
+    responder.connection.finish()
     await client.settled()
     assert client.lost
     assert client.sent.endswith(b"\r\n\r\nhalf")
@@ -410,9 +244,9 @@ async def test_no_second_answer_is_written_into_one_that_has_begun() -> None:
     port = Port()
     client = port.connect()
     client.says(GET % 1)
-    (turn,) = port.app.turns
-    turn.connection.start(OK, None)
-    turn.answer()
+    (responder,) = port.app.asked
+    responder.connection.start(OK, None)
+    responder.answer()
     await client.settled()
     assert client.lost
     assert client.sent.count(b"HTTP/1.1 ") == 1
@@ -422,10 +256,10 @@ async def test_an_answer_of_unknown_length_to_http_1_0_ends_with_the_connection(
     port = Port()
     client = port.connect()
     client.says(b"GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-    (turn,) = port.app.turns
-    turn.connection.start(OK, None)
-    turn.connection.send(b"whole")
-    turn.connection.finish()
+    (responder,) = port.app.asked
+    responder.connection.start(OK, None)
+    responder.connection.send(b"whole")
+    responder.connection.finish()
     await client.settled()
     assert client.sent.endswith(b"\r\n\r\nwhole")
     assert b"chunked" not in client.sent
@@ -440,7 +274,7 @@ async def test_whoever_takes_too_long_is_refused_and_whoever_is_answered_is_not(
     port.all.sweep(asyncio.get_running_loop().time() + HEAD_TIMEOUT + 1)
     assert [status for status, _ in answers(slow.sent)] == [408]
     assert not waiting.sent
-    port.app.turns[0].answer()
+    port.app.asked[0].answer()
     assert answers(waiting.sent) == [(200, b"/2")]
 
 
@@ -466,7 +300,7 @@ async def test_a_request_with_an_empty_body_makes_no_room_once_it_is_whole() -> 
     more.says(b"POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20_000)
     assert [status for status, _ in answers(more.sent)] == [503]
     assert not asked.sent, "it is being answered"
-    port.app.turns[0].answer()
+    port.app.asked[0].answer()
     assert answers(asked.sent) == [(200, b"/1")]
 
 
@@ -483,33 +317,33 @@ STEPS = st.lists(
 @pytest.mark.repeated
 @settings(max_examples=repetitions(2000))
 @given(STEPS)
-def test_whatever_comes_in_whatever_order_each_turn_ends_once_and_nothing_stays_held(
+def test_whatever_comes_in_whatever_order_each_request_ends_once_and_nothing_stays_held(
     steps: list[tuple[Any, ...]],
 ) -> None:
     async def play() -> None:
         port = Port()
         client = port.connect()
-        done: set[Turn] = set()
+        done: set[Responder] = set()
 
         def now(what: str) -> None:
-            turn = next((t for t in port.app.turns if t not in done and not t.gone), None)
-            if turn is None:
+            responder = next((t for t in port.app.asked if t not in done and not t.gone), None)
+            if responder is None:
                 return
             if what in ("answer", "large"):
-                done.add(turn)
-                turn.answer(LARGE if what == "large" else None)
+                done.add(responder)
+                responder.answer(LARGE if what == "large" else None)
             elif what == "start":
-                turn.connection.start(OK, None)
-                turn.connection.send(b"begun")
+                responder.connection.start(OK, None)
+                responder.connection.send(b"begun")
             elif what == "send":
-                turn.connection.start(OK, None)
-                turn.connection.send(b"more")
+                responder.connection.start(OK, None)
+                responder.connection.send(b"more")
             elif what == "finish":
-                done.add(turn)
-                turn.answer()
+                done.add(responder)
+                responder.answer()
 
         for verb, *rest in steps:
-            before = len(port.app.turns)
+            before = len(port.app.asked)
             if verb == "says":
                 client.says(*rest)
             elif verb in ("ends", "breaks", "stalls", "reads"):
@@ -524,14 +358,14 @@ def test_whatever_comes_in_whatever_order_each_turn_ends_once_and_nothing_stays_
                 port.app.draining = True
             else:
                 now(verb)
-            waiting = [t for t in port.app.turns if t not in done and not t.gone]
+            waiting = [t for t in port.app.asked if t not in done and not t.gone]
             assert len(waiting) <= 1, "one at a time"
-            assert len(port.app.turns) <= before + 1, "a turn of the loop apart"
+            assert len(port.app.asked) <= before + 1, "a turn of the loop apart"
         await client.settled()
         client.breaks()
         await client.settled()
         assert not client.wasted, "nothing is written to a connection that is lost"
-        assert all(turn.gone <= 1 for turn in port.app.turns)
+        assert all(responder.gone <= 1 for responder in port.app.asked)
         assert not port.app.raised
         port.assert_at_rest()
 
