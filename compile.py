@@ -25,6 +25,7 @@ ROOMS: Final = (
     "limits",
     "mcp",
     "redis",
+    "stdio",
     "telemetry",
 )
 """The rooms that a call passes through."""
@@ -49,6 +50,10 @@ INTERPRETED: Final = {
     "identity/origins": "remembered with the head",
     "mcp/headers": "remembered with the head",
     "mcp/uris": "remembered with the head",
+    "stdio/channel": "protocols, and asyncio's",
+    "stdio/guard": "off the path",
+    "stdio/pipes": "asyncio's protocols",
+    "stdio/processes": "coroutines, off the path",
     "telemetry/accesslog": "off unless asked for",
     "telemetry/faults": "off the path",
     "telemetry/spans": "off unless asked for",

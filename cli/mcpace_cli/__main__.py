@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -18,7 +18,7 @@ from mcpace_sidecar.errors import ConfigError, McpaceError
 def mcpace() -> None:
     """MCP at pace: limits, caching and metrics for MCP servers, from one manifest.
 
-    Any server that speaks HTTP: streamable HTTP, or the older pair with SSE; not stdio yet.
+    Any server: of streamable HTTP, of the older pair with SSE, or of stdio.
     """
 
 
@@ -169,22 +169,36 @@ def call(**options: Any) -> None:
     call_once(Asked(**options))
 
 
+_WHOSE: Final = "What belongs to the server's command goes after --."
+
+
 class _Run(click.Command):
-    """Says of an option that is not ours where the server's own options go."""
+    """Takes what stands after `--` as the server's command, be there a manifest before it or not."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse them; UsageError."""
+        at = args.index("--") if "--" in args else len(args)
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args[:at])
         except click.NoSuchOption as error:
-            ours = "The server's port is `port` in the manifest. " if error.option_name == "--port" else ""
-            words = f"{error.format_message()} {ours}What belongs to the server's command goes after --."
-            raise click.UsageError(words, ctx) from error
+            raise click.UsageError(f"{error.format_message()} {_WHOSE}", ctx) from error
+        command = ctx.params["command"] = (*ctx.params["command"], *args[at + 1 :])
+        if ctx.params["manifest"] is None and not command:
+            words = "Write a MANIFEST, or the command of a server of stdio: mcpace run -- npx -y SERVER."
+            raise click.UsageError(words, ctx)
+        if ctx.params["manifest"] is not None and ctx.params["port"] is not None:
+            words = f"--port is for a command without a manifest, where it is `port`. {_WHOSE}"
+            raise click.UsageError(words, ctx)
+        return rest
 
 
 @mcpace.command(cls=_Run)
-@click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), metavar="PORT",
+    help="Without a manifest: the port at which the command's server speaks HTTP; else it speaks stdio.",
+)  # fmt: skip
 @click.option(
     "--listen", metavar="HOST:PORT",
     help=f"Where calls arrive; 127.0.0.1:{DATA_PORT}, or another port where that is taken.",
@@ -199,12 +213,14 @@ class _Run(click.Command):
 )  # fmt: skip
 @click.option("--name", help="Which McpServer, where the manifest's file holds several.")
 def run(**options: Any) -> None:
-    """Run a manifest on this machine: no cluster, and no Redis unless MCPACE_LIMITS_URL and
+    """Run a server on this machine: no cluster, and no Redis unless MCPACE_LIMITS_URL and
     MCPACE_CACHE_URL name one.
 
     COMMAND, after `--`, starts the server, with the manifest's `env`, and with PORT and HOST.
     Without it, the server that listens at the manifest's port is used, or else the manifest's
-    `command` is started.
+    `command` is started. Where `transport` is stdio, each session has a process of it.
+
+    Without a MANIFEST, COMMAND is a server of stdio: mcpace run -- npx -y SERVER
     """  # noqa: D205 - because click prints this as it stands
     from mcpace_cli.laptop import Asked  # noqa: PLC0415 - because only this command uses it
     from mcpace_cli.laptop import run as run_here  # noqa: PLC0415 - the same

@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import os
 import signal
-import subprocess
 import sys
 import termios
 import time
@@ -22,15 +21,12 @@ from typing import Final
 
 from mcpace_cli import processes
 from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.stdio.guard import Guard
 
 END_TIMEOUT: Final = 10.0
 """Seconds that the server gets to end after SIGTERM."""
 _KILLED: Final = 2.0
 _LOOK: Final = 0.1
-_GUARD: Final = """
-trap '' INT TERM HUP QUIT
-read -r _ || { kill -s TERM -- "-$1"; sleep 3; kill -s KILL -- "-$1"; }
-"""
 
 
 class Child:
@@ -45,13 +41,8 @@ class Child:
         self._stdin = stdin
         self.asked = False
         """Whether it was given something to read."""
-        self._guard = subprocess.Popen(  # noqa: S603 - because the shell's words are ours
-            ["/bin/sh", "-c", _GUARD, "mcpace-guard", str(process.pid)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._guard = Guard()
+        self._guard.watch(process.pid)
         self._others = None if adopted is None else {*adopted, self._guard.pid}
         """What is below us and not the server's; None: orphans are not ours."""
 
@@ -127,7 +118,7 @@ class Child:
 
     def kill(self) -> None:
         """End at once what has not ended."""
-        if self._guard.returncode is None:
+        if not self._guard.dismissed:
             self._signal(signal.SIGKILL)
             self._release()
 
@@ -152,16 +143,6 @@ class Child:
 
     def _release(self) -> None:
         """Let the guard go, and its standard input be at its end."""
-        if self._guard.returncode is None:
-            self._guard.communicate(b"\n")
+        if not self._guard.dismissed:
+            self._guard.dismiss()
             os.close(self._stdin)
-
-
-def words(code: int) -> str:
-    """How a process ended: `ended with exit code 3`, `was killed by SIGKILL`."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import logging
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -19,9 +20,10 @@ from typing import Any, Final
 import uvloop
 from rich.console import Console
 
+from mcpace_cli import processes as table
 from mcpace_cli import sockets
-from mcpace_cli.child import Child, words
-from mcpace_cli.manifest import Manifest, environment, expanded, read
+from mcpace_cli.child import Child
+from mcpace_cli.manifest import Manifest, environment, expanded, read, without_file
 from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.errors import ConfigError, ListenError
 from mcpace_sidecar.http.address import Address
@@ -29,21 +31,22 @@ from mcpace_sidecar.main import address, cannot_listen, surroundings
 from mcpace_sidecar.process.options import Options
 from mcpace_sidecar.process.sidecar import Sidecar
 from mcpace_sidecar.server import usage
+from mcpace_sidecar.stdio.pipes import Pipes, ended
 
 _AT_ONCE: Final = 10.0
 """Seconds within which a server that ends has ended at once."""
 _HURRIED: Final = 130
 """The exit code of a second Ctrl-C, as of shells."""
-_STARTED_WITH: Final = ("port", "command", "args", "env", "env_from")
+_STARTED_WITH: Final = ("transport", "port", "command", "args", "env", "env_from")
 """Fields of a manifest that are read once, at start."""
 
 _ASKED: Final = 3.0
 """Seconds until a server that does not listen is looked at: does it read its standard input?"""
 _PATIENCE: Final = 5.0
 """Seconds until it is said what is waited for; then after twice as long, and so on."""
-_STDIO: Final = (
-    "If it speaks MCP over stdio: mcpace serves servers of HTTP for now; start it with its HTTP transport."
-)
+_STDIO: Final = "If it speaks MCP over stdio, write `transport: stdio` in the manifest, or leave that out."
+_TRIES: Final = 3
+"""Processes that fail in a row before any has answered, after which the command is believed to be wrong."""
 
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
@@ -52,8 +55,9 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 class Asked:
     """What the command line asks for; ports that are None are chosen."""
 
-    manifest: Path
+    manifest: Path | None
     command: tuple[str, ...] = ()
+    port: int | None = None
     listen: str | None = None
     admin_listen: str | None = None
     keys: Path | None = None
@@ -64,15 +68,16 @@ def run(asked: Asked) -> None:
     """Serve until Ctrl-C, or until the server ends. ConfigError for what a person must mend."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Said()])
     logging.getLogger("mcpace_sidecar.reloads").setLevel(logging.INFO)
-    if not asked.manifest.exists():
-        raise ConfigError(f"{asked.manifest}: no such file; write mcpace run MANIFEST -- COMMAND")
-    written = read(asked.manifest, asked.name)
+    if asked.manifest is not None and not asked.manifest.exists():
+        words = "write mcpace run MANIFEST -- COMMAND, or for a server of stdio mcpace run -- COMMAND"
+        raise ConfigError(f"{asked.manifest}: no such file; {words}")
+    written = _read(asked)
     for note in written.notes:
         say(note)
     with _keys(written, asked.keys) as folder:
 
         def load() -> tuple[SidecarConfig, tuple[str, ...]]:
-            now = read(asked.manifest, asked.name)
+            now = _read(asked)
             if asked.keys is None:
                 _write_keys(now, folder)
             _say_what_waits(written, now)
@@ -84,21 +89,53 @@ def run(asked: Asked) -> None:
         asks = ((listen, asked.listen), (admin_listen, asked.admin_listen))
         options = Options(
             load=load,
-            watched=(asked.manifest,),
+            watched=() if asked.manifest is None else (asked.manifest,),
             listen=listen,
             admin_listen=admin_listen,
             movable=tuple(place for place, wish in asks if wish is None),
             upstream=Address("localhost", written.spec.port),
             name=written.name,
             keys=folder,
+            launch=_pipes(written, asked.command),
             **surroundings(),
         )
         for flag, place in (("--listen", options.listen), ("--admin-listen", options.admin_listen)):
-            if place.port == written.spec.port:
+            if place.port == written.spec.port and options.launch is None:
                 raise ConfigError(f"{flag} {place} is the server's own port (spec.port); choose another")
         if options.listen == options.admin_listen and options.listen.port:
             raise ConfigError(f"--listen and --admin-listen are both {options.listen}; choose two ports")
         sys.exit(uvloop.run(_serve(options, written, asked.command)))
+
+
+def _read(asked: Asked) -> Manifest:
+    if asked.manifest is None:
+        return without_file(asked.command, asked.port)
+    return read(asked.manifest, asked.name, asked.command)
+
+
+def _pipes(manifest: Manifest, given: tuple[str, ...]) -> Pipes | None:
+    """How processes of a server of stdio are started; ConfigError where none can be."""
+    spec = manifest.spec
+    if spec.transport != "stdio":
+        return None
+    values, missing = environment(manifest)
+    for problem in missing:
+        say(f"spec.{problem}; put it there, or set the variable yourself", "yellow")
+    if given and (spec.command, spec.args) != (given, ()):
+        say("The command given is started, not spec.command and spec.args")
+    command = given or tuple(expanded(word, values) for word in (*spec.command, *spec.args))
+    around = _surroundings(values)
+    if shutil.which(command[0], path=around.get("PATH")) is None:
+        raise ConfigError(f"Cannot start '{command[0]}': there is no such program")
+    each = "the same for all" if spec.stdio.processes == "shared" else "one for each session"
+    say(f"Starting processes of the server, {each}, {spec.stdio.most} at most: {' '.join(command)}")
+    return Pipes(command, around, manifest.name.partition("/")[2])
+
+
+def _surroundings(values: dict[str, str]) -> dict[str, str]:
+    """The server's environment. What is ours is no business of its: our stores, our admin token."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("MCPACE_")}
+    return ours | values
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -168,7 +205,12 @@ def _say_what_waits(started: Manifest, now: Manifest) -> None:
 async def _serve(options: Options, manifest: Manifest, command: tuple[str, ...]) -> int:
     sidecar = Sidecar(options)
     hurry = _heed_signals(sidecar)
-    command = _command(manifest, command)
+    pipes = options.launch
+    if isinstance(pipes, Pipes):
+        sidecar.server_usage = functools.partial(usage.of_processes, functools.partial(_members, pipes))
+        command = ()
+    else:
+        command = _command(manifest, command)
     try:
         await sidecar.start()
     except ListenError as error:
@@ -184,11 +226,18 @@ async def _serve(options: Options, manifest: Manifest, command: tuple[str, ...])
         # The sidecar first: the server still has calls to answer.
         sidecar.end()
         await asyncio.wait({serving, hurry}, return_when="FIRST_COMPLETED")
+        if hurry.done():
+            sidecar.kill()
         if child is not None:
             ending = asyncio.ensure_future(child.end())
             await asyncio.wait({ending, hurry}, return_when="FIRST_COMPLETED")
             child.kill()
     return _HURRIED if hurry.done() else code
+
+
+def _members(pipes: Pipes) -> set[int]:
+    """The processes of a server of stdio, with all that they have started."""
+    return {pid for group in pipes.groups for pid in table.session(group) or {group}}
 
 
 def _heed_signals(sidecar: Sidecar) -> asyncio.Future[None]:
@@ -244,12 +293,9 @@ async def _start(manifest: Manifest, command: tuple[str, ...]) -> Child:
     values, missing = environment(manifest)
     for problem in missing:
         say(f"spec.{problem}; put it there, or set the variable yourself", "yellow")
-    # What is ours is no business of the server's: its own stores, its admin token.
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("MCPACE_")}
+    place = {"HOST": "127.0.0.1", "PORT": str(manifest.spec.port)}
     try:
-        return await Child.start(
-            command, ours | {"HOST": "127.0.0.1", "PORT": str(manifest.spec.port)} | values
-        )
+        return await Child.start(command, _surroundings(place | values))
     except ConfigError as error:
         if command[: len(manifest.spec.command)] != manifest.spec.command or not manifest.spec.command:
             raise
@@ -286,7 +332,7 @@ async def _until_end(
 
 
 def _say_end(code: int, port: int, sidecar: Sidecar, lived: float) -> None:
-    say(f"The server {words(code)}.", "red")
+    say(f"The server {ended(code)}.", "red")
     if code == 0 and lived < _AT_ONCE and not sidecar.handshake.was_ready.is_set():
         say(f"It never listened on port {port}. {_STDIO} If it went to the background, keep it in front.")
 
@@ -294,8 +340,12 @@ def _say_end(code: int, port: int, sidecar: Sidecar, lived: float) -> None:
 async def _announce(sidecar: Sidecar, port: int, child: Child | None) -> bool:
     """Wait until the server is ready, and say so; False where it is somebody else's."""
     began, due = time.monotonic(), _PATIENCE
+    processes = sidecar.processes
     while not sidecar.handshake.ready:
         await asyncio.sleep(0.1)
+        if processes is not None and processes.in_a_row >= _TRIES and not sidecar.handshake.ready:
+            say(processes.problem or "The server's processes end.", "red")
+            return False
         waited = time.monotonic() - began
         if child is not None and waited >= _ASKED and not child.asked and not sockets.listens(port):
             child.reads()
@@ -335,6 +385,8 @@ def _reached(place: Address) -> Address:
 def _why(sidecar: Sidecar, port: int, child: Child | None) -> str:
     """Why the server is not ready, and what to do."""
     problem = sidecar.handshake.problem
+    if sidecar.processes is not None:
+        return sidecar.processes.problem or "its first process has not answered yet."
     if sockets.listens(port):
         return problem
     if child is None:

@@ -95,14 +95,31 @@ class Manifest:
     """What a person should know who runs it here."""
 
 
-def read(path: Path, name: str | None = None) -> Manifest:
-    """Read the one McpServer of a file, or the one of several that `name` names; ConfigError."""
+START_TIMEOUT: Final = "2m"
+"""How long a process may take to start without a manifest: `npx` and `uvx` download the server first."""
+
+
+def without_file(command: tuple[str, ...], port: int | None) -> Manifest:
+    """What runs a command alone: a server of stdio, or one that listens on a port; ConfigError."""
+    spec: dict[str, Any] = {"image": NO_IMAGE, "command": list(command)}
+    if port is None:
+        spec |= {"transport": "stdio", "stdio": {"startTimeout": START_TIMEOUT}}
+    else:
+        spec |= {"port": port}
+    return Manifest("default/server", parse_strictly(McpServerSpec, spec), {}, {}, ())
+
+
+def read(path: Path, name: str | None = None, command: tuple[str, ...] = ()) -> Manifest:
+    """Read the one McpServer of a file, or the one of several that `name` names; ConfigError.
+
+    `command`: what starts the server here, in place of what the manifest says.
+    """
     documents = list(_documents(path))
     servers = [document for document in documents if document.get("kind") == KIND]
     if not servers:
         raise ConfigError(_no_server(path, documents))
     server = _chosen(path, servers, name)
-    imaged = _with_image(server)
+    imaged = _with_command(_with_image(server), command)
     try:
         resource = parse_strictly(Resource, {"metadata": {}} | imaged)
     except ConfigError as error:
@@ -114,7 +131,7 @@ def read(path: Path, name: str | None = None) -> Manifest:
         name: _config_map(path, name, each) for name, each in _beside(documents, "ConfigMap", namespace)
     }
     notes = [*_notes(resource.spec), *_others(documents, server, namespace)]
-    if imaged is not server:
+    if resource.spec.image == NO_IMAGE:
         notes.append("spec.image is missing: a cluster will want it")
     return Manifest(f"{namespace}/{resource.metadata.name}", resource.spec, secrets, maps, tuple(notes))
 
@@ -162,6 +179,14 @@ def _with_image(server: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(spec, dict) or "image" in spec:
         return server
     return server | {"spec": {"image": NO_IMAGE} | spec}
+
+
+def _with_command(server: dict[str, Any], command: tuple[str, ...]) -> dict[str, Any]:
+    """The same with the command of a server of stdio, where the manifest has none: it was given here."""
+    spec = server.get("spec")
+    if not command or not isinstance(spec, dict) or spec.get("transport") != "stdio" or "command" in spec:
+        return server
+    return server | {"spec": spec | {"command": list(command)}}
 
 
 def _notes(spec: McpServerSpec) -> Iterator[str]:

@@ -16,7 +16,7 @@ from tests.kit.laptop import MCPACE, WEATHER, listens, manifest, mcpace, port_of
 from tests.kit.waiting import DEADLINE
 from tools.ports import free_port
 
-from mcpace_cli.child import words
+from mcpace_sidecar.stdio.pipes import ended
 
 SHELL = ["sh", "-c", f"{' '.join(WEATHER)}; true"]
 LISTEN = (
@@ -196,24 +196,24 @@ def test_how_the_server_ended_is_said(tmp_path: Path, code: str, said: str):
     done = mcpace("run", manifest(tmp_path), "--", sys.executable, "-c", code)
     assert done.returncode == 1
     assert f"The server {said}." in done.stderr
-    assert "stdio" not in done.stderr
+    assert "over stdio" not in done.stderr
 
 
 def test_a_number_that_is_no_signal_is_said_too():
-    assert words(-250) == "was killed by signal 250"
+    assert ended(-250) == "was killed by signal 250"
 
 
 def test_a_server_of_stdio_that_ends_at_once_is_told_what_it_is(tmp_path: Path):
     done = mcpace("run", manifest(tmp_path), "--", "true")
     assert done.returncode == 1
     assert "The server ended with exit code 0." in done.stderr
-    assert "If it speaks MCP over stdio: mcpace serves servers of HTTP for now" in done.stderr
+    assert "If it speaks MCP over stdio, write `transport: stdio` in the manifest" in done.stderr
 
 
 def test_a_server_that_reads_its_standard_input_is_told_what_it_is(tmp_path: Path):
     with running(tmp_path, manifest(tmp_path), "--", "cat") as run:
         said = run.until_said("the command reads its standard input")
-    assert "mcpace serves servers of HTTP for now" in said
+    assert "If it speaks MCP over stdio, write `transport: stdio`" in said
 
 
 def test_a_server_on_another_port_is_found(tmp_path: Path):

@@ -17,10 +17,10 @@ from mcpace_operator.masterkey import MasterKey
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--port", "3000", "MANIFEST"], "The server's port is `port` in the manifest."),
+        (["--port", "3000", "MANIFEST"], "--port is for a command without a manifest, where it is `port`."),
         (["--port", "3000", "MANIFEST"], "What belongs to the server's command goes after --."),
         (["MANIFEST", "--lissten", "127.0.0.1:1"], "--listen"),
-        (["--", "python", "server.py"], "python: no such file; write mcpace run MANIFEST -- COMMAND"),
+        (["python", "server.py"], "python: no such file; write mcpace run MANIFEST -- COMMAND"),
         (["nowhere.yaml"], "nowhere.yaml: no such file"),
         (["MANIFEST", "--keys", "nowhere"], "'nowhere' does not exist"),
         (["MANIFEST", "--listen", "8080"], "is no HOST:PORT; write for example 127.0.0.1:18080"),
@@ -101,7 +101,7 @@ def test_one_port_for_two_purposes_is_refused(tmp_path: Path):
 
 
 def test_the_help_says_which_servers_are_meant():
-    assert "streamable HTTP, or the older pair with SSE; not stdio yet" in " ".join(
+    assert "of streamable HTTP, of the older pair with SSE, or of stdio" in " ".join(
         mcpace("--help").stdout.split()
     )
 

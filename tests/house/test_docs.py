@@ -32,6 +32,13 @@ RUN_BY = {
     ),
     "mcpace call http://127.0.0.1:18080/mcp": ("tests/cli/test_laptop.py", "PAGE_LINES"),
     "export MCPACE_API_KEY=a-long-key-drawn-at-random": ("tests/cli/test_laptop.py", "PAGE_LINES"),
+    "mcpace run -- npx -y @modelcontextprotocol/server-everything": (
+        "tests/cli/test_stdio.py",
+        "PAGE_LINES",
+    ),
+    "mcpace run -- mcp-server-time --local-timezone UTC": ("tests/cli/test_stdio.py", "PAGE_LINES"),
+    "mcpace run -- python server.py": ("tests/cli/test_stdio.py", "PAGE_LINES"),
+    "mcpace run time.yaml": ("tests/cli/test_stdio.py", "PAGE_LINES"),
     "make kind": ("tests/e2e/test_walk.py", "examples/kind.py"),  # all but the creation of the cluster
     "helm test mcpace -n mcpace-system": (
         "tests/e2e/test_uninstall.py",

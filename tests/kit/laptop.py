@@ -65,12 +65,14 @@ def wait_for(condition: Any, what: str, seconds: float = STARTING) -> Any:
 class Run:
     """One `mcpace run`, and what it has said so far."""
 
-    def __init__(self, folder: Path, arguments: tuple[object, ...], environment: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, arguments: tuple[object, ...], environment: dict[str, str], cwd: Path | None
+    ) -> None:
         self._out, self._err = folder / "stdout", folder / "stderr"
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(
                 [*MCPACE, "run", *map(str, arguments)], env=os.environ | environment,
-                stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True, cwd=cwd,
             )  # fmt: skip
 
     @property
@@ -103,8 +105,8 @@ class Run:
 
 
 @contextmanager
-def running(folder: Path, *arguments: object, **environment: str) -> Iterator[Run]:
-    run = Run(folder, arguments, environment)
+def running(folder: Path, *arguments: object, cwd: Path | None = None, **environment: str) -> Iterator[Run]:
+    run = Run(folder, arguments, environment, cwd)
     try:
         yield run
     finally:

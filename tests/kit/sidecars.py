@@ -43,6 +43,8 @@ class Running:
         self.drain = sidecar.drain
         self.drained = sidecar._admin.drained
         self.end = sidecar.end
+        self.launch: Any = None
+        """How processes of a server of stdio are started, where a test wants to know."""
 
     @property
     def in_flight(self) -> Collection[Any]:

@@ -248,6 +248,21 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "write a network, such as 10.1.0.0/16, or one address",
     ),
     (
+        "processes without what starts them",
+        {"transport": "stdio"},
+        "transport stdio needs `command`, which starts the server, such as [npx, -y, SERVER]",
+    ),
+    (
+        "processes of a server of HTTP",
+        {"stdio": {"warm": 2}},
+        "write `transport: stdio`, which `stdio` is about",
+    ),
+    (
+        "calls of processes that are each a session's",
+        {"transport": "stdio", "command": ["x"], "stdio": {"callsPerProcess": 2}},
+        "callsPerProcess is of `processes: shared`",
+    ),
+    (
         "a signature with a shared secret",
         {
             "clients": {

@@ -16,6 +16,7 @@ from mcpace_sidecar.contract.config.base import Text
 from mcpace_sidecar.contract.config.traffic import Monitoring
 from mcpace_sidecar.contract.rules import Broken, broken, rule
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, DATABASE_PORT, SERVER_PORT
+from mcpace_sidecar.errors import ConfigError
 
 GROUP: Final = "mcpace.dev"
 VERSION: Final = "v1alpha1"
@@ -129,6 +130,13 @@ class McpServerSpec(SidecarConfig):
         requests = (self.resources and self.resources.requests) or {}
         return broken(aimed and "memory" not in requests, "autoscaling", "targetMemoryUtilization")
 
+    @rule(
+        "!has(self.transport) || self.transport != 'stdio' || has(self.command) && size(self.command) > 0",
+        "transport stdio needs `command`, which starts the server, such as [npx, -y, SERVER]",
+    )
+    def _processes_are_started(self) -> Broken | None:
+        return broken(self.transport == "stdio" and not self.command, "command")
+
     def sidecar_config(self) -> dict[str, Any]:
         """The sidecar's subtree, holding only what the user set."""
         document = self.model_dump(
@@ -145,4 +153,10 @@ class McpServerSpec(SidecarConfig):
 
 def parse_spec(spec: Any) -> McpServerSpec:
     """Validate a spec; ConfigError says what to write instead, a line a problem."""
-    return parse_strictly(McpServerSpec, spec)
+    parsed = parse_strictly(McpServerSpec, spec)
+    if parsed.transport == "stdio":
+        raise ConfigError(
+            "transport: stdio is not there yet in pods, only by `mcpace run`: start it with its HTTP"
+            " transport, and write streamable-http"
+        )
+    return parsed

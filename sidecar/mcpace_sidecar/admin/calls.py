@@ -22,6 +22,7 @@ def lines(plane: Plane, doors: Doors, links: Sequence[object]) -> Iterator[str]:
     yield repr(plane.connections)
     yield repr(plane.bulkhead)
     yield repr(plane.pool)
+    yield from map(repr, plane.pool.parts())
     yield repr(plane.flights)
     yield repr(plane.limits)
     yield repr(plane.results)

@@ -76,6 +76,25 @@ class Slots(Struct, frozen=True):
     of: Count | None = None
 
 
+class Processes(Struct, frozen=True, rename="camel"):
+    """Those of a server of stdio."""
+
+    running: Count = 0
+    starting: Count = 0
+    waiting: Count = 0
+    """Sessions, or calls of `shared`, that wait for one."""
+    starts: Count = 0
+    """In all, as what follows."""
+    failed: Annotated[dict[Word, Count], Meta(max_length=64)] = {}
+    """Starts that failed, by reason."""
+    crashes: Count = 0
+    """Those that had answered, and ended unasked."""
+    junk_lines: Count = 0
+    """Lines of standard output that were no messages."""
+    problem: Word = ""
+    """Why the last one that never answered did not; empty since one has."""
+
+
 class Report(Struct, frozen=True, rename="camel"):
     """The answer to `/stats`."""
 
@@ -97,6 +116,7 @@ class Report(Struct, frozen=True, rename="camel"):
     slots: Slots = Slots()
     sessions: Count = 0
     """Of clients before 2026-07-28, as far as this replica has heard."""
+    processes: Processes | None = None
 
 
 class Readiness(Struct, frozen=True, omit_defaults=True):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from mcpace_sidecar.contract.config import SidecarConfig
+from mcpace_sidecar.contract.report import Processes
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.ledger import Ledger
 from mcpace_sidecar.http.receiver import Receiver, Ticket
@@ -56,6 +57,14 @@ class Backend:
     def sweep(self, now: float) -> None:
         """Fail what waited too long, and close what was idle too long; about twice a second."""
         raise NotImplementedError
+
+    def counted(self) -> Processes | None:
+        """What is reported of the server's processes; None where they are none of its own."""
+        return None
+
+    def parts(self) -> Sequence[object]:
+        """What it is made of, for whoever looks why calls hang; each says of itself what it may."""
+        return ()
 
     async def close(self) -> None:
         """Close everything."""

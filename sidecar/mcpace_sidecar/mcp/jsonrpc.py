@@ -155,3 +155,34 @@ class NextPageParams(msgspec.Struct):
     """Its params."""
 
     arguments: NextPage
+
+
+class Posted(msgspec.Struct, gc=False):
+    """A message for a server, as far as it is routed."""
+
+    method: str | None = None
+    id: msgspec.Raw = msgspec.Raw(b"")
+    params: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Said(msgspec.Struct, gc=False):
+    """A message of a server's, as far as it is routed."""
+
+    method: str | None = None
+    id: msgspec.Raw = msgspec.Raw(b"")
+    params: msgspec.Raw = msgspec.Raw(b"")
+    result: msgspec.Raw = msgspec.Raw(b"")
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
+class OfProgress(msgspec.Struct, rename="camel", gc=False):
+    """The params of what tells of progress, or of a cancellation: whose."""
+
+    progress_token: msgspec.Raw = msgspec.Raw(b"")
+    request_id: msgspec.Raw = msgspec.Raw(b"")
+
+
+class WithToken(msgspec.Struct, gc=False):
+    """The params of a request that may want to hear of its progress."""
+
+    meta: OfProgress | None = msgspec.field(default=None, name="_meta")

@@ -10,6 +10,7 @@ from mcpace_sidecar.contract.budget import UNLIMITED
 from mcpace_sidecar.contract.config import SidecarConfig
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.server.usage import unseen
+from mcpace_sidecar.stdio.channel import Launch
 
 Load = Callable[[], tuple[SidecarConfig, tuple[str, ...]]]
 """Reads the configuration, and names the fields that are unknown; ConfigError."""
@@ -43,6 +44,8 @@ class Options:
     """Bytes that this process may use."""
     files: int = 1024
     """Files and sockets that it may open."""
+    launch: Launch | None = None
+    """How processes of a server of stdio are started; None: by connections to `upstream`."""
     server_usage: Usage = unseen
     in_pod: bool = False
     """Whether nothing but this server shares the loopback."""

@@ -24,15 +24,16 @@ from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.downstream import Application
 from mcpace_sidecar.http.listener import listen
-from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.mcp.catalog import Catalog
+from mcpace_sidecar.process.backends import Backends
 from mcpace_sidecar.process.configuration import Configuration
 from mcpace_sidecar.process.heap import Heap
 from mcpace_sidecar.process.options import Options, Usage
 from mcpace_sidecar.process.stores import Stores
 from mcpace_sidecar.server.findings import REASONS, Findings
 from mcpace_sidecar.server.handshake import Handshake
+from mcpace_sidecar.stdio.processes import Processes
 from mcpace_sidecar.telemetry.faults import Faults
 from mcpace_sidecar.telemetry.metrics import Metrics
 from mcpace_sidecar.telemetry.tally import Tallies
@@ -82,11 +83,10 @@ class Sidecar:
         self._admin_connections = Connections(shed, *ADMIN)
         self._door_connections = Connections(shed)
         raised = functools.partial(faults.tell, "upstream")
-        pool = Pool(options.upstream, on_error=raised)
-        # None is kept, because a server that serves one connection at a time is left to calls.
-        self._own_pool = Pool(options.upstream, on_error=raised, max_idle=0)
+        self._backends = Backends(options, settings.config, raised)
+        pool = self._backends.calls
         handshake = self.handshake = Handshake(
-            self._own_pool,
+            self._backends.own,
             pool,
             lambda: configuration.settings,
             self.catalog,
@@ -109,7 +109,7 @@ class Sidecar:
             self.connections.sweep,
             self._admin_connections.sweep,
             self.plane.sweep,
-            self._own_pool.sweep,
+            self._backends.sweep,
             self._doors.sweep,
             self._admin.drained.sweep,
             self._heap.sweep,
@@ -163,6 +163,16 @@ class Sidecar:
             if answer.endless:
                 answer.close_stream()
 
+    @property
+    def processes(self) -> Processes | None:
+        """Those of a server of stdio."""
+        return self._backends.processes
+
+    def kill(self) -> None:
+        """End a server of stdio at once."""
+        if self.processes is not None:
+            self.processes.hurry()
+
     def end(self) -> None:
         """Ask `wait` to return once the calls in flight are answered."""
         self._ending.set()
@@ -195,8 +205,7 @@ class Sidecar:
             server.close()
         for connection in [*self.connections.open, *self._admin_connections.open]:
             connection.close_if_idle()
-        await self.plane.pool.close()
-        await self._own_pool.close()
+        await self._backends.close()
         await self._doors.close()
         await self.stores.close()
         spans = self.configuration.settings.spans
@@ -274,6 +283,7 @@ class Sidecar:
             return
         settings = self.configuration.settings
         self.data_port.adopt(settings)
+        self._backends.adopt(settings.config)
         self._reloaded_at = self._reloaded_at or time.monotonic()
         if before.spans is not None and before.spans is not settings.spans:
             asyncio.get_running_loop().run_in_executor(None, before.spans.close)
@@ -300,6 +310,7 @@ class Sidecar:
         for tool in self.plane.breakers.open():
             yield "mcpace_circuit_open", {"tool": tool}, 1.0
         yield from self._doors.gauges()
+        yield from self._backends.gauges()
         yield "mcpace_event_loop_lag_seconds", {}, self._lag
         yield "mcpace_server_ready", {}, float(self.handshake.ready)
         for name, value in self.server_usage():

@@ -30,6 +30,8 @@ async def advice(
 
     `own_ports` are the sidecar's, or None where others share the loopback.
     """
+    if config.transport == "stdio":
+        return ""  # a process is nowhere else, and says itself what it got wrong
     if isinstance(error, UpstreamError) and error.reason == "connect":
         return _other_ports(pool.address.port, own_ports) if own_ports is not None else ""
     if isinstance(error, UpstreamError):

@@ -103,6 +103,8 @@ GAUGES: Final = {
         (),
     ),
     "mcpace_server_ready": ("Whether the server has answered the MCP handshake.", ()),
+    "mcpace_stdio_processes": ("Processes of a server of stdio: starting, running, ending.", ("state",)),
+    "mcpace_stdio_waiting": ("Sessions, or calls of `shared`, that wait for a process.", ()),
     "mcpace_rules_without_effect": (
         "Rules of the configuration that do nothing, by reason; `/stats` says which.",
         ("reason",),
@@ -119,6 +121,13 @@ COUNTED_ELSEWHERE: Final = {
     "mcpace_decided_without_redis": ("Limit decisions made while Redis was down.", "mode"),
     "mcpace_egress_requests": ("Calls of the server's own, by how they ended.", "door, result"),
     "mcpace_egress_connections_opened": ("Connections that a door opened to the outside.", "door"),
+    "mcpace_stdio_starts": ("Processes of a server of stdio that were started.", ""),
+    "mcpace_stdio_failed_starts": (
+        "Those that never answered, by reason: command (no such), ended, silent, wrote (no messages).",
+        "reason",
+    ),
+    "mcpace_stdio_crashes": ("Processes that had answered, and ended unasked.", ""),
+    "mcpace_stdio_junk_lines": ("Lines on standard output that were no messages, and passed over.", ""),
     "mcpace_egress_wait_seconds": ("Seconds that calls waited behind a door, in all.", "door"),
 }
 """Counters that their owners keep: name without `_total` -> (help, label)."""

@@ -18,9 +18,10 @@ from mcpace_sidecar.contract.config.cache import Cache
 from mcpace_sidecar.contract.config.clients import Clients, PublicUrl
 from mcpace_sidecar.contract.config.document import parse, parse_strictly, read_documents, read_yaml
 from mcpace_sidecar.contract.config.rate_limits import DEFAULT_TIERS, RateLimits, among
+from mcpace_sidecar.contract.config.stdio import Stdio
 from mcpace_sidecar.contract.config.traffic import Concurrency, Door, Monitoring, Responses, Upstream
 from mcpace_sidecar.contract.quantity import Duration, Size
-from mcpace_sidecar.contract.rules import Broken, rule
+from mcpace_sidecar.contract.rules import Broken, broken, rule
 
 __all__ = [
     "Model",
@@ -36,9 +37,10 @@ __all__ = [
 class SidecarConfig(Model):
     """The subtree of a manifest that a sidecar reads."""
 
-    transport: Literal["streamable-http", "sse"] = Field(
+    transport: Literal["streamable-http", "sse", "stdio"] = Field(
         default="streamable-http",
-        description="How the server speaks MCP; `sse` is the pair of endpoints of 2024-11-05.",
+        description="How the server speaks MCP; `sse` is the pair of endpoints of 2024-11-05, `stdio` a"
+        " process's standard input and output.",
     )
     path: UrlPath | None = Field(
         default=None,
@@ -68,6 +70,7 @@ class SidecarConfig(Model):
     clients: Clients = Clients()
     cache: Cache | None = None
     upstream: Upstream = Upstream()
+    stdio: Stdio = Stdio()
     egress: tuple[Door, ...] = Field(
         default=(),
         max_length=32,
@@ -102,6 +105,13 @@ class SidecarConfig(Model):
             if port in ports[:number]:
                 return Broken(("egress", number, "port"), f": {port} stands twice")
         return None
+
+    @rule(
+        "!has(self.stdio) || (has(self.transport) && self.transport == 'stdio')",
+        "write `transport: stdio`, which `stdio` is about",
+    )
+    def _processes_speak_over_pipes(self) -> Broken | None:
+        return broken("stdio" in self.model_fields_set and self.transport != "stdio", "transport")
 
     @property
     def endpoint(self) -> str:

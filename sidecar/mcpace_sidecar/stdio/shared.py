@@ -1,0 +1,437 @@
+"""The same processes for all clients: under ids of ours, and a handshake that offers them nothing.
+
+Each process works on so many calls at once, further calls wait. What a server asks of its client is refused
+at once, since it would wait for ever otherwise; what it tells is told to all, or to nobody.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+import msgspec
+
+from mcpace_sidecar import __version__
+from mcpace_sidecar.contract.config import SidecarConfig
+from mcpace_sidecar.errors import UpstreamError
+from mcpace_sidecar.http.address import Address
+from mcpace_sidecar.mcp import responses
+from mcpace_sidecar.mcp.jsonrpc import OfProgress, Posted, Said
+from mcpace_sidecar.mcp.responses import INVALID_REQUEST
+from mcpace_sidecar.mcp.strictness import MEMBERS
+from mcpace_sidecar.stdio.asked import BAD_REQUEST, NOT_ALLOWED, OK, Asked, Giver
+from mcpace_sidecar.stdio.lines import line_of
+from mcpace_sidecar.stdio.process import Holder, Process
+from mcpace_sidecar.stdio.processes import Processes
+from mcpace_sidecar.stdio.serving import NO_METHOD, Facts, Serving
+
+TO_ANSWER: Final = 5.0
+"""Seconds that a process gets to answer a call that was given up, and again to answer a `ping`."""
+_VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+"""Versions whose handshake is the same, oldest first."""
+_GREETING: Final = b"0"
+_INITIALIZE: Final = (
+    b'{"jsonrpc":"2.0","id":%b,"method":"initialize","params":{"protocolVersion":"2025-11-25",'
+    b'"capabilities":{},"clientInfo":{"name":"mcpace","version":"%b"}}}' % (_GREETING, __version__.encode())
+)
+_INITIALIZED: Final = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
+_PING: Final = b"1"
+_EMPTY: Final = msgspec.Raw(b"{}")
+
+_progress: Final = msgspec.json.Decoder(OfProgress)
+
+
+class Worker(Holder):
+    """One of the processes, and what it works on."""
+
+    __slots__ = ("_home", "_pinged", "calls", "deadline", "given_up", "process", "ready")
+
+    def __init__(self, home: Shared) -> None:
+        self._home = home
+        self.calls: dict[bytes, Asked | None] = {}
+        """By ids of ours; None: nobody waits for it any more."""
+        self.given_up: dict[bytes, float] = {}
+        """Those that nobody waits for -> since when."""
+        self.ready = False
+        """Whether its handshake is through."""
+        self._pinged = 0.0
+        """Since when it has not answered whether it is there; 0: it was not asked."""
+        self.process = home.processes.start(self, home.gone)
+        self.deadline = monotonic() + home.start_timeout
+        self.process.write(_INITIALIZE)
+
+    @property
+    def free(self) -> bool:
+        """Whether it takes another call."""
+        return self.ready and len(self.calls) < self._home.calls_per_process and not self.process.stuck
+
+    def work(self, mine: bytes, asked: Asked) -> None:
+        """Give it a call, under this id."""
+        params, asked.params = asked.params, b""
+        if asked.token:
+            params = _with_token(params, mine)
+        self.calls[mine] = asked
+        method = msgspec.json.encode(asked.method)
+        if params:
+            line = b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}' % (mine, method, params)
+        else:
+            line = b'{"jsonrpc":"2.0","id":%b,"method":%b}' % (mine, method)
+        self.process.write(line_of(line))
+
+    def give_up(self, asked: Asked) -> bool:
+        """Nobody waits for this call any more; whether it was this one's."""
+        mine = next((mine for mine, each in self.calls.items() if each is asked), None)
+        if mine is None:
+            return False
+        self.calls[mine] = None
+        self.given_up[mine] = monotonic()
+        self.process.write(
+            b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%b}}' % mine
+        )
+        return True
+
+    def on_line(self, process: Process, line: bytes, said: Said) -> None:
+        """It has written a message."""
+        del line
+        home, now = self._home, monotonic()
+        home.hear(now)
+        message_id = bytes(said.id)
+        if said.method is not None:
+            if not message_id:
+                self._notified(said)
+            elif said.method == "ping":
+                process.write(responses.result_body(message_id, b"{}"))
+            else:
+                words = "The client has no such capability."
+                process.write(responses.error_body(message_id, NO_METHOD, words))
+        elif message_id in self.calls:
+            self.given_up.pop(message_id, None)
+            asked = self.calls.pop(message_id)
+            home.served = now
+            if asked is not None:
+                asked.giver = None
+                home.in_progress.discard(asked)
+                if said.result:
+                    asked.answer(responses.result_body(asked.id, bytes(said.result)))
+                else:
+                    asked.answer(b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (asked.id, bytes(said.error)))
+            home.serve(now)
+        elif message_id == _PING:
+            self._pinged = 0.0
+            for mine in self.given_up:  # it is there, and answers none of them
+                self.calls.pop(mine, None)
+            self.given_up.clear()
+            home.serve(now)
+        elif message_id == _GREETING and not self.ready:
+            self._greeted(process, said)
+
+    def _greeted(self, process: Process, said: Said) -> None:
+        home = self._home
+        if not said.result:
+            process.end()
+            words = f"The server refuses `initialize`: {bytes(said.error).decode(errors='replace')[:200]}"
+            home.lose(self, UpstreamError("connect", words))
+            return
+        self.ready = True
+        home.processes.answered(process)
+        process.write(_INITIALIZED)
+        home.greeted(bytes(said.result))
+
+    def _notified(self, said: Said) -> None:
+        if said.method == "notifications/progress":
+            try:
+                mine = bytes(_progress.decode(said.params).progress_token)
+                asked = self.calls.get(mine)
+                if asked is None or not asked.token or not asked.events:
+                    return
+                members = MEMBERS.decode(said.params)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return
+            members["progressToken"] = msgspec.Raw(asked.token)
+            params = msgspec.json.encode(members)
+            asked.say(b'{"jsonrpc":"2.0","method":"notifications/progress","params":%b}' % params)
+        elif said.method is not None and said.method.endswith("/list_changed"):
+            method = msgspec.json.encode(said.method)
+            self._home.tell(b'{"jsonrpc":"2.0","method":%b}' % method)
+
+    def on_dropped(self, process: Process, message_id: bytes) -> None:
+        """It has written a message too long to be read."""
+        del process
+        asked = self.calls.pop(message_id, None)
+        if asked is not None:
+            words = "The server's answer is longer than there is room for."
+            asked.fail(UpstreamError("malformed", words))
+        self._home.serve(monotonic())
+
+    def on_lost(self, process: Process, words: str) -> None:
+        """It has ended: its calls have, too."""
+        self._home.lose(self, UpstreamError("closed" if process.answered else "connect", words))
+
+    def finish(self, error: UpstreamError) -> None:
+        """Tell all who wait for it."""
+        calls, self.calls = self.calls, {}
+        for asked in calls.values():
+            if asked is not None:
+                asked.fail(error)
+
+    def look(self, now: float) -> bool:
+        """Ask whether it is there, where nobody waits for what it does; whether it is not."""
+        if not self.given_up or len(self.given_up) < len(self.calls):
+            return False  # it does something for somebody
+        if self._pinged:
+            return now > self._pinged + TO_ANSWER
+        if now > max(self.given_up.values()) + TO_ANSWER:
+            self._pinged = now
+            self.process.write(b'{"jsonrpc":"2.0","id":%b,"method":"ping"}' % _PING)
+        return False
+
+    def __repr__(self) -> str:
+        said = f"{len(self.calls)} calls" + (f", {len(self.given_up)} given up" if self.given_up else "")
+        return f"<Worker {said}: {self.process!r}>"
+
+
+class Shared(Serving):
+    """All clients' processes."""
+
+    def __init__(
+        self, address: Address, processes: Processes, on_error: Callable[[Exception], None],
+        *, most: int = 0, calls: int = 0,
+    ) -> None:  # fmt: skip
+        """`most`, `calls`: processes, and calls of each, in place of what the configuration says."""
+        super().__init__(address, processes, on_error, most=most)
+        self._calls = calls
+        self.calls_per_process = calls or 1
+        self.workers: list[Worker] = []
+        self.taken: set[Process] = set()
+        """Their processes, until nothing is left of them."""
+        self._line: dict[Asked, None] = {}
+        """Calls that wait for a process."""
+        self._greeting: dict[Asked, str] = {}
+        """Those that wait for who the server is -> the version that their client speaks."""
+        self._hello: dict[str, msgspec.Raw] = {}
+        """What the server said of itself; empty: it is not known."""
+        self._listening: dict[Asked, None] = {}
+        self._numbers = itertools.count(100)
+        self._starts = _Waiting(self)
+
+    def adopt(self, config: SidecarConfig) -> None:
+        """Use what this says from the next request on."""
+        super().adopt(config)
+        self.calls_per_process = self._calls or config.stdio.calls_per_process
+
+    # -- what clients say
+
+    def post(self, asked: Asked, facts: Facts, posted: Posted, body: bytes) -> None:
+        """Answer what is known here; the rest waits for a process."""
+        del facts, body
+        method = asked.method
+        if not asked.id or posted.method is None:
+            self.accept(asked)  # there is no client that a process could know it of
+        elif method == "initialize":
+            self._greet(asked, posted)
+        elif method in ("ping", "logging/setLevel"):
+            self.later(asked, responses.result_body(asked.id, b"{}"), OK)
+        elif method in ("resources/subscribe", "resources/unsubscribe"):
+            words = "The server's processes are shared: they tell nobody of changes of a resource."
+            self.refuse(asked, OK, NO_METHOD, words)
+        elif method == "server/discover":
+            self.refuse(asked, BAD_REQUEST, NO_METHOD, "Method not found: begin with `initialize`.")
+        elif len(self._line) >= self.most_waiting:
+            self.fail_later(asked, UpstreamError("busy", "Too many calls wait for the server's processes."))
+        else:
+            asked.params = bytes(posted.params)
+            asked.giver = self._starts
+            self.in_progress.add(asked)
+            self._line[asked] = None
+            now = monotonic()
+            if self.asked == 0.0:
+                self.asked = now
+            self.serve(now)
+
+    def _greet(self, asked: Asked, posted: Posted) -> None:
+        try:
+            wanted = MEMBERS.decode(posted.params).get("protocolVersion", _EMPTY)
+            version = str(msgspec.json.decode(wanted))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            version = ""
+        if self._hello:
+            self.later(asked, self._welcome(asked, version), OK)
+            return
+        asked.giver = self._starts
+        self.in_progress.add(asked)
+        self._greeting[asked] = version
+        self.serve(monotonic())
+
+    def _welcome(self, asked: Asked, version: str) -> bytes:
+        """What the server said of itself, without what nobody would hear."""
+        hello = dict(self._hello)
+        theirs = str(msgspec.json.decode(hello.get("protocolVersion", _EMPTY)))
+        if (
+            version in _VERSIONS
+            and theirs in _VERSIONS
+            and _VERSIONS.index(version) < _VERSIONS.index(theirs)
+        ):
+            hello["protocolVersion"] = msgspec.Raw(msgspec.json.encode(version))
+        offered = MEMBERS.decode(hello.get("capabilities", _EMPTY))
+        offered.pop("logging", None)
+        if "resources" in offered:
+            resources = MEMBERS.decode(offered["resources"])
+            resources.pop("subscribe", None)
+            offered["resources"] = msgspec.Raw(msgspec.json.encode(resources))
+        hello["capabilities"] = msgspec.Raw(msgspec.json.encode(offered))
+        return responses.result_body(asked.id, msgspec.json.encode(hello))
+
+    def listen(self, asked: Asked, facts: Facts) -> None:
+        """Tell it that lists have changed."""
+        del facts
+        asked.giver = self._starts
+        self._listening[asked] = None
+        self.soon(asked.begin)
+
+    def delete(self, asked: Asked, facts: Facts) -> None:
+        """There is no session to end."""
+        del facts
+        self.refuse(asked, NOT_ALLOWED, INVALID_REQUEST, "There are no sessions: processes are shared.")
+
+    def give_up(self, asked: Asked) -> None:
+        """Nobody waits for this one any more, or it is answered."""
+        self.in_progress.discard(asked)
+        self._listening.pop(asked, None)
+        self._greeting.pop(asked, None)
+        if asked in self._line:
+            del self._line[asked]
+        else:
+            any(worker.give_up(asked) for worker in self.workers)
+
+    # -- who works on what
+
+    def serve(self, now: float) -> None:
+        """Give calls to processes that are free; start one more where none is."""
+        while self._line:
+            worker = min((w for w in self.workers if w.free), key=_load, default=None)
+            if worker is None:
+                break
+            asked = next(iter(self._line))
+            del self._line[asked]
+            worker.work(b"%d" % next(self._numbers), asked)
+        wanted = bool(self._line or self._greeting) and all(worker.ready for worker in self.workers)
+        if not wanted and not self._too_few:
+            return
+        if not self.processes.may_start(now):
+            if self.processes.problem and not self.workers:
+                self._tell_waiting(UpstreamError("connect", self.processes.problem))
+        elif len(self.taken) < self.most:
+            self._start()
+
+    def _tell_waiting(self, error: UpstreamError) -> None:
+        """Whoever waits for a process need not: the next one is tried later."""
+        for asked in [*self._greeting, *self._line]:
+            self.fail_later(asked, error)
+
+    @property
+    def _too_few(self) -> bool:
+        return len(self.workers) < min(self.settings.warm, self.most) and not self._own_most
+
+    def _start(self) -> None:
+        worker = Worker(self)
+        self.workers.append(worker)
+        self.taken.add(worker.process)
+
+    def greeted(self, result: bytes) -> None:
+        """A process has said who it is."""
+        self._hello = MEMBERS.decode(result)
+        greeting, self._greeting = self._greeting, {}
+        for asked, version in greeting.items():
+            asked.answer(self._welcome(asked, version))
+        self.serve(monotonic())
+
+    def lose(self, worker: Worker, error: UpstreamError) -> None:
+        """One of them has ended. Where it never began, those that wait for one are told."""
+        if worker in self.workers:
+            self.workers.remove(worker)
+        if not self.workers:
+            self._hello = {}  # the next one may be another version
+        worker.finish(error)
+        if not worker.ready and not any(other.ready for other in self.workers):
+            self._tell_waiting(error)
+        self.serve(monotonic())
+
+    def gone(self, process: Process) -> None:
+        """There is room for another."""
+        self.taken.discard(process)
+        self.serve(monotonic())
+
+    def overdue(self, asked: Asked) -> None:
+        """It has waited too long, for its turn or for its answer."""
+        if asked in self._line:
+            words = f"No process of the server became free within {asked.patience or 0.0:g} s."
+            asked.fail(UpstreamError("busy", words))
+        else:
+            super().overdue(asked)
+
+    def tell(self, message: bytes) -> None:
+        """Tell all who listen."""
+        for asked in list(self._listening):
+            if asked.begun:
+                asked.say(message)
+
+    @property
+    def waiting(self) -> int:
+        """What waits for a process."""
+        return len(self._line)
+
+    # -- about twice a second
+
+    def sweep(self, now: float) -> None:
+        """Timeouts, of calls, starts, and processes that hang."""
+        super().sweep(now)
+        for worker in list(self.workers):
+            if not worker.ready and worker.deadline < now:
+                error = self.processes.silent(worker.process, self.start_timeout)
+                worker.process.end()
+                self.lose(worker, error)
+            elif worker.ready and worker.look(now):
+                worker.process.end()
+                self.lose(worker, UpstreamError("closed", "The server's process hung, and was ended."))
+        self.serve(now)
+
+    async def close(self) -> None:
+        """End all."""
+        error = UpstreamError("closed", "The sidecar ends.")
+        for asked in [*self._greeting, *self._line]:
+            asked.fail(error)
+        for asked in list(self._listening):
+            asked.end()
+        for worker in self.workers:
+            worker.finish(error)
+        await self.processes.close()
+
+    def __repr__(self) -> str:
+        said = [f"{len(self.workers)}/{self.most} processes", f"{len(self._line)} calls waiting"]
+        return f"<Shared {', '.join(said)}>"
+
+
+class _Waiting(Giver):
+    """Who answers what shared processes are asked."""
+
+    def __init__(self, home: Shared) -> None:
+        self._home = home
+
+    def given_up(self, asked: Asked) -> None:
+        """Nobody waits for this one any more, or it is answered."""
+        self._home.give_up(asked)
+
+
+def _load(worker: Worker) -> int:
+    return len(worker.calls)
+
+
+def _with_token(params: bytes, mine: bytes) -> bytes:
+    """These params with another progress token."""
+    members = MEMBERS.decode(params)
+    meta = MEMBERS.decode(members["_meta"])
+    meta["progressToken"] = msgspec.Raw(mine)
+    members["_meta"] = msgspec.Raw(msgspec.json.encode(meta))
+    return msgspec.json.encode(members)

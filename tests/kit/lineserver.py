@@ -1,0 +1,130 @@
+"""A server of stdio that misbehaves as it is told, by its first argument or by the tool that is called.
+
+Run as a program: it starts in a few milliseconds, as no SDK's does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+
+def say(**message: Any) -> None:
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0"} | message) + "\n")
+    sys.stdout.flush()
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": words}], "isError": False}
+
+
+def call(number: Any, params: dict[str, Any]) -> None:
+    name, arguments = params["name"], params.get("arguments") or {}
+    if name == "echo":
+        say(id=number, result=text(json.dumps(arguments, ensure_ascii=False)))
+    elif name == "pid":
+        say(id=number, result=text(str(os.getpid())))
+    elif name == "count":
+        counted.append(number)
+        say(id=number, result=text(str(len(counted))))
+    elif name == "die":
+        os._exit(3)
+    elif name == "junk":
+        sys.stdout.write('starting…\n{"level":"info"}\n[1]\n\n')
+        say(id=number, result=text("well"))
+    elif name == "big":
+        say(id=number, result=text("x" * arguments["bytes"]))
+    elif name == "hang":
+        pass
+    elif name == "hold":
+        held.append(number)
+    elif name == "release":
+        for each in held:
+            say(id=each, result=text("held"))
+        held.clear()
+        say(id=number, result=text("released"))
+    elif name == "ask":
+        say(id=f"q{number}", method="sampling/createMessage", params={"messages": [], "maxTokens": 1})
+        asked[f"q{number}"] = number
+    elif name == "progress":
+        token = params["_meta"]["progressToken"]
+        say(method="notifications/progress", params={"progressToken": token, "progress": 1, "total": 2})
+        say(id=number, result=text(json.dumps([number, token])))
+    elif name == "log":
+        say(method="notifications/message", params={"level": "info", "data": "here"})
+        say(id=number, result=text("logged"))
+    elif name == "changed":
+        say(method="notifications/tools/list_changed")
+        say(id=number, result=text("changed"))
+    elif name == "deaf":
+        say(id=number, result=text("deaf"))
+        time.sleep(3600)
+
+
+counted: list[Any] = []
+held: list[Any] = []
+asked: dict[Any, Any] = {}
+cancelled: list[Any] = []
+
+
+def main(how: str) -> None:
+    if how == "exits":
+        sys.exit("no such database")
+    if how == "banner":
+        print("Welcome!", flush=True)
+        sys.exit(1)
+    if how == "silent":
+        time.sleep(3600)
+    if how == "deaf":
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+    if how == "forks":
+        subprocess.Popen(
+            [sys.executable, "-I", __file__, "deaf-child"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+    for line in sys.stdin:
+        message = json.loads(line)
+        method, number = message.get("method"), message.get("id")
+        if method == "initialize":
+            version = message["params"]["protocolVersion"]
+            offers = {"tools": {"listChanged": True}, "logging": {}, "resources": {"subscribe": True}}
+            say(
+                id=number,
+                result={
+                    "protocolVersion": version,
+                    "capabilities": offers,
+                    "serverInfo": {"name": "lines", "version": "1"},
+                },
+            )
+        elif method == "tools/list":
+            say(id=number, result={"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]})
+        elif method == "tools/call":
+            call(number, message["params"])
+        elif method == "ping":
+            say(id=number, result={})
+        elif method == "notifications/cancelled":
+            cancelled.append(message["params"]["requestId"])
+        elif method == "test/cancelled":
+            say(id=number, result={"cancelled": cancelled})
+        elif method is None and number in asked:
+            say(
+                id=asked.pop(number), result=text(json.dumps(message.get("result") or message.get("error")))
+            )
+        elif number is not None:
+            say(id=number, error={"code": -32601, "message": "Method not found"})
+    while how == "deaf":
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["deaf-child"]:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(3600)
+    main(*sys.argv[1:] or [""])
