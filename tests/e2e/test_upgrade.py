@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.e2e.cluster import ROOT, SYSTEM, Cluster, until
 from tools.cluster import images
+from tools.version import version
 
 IMAGE = "mcpace/example-weather:0.1.0"
 OSLO = {"city": "Oslo"}
@@ -189,7 +190,7 @@ def test_a_rollback_brings_the_first_version_back_under_calls(cluster: Cluster, 
 
 def test_new_sidecars_do_what_an_old_operator_tells_them(cluster: Cluster, first: str):
     with called(cluster):
-        upgraded(cluster, first, "--set=operator.image.tag=first", "--set=sidecar.image.tag=0.1.0")
+        upgraded(cluster, first, "--set=operator.image.tag=first", f"--set=sidecar.image.tag={version()}")
         rolled(cluster, images.SIDECAR)
     limited(cluster, 4)
     until(lambda: judged(cluster) < 10, "the new sidecars to limit", 120)
