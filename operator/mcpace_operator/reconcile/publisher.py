@@ -13,10 +13,10 @@ from mcpace_operator.comparison.additions import ELSEWHERE, MANAGER
 from mcpace_operator.comparison.drift import covers
 from mcpace_operator.resource.models import API_VERSION, KIND
 from mcpace_operator.resource.server import Server
-from mcpace_operator.status.conditions import by_type, elsewhere
-from mcpace_operator.status.conditions import stamped as stamped_conditions
+from mcpace_operator.status.conditions import elsewhere, stamped
 from mcpace_operator.status.news import Events, news
 from mcpace_operator.status.reasons import Type
+from mcpace_operator.status.stored import stored
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +34,15 @@ class Publisher:
     async def leave(self, server: Server) -> None:
         """Say that another mcpace looks after it: under a name of our own, because it writes the rest."""
         condition = elsewhere(server)
-        known = by_type(server.status).get(condition.type.name) or {}
-        if known.get("message") != condition.message:
+        known = stored(server.status).get(condition.type.name)
+        if known is None or known.message != condition.message:
             log.info("%s: left alone: %s looks after it", server.key, server.manager)
-            said = stamped_conditions(server, [condition], datetime.now(UTC))
+            said = [each.document() for each in stamped(server, [condition], datetime.now(UTC))]
             await self._write(server, {"conditions": said}, manager=ELSEWHERE)
 
     async def _settle(self, server: Server) -> None:
         """Take back what another mcpace may have said before it went; one that is there says it again."""
-        if Type.Managed.name in by_type(server.status) and server.uid not in self._settled:
+        if Type.Managed.name in stored(server.status) and server.uid not in self._settled:
             self._settled.add(server.uid)
             await self._write(server, {}, manager=ELSEWHERE)
 
@@ -76,6 +76,4 @@ class Publisher:
 
 def _names(document: Mapping[str, Any]) -> dict[str, Any]:
     """The names that a status holds, and its conditions' types: what must not be left over."""
-    conditions = document.get("conditions")
-    types = {str(c["type"]) for c in (conditions if isinstance(conditions, list) else []) if "type" in c}
-    return {"names": sorted(document), "types": sorted(types - {Type.Managed.name})}
+    return {"names": sorted(document), "types": sorted(stored(document).keys() - {Type.Managed.name})}

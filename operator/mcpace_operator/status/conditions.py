@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from mcpace_operator.comparison.additions import Addition
 from mcpace_operator.comparison.drift import ChildId
@@ -18,6 +18,7 @@ from mcpace_operator.status.checklist import Result, Verdict
 from mcpace_operator.status.live import Live
 from mcpace_operator.status.reasons import Reason, Type
 from mcpace_operator.status.seen import Seen, StoreState
+from mcpace_operator.status.stored import Stored, stored
 
 SCHEMA: Final = {
     "type": "object",
@@ -268,31 +269,23 @@ def elsewhere(server: Server) -> Condition:
     return Condition(Type.Managed, holds=False, reason=Reason.ManagedByAnother, message=words)
 
 
-def stamped(server: Server, conditions: Sequence[Condition], now: datetime) -> list[dict[str, Any]]:
+def stamped(server: Server, conditions: Sequence[Condition], now: datetime) -> list[Stored]:
     """As they stand in a status: a condition keeps its time while it holds, or does not."""
-    before = by_type(server.status)
+    before = stored(server.status)
     stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     result = []
     for condition in conditions:
         holds = {True: "True", False: "False", None: "Unknown"}[condition.holds]
-        old = before.get(condition.type.name) or {}
-        same = old.get("status") == holds
+        old = before.get(condition.type.name)
+        since = old.last_transition_time if old is not None and old.status == holds else ""
         result.append(
-            {
-                "type": condition.type.name,
-                "status": holds,
-                "reason": condition.reason.name,
-                "message": _within(LONGEST_MESSAGE, condition.message),
-                "lastTransitionTime": old.get("lastTransitionTime", stamp) if same else stamp,
-                "observedGeneration": server.generation,
-            }
+            Stored(
+                type=condition.type.name,
+                status=holds,
+                reason=condition.reason.name,
+                message=_within(LONGEST_MESSAGE, condition.message),
+                last_transition_time=since or stamp,
+                observed_generation=server.generation,
+            )
         )
     return result
-
-
-def by_type(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The conditions of a status; nothing where an older version wrote what nobody can read."""
-    conditions = status.get("conditions")
-    if not isinstance(conditions, list):
-        return {}
-    return {str(c.get("type")): dict(c) for c in conditions if isinstance(c, Mapping)}

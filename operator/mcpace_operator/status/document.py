@@ -8,10 +8,11 @@ from typing import Any, Final
 from mcpace_operator.children import service
 from mcpace_operator.resource.server import SERVER_LABEL, Server
 from mcpace_operator.status.checklist import Result, Verdict, cached_tools
-from mcpace_operator.status.conditions import SCHEMA, Condition, by_type, conditions, stamped
+from mcpace_operator.status.conditions import SCHEMA, Condition, conditions, stamped
 from mcpace_operator.status.performance import PERCENTILES
 from mcpace_operator.status.reasons import Reason, Type
 from mcpace_operator.status.seen import Seen
+from mcpace_operator.status.stored import stored
 
 
 def _word(description: str) -> dict[str, Any]:
@@ -101,11 +102,11 @@ _APART: Final = (Type.Ready.name, Type.Managed.name)
 def invalid(server: Server, words: str, now: datetime) -> dict[str, Any]:
     """The status of a server whose spec cannot be used: what runs goes on as it is."""
     kept = {name: value for name, value in server.status.items() if name != "conditions"}
-    others = [c for c in by_type(server.status).values() if c.get("type") not in _APART]
+    others = [each for each in stored(server.status).values() if each.type not in _APART]
     ready = Condition(Type.Ready, holds=False, reason=Reason.InvalidSpec, message=words)
     return kept | {
         "observedGeneration": server.generation,
-        "conditions": [*others, *stamped(server, [ready], now)],
+        "conditions": [each.document() for each in (*others, *stamped(server, [ready], now))],
     }
 
 
@@ -131,12 +132,11 @@ def status(seen: Seen, now: datetime) -> dict[str, Any]:
     for name in KEPT:  # what was known before this operator started
         if name not in document and name in server.status:
             document[name] = server.status[name]
-    document["conditions"] = stamped(server, conditions(seen), now)
+    said = stamped(server, conditions(seen), now)
     if told.live is None:
-        before = by_type(server.status)
-        document["conditions"] += [
-            before[kind.name] for kind in Type if kind.value.from_sidecars and kind.name in before
-        ]
+        before = stored(server.status)
+        said += [before[kind.name] for kind in Type if kind.value.from_sidecars and kind.name in before]
+    document["conditions"] = [each.document() for each in said]
     return document
 
 

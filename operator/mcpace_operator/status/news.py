@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 from mcpace_operator.cluster.client import ApiError, Cluster
 from mcpace_operator.resource.models import API_VERSION, KIND
 from mcpace_operator.resource.server import Server
-from mcpace_operator.status.conditions import by_type
 from mcpace_operator.status.reasons import Reason, Type
+from mcpace_operator.status.stored import Stored, stored
 from mcpace_sidecar.contract import environment
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ QUIET: Final = 600.0
 """Seconds for which a reason is not told again of the same server and object."""
 _USUAL: Final = (Reason.Progressing.name, Reason.ScaledToZero.name)
 """Reasons for not being ready that nobody must mend."""
+_UNSAID: Final = Stored("", "")
 _LONGEST: Final = 1024  # bytes of a note, by the API
 
 
@@ -35,15 +36,15 @@ class News(NamedTuple):
 
 def news(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[News]:
     """What of a new status a person would ask about: what to mend, and that calls are answered. Pure."""
-    old, new = by_type(before), by_type(after)
+    old, new = stored(before), stored(after)
     for kind in (kind.name for kind in Type if kind.value.told):
-        condition = new.get(kind) or {}
-        bad = condition.get("status") == "False" and condition["reason"] not in _USUAL
-        if bad and condition["reason"] != (old.get(kind) or {}).get("reason"):
-            yield News(Reason[condition["reason"]], condition["message"], bad=True)
-    condition = new.get(Type.Available.name) or {}
-    if condition.get("status") == "True" != (old.get(Type.Available.name) or {}).get("status"):
-        yield News(Reason[condition["reason"]], condition["message"], bad=False)
+        condition, known = new.get(kind, _UNSAID), old.get(kind, _UNSAID)
+        bad = condition.status == "False" and condition.reason not in _USUAL
+        if bad and condition.reason != known.reason:
+            yield News(Reason[condition.reason], condition.message, bad=True)
+    condition, known = (each.get(Type.Available.name, _UNSAID) for each in (new, old))
+    if condition.status == "True" != known.status:
+        yield News(Reason[condition.reason], condition.message, bad=False)
 
 
 class Events:
