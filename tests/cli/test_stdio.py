@@ -103,6 +103,18 @@ def test_nothing_is_left_of_processes_when_mcpace_run_ends_however_it_does(
         wait_for(lambda: not any(map(lives, pids)), f"the groups {pids} to end; {run.said}")
 
 
+def test_a_second_interrupt_ends_deaf_processes_at_once(tmp_path: Path):
+    script = 'echo "$$ here" >&2; exec "$@"'
+    with running(tmp_path, *PLACES, "--", "sh", "-c", script, "sh", *SERVER, "deaf") as run:
+        run.url()
+        pids = wait_for(lambda: processes_of(run), "a process to say something")
+        run.send(signal.SIGINT)
+        run.until_said("once more ends it at once")
+        run.send(signal.SIGINT)
+        assert run.wait(4.5) == 130, "it waited for what it had killed"
+        wait_for(lambda: not any(map(lives, pids)), f"the groups {pids} to end")
+
+
 @pytest.mark.parametrize(
     ("how", "words"),
     [

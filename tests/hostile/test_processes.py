@@ -1,16 +1,19 @@
 """Servers of stdio that end, hang, write what is none, or are deaf; and clients that share one."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 from tests.kit.programs import ROOT
 from tests.kit.sidecars import Running, Start
 from tests.kit.waiting import until
+from tools.ports import free_port
 
 from mcpace_sidecar.contract.config import SidecarConfig
 from mcpace_sidecar.stdio.pipes import Pipes
@@ -378,6 +381,79 @@ async def test_limits_and_the_cache_know_no_difference(serve: Serve):
     client = await session(sidecar)
     assert [said((await sidecar.call("count", **client))[2]) for _ in range(3)] == ["1", "1", "1"]
     assert (await sidecar.call("count", **client))[2]["error"]["code"] == 42900
+
+
+@pytest.fixture
+async def container() -> AsyncIterator[int]:
+    """A port at which each connection is a process, as in a pod."""
+    started: list[asyncio.subprocess.Process] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", SERVER, stdin=pipe, stdout=pipe
+        )
+        started.append(process)
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError):
+                while data := await source.read(65536):
+                    sink.write(data)
+                    await sink.drain()
+            sink.close()
+
+        await asyncio.gather(pump(reader, process.stdin), pump(process.stdout, writer))
+        await process.wait()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@BOTH
+async def test_a_process_behind_a_connection_is_as_one_behind_pipes(
+    start: Start, container: int, processes: str
+):
+    sidecar = await start(container, {"transport": "stdio", "stdio": {"processes": processes}})
+    await sidecar.ready()
+    client = await session(sidecar)
+    first = int(said((await sidecar.call("pid", **client))[2]))
+    assert len(said((await sidecar.call("big", {"bytes": 4 << 20}, **client))[2])) == 4 << 20
+    if processes == "perSession":
+        other = await session(sidecar)
+        assert int(said((await sidecar.call("pid", **other))[2])) != first
+        one = (
+            f"DELETE /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: {other['Mcp-Session-Id']}\r\n\r\n"
+        )
+        await sidecar.raw(one.encode())
+    _, _, answer = await sidecar.call("die", **client)
+    assert answer["error"]["code"] == 50200
+    if processes == "perSession":
+        client = await session(sidecar)
+    assert int(said((await sidecar.call("pid", **client))[2])) != first
+    await until(lambda: not lives(first), "the first process to end")
+
+
+async def test_a_container_that_starts_no_processes_is_said(start: Start):
+    sidecar = await start(free_port(), {"transport": "stdio"})
+    _, _, answer = await sidecar.post(INITIALIZE, Accept=ACCEPT)
+    assert (
+        "No process of the server can be started: nothing answers on 127.0.0.1:"
+        in answer["error"]["message"]
+    )
+
+
+async def test_a_server_that_refuses_the_handshake_is_not_started_without_end(serve: Serve):
+    sidecar = await serve("refuses", "shared", ready=False)
+    await until(
+        lambda: "refuses `initialize`: no licence" in sidecar.handshake.problem, "the handshake to say so"
+    )
+    await until(lambda: sidecar.sidecar.processes.in_a_row >= 3, "it to be tried again")
+    assert not sidecar.sidecar.processes.may_start(time.monotonic())
 
 
 def test_the_bound_of_shared_processes_is_one_until_it_is_written():

@@ -92,7 +92,9 @@ def main(how: str) -> None:
     for line in sys.stdin:
         message = json.loads(line)
         method, number = message.get("method"), message.get("id")
-        if method == "initialize":
+        if method == "initialize" and how == "refuses":
+            say(id=number, error={"code": -32603, "message": "no licence"})
+        elif method == "initialize":
             version = message["params"]["protocolVersion"]
             offers = {"tools": {"listChanged": True}, "logging": {}, "resources": {"subscribe": True}}
             say(

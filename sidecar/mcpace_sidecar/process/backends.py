@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -15,6 +16,8 @@ from mcpace_sidecar.stdio.processes import REASONS, Processes
 from mcpace_sidecar.stdio.sessions import Sessions
 from mcpace_sidecar.stdio.shared import Shared
 
+log = logging.getLogger(__name__)
+
 _OWN_CALLS: Final = 4
 """Requests of the sidecar's own that its process works on at once."""
 
@@ -25,17 +28,18 @@ class Backends:
     def __init__(
         self, options: Options, config: SidecarConfig, on_error: Callable[[Exception], None]
     ) -> None:
+        self.kind = self._kind(config)
         self.processes: Processes | None = None
         self.calls: Backend
         self.own: Backend
-        if config.transport != "stdio":
+        if self.kind == "http":
             self.calls = Pool(options.upstream, on_error=on_error)
             # None is kept, because a server that serves one connection at a time is left to calls.
             self.own = Pool(options.upstream, on_error=on_error, max_idle=0)
             return
         launch = options.launch or Connections(options.upstream)
         processes = self.processes = Processes(launch, Ledger(UNLIMITED), on_error)
-        if config.stdio.processes == "shared":
+        if self.kind == "shared":
             # One process may be all that a server can bear: it is asked what clients ask it.
             self.calls = self.own = Shared(options.upstream, processes, on_error)
         else:
@@ -45,8 +49,14 @@ class Backends:
 
     def adopt(self, config: SidecarConfig) -> None:
         """Use what this says from the next request of the sidecar's own on."""
+        if self._kind(config) != self.kind:
+            log.warning("`transport` and `stdio.processes` have changed: start anew to take that")
         if self.processes is not None:
             self.own.adopt(config)
+
+    @staticmethod
+    def _kind(config: SidecarConfig) -> str:
+        return config.stdio.processes if config.transport == "stdio" else "http"
 
     def sweep(self, now: float) -> None:
         """What the sweep of calls does not look at."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import queue
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from typing import Final, cast
 
@@ -19,6 +21,8 @@ from mcpace_sidecar.stdio.guard import Guard
 
 LINGER: Final = 1.0
 """Seconds between a process's end and that of its output, after which the other is not waited for."""
+_MOST_LINES: Final = 1000
+"""Lines that wait for a standard error that nobody reads."""
 _LONGEST: Final = 16 << 10
 """Bytes of a line of its standard error that are held until it is whole."""
 
@@ -125,9 +129,36 @@ class _Child(asyncio.SubprocessProtocol, Channel):
         self._said = rest
         for line in lines:
             text = line.decode(errors="replace").rstrip("\r")
-            sys.stderr.write(f"{self._pipes.name}[{self._group}]: {text}\n")
-        if lines:
-            sys.stderr.flush()
+            self._pipes.told.say(f"{self._pipes.name}[{self._group}]: {text}\n")
+
+
+class _Told:
+    """Writes to our standard error by a thread: whoever reads that may stop, and we do not."""
+
+    def __init__(self) -> None:
+        self._lines: queue.Queue[str | None] = queue.Queue(_MOST_LINES)
+        self._writer: threading.Thread | None = None
+
+    def say(self, line: str) -> None:
+        """Write it next; without room it is dropped."""
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write, daemon=True)
+            self._writer.start()
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(line)
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(line)
+                sys.stderr.flush()
+
+    def end(self) -> None:
+        """Write what is left, for a moment."""
+        if self._writer is not None:
+            with contextlib.suppress(queue.Full):
+                self._lines.put_nowait(None)
+            self._writer.join(LINGER)
 
 
 class Pipes(Launch):
@@ -138,6 +169,7 @@ class Pipes(Launch):
         self.command = command
         self._environment = environment
         self.name = name
+        self.told = _Told()
         self._guard: Guard | None = None
         self.groups: set[int] = set()
         """The processes' groups, as far as they live: each is a session too."""
@@ -170,6 +202,7 @@ class Pipes(Launch):
 
     def close(self) -> None:
         """Let the guard go."""
+        self.told.end()
         if self._guard is not None:
             self._guard.dismiss()
 

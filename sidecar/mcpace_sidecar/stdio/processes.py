@@ -25,9 +25,9 @@ LIVED: Final = 60.0
 """Seconds that a process lives for, after which its end is no failure in a row with another."""
 ENDING_AT_MOST: Final = 8.0
 """Seconds in which all processes have ended, one way or another."""
-REASONS: Final = ("command", "ended", "silent", "wrote")
-"""What a process got wrong that never answered: it could not be started, ended, was silent, or wrote to its
-standard output what is no message."""
+REASONS: Final = ("command", "ended", "refused", "silent", "wrote")
+"""What a process got wrong at its start: no such command, it ended, answered with an error, not at all, or
+wrote to its standard output what is no message."""
 
 
 class Processes:
@@ -92,6 +92,10 @@ class Processes:
         """It has not answered its handshake in time, and is ended: the error that says so."""
         how = f"did not answer `initialize` within {patience:g} s"
         return UpstreamError("timeout", self._failed("silent", process, how))
+
+    def refused(self, process: Process, error: str) -> UpstreamError:
+        """It has answered its handshake with an error, and is ended: the error that says so."""
+        return UpstreamError("connect", self._failed("refused", process, f"refuses `initialize`: {error}"))
 
     def _on_end(self, process: Process, how: str) -> str:
         """Count its end, and say how it came."""

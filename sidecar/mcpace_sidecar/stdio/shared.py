@@ -131,8 +131,7 @@ class Worker(Holder):
         home = self._home
         if not said.result:
             process.end()
-            words = f"The server refuses `initialize`: {bytes(said.error).decode(errors='replace')[:200]}"
-            home.lose(self, UpstreamError("connect", words))
+            home.lose(self, home.processes.refused(process, _words(said.error)))
             return
         self.ready = True
         home.processes.answered(process)
@@ -422,6 +421,15 @@ class _Waiting(Giver):
     def given_up(self, asked: Asked) -> None:
         """Nobody waits for this one any more, or it is answered."""
         self._home.give_up(asked)
+
+
+def _words(error: bytes) -> str:
+    """What a JSON-RPC error says."""
+    try:
+        said = str(msgspec.json.decode(MEMBERS.decode(error)["message"]))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
+        return "an error without words"
+    return "".join(c if c.isprintable() else " " for c in said[:200])
 
 
 def _load(worker: Worker) -> int:

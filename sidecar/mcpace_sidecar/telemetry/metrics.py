@@ -123,7 +123,7 @@ COUNTED_ELSEWHERE: Final = {
     "mcpace_egress_connections_opened": ("Connections that a door opened to the outside.", "door"),
     "mcpace_stdio_starts": ("Processes of a server of stdio that were started.", ""),
     "mcpace_stdio_failed_starts": (
-        "Those that never answered, by reason: command (no such), ended, silent, wrote (no messages).",
+        "Of those, by reason: command (no such), ended, refused, silent, wrote (what is no message).",
         "reason",
     ),
     "mcpace_stdio_crashes": ("Processes that had answered, and ended unasked.", ""),
