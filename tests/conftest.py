@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -32,6 +33,12 @@ for _number, _handler in (
     signal.signal(_number, _handler)
 settings.register_profile("mcpace", parent=settings(), deadline=None)  # a busy machine fails no test
 settings.load_profile("mcpace")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What `mcpace run` keeps for its user goes with the tests."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture

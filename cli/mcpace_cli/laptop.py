@@ -21,7 +21,7 @@ import uvloop
 from rich.console import Console
 
 from mcpace_cli import processes as table
-from mcpace_cli import sockets
+from mcpace_cli import sessionkey, sockets
 from mcpace_cli.child import Child
 from mcpace_cli.manifest import Manifest, environment, expanded, read, without_file
 from mcpace_sidecar.contract.config import SidecarConfig, parse
@@ -97,6 +97,7 @@ def run(asked: Asked) -> None:
             name=written.name,
             keys=folder,
             launch=_pipes(written, asked.command),
+            session_keys=() if asked.manifest is None else sessionkey.of(asked.manifest, written.name),
             **surroundings(),
         )
         for flag, place in (("--listen", options.listen), ("--admin-listen", options.admin_listen)):

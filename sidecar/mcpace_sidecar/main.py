@@ -22,6 +22,7 @@ from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.process.options import Options
 from mcpace_sidecar.process.sidecar import Sidecar
 from mcpace_sidecar.server import usage
+from mcpace_sidecar.sessions import key
 
 
 def run(config: Path, listen: str, admin_listen: str, upstream: str, name: str, keys: Path | None) -> None:
@@ -36,11 +37,18 @@ def run(config: Path, listen: str, admin_listen: str, upstream: str, name: str, 
         upstream=upstream_address(upstream),
         name=name,
         keys=keys,
+        session_keys=session_keys(),
         in_pod="KUBERNETES_SERVICE_HOST" in os.environ,
         server_usage=functools.partial(usage.of_cgroup, Path(cgroup)) if cgroup else usage.unseen,
         **surroundings(),
     )
     uvloop.run(serve(options))
+
+
+def session_keys() -> tuple[bytes, ...]:
+    """By which session ids are sealed, the present key first; ConfigError."""
+    written = ((each, each.read()) for each in (environment.SESSION_KEY, environment.SESSION_KEY_PREVIOUS))
+    return tuple(key.read(text, str(each)) for each, text in written if text is not None)
 
 
 class Surroundings(TypedDict):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
+from tests.kit.forgetful import Forgetful, begin
 from tests.kit.redis import RedisServer
 from tests.kit.sidecars import Start
 from tests.kit.upstream import Heard, Scripted, json_answer
@@ -70,3 +71,80 @@ async def test_redis_gets_nothing_back_that_was_taken_while_it_was_away(
     assert (await lost)[0] == 404
     _, _, body = await sidecar.call("t", Mcp_Session_Id="alive")
     assert body["error"]["code"] == 42900, "three a day, and Redis counted three"
+
+
+async def test_a_forged_id_is_none_and_creates_nothing(scripted: Scripted, start: Start) -> None:
+    scripted.answer = server = Forgetful()
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    elsewhere = await start(scripted.port)
+    for forged in (
+        session[:-1] + ("A" if session[-1] != "A" else "B"),
+        await begin(elsewhere),
+        "x",
+        session * 4,
+    ):
+        status, _, body = await sidecar.call("t", Mcp_Session_Id=forged)
+        assert (status, body["error"]["message"]) == (404, "Session not found")
+    assert not server.ran
+    assert all(b"tools/call" not in heard.body for heard in scripted.heard), "it was not even asked"
+    assert (await sidecar.metrics())['mcpace_bad_requests_total{reason="session"}'] == 4
+
+
+async def test_a_lost_session_is_not_begun_again_for_anothers_credential(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = server = Forgetful()
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar, Authorization="Bearer mine")
+    server.forget()
+    begun = len(server.begun)
+    for stolen in ({"Authorization": "Bearer another's"}, {}):
+        assert (await sidecar.call("t", Mcp_Session_Id=session, **stolen))[0] == 404
+    assert len(server.begun) == begun
+    assert (await sidecar.call("t", Mcp_Session_Id=session, Authorization="Bearer mine"))[0] == 200
+
+
+async def test_a_session_follows_the_credential_that_the_server_accepts(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = server = Forgetful()
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar, Authorization="Bearer first")
+    assert (await sidecar.call("t", Mcp_Session_Id=session, Authorization="Bearer renewed"))[0] == 200
+    server.forget()
+    assert (await sidecar.call("t", Mcp_Session_Id=session, Authorization="Bearer first"))[0] == 404
+    assert (await sidecar.call("t", Mcp_Session_Id=session, Authorization="Bearer renewed"))[0] == 200
+
+
+async def test_a_flood_of_sessions_that_are_only_begun_takes_no_room(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = Forgetful()
+    sidecar = await start(scripted.port)
+    for _ in range(20):
+        await asyncio.gather(*(begin(sidecar) for _ in range(50)))
+    assert (await sidecar.metrics())["mcpace_sessions"] == 0
+
+
+async def test_a_server_that_forgets_at_once_is_not_asked_for_ever(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = server = Forgetful()
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    server.forget()
+    server.hooks["notifications/initialized"] = lambda _: (server.forget(), server.unknown)[1]
+    begun = len(server.begun)
+    assert (await sidecar.call("t", Mcp_Session_Id=session))[0] == 404
+    assert len(server.begun) - begun <= 3
+
+
+async def test_an_id_that_the_server_gives_outside_of_initialize_goes_nowhere(
+    scripted: Scripted, start: Start
+) -> None:
+    body = b'{"jsonrpc":"2.0","id":1,"result":{}}'
+    scripted.answer = lambda _: json_answer(body, extra=b"Mcp-Session-Id: inner\r\n")
+    sidecar = await start(scripted.port)
+    status, headers, _ = await sidecar.post({"jsonrpc": "2.0", "id": 1, "method": "ping"})
+    assert (status, "mcp-session-id" in headers) == (200, False)

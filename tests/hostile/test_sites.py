@@ -40,11 +40,13 @@ from mcpace_sidecar.egress.doors import Passage
 from mcpace_sidecar.http.client import UpstreamConnection
 from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.limits.memory import MemoryLimits
+from mcpace_sidecar.sessions.revival import Revival
+from mcpace_sidecar.sessions.sealing import UNBOUND
 from mcpace_sidecar.telemetry.faults import Site
 
 COMPILED = not inspect.isfunction(Exchange.route)
 """Whether the classes are compiled: their methods cannot be replaced then, and only real seams can break."""
-SEAMS = {"record", "store", "lost", "reload"}
+SEAMS = {"record", "store", "lost", "reload", "session"}
 """The sites that can be broken without replacing a method."""
 
 
@@ -258,6 +260,16 @@ async def in_sweep(broken: Broken) -> None:
     broken.go.clear()
     await broken.fails("waits")
     broken.go.set()
+
+
+async def in_session(broken: Broken) -> None:
+    session = broken.plane.table.mint(b"inner", b"2025-11-25", b"{}", UNBOUND).decode()
+    lost, others = json_answer(b"{}", b"404 Not Found"), broken.scripted.answer
+    broken.scripted.answer = lambda heard: (
+        lost if heard.headers.get(b"mcp-session-id") == b"inner" else others(heard)
+    )
+    broken.breaks(Revival, "_attempt")
+    await broken.fails(Mcp_Session_Id=session)
 
 
 async def in_store(broken: Broken) -> None:

@@ -30,6 +30,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "defaultTier must be the name of one of the tiers",
     ),
     (
+        "sessions that do not go on, and how they do",
+        {"sessions": {"continuity": False, "onLoss": "end"}},
+        "without continuity the other fields of sessions have no effect: leave them out",
+    ),
+    (
         "a bad duration",
         {"cache": {"tools": [{"name": "t", "ttl": "5 minutes"}]}},
         "write a duration such as 500ms, 30s, 5m, 1h or 1d",

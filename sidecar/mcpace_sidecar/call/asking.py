@@ -9,9 +9,10 @@ from __future__ import annotations
 from time import monotonic
 from typing import Final
 
-from mcpace_sidecar.call import evidence, keeping, refusals, refusing, stages, streaming
+from mcpace_sidecar.call import evidence, keeping, opening, refusals, refusing, stages, streaming
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.call import EVENT_STREAM
+from mcpace_sidecar.call.continuing import Continuing
 from mcpace_sidecar.call.legacy_sse import PairStream, Posted
 from mcpace_sidecar.call.refusals import TOOL, Refusal
 from mcpace_sidecar.errors import UpstreamError
@@ -31,6 +32,10 @@ class Asking:
 
     # Defaults of the class, not set for each instance: most of them stay so.
     _retried = False
+    _within: Continuing | None = None
+    """What leads it on in a session that outlives the server's process."""
+    version = b""
+    """What `initialize` has negotiated."""
     _shown = evidence.NOTHING
     """What the answer shows of the request."""
 
@@ -46,8 +51,12 @@ class Asking:
     def ask(self, left: float | None = None) -> None:
         """Send the request. `left`: seconds the answer may take, where some have passed already."""
         call, answer, plane = self._call, self._answer, self._plane
+        if call.context.live is not None:
+            self._within = self._within or Continuing(self, answer)
+            if not self._within.enter():
+                return
         patience = None if call.lasts else left or call.context.settings.patience
-        if patience is None:
+        if patience is None and not answer.endless:
             if plane.draining:  # it would keep the sidecar from ending
                 answer.close_stream()
                 return
@@ -59,7 +68,7 @@ class Asking:
             answer.awaited.expect(self)
         call.stage = stages.FORWARD
         answer.waiting = self
-        request = call.context.onward, call.lines, call.trace, framing, body
+        request = call.context.onward_now, call.lines, call.trace, framing, body
         self._ticket = plane.pool.request(request, self, patience)
 
     def _join_audience(self) -> None:
@@ -104,6 +113,8 @@ class Asking:
         context = call.context
         if call.opened and self._accepts(head, body):
             return
+        if self._within is not None and self._within.heeds(head, body):
+            return
         call.stage = stages.TAKE
         ok = head.status == 200
         events = head.content_type == EVENT_STREAM
@@ -111,6 +122,11 @@ class Asking:
             plane.sessions.heard(context.session, call.head.method, head.status)
         if head.plain and self._strays(body, events=events, refused=not ok):
             self.strayed()
+            return
+        if self._within is not None and ok and events and self._shown == evidence.NOTHING:
+            self.on_head(head)  # as a stream, whose end without a response is told
+            self.on_piece(body)
+            self.on_end()
             return
         if not ok:
             if self._heeds(head.status):
@@ -127,7 +143,7 @@ class Asking:
             ok = answers.succeeded(body)
             if context.modern and context.settings.limits is not None and b'"requestState"' in body:
                 self.take(answers.read_events(body) if events else answers.read_answer(body))
-        lines = head.onward
+        lines = self.lines(head)
         if answer.admission is not None and answer.admission.lines:
             lines += answer.admission.lines
         if head.status in _LEADING:
@@ -151,6 +167,8 @@ class Asking:
         call, answer, plane = self._call, self._answer, self._plane
         if call.opened and self._accepts(head):
             return  # whatever stands in its body
+        if self._within is not None and self._within.heeds(head, b""):
+            return
         call.stage = stages.TAKE
         if call.context.session:
             plane.sessions.heard(call.context.session, call.head.method, head.status)
@@ -161,9 +179,13 @@ class Asking:
             return
         asked = call.message is not None and call.message.id is not None
         read = keeping.is_read(plane, call)
+        listens = self._within is not None and call.lasts
         answer.stream = streaming.of(
-            self, answer, head, plane.pool.gathered, judged=asked or read, kept=read
-        )
+            self, answer, head, plane.pool.gathered, judged=asked or read, kept=read,
+            opens=opening.may_open(call), listens=listens,
+        )  # fmt: skip
+        if self._within is not None and listens:
+            self._within.listen()
 
     def on_piece(self, piece: bytes) -> None:
         """Its next bytes."""
@@ -207,6 +229,27 @@ class Asking:
     def excuses(self) -> bool:
         """Whether the server is silent because it waits for the client."""
         return self._plane.questions.wait(self._call.whom, monotonic())
+
+    # -- its session, where ids are ours
+
+    def lines(self, head: ResponseHead) -> bytes:
+        """The lines of the answer's head, with our id of the session in the place of the server's."""
+        if not head.session_line:
+            return head.onward
+        return opening.lines(self._plane, self._call, head, self.version)
+
+    def drop(self) -> None:
+        """What comes of the answer is not wanted."""
+        ticket, self._ticket, self._answer.waiting = self._ticket, None, None
+        if ticket is not None and ticket.serves(self):
+            ticket.cancel()
+
+    def unanswered(self) -> bool:
+        """Its stream has ended without its response."""
+        if self._within is None or self._call.message_id == b"null":
+            return False
+        self.fail(UpstreamError("truncated", "The server ended its stream without an answer."))
+        return True
 
     # -- what a stream of 2024-11-05 brings (awaited.Posting)
 
@@ -273,6 +316,8 @@ class Asking:
             self._retried = True
             self.ask()
             return
+        if self._within is not None and self._within.outlives(error):
+            return
         stream = answer.stream
         if stream is not None and stream.answered():
             stream.conclude()  # that the stream was not ended harms nobody
@@ -280,7 +325,7 @@ class Asking:
         if error.reason == "connect":
             plane.on_upstream_down()
         elif error.reason == "timeout" and answer.admission is not None and not call.context.modern:
-            plane.tell_cancelled(call.context.onward, call.lines, call.message_id)
+            plane.tell_cancelled(call.context.onward_now, call.lines, call.message_id)
         refusing.refuse(answer, Refusal(refusals.OF_SERVER[error.reason], str(error)))
 
     def strayed(self) -> None:
@@ -340,6 +385,10 @@ class Asking:
 
     def take(self, outcome: Outcome) -> bytes | None:
         """Keep a result where its rule says so; return it in another shape, or None: as it is."""
+        if self._within is not None and outcome.ok:
+            self._within.learn()
+        elif opening.may_open(self._call):
+            self.version = opening.version_of(outcome)
         keeping.keep(self._plane, self._call, outcome, self._answer.lookup, self._rounds)
         if not outcome.complete:
             return None

@@ -19,6 +19,8 @@ from mcpace_sidecar.identity import origins
 from mcpace_sidecar.identity.callers import AUTHORIZATION, bearer_of
 from mcpace_sidecar.identity.client import Caller, Client
 from mcpace_sidecar.mcp.methods import MODERN
+from mcpace_sidecar.sessions.sealing import UNBOUND
+from mcpace_sidecar.sessions.table import Session, Table
 
 _MIRRORS: Final = re.compile(
     rb"^(?:(mcp-name)|mcp-param-[^:\r\n]*):[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE
@@ -26,6 +28,13 @@ _MIRRORS: Final = re.compile(
 _JSON_TYPE: Final = re.compile(
     rb'application/json(?:[ \t]*;[ \t]*charset=(?:utf-8|"utf-8"))?[ \t]*;?', re.IGNORECASE
 )
+_SESSION: Final = re.compile(rb"^mcp-session-id:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
+_VERSION: Final = re.compile(rb"^mcp-protocol-version:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
+_OF_MESSAGE: Final = re.compile(
+    rb"^(?:accept|accept-encoding|content-type|last-event-id|mcp-[a-z0-9-]*):[^\r\n]*\r\n",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""The lines that belong to one message, and not to whoever sends it."""
 _ONCE: Final = (AUTHORIZATION, b"content-type", b"mcp-protocol-version", b"mcp-session-id", b"origin")
 _FORWARDED: Final = b"x-forwarded-"
 _PERSONS: Final = frozenset(
@@ -49,11 +58,15 @@ class Context:
     """What one request head says under one configuration: kept with the head, so worked out once."""
 
     __slots__ = (
+        "_binding",
         "_credential",
         "_loopback",
         "_persons",
         "_private",
         "_session",
+        "_sessions",
+        "_sessions_epoch",
+        "_sessions_onward",
         "_target",
         "_unmirrored",
         "_upstream",
@@ -63,6 +76,7 @@ class Context:
         "coding",
         "grant",
         "health",
+        "live",
         "may_batch",
         "mirrors",
         "modern",
@@ -76,15 +90,19 @@ class Context:
         "settings",
         "token",
         "trace",
+        "unknown",
         "variant",
         "version",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - because each line is a fact of the head
         self, settings: Settings, upstream: Address, head: RequestHead, *, loopback: bool, believed: bool,
-        paired: bool = False,
+        paired: bool = False, sessions: Table | None = None,
     ) -> None:  # fmt: skip
-        """`believed`: what it says of the way here may pass; `paired`: its target is an open stream's."""
+        """`believed`: what it says of the way here may pass; `paired`: its target is an open stream's.
+
+        `sessions`: those whose ids are ours; None: the server's own ids pass.
+        """
         self.settings = settings
         self.believed, self.paired = believed, paired
         self._upstream, self._loopback = upstream, loopback
@@ -104,6 +122,17 @@ class Context:
         self._session: bytes = head.target if on_stream else head.get(b"mcp-session-id") or b""
         # The server may answer by it even where the era that is claimed has no sessions.
         self.session: bytes = b"" if self.modern and not on_stream else self._session
+        self._sessions = sessions
+        self.live: Session | None = None
+        """The session that it is of, where ids are ours."""
+        self.unknown = False
+        """Whether it names a session that there is not."""
+        if sessions is not None and self.session and self.route == "mcp":
+            self.live = sessions.find(self.session)
+            self.unknown = self.live is None and sessions.mints
+        self._binding: tuple[Client, bytes] | None = None
+        self._sessions_epoch = -1
+        self._sessions_onward = b""
         self.mirrors = True
         """Whether the headers mirror the body that this is of."""
         self.trace: bytes = (head.get(b"traceparent") or b"")[:64]
@@ -145,7 +174,7 @@ class Context:
         """What the server is told of its public address, beside what the way here says."""
         self.variant: bytes = variant(self.version, head.target, self.public, b"")
         self._unmirrored: Context | None = None
-        self._private: tuple[Client, tuple[bytes, ...], Private | None] | None = None
+        self._private: tuple[Client, tuple[bytes, ...], Private | None, int] | None = None
 
     def _hidden(self, api_key: bytes | None, authorization: bytes | None) -> AbstractSet[bytes]:
         """The headers that go no further as they came."""
@@ -176,11 +205,50 @@ class Context:
             loopback=self._loopback,
         )
 
+    @property
+    def onward_now(self) -> bytes:
+        """The head that goes to the server: in a session, with the id by which the server knows it now."""
+        session = self.live
+        if session is None:
+            return self.onward
+        if session.epoch != self._sessions_epoch:
+            self._sessions_epoch = session.epoch
+            line = b"Mcp-Session-Id: %b\r\n" % session.inner
+            onward = _SESSION.sub(lambda _: line, self.onward, count=1)
+            if session.spoken:
+                line = b"MCP-Protocol-Version: %b\r\n" % session.spoken
+                onward = _VERSION.sub(lambda _: line, onward, count=1)
+            self._sessions_onward = onward
+        return self._sessions_onward
+
+    def session_now(self) -> Session | None:
+        """The session that it is of, looked up again where that was forgotten; None: it has ended."""
+        session = self.live
+        if session is not None and session.forgotten and self._sessions is not None:
+            session = self.live = self._sessions.find(self.session)
+            self._sessions_epoch, self._private = -1, None
+        return None if session is None or session.ended else session
+
+    @property
+    def sender(self) -> bytes:
+        """The header lines that say who sends it, and from where: of what is sent for its sake, too."""
+        return _OF_MESSAGE.sub(b"", self.onward.partition(b"\r\n")[2])
+
+    def binding(self, client: Client) -> bytes:
+        """What tells the credential of its session from others, however often a token is renewed."""
+        if self._binding is None or self._binding[0] is not client:
+            known = () if client.anonymous else (client.name.encode(),)
+            shown = tuple(each for each in self._credential if not each.startswith(b"cookie:"))
+            credential = (client.subject.encode(),) if client.subject else (*known, *shown)
+            binding = self._sessions.binding(credential) if self._sessions is not None else UNBOUND
+            self._binding = client, binding
+        return self._binding[1]
+
     def uncompressed(self, head: RequestHead) -> Context:
         """The same, of a message whose answer goes into another's. `head`: what they are of."""
         context = Context(
             self.settings, self._upstream, head, loopback=self._loopback, believed=self.believed,
-            paired=self.paired,
+            paired=self.paired, sessions=self._sessions,
         )  # fmt: skip
         context.coding = b""
         return context
@@ -206,14 +274,16 @@ class Context:
 
         `named`: whom the header lines of the way here name to the server, beside what tells us.
         """
-        known = self._private
-        if known is None or known[0] is not client or known[1] != named:
+        known, epoch = self._private, self.live.epoch if self.live is not None else 0
+        if known is None or known[0] is not client or known[1] != named or known[3] != epoch:
             nobody = client.anonymous and not self._credential and not self._varies
             person = (*self._varies, b"", *self._persons, b"", *named)
             # The targets of a pair are sessions themselves.
             target = b"" if self.route == "pair" else self._target
-            mark = None if nobody else Private(client, self._credential, person, target, self._session)
-            known = self._private = (client, named, mark)
+            # What was kept before a session was begun again is that process's, which has ended.
+            session = b"%b %d" % (self._session, epoch) if epoch else self._session
+            mark = None if nobody else Private(client, self._credential, person, target, session)
+            known = self._private = (client, named, mark, epoch)
         return known[2]
 
 

@@ -29,6 +29,8 @@ class EventRelay:
         self._holding = Holding(gathered)
         """Bytes of an event that is not whole."""
         self._conversed = False
+        self._resumable = False
+        """Whether the server may end the stream to be asked for the rest (MCP 2025-11-25, transports)."""
         self._said: list[bytes] = []
         """What passes when all that came with it has been read."""
 
@@ -60,6 +62,8 @@ class EventRelay:
                 return
             self._flow.say(said)
         outcome = self.outcome
+        if outcome is None and not self._resumable and self._call.unanswered():
+            return
         self._flow.settle("success" if outcome is not None and outcome.ok else "error")
 
     def conclude(self) -> None:
@@ -100,6 +104,7 @@ class EventRelay:
     def _read(self, event: bytes) -> bytes:
         data = sse.data_of(event)
         if not data:
+            self._resumable = self._resumable or b"id:" in event
             return event
         what = answers.kind(data)
         if what == "request":

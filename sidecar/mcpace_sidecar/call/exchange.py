@@ -152,6 +152,8 @@ class Exchange:
             resource = call.context.resource(call.head) if caller.status == 401 else None
             more = resource.challenge() if resource is not None else b""
             self.refuse(refusals.unauthorized(caller.words, caller.status, more))
+        elif call.context.unknown:
+            self.refuse(refusals.no_session())
         elif call.context.route in ("mcp", "pair") and call.head.method == b"POST":
             self.classify()
         else:

@@ -94,7 +94,9 @@ class HeldJson:
             self._call.strayed()
             return
         head = self._head
-        self._answer.begin(head.onward + self._answer.limit_lines, head.length, head.status, events=False)
+        self._answer.begin(
+            self._call.lines(head) + self._answer.limit_lines, head.length, head.status, events=False
+        )
         flow = Flow(self._answer, come=self._come)
         self._answer.stream = TappedJson(self._call, flow, head, seen, whole)
 

@@ -9,7 +9,7 @@ from mcpace_sidecar.call import own_tools, pages
 from mcpace_sidecar.call.call import Call
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.mcp.answers import Outcome
-from mcpace_sidecar.mcp.methods import TOOLS_CALL, TOOLS_LIST
+from mcpace_sidecar.mcp.methods import OF_SESSIONS, TOOLS_CALL, TOOLS_LIST
 from mcpace_sidecar.mcp.request import Message
 
 
@@ -38,11 +38,13 @@ def _bypass(plane: Plane, call: Call, rule: CacheRule, reason: str) -> None:
 
 
 def is_read(plane: Plane, call: Call) -> bool:
-    """Whether a call's result is wanted: to be kept, or to be given in another shape."""
+    """Whether a call's result is wanted: to be kept, for its session, or to be given in another shape."""
     message, policy = call.message, call.policy
     if message is None or policy is None:
         return False
-    return policy.cache is not None or (plane.offers and not call.refreshing and _is_shaped(call))
+    if policy.cache is not None or (plane.offers and not call.refreshing and _is_shaped(call)):
+        return True
+    return message.method in OF_SESSIONS and call.context.settings.continues
 
 
 def _is_shaped(call: Call) -> bool:

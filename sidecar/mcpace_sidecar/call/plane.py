@@ -35,6 +35,8 @@ from mcpace_sidecar.mcp import ids
 from mcpace_sidecar.mcp.catalog import Catalog
 from mcpace_sidecar.mcp.methods import TOOLS_CALL
 from mcpace_sidecar.mcp.request import Message
+from mcpace_sidecar.sessions.revival import Revival
+from mcpace_sidecar.sessions.table import Table
 from mcpace_sidecar.telemetry import accesslog
 from mcpace_sidecar.telemetry.events import CallEnded, Listener
 from mcpace_sidecar.telemetry.faults import Faults, Site
@@ -75,8 +77,8 @@ class Plane:
     def __init__(
         self, settings: Settings, pool: Backend, limits: LimitStore, results: ResultStore,
         conversations: ConversationStore, metrics: Metrics, tallies: Tallies, faults: Faults,
-        catalog: Catalog, connections: Connections, is_ready: Callable[[], bool],
-        on_upstream_down: Callable[[], None], *, loopback: bool,
+        catalog: Catalog, connections: Connections, table: Table, revival: Revival,
+        is_ready: Callable[[], bool], on_upstream_down: Callable[[], None], *, loopback: bool,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.pool = pool
@@ -105,6 +107,8 @@ class Plane:
         self.bulkhead = Bulkhead(settings.config.concurrency, monotonic)
         self.breakers = Breakers(monotonic)
         self.sessions = Sessions()
+        self.table = table
+        self.revival = revival
         self.conversations = conversations
         self.page_rate = PageRate()
         self.refunds = MemoryLimits()
@@ -122,6 +126,7 @@ class Plane:
         """Use these settings from the next call on."""
         self.settings = settings
         self.pool.adopt(settings.config)
+        self.table.adopt(settings.config.sessions)
         concurrency = settings.config.concurrency
         self.bulkhead.adopt(concurrency)
         self.breakers.adopt(concurrency.circuit_breaker if concurrency is not None else None)
@@ -210,7 +215,12 @@ class Plane:
 
     def sweep(self, now: float) -> None:
         """Timeouts of what waits here, and what waits for nothing; about twice a second."""
-        for each in (self.pool.sweep, self.bulkhead.sweep, *(pair.sweep for pair in self.pairs.values())):
+        for each in (
+            self.pool.sweep,
+            self.table.sweep,
+            self.bulkhead.sweep,
+            *(pair.sweep for pair in self.pairs.values()),
+        ):
             try:
                 each(now)
             except Exception as error:  # noqa: BLE001 - because the next sweep tries again

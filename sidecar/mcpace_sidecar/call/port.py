@@ -70,7 +70,7 @@ class DataPort:
         ):
             context = Context(
                 settings, plane.pool.address, head.base, loopback=plane.loopback, believed=via.believed,
-                paired=paired,
+                paired=paired, sessions=plane.table if settings.continues else None,
             )  # fmt: skip
             head.base.notes = context
         connection.rewriter = context.grant

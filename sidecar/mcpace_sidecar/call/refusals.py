@@ -132,6 +132,11 @@ AWAITING: Final = Reason(
 UNOPENED: Final = Reason(
     50300, 503, "", "", "no room for the stream, or the sidecar is ending", record="shed", retry=True
 )
+SESSION: Final = Reason(
+    40400, 404, BAD, "session",
+    "there is no such session: its id is none of this server's, it has ended, or it was lost and is older"
+    " than `sessions.maxAge`",
+)  # fmt: skip
 STRANDED: Final = Reason(
     50200, 502, "", "", "the 2024-11-05 stream that its answer belongs to has ended", record="cancelled"
 )
@@ -200,7 +205,7 @@ OF_SERVER: Final[dict[str, Reason]] = {
 
 TABLE: Final = (
     NOT_JSON, MESSAGE, *(row for row in OF_HTTP.values() if row.code == INVALID_REQUEST), PARAMS, BROKEN,
-    HEADER, CREDENTIAL, ORIGIN, PATH, METHOD, CODING, TYPE, LIMITED, STRANDED, NO_RESPONSE,
+    HEADER, CREDENTIAL, ORIGIN, PATH, SESSION, METHOD, CODING, TYPE, LIMITED, STRANDED, NO_RESPONSE,
     QUEUE, OVERDUE, BREAKER, AWAITING, UNOPENED, TOKENS,
     *(row for row in OF_HTTP.values() if row.code != INVALID_REQUEST), *OF_SERVER.values(),
 )  # fmt: skip
@@ -262,6 +267,11 @@ _INSTEAD: Final = {
 def broken() -> Refusal:
     """Something went wrong in the sidecar itself."""
     return Refusal(BROKEN, "Internal error")
+
+
+def no_session() -> Refusal:
+    """There is no such session (any more): clients begin another (MCP 2025-11-25, session management)."""
+    return Refusal(SESSION, "Session not found")
 
 
 def of_message(error: MessageError, message_id: bytes) -> Refusal:

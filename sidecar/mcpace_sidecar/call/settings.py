@@ -86,6 +86,11 @@ class Settings:
         self.max_request_bytes = size(config.max_request_bytes)
         known, self.missing_secrets = read_keys(config.clients, keys)
         self.identities = Identities(config.clients, known, _tokens(config, before))
+        self.continues = config.sessions.continuity and not self.pair
+        """Whether session ids are ours."""
+        concurrency = config.concurrency
+        self.repeatable = frozenset(concurrency.repeatable_tools if concurrency is not None else ())
+        """Tools whose calls may be sent again where the server ended in the midst of them."""
         self.forward_credential = config.clients.forward_credential
         self.guard = Guard(config.clients, config.public_url)
         self.preserves_host = config.upstream.host == "preserve"

@@ -42,6 +42,9 @@ class Stream(Protocol):
 class Streamed(Protocol):
     """The call whose answer it is."""
 
+    version: bytes
+    """What `initialize` has negotiated."""
+
     def is_stray(self, body: bytes) -> bool:
         """Whether these bytes are the response to another request."""
 
@@ -53,6 +56,12 @@ class Streamed(Protocol):
 
     def asked(self, question: bytes) -> None:
         """The server has asked the client something."""
+
+    def lines(self, head: ResponseHead) -> bytes:
+        """The lines of the head that go to the client."""
+
+    def unanswered(self) -> bool:
+        """Its stream has ended without its response; whether that has been said, and the call has ended."""
 
     def take(self, outcome: Outcome) -> bytes | None:
         """Keep a result; return it in another shape, or None: as it is."""

@@ -12,24 +12,34 @@ from mcpace_sidecar.call.call import EVENT_STREAM
 from mcpace_sidecar.call.event_relay import EventRelay
 from mcpace_sidecar.call.flow import Flow
 from mcpace_sidecar.call.held_json import MOST_JUDGED, MOST_READ, HeldJson
+from mcpace_sidecar.call.listening import Listening
 from mcpace_sidecar.call.opaque import Opaque
+from mcpace_sidecar.call.opening import Opening
 from mcpace_sidecar.call.stream import Stream, Streamed
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Ledger
 
 
 def of(
-    call: Streamed, answer: Answer, head: ResponseHead, gathered: Ledger, *, judged: bool, kept: bool
-) -> Stream:
-    """The way to stream an answer. `judged`: it is read; `kept`: its result is wanted besides."""
+    call: Streamed, answer: Answer, head: ResponseHead, gathered: Ledger, *, judged: bool, kept: bool,
+    opens: bool = False, listens: bool = False,
+) -> Stream:  # fmt: skip
+    """The way to stream an answer. `judged`: it is read; `kept`: its result is wanted besides.
+
+    `opens`: it may begin a session; `listens`: it is a stream that a session listens to.
+    """
     plain = head.status == 200 and head.get(b"content-encoding") is None
     events = head.content_type == EVENT_STREAM
     if plain and judged and not events:
         return HeldJson(call, answer, head, gathered, MOST_READ if kept else MOST_JUDGED)
+    if plain and events and opens:
+        return Opening(call, answer, head, gathered)
     flow = Flow(answer, pulse=events and plain and head.length is None)
     # Events that are read may be given another shape, and another length.
     length = None if plain and judged else head.length
-    answer.begin(head.onward + answer.limit_lines, length, head.status, events=events)
+    answer.begin(call.lines(head) + answer.limit_lines, length, head.status, events=events)
+    if plain and events and listens:
+        return Listening(flow, head, gathered)
     if plain and judged:
         return EventRelay(call, flow, head, gathered)
     return Opaque(flow, head)

@@ -54,6 +54,15 @@ REDIS_CA: Final = Variable(
 ADMIN_TOKEN: Final = Variable(
     "MCPACE_ADMIN_TOKEN", "sidecar, run", "guards what is not open on the admin port", is_secret=True
 )
+SESSION_KEY: Final = Variable(
+    "MCPACE_SESSION_KEY",
+    "sidecar",
+    "32 bytes in hex, by which session ids are sealed; without it, and in `run`, one that is drawn",
+    is_secret=True,
+)
+SESSION_KEY_PREVIOUS: Final = Variable(
+    "MCPACE_SESSION_KEY_PREVIOUS", "sidecar", "the key before, while both are accepted", is_secret=True
+)
 MEMORY_LIMIT: Final = Variable(
     "MCPACE_MEMORY_LIMIT", "sidecar, run", "a size such as 256Mi, in place of the container's memory limit"
 )

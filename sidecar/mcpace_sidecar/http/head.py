@@ -222,6 +222,7 @@ class ResponseHead:
         "onward",
         "options",
         "plain",
+        "session_line",
         "status",
     )
 
@@ -248,6 +249,10 @@ class ResponseHead:
             + line[0][8:]
             + b"".join(text for name, text in _end_to_end(fields, texts) if name != b"content-length")
         )
+        self.session_line: bytes = b"".join(
+            text for name, text in _end_to_end(fields, texts) if name == b"mcp-session-id"
+        )
+        """The line of `onward` that names the session; empty where none does."""
         self._kept: bool = _keep_alive(fields, line[0][:8])
         self._promised: float = _keep_for(fields)
         self._frame(_framing(fields))
@@ -257,6 +262,7 @@ class ResponseHead:
             raise ProtocolError(400, "framing", "The message is ambiguous about its length.")
         self.fields, self.status, self.options = base.fields, base.status, base.options
         self.content_type, self.plain, self.onward = base.content_type, base.plain, base.onward + lines
+        self.session_line = base.session_line
         self._kept, self._promised = base._kept, base._promised
         self._frame((length, False) if length >= 0 else base._framing)
 

@@ -91,6 +91,19 @@ class Response(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
+class Negotiated(msgspec.Struct, rename="camel"):
+    """What `initialize` is answered with, as far as a session depends on it."""
+
+    protocol_version: str = ""
+
+
+class Told(msgspec.Struct):
+    """What a session tells its server: a log level, or what it subscribes to."""
+
+    level: msgspec.Raw = msgspec.Raw(b"")
+    uri: msgspec.Raw = msgspec.Raw(b"")
+
+
 class CacheHints(msgspec.Struct, rename="camel"):
     """How long a result may be kept, and for whom (MCP 2026-07-28, caching)."""
 

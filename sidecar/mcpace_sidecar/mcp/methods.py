@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 MODERN: Final = b"2026-07-28"
 """The first version without a handshake."""
 
+INITIALIZE: Final = "initialize"
 TOOLS_CALL: Final = "tools/call"
 TOOLS_LIST: Final = "tools/list"
 PROMPTS_GET: Final = "prompts/get"
@@ -38,7 +39,7 @@ class Method(NamedTuple):
 
 
 METHODS: Final = {
-    "initialize": Method(safe=True, survivable=False),
+    INITIALIZE: Method(safe=True, survivable=False),
     "server/discover": Method(safe=True, hinted=True, survivable=False),
     "ping": Method(safe=True),
     TOOLS_CALL: Method(target="name", limited="tool", uses="calls"),
@@ -58,4 +59,8 @@ SAFE: Final = frozenset(name for name, method in METHODS.items() if method.safe)
 LISTS: Final = {name: method.lists for name, method in METHODS.items() if method.lists}
 HINTED: Final = frozenset(name for name, method in METHODS.items() if method.hinted)
 ENDLESS: Final = frozenset(name for name, method in METHODS.items() if method.endless)
+TOLD: Final = frozenset({"logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
+"""What a session's server is told, and must know as long as the session goes on."""
+OF_SESSIONS: Final = TOLD | {INITIALIZE}
+"""What is answered of a session itself."""
 UNSURVIVABLE: Final = frozenset(name for name, method in METHODS.items() if not method.survivable)

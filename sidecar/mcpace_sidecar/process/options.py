@@ -40,6 +40,8 @@ class Options:
     redis_authority: str | None = None
     """Certificates in PEM by which a Redis over TLS is verified; None is the system's."""
     admin_token: str | None = field(default=None, repr=False)
+    session_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    """By which session ids are sealed: the key, and the one before; none: one is drawn."""
     memory: int = UNLIMITED
     """Bytes that this process may use."""
     files: int = 1024

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gc
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -33,6 +34,9 @@ from mcpace_sidecar.process.options import Options, Usage
 from mcpace_sidecar.process.stores import Stores
 from mcpace_sidecar.server.findings import REASONS, Findings
 from mcpace_sidecar.server.handshake import Handshake
+from mcpace_sidecar.sessions.revival import Revival
+from mcpace_sidecar.sessions.sealing import Owner, Sealer
+from mcpace_sidecar.sessions.table import Table
 from mcpace_sidecar.stdio.processes import Processes
 from mcpace_sidecar.telemetry.faults import Faults
 from mcpace_sidecar.telemetry.metrics import Metrics
@@ -93,9 +97,15 @@ class Sidecar:
             lambda kind: stores.results.purge((list_tag(kind),)),
             frozenset({options.listen.port, options.admin_listen.port}) if options.in_pod else None,
         )
+        owner = Owner("127.0.0.1", 0, int.from_bytes(os.urandom(4)))
+        self.table = Table(Sealer(options.name, options.session_keys), owner)
+        revived = functools.partial(self.metrics.count, "mcpace_session_revived")
+        broke = functools.partial(faults.tell, "session")
+        self._revival = Revival(self._backends.own, self.table, revived, broke)
         self.plane = Plane(
             settings, pool, stores.limits, stores.results, stores.conversations, self.metrics, self.tallies,
-            faults, self.catalog, self.connections, lambda: handshake.ready, handshake.doubt,
+            faults, self.catalog, self.connections, self.table, self._revival,
+            lambda: handshake.ready, handshake.doubt,
             loopback=options.listen.is_loopback,
         )  # fmt: skip
         self.data_port = DataPort(self.plane)
@@ -205,6 +215,7 @@ class Sidecar:
             server.close()
         for connection in [*self.connections.open, *self._admin_connections.open]:
             connection.close_if_idle()
+        await self._revival.close()
         await self._backends.close()
         await self._doors.close()
         await self.stores.close()
@@ -296,6 +307,7 @@ class Sidecar:
     def _gauges(self) -> Iterator[tuple[str, dict[str, str], float]]:
         yield "mcp_active_connections", {}, len(self.connections.open)
         yield "mcpace_open_streams", {}, len(self.plane.audience)
+        yield "mcpace_sessions", {}, len(self.table)
         yield "mcpace_held_bytes", {"what": "bodies"}, self.connections.held
         yield "mcpace_held_bytes", {"what": "answers"}, self.connections.owed
         yield "mcpace_held_bytes", {"what": "gathered"}, self.plane.pool.gathered.held

@@ -20,6 +20,7 @@ Site = Literal[
     "look_up",
     "flight",
     "seat",
+    "session",
     "overdue",
     "answer",
     "head",

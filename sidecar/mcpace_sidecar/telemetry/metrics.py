@@ -47,6 +47,11 @@ COUNTERS: Final = {
         ("reason",),
     ),
     "mcpace_unauthorized_requests": ("Requests refused for their credential.", ()),
+    "mcpace_session_revived": ("Sessions that were begun again, by what was lost.", ("reason",)),
+    "mcpace_calls_lost": (
+        "Calls of sessions that were answered by an error, because the server ended while it ran them.",
+        (),
+    ),
     "mcpace_config_reloads": ("Configurations taken (ok) or refused (error).", ("result",)),
 }
 """Counters: name without `_total` -> (help, labels)."""
@@ -65,6 +70,7 @@ PER_TOOL: Final[dict[str, Callable[[Tally], Counted]]] = {
 GAUGES: Final = {
     "mcp_active_connections": ("Client connections open now.", ()),
     "mcpace_open_streams": ("Event streams of clients that are open now.", ()),
+    "mcpace_sessions": ("Sessions that this replica has lately heard of.", ()),
     "mcpace_held_bytes": (
         "Bytes held for clients together: bodies, answers gathered, answers that they have not read.",
         ("what",),

@@ -18,6 +18,7 @@ from mcpace_sidecar.contract.config.cache import Cache
 from mcpace_sidecar.contract.config.clients import Clients, PublicUrl
 from mcpace_sidecar.contract.config.document import parse, parse_strictly, read_documents, read_yaml
 from mcpace_sidecar.contract.config.rate_limits import DEFAULT_TIERS, RateLimits, among
+from mcpace_sidecar.contract.config.sessions import Sessions
 from mcpace_sidecar.contract.config.stdio import Stdio
 from mcpace_sidecar.contract.config.traffic import Concurrency, Door, Monitoring, Responses, Upstream
 from mcpace_sidecar.contract.quantity import Duration, Size
@@ -69,6 +70,7 @@ class SidecarConfig(Model):
     rate_limits: RateLimits | None = None
     clients: Clients = Clients()
     cache: Cache | None = None
+    sessions: Sessions = Sessions()
     upstream: Upstream = Upstream()
     stdio: Stdio = Stdio()
     egress: tuple[Door, ...] = Field(

@@ -88,6 +88,13 @@ class Concurrency(Model):
     parallel_tool: bool = Field(
         default=False, description="Offer the tool `parallel`: up to 32 calls in one, run concurrently."
     )
+    repeatable_tools: tuple[McpName, ...] = Field(
+        default=(),
+        max_length=128,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+        description="Tools whose calls are sent again when the server ended while it ran them: those that"
+        " do no harm by running twice.",
+    )
 
 
 class Traces(Model):

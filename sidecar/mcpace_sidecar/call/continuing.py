@@ -1,0 +1,287 @@
+"""A call of a session under an id of ours, which outlives the server's process.
+
+The server does not know the session, or is not there: then the session is begun again in its new process,
+once for all calls, and each is sent again if it cannot have been run before, or may run twice. Else it is
+told so: no call is just left without an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from time import monotonic
+from typing import Final, Protocol
+
+from mcpace_sidecar.call import refusals, refusing
+from mcpace_sidecar.call.answer import Answer
+from mcpace_sidecar.call.call import EVENT_STREAM
+from mcpace_sidecar.call.listening import Listening
+from mcpace_sidecar.call.refusals import Refusal
+from mcpace_sidecar.errors import UpstreamError
+from mcpace_sidecar.http.downstream import status_line
+from mcpace_sidecar.http.head import ResponseHead
+from mcpace_sidecar.mcp.methods import TOLD
+from mcpace_sidecar.sessions.revival import RETURNS_WITHIN
+from mcpace_sidecar.sessions.sealing import UNBOUND
+from mcpace_sidecar.sessions.table import Revived, Session
+
+_REPEATS: Final = 3
+"""How often a call may be sent again because of what became of the server."""
+_LOOKS: Final = (0.05, 0.1, 0.2, 0.4, 0.5)
+"""Seconds between two looks whether a server that has ended listens again; the last ones stay so."""
+_AGAIN: Final = 0.05
+"""Seconds until a stream is asked for again that the server still holds for another listener."""
+_ATTACHES: Final = 100
+"""How often that is done."""
+_UNKNOWN: Final = re.compile(
+    rb"(?i)no valid session|(?:invalid|expired|unknown) (?:or \w+ )?session"
+    rb"|session[^\"]{0,64}(?:not found|expired|unknown)"
+)
+"""How servers word an HTTP 400 that says it is the session's."""
+
+
+class Asker(Protocol):
+    """The asking of the server."""
+
+    def ask(self, left: float | None = None) -> None:
+        """Send the request."""
+
+    def drop(self) -> None:
+        """What comes of the answer is not wanted."""
+
+    def fail(self, error: UpstreamError) -> None:
+        """End without the server's answer."""
+
+    def take_answer(self, head: ResponseHead, body: bytes) -> None:
+        """Give this answer."""
+
+
+class Continuing:
+    """What leads one call on, whatever becomes of the server's process. Once per call."""
+
+    def __init__(self, asker: Asker, answer: Answer) -> None:
+        self._asker = asker
+        self._answer = answer
+        self._call = answer.call
+        self._plane = answer.plane
+        self.inner = b""
+        """The server's id of the session in which it was last sent."""
+        self._repeats = 0
+        self._looks = 0
+        self._since = 0.0
+        """Since when the server is not there; 0: it is."""
+        self._given_up = False
+        """Whether what the server says is passed on, whatever it is."""
+
+    def enter(self) -> bool:
+        """Whether it can be sent now: not where its session has ended, or is being begun again."""
+        call = self._call
+        session = call.context.session_now()
+        if session is None:
+            refusing.refuse(self._answer, refusals.no_session())
+            return False
+        if session.reviving is not None:
+            self._park()
+            session.reviving.append(self.revived)
+            return False
+        self.inner = session.inner
+        session.used = call.started
+        if not session.client and call.client is not None:
+            session.client = call.client.name
+        return True
+
+    # -- while it waits for something else than the server's answer (waiting.Waiting)
+
+    def leads_on(self) -> bool:
+        """The session is begun again, or cannot be, in bounded time."""
+        return True
+
+    def cancel(self) -> None:
+        """Nobody waits any more: what comes finds that it has ended."""
+
+    def pause(self, paused: bool) -> None:
+        """Nothing is read."""
+
+    def _park(self) -> None:
+        self._asker.drop()
+        self._answer.waiting = self
+
+    def _again_in(self, seconds: float) -> None:
+        self._park()
+        asyncio.get_running_loop().call_later(seconds, self._again)
+
+    def _again(self) -> None:
+        if self._call.ended:
+            return
+        try:
+            self._answer.waiting = None
+            self._asker.ask()
+        except Exception as error:  # noqa: BLE001 - because whatever it is, it is this call's end alone
+            self._answer.broke("session", error)
+
+    # -- what the server says
+
+    def heeds(self, head: ResponseHead, body: bytes) -> bool:
+        """Look at an answer; whether it is not the call's: the session is lost, or its stream goes on."""
+        status = head.status
+        unknown = status == 404 or (status == 400 and _UNKNOWN.search(body) is not None)
+        if unknown and not self._given_up and self._lost():
+            return True
+        stream = self._answer.stream
+        if isinstance(stream, Listening):
+            self._attach(stream, head, body)
+            return True
+        session = self._call.context.live
+        if session is not None and status < 300:
+            if self._call.head.method == b"DELETE":
+                self._plane.table.end(session)
+            elif self._call.client is not None:
+                session.binding = self._call.context.binding(self._call.client)
+        return False
+
+    def learn(self) -> None:
+        """The server has taken what it was told."""
+        session, message = self._call.context.live, self._call.message
+        if session is not None and message is not None and message.method in TOLD:
+            session.learn(message.method or "", message.params)
+
+    # -- the session is lost
+
+    def _lost(self) -> bool:
+        """The server does not know the session: whether the call goes on, or has ended, because of that."""
+        call, plane, answer = self._call, self._plane, self._answer
+        session = call.context.session_now()
+        if session is None or self._repeats >= _REPEATS:
+            return False
+        others = session.inner != self.inner or session.reviving is not None  # have seen it before
+        if not others:
+            if call.head.method == b"DELETE":
+                plane.table.end(session)
+                self._asker.drop()
+                answer.settle("success", refusals.OK_JSON, b"")
+                return True
+            if not plane.table.revives or plane.table.is_old(session):
+                plane.table.end(session)
+                self._asker.drop()
+                refusing.refuse(answer, refusals.no_session())
+                return True
+            if call.client is None or session.binding not in (UNBOUND, call.context.binding(call.client)):
+                return False
+        if call.message is not None and call.message.method is None:
+            self._asker.drop()
+            answer.settle("success", status_line(202), b"", 202)  # whoever asked that has ended
+            return True
+        self._repeats += 1
+        plane.sessions.heard(call.context.session, b"", 404)
+        self._revive(session)
+        return True
+
+    def _revive(self, session: Session) -> None:
+        """Have it begun again, unless it has been, and be sent in it."""
+        self._park()
+        if session.inner != self.inner and session.reviving is None:
+            self._again()
+        else:
+            lines = self._call.context.sender + self._call.lines
+            self._plane.revival.revive(session, self._call.head.target, lines, self.revived)
+
+    def revived(self, revived: Revived) -> None:
+        """It has been begun again, or cannot be."""
+        if self._call.ended:
+            return
+        try:
+            self._answer.waiting = None
+            self._given_up = not revived.again
+            if revived.again:
+                self._asker.ask()
+            elif revived.error is not None:
+                self._asker.fail(revived.error)
+            elif revived.head is not None and revived.head.status >= 300:
+                self._asker.take_answer(revived.head, revived.body)
+            else:
+                refusing.refuse(self._answer, refusals.no_session())
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self._answer.broke("session", error)
+
+    # -- the server does not answer
+
+    def outlives(self, error: UpstreamError) -> bool:
+        """Whether the call goes on, or has been answered, though the server did not answer."""
+        call, answer = self._call, self._answer
+        if self._given_up:
+            return False
+        if error.refused:  # so it was not sent
+            return self._waits()
+        if error.reason not in ("closed", "truncated") or (
+            answer.stream is not None and answer.stream.answered()
+        ):
+            return False
+        if isinstance(answer.stream, Listening):
+            if answer.stream.may_go_on:
+                self._again_in(_AGAIN)
+            return answer.stream.may_go_on
+        message = call.message
+        if message is None:
+            return False
+        if message.method is None or message.id is None:  # nobody waits for a response
+            answer.settle("success", status_line(202), b"", 202)
+        elif self._may_run_twice and not answer.begun and self._repeats < _REPEATS:
+            self._repeats += 1
+            if answer.stream is not None:
+                answer.stream.release()
+                answer.stream = None
+            self._again_in(_AGAIN)
+        else:
+            self._plane.metrics.count("mcpace_calls_lost")
+            goes_on = " The session goes on." if self._plane.table.revives else ""
+            words = f"{error} Whether the call took effect is unknown.{goes_on}"
+            refusing.refuse(answer, Refusal(refusals.OF_SERVER[error.reason], words))
+        return True
+
+    def _waits(self) -> bool:
+        """Whether the server, which is not there, is waited for."""
+        now = monotonic()
+        self._since = self._since or now
+        if now - self._since > min(RETURNS_WITHIN, self._call.context.settings.patience):
+            return False
+        if self._looks == 0:
+            self._plane.on_upstream_down()
+        self._again_in(_LOOKS[min(self._looks, len(_LOOKS) - 1)])
+        self._looks += 1
+        return True
+
+    @property
+    def _may_run_twice(self) -> bool:
+        """Whether the server may be sent it again, though it may have run it."""
+        call = self._call
+        message = call.message
+        named = message is not None and message.target in call.context.settings.repeatable
+        return call.repeatable or (named and call.is_tool_call)
+
+    # -- its stream is what the server says on its own
+
+    def listen(self) -> None:
+        """The server speaks on the session's stream now: say first what was lost before."""
+        session, stream = self._call.context.live, self._answer.stream
+        if session is not None and isinstance(stream, Listening):
+            self._repeats, self._looks, self._since = 0, 0, 0.0
+            news, session.news = session.news, b""
+            stream.tell(news, session, self)
+
+    def _attach(self, stream: Listening, head: ResponseHead, body: bytes) -> None:
+        """The server answers for the stream that another process of it had begun."""
+        if head.status == 200 and head.content_type == EVENT_STREAM and not body:
+            self.listen()
+        elif head.status == 409 and self._looks < _ATTACHES:
+            self._looks += 1
+            self._again_in(_AGAIN)
+        else:
+            self._asker.drop()
+            stream.conclude()
+
+    def moved(self) -> None:
+        """The session goes on in another process: listen to that (table.Listener)."""
+        session = self._call.context.live
+        elsewhere = session is not None and session.inner != self.inner
+        if elsewhere and not self._call.ended and self._answer.waiting is not self:
+            self._again_in(0.0)

@@ -1,0 +1,93 @@
+"""The stream on which a session's client hears the server: it outlives the server's own."""
+
+from __future__ import annotations
+
+from mcpace_sidecar.call.flow import Flow
+from mcpace_sidecar.http import sse
+from mcpace_sidecar.http.head import ResponseHead
+from mcpace_sidecar.http.ledger import Holding, Ledger
+from mcpace_sidecar.mcp.answers import Outcome
+from mcpace_sidecar.sessions.table import Listener, Session
+
+
+class Listening:
+    """Whole events, from one process of the server after another."""
+
+    def __init__(self, flow: Flow, head: ResponseHead, gathered: Ledger) -> None:
+        self.outcome: Outcome | None = None
+        """None: it is no answer to a message."""
+        self._flow = flow
+        self._http = head.status
+        self._events = sse.Events()
+        self._holding = Holding(gathered)
+        """Bytes of an event that is not whole."""
+        self._whole = True
+        """Whether only whole events have passed."""
+        self._session: Session | None = None
+        self._listener: Listener | None = None
+
+    def piece(self, piece: bytes) -> None:
+        """Pass on the events that it completes."""
+        flow = self._flow
+        flow.come += len(piece)
+        if not self._whole:
+            flow.say(piece)
+            return
+        said = b"".join(self._events.feed(piece))
+        if self._events.overfull or not self._holding.resize(self._events.held):
+            self._whole = False  # longer than is held: from here on it passes as it comes
+            self._holding.resize(0)
+            said += self._events.rest()
+        if said:
+            flow.say(said)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether other events may follow those that have passed."""
+        return self._whole
+
+    def tell(self, events: bytes, session: Session, listener: Listener) -> None:
+        """Hear another process, after some events of ours. What the last one's event began with is gone."""
+        self._session, self._listener = session, listener
+        session.listener = listener
+        self._events = sse.Events()
+        self._holding.resize(0)
+        if events:
+            self._flow.say(events)
+
+    def end(self) -> None:
+        """The server has ended it: its client opens another."""
+        rest = self._events.rest()
+        if rest:
+            self._flow.say(rest)
+        self._flow.settle("success")
+
+    def conclude(self) -> None:
+        """End it now."""
+        self._flow.settle("success")
+
+    def fail(self, words: bytes) -> bool:
+        """It has no response, so no error: it ends, and its client opens another."""
+        del words
+        return self._whole
+
+    def beat(self, now: float, every: float) -> None:
+        """As a comment."""
+        self._flow.beat(now, every)
+
+    def release(self) -> None:
+        """Hold no event that is not whole."""
+        self._holding.resize(0)
+        session, self._session = self._session, None
+        if session is not None and session.listener is self._listener:
+            session.listener = None
+        self._listener = None
+
+    def answered(self) -> bool:
+        """It has no response of its own."""
+        return False
+
+    def bears(self, message_id: bytes) -> bool:
+        """It has no response of its own."""
+        del message_id
+        return False

@@ -1,0 +1,199 @@
+"""Beginning a lost session again in the server's new process: handshake, log level, subscriptions.
+
+Source: MCP 2025-11-25, basic/lifecycle, server/utilities/logging, server/resources.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Any, Final
+
+import msgspec
+
+from mcpace_sidecar.errors import UpstreamError, unforeseen
+from mcpace_sidecar.http.backend import Backend
+from mcpace_sidecar.http.fetch import Fetch
+from mcpace_sidecar.http.head import ResponseHead
+from mcpace_sidecar.http.sse import Events, data_of, event_of
+from mcpace_sidecar.sessions.table import Revived, Session, Table
+
+log = logging.getLogger(__name__)
+
+RETURNS_WITHIN: Final = 10.0
+"""Seconds that a server which has ended is waited for."""
+AT_ONCE: Final = 16
+"""Sessions that are begun again at a time: a server that has just started is slow."""
+_TIMEOUT: Final = 15.0
+"""Seconds that one answer may take."""
+_LOOK: Final = 0.05
+_REWRITABLE: Final = b"2025-06-18"
+"""The version since which requests say theirs: of later ones a client need not know which is spoken."""
+_LOST: Final = (
+    "The server's process was replaced, and what it held in memory for this session is lost. The session"
+    " goes on."
+)
+
+
+class Revival:
+    """Begins sessions again."""
+
+    def __init__(
+        self, pool: Backend, table: Table, count: Callable[[str], None],
+        on_error: Callable[[Exception], None] = unforeseen,
+    ) -> None:  # fmt: skip
+        """`count` is told why a session was begun again."""
+        self._pool = pool
+        self._table = table
+        self._count = count
+        self._on_error = on_error
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def revive(
+        self, session: Session, target: bytes, lines: bytes, done: Callable[[Revived], None],
+        reason: str = "server_lost",
+    ) -> None:  # fmt: skip
+        """Begin it again, once for all who ask meanwhile; each is told what became of it.
+
+        `target`, `lines`: where the present request goes, and its header lines, credentials above all.
+        """
+        if session.reviving is not None:
+            session.reviving.append(done)
+            return
+        session.reviving = [done]
+        task = asyncio.get_running_loop().create_task(self._revive(session, target, lines, reason))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Give up what is being done."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _revive(self, session: Session, target: bytes, lines: bytes, reason: str) -> None:
+        try:
+            async with self._room:
+                revived = await self._attempt(session, target, lines)
+        except UpstreamError as error:
+            revived = Revived(error=error)
+        except Exception as error:  # noqa: BLE001 - because those who wait are told, whatever it is
+            self._on_error(error)
+            revived = Revived(error=UpstreamError("internal", "Internal error"))
+        if revived.again:
+            self._count(reason)
+        elif revived.error is None and revived.head is None:
+            self._table.end(session)
+        waiting, session.reviving = session.reviving or [], None
+        for done in waiting:
+            done(revived)
+        if revived.again and session.listener is not None:
+            session.listener.moved()
+
+    async def _attempt(self, session: Session, target: bytes, lines: bytes) -> Revived:
+        params = self._params(session)
+        if params is None:
+            return Revived()
+        post = b"POST %b HTTP/1.1\r\n%b" % (target, lines)
+        head, body = await self._initialize(post, params)
+        result = _result(head, body)
+        inner = head.get(b"mcp-session-id")
+        if result is None or inner is None:
+            log.warning(
+                "A session cannot be begun again: initialize was answered with HTTP %d", head.status
+            )
+            return Revived(head=head, body=body)
+        spoken = str(result.get("protocolVersion", "")).encode("ascii", "replace")
+        if session.version and spoken != session.version and min(spoken, session.version) < _REWRITABLE:
+            log.warning("A session ends: the server's new process speaks another version of MCP")
+            return Revived()
+        post += b"Mcp-Session-Id: %b\r\nMCP-Protocol-Version: %b\r\n" % (inner, spoken)
+        for message in _replayed(session):
+            answer, said = await self._send(post, message)
+            if answer.status >= 300:
+                log.warning(
+                    "A session goes on without %s: HTTP %d %s", message["method"], answer.status, said[:200]
+                )
+        session.news = b"".join(map(event_of, _news(session, result.get("capabilities") or {})))
+        session.spoken = spoken if session.version and spoken != session.version else b""
+        session.inner = inner
+        session.epoch += 1
+        return Revived(again=True)
+
+    def _params(self, session: Session) -> dict[str, Any] | None:
+        """The client's own, but for the version, which has been negotiated."""
+        written = self._table.initialize(session)
+        if not written:
+            return None
+        params: dict[str, Any] = msgspec.json.decode(written)
+        if session.version:
+            params["protocolVersion"] = session.version.decode()
+        return params
+
+    async def _initialize(self, post: bytes, params: dict[str, Any]) -> tuple[ResponseHead, bytes]:
+        """Shake hands, once the server listens."""
+        message = {"jsonrpc": "2.0", "id": "mcpace-own", "method": "initialize", "params": params}
+        until = monotonic() + RETURNS_WITHIN
+        while True:
+            try:
+                return await self._send(post, message)
+            except UpstreamError as error:
+                if not error.refused or monotonic() > until:
+                    raise
+            await asyncio.sleep(_LOOK)
+
+    async def _send(self, post: bytes, message: dict[str, Any]) -> tuple[ResponseHead, bytes]:
+        body = msgspec.json.encode(message)
+        head = b"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
+        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (post, head, len(body), body)
+        return await Fetch().from_pool(self._pool, request, _TIMEOUT)
+
+
+def _replayed(session: Session) -> Iterable[dict[str, Any]]:
+    """What the server was told in the session, and must know again."""
+    yield {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    if session.level:
+        params = {"level": msgspec.Raw(session.level)}
+        yield {"jsonrpc": "2.0", "id": "mcpace-own", "method": "logging/setLevel", "params": params}
+    for number, uri in enumerate(session.subscriptions):
+        params = {"uri": msgspec.Raw(uri)}
+        name = f"mcpace-own-{number}"
+        yield {"jsonrpc": "2.0", "id": name, "method": "resources/subscribe", "params": params}
+
+
+def _news(session: Session, capabilities: dict[str, Any]) -> Iterable[bytes]:
+    """What the client is told of the loss, as notifications."""
+    for kind in ("tools", "prompts", "resources"):
+        declared = capabilities.get(kind)
+        if isinstance(declared, dict) and declared.get("listChanged"):
+            yield b'{"jsonrpc":"2.0","method":"notifications/%b/list_changed"}' % kind.encode()
+    for uri in session.subscriptions:
+        yield b'{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":%b}}' % uri
+    if "logging" in capabilities and session.level not in _TOO_HIGH:
+        params = {"level": "warning", "logger": "mcpace", "data": _LOST}
+        yield b'{"jsonrpc":"2.0","method":"notifications/message","params":%b}' % msgspec.json.encode(
+            params
+        )
+
+
+_TOO_HIGH: Final = (b'"error"', b'"critical"', b'"alert"', b'"emergency"')
+"""The log levels of those who want no warning."""
+
+
+def _result(head: ResponseHead, body: bytes) -> dict[str, Any] | None:
+    """The result in an answer; None: it is none."""
+    if head.status != 200:
+        return None
+    events = head.content_type == b"text/event-stream"
+    texts = [data_of(event) for event in Events().feed(body + b"\n\n")] if events else [body]
+    for text in filter(None, texts):
+        try:
+            answer = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        if isinstance(answer, dict) and isinstance(answer.get("result"), dict):
+            return dict(answer["result"])
+    return None

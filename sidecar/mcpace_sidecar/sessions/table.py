@@ -1,0 +1,198 @@
+"""What this replica knows of sessions: which process of the server holds each, what it was told. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Final, Protocol
+
+import msgspec
+
+from mcpace_sidecar.bounded import SWEPT, Round, make_room
+from mcpace_sidecar.contract.config.sessions import Sessions
+from mcpace_sidecar.contract.quantity import seconds
+from mcpace_sidecar.errors import UpstreamError
+from mcpace_sidecar.http.head import ResponseHead
+from mcpace_sidecar.mcp.jsonrpc import Told
+from mcpace_sidecar.sessions.sealing import Owner, Sealed, Sealer
+
+MOST: Final = 10_000
+"""Sessions of which more is known than their ids carry."""
+MOST_SUBSCRIPTIONS: Final = 256
+_TOMBSTONES: Final = 50_000
+
+
+class Listener(Protocol):
+    """Who listens to what the server says on its own in a session."""
+
+    def moved(self) -> None:
+        """The session goes on in another process of the server."""
+
+
+class Session:
+    """One session, as far as it is known here."""
+
+    __slots__ = (
+        "binding", "client", "ended", "epoch", "forgotten", "id", "inner", "issued", "key", "level",
+        "listener", "news", "owner", "reviving", "spoken", "subscriptions", "used", "version",
+    )  # fmt: skip
+
+    def __init__(self, session_id: bytes, key: bytes, sealed: Sealed) -> None:
+        self.id = session_id
+        """As the client knows it."""
+        self.key = key
+        """What names it among replicas."""
+        self.issued: int = sealed.issued
+        self.owner: Owner = sealed.owner
+        self.epoch = 0
+        """How often it was begun again; it only rises."""
+        self.inner: bytes = sealed.inner
+        """As the server knows it; empty while it is begun again."""
+        self.version: bytes = sealed.version
+        """The protocol version that the client believes in."""
+        self.spoken: bytes = b""
+        """The one that the server speaks in it now, where that is another."""
+        self.binding: bytes = sealed.binding
+        """Of the credential that the server last accepted."""
+        self.level: bytes = b""
+        """The log level that was set, as JSON."""
+        self.subscriptions: tuple[bytes, ...] = ()
+        """The URIs that are subscribed to, as JSON."""
+        self.client = ""
+        self.used = 0.0
+        """When a request was last sent in it, in seconds of the monotonic clock."""
+        self.reviving: list[Callable[[Revived], None]] | None = None
+        """Who waits until it has been begun again; None: it is not."""
+        self.news: bytes = b""
+        """Events that tell what was lost, for the next stream of the client's."""
+        self.listener: Listener | None = None
+        self.ended = False
+        """Whether the client, or a loss, has ended it."""
+        self.forgotten = False
+        """Whether there was no room for it: another of the same id may be looked up."""
+
+    def learn(self, method: str, params: bytes) -> None:
+        """The server has taken what it was told."""
+        try:
+            told = _told.decode(params)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return
+        uri = bytes(told.uri)
+        if method == "logging/setLevel":
+            self.level = bytes(told.level)
+        elif method == "resources/unsubscribe":
+            self.subscriptions = tuple(each for each in self.subscriptions if each != uri)
+        elif uri not in self.subscriptions and len(self.subscriptions) < MOST_SUBSCRIPTIONS:
+            self.subscriptions = (*self.subscriptions, uri)
+
+
+_told: Final = msgspec.json.Decoder(Told)
+
+
+class Revived:
+    """What became of the attempt to begin a session again."""
+
+    __slots__ = ("again", "body", "error", "head")
+
+    def __init__(
+        self, *, again: bool = False, error: UpstreamError | None = None, head: ResponseHead | None = None,
+        body: bytes = b"",
+    ) -> None:  # fmt: skip
+        """Neither of these: it has ended. `head`, `body`: what the server refuses it by."""
+        self.again = again
+        self.error = error
+        self.head = head
+        self.body = body
+
+
+class Table:
+    """The sessions of one server that this replica has lately heard of, bounded."""
+
+    def __init__(self, sealer: Sealer, owner: Owner, most: int = MOST) -> None:
+        """`owner`: this sidecar; `most`: sessions that are known at once."""
+        self._sealer = sealer
+        self.owner = owner
+        self._most = most
+        self._known: dict[bytes, Session] = {}
+        """By id."""
+        self._round = Round(self._known)
+        self._tombs: dict[bytes, None] = {}
+        """The keys of sessions that have ended."""
+        self.mints = False
+        """Whether the server is known to have sessions."""
+        self.adopt(Sessions())
+
+    def adopt(self, config: Sessions) -> None:
+        """Use this from the next request on."""
+        self._max_age = seconds(config.max_age)
+        self._idle = seconds(config.idle_timeout)
+        self.revives: bool = config.on_loss == "revive"
+        """Whether sessions that the server has lost are begun again."""
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def find(self, session_id: bytes) -> Session | None:
+        """The session of this id; None: there is none, or none any more."""
+        known = self._known.get(session_id)
+        if known is not None:
+            return known
+        opened = self._sealer.open(session_id)
+        if opened is None:
+            return None
+        self.mints = True
+        key, sealed = opened
+        session = Session(session_id, key, sealed)
+        if key in self._tombs or self.is_old(session):
+            return None
+        if len(self._known) >= self._most:
+            self._make_room()
+        session.used = monotonic()
+        self._known[session_id] = session
+        return session
+
+    def mint(self, inner: bytes, version: bytes, initialize: bytes, binding: bytes) -> bytes:
+        """The id that a client is given for a session that the server has begun."""
+        self.mints = True
+        return self._sealer.seal(Sealed(int(time.time()), self.owner, binding, version, inner, initialize))
+
+    def initialize(self, session: Session) -> bytes:
+        """The params of the client's `initialize`; empty where its id does not carry them."""
+        opened = self._sealer.open(session.id)
+        return opened[1].initialize if opened is not None else b""
+
+    def binding(self, credential: Sequence[bytes]) -> bytes:
+        """What tells this credential from others."""
+        return self._sealer.binding(credential)
+
+    def is_old(self, session: Session) -> bool:
+        """Whether it is too old to be begun again."""
+        return time.time() - session.issued > self._max_age
+
+    def end(self, session: Session) -> None:
+        """It has ended: nobody begins it again."""
+        session.ended = True
+        self._known.pop(session.id, None)
+        make_room(self._tombs, _TOMBSTONES)
+        self._tombs[session.key] = None
+
+    def sweep(self, now: float) -> None:
+        """Forget some of those that are idle."""
+        for session_id in self._round.some(SWEPT):
+            session = self._known[session_id]
+            if now - session.used > self._idle and session.listener is None and session.reviving is None:
+                self._forget(session)
+
+    def _make_room(self) -> None:
+        """Forget those that were unused the longest, of whoever has the most: a flood costs the flooder."""
+        most, _ = Counter(session.client for session in self._known.values()).most_common(1)[0]
+        theirs = [s for s in self._known.values() if s.client == most and s.reviving is None]
+        theirs.sort(key=lambda session: session.used)
+        for session in theirs[: max(1, len(theirs) // 16)]:
+            self._forget(session)
+
+    def _forget(self, session: Session) -> None:
+        session.forgotten = True
+        del self._known[session.id]

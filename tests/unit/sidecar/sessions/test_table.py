@@ -1,0 +1,109 @@
+"""What is known of sessions: bounded, and forgotten at the expense of whoever has the most."""
+
+import time
+
+from mcpace_sidecar.contract.config.sessions import Sessions
+from mcpace_sidecar.sessions.sealing import UNBOUND, Owner, Sealed, Sealer
+from mcpace_sidecar.sessions.table import MOST_SUBSCRIPTIONS, Session, Table
+
+KEY = b"k" * 32
+OWNER = Owner("127.0.0.1", 0, 1)
+
+
+def table(most: int = 100, **config: str) -> Table:
+    made = Table(Sealer("ns/one", [KEY]), OWNER, most)
+    made.adopt(Sessions(**config))
+    return made
+
+
+def begun(known: Table, client: str = "") -> Session:
+    session = known.find(known.mint(b"inner", b"2025-11-25", b"{}", UNBOUND))
+    assert session is not None
+    session.client = client
+    return session
+
+
+def test_a_session_is_found_by_its_id_and_another_process_finds_it_too() -> None:
+    first = table()
+    session = begun(first)
+    assert first.find(session.id) is session
+    assert (session.inner, session.version, session.epoch) == (b"inner", b"2025-11-25", 0)
+    again = table().find(session.id)
+    assert again is not None
+    assert again.key == session.key
+
+
+def test_an_id_alone_takes_no_room() -> None:
+    known = table()
+    for _ in range(1000):
+        known.mint(b"inner", b"2025-11-25", b"{}", UNBOUND)
+    assert len(known) == 0
+
+
+def test_a_flood_forgets_the_flooders_own() -> None:
+    known = table(most=100)
+    honest = [begun(known, "honest") for _ in range(10)]
+    for _ in range(1000):
+        begun(known, "flood")
+    assert len(known) <= 100
+    assert not any(session.forgotten for session in honest)
+
+
+def test_what_was_forgotten_is_found_again_as_its_id_says() -> None:
+    known = table(most=10)
+    first = begun(known)
+    first.inner = b"other"
+    for _ in range(20):
+        begun(known)
+    assert first.forgotten
+    again = known.find(first.id)
+    assert again is not None
+    assert again.inner == b"inner"
+
+
+def test_an_idle_session_is_forgotten_and_one_that_is_listened_to_is_not() -> None:
+    known = table(idleTimeout="1m")
+    idle, heard = begun(known), begun(known)
+
+    class Nobody:
+        def moved(self) -> None: ...
+
+    heard.listener = Nobody()
+    now = time.monotonic()
+    known.sweep(now + 59)
+    known.sweep(now + 59)
+    assert len(known) == 2
+    known.sweep(now + 62)
+    known.sweep(now + 62)
+    assert (idle.forgotten, heard.forgotten) == (True, False)
+
+
+def test_an_ended_session_is_not_found_again() -> None:
+    known = table()
+    session = begun(known)
+    known.end(session)
+    assert known.find(session.id) is None
+    assert session.ended
+
+
+def test_one_too_old_is_not_found_unless_it_is_known() -> None:
+    known = table(maxAge="1h")
+    session = begun(known)
+    session.issued -= 3601
+    assert known.is_old(session)
+    assert known.find(session.id) is session, "it lives"
+    aged = Sealed(session.issued, OWNER, UNBOUND, b"2025-11-25", b"inner", b"{}")
+    assert known.find(Sealer("ns/one", [KEY]).seal(aged)) is None
+
+
+def test_what_the_server_was_told_is_remembered() -> None:
+    session = begun(table())
+    session.learn("logging/setLevel", b'{"level":"info"}')
+    session.learn("resources/subscribe", b'{"uri":"a:1"}')
+    session.learn("resources/subscribe", b'{"uri":"a:2"}')
+    session.learn("resources/subscribe", b'{"uri":"a:2"}')
+    session.learn("resources/unsubscribe", b'{"uri":"a:1"}')
+    assert (session.level, session.subscriptions) == (b'"info"', (b'"a:2"',))
+    for number in range(2 * MOST_SUBSCRIPTIONS):
+        session.learn("resources/subscribe", b'{"uri":"b:%d"}' % number)
+    assert len(session.subscriptions) == MOST_SUBSCRIPTIONS
