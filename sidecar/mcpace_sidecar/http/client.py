@@ -141,7 +141,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.writelines((begin, last))
         else:
             begin = b"".join(request)
-            self._bodied = 0 < begin.find(b"\r\n\r\n") < len(begin) - 4
+            self._bodied = bool(last) if len(request) > 1 else 0 < begin.find(b"\r\n\r\n") < len(begin) - 4
             self._transport.write(begin)
         self._bodyless = begin.startswith(b"HEAD ")
 
@@ -269,7 +269,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.hear(now)
             self.deadline = now + self.patience
 
-    def _take_head(self, data: bytes) -> None:
+    def _find_head(self, data: bytes) -> tuple[ResponseHead | None, int]:
+        """The head of the answer, and where it ends; without it, what has come of it is kept."""
         start = 0
         while True:
             end = data.find(b"\r\n\r\n", start) + 4
@@ -277,14 +278,23 @@ class UpstreamConnection(asyncio.Protocol):
                 self._buffer = data[start:]
                 if len(self._buffer) > MAX_HEAD:
                     raise ProtocolError(502, "head_size", "its head is too large.")
-                return
+                return None, 0
             head = self._heads.read(data[start:end])
             if head.status >= 200:
-                break
+                return head, end
             start = end
             self._interim += 1
             if self._interim > MAX_INTERIM:
                 raise ProtocolError(502, "interim", "it sends interim answers without end.")
+
+    def _take_head(self, data: bytes) -> None:
+        head = self._heads.last
+        if head is not None and data.startswith(self._heads.raw):
+            end = len(self._heads.raw)
+        else:
+            head, end = self._find_head(data)
+            if head is None:
+                return
         self._buffer = b""
         receiver = self._receiver
         assert receiver is not None

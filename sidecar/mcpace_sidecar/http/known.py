@@ -18,6 +18,8 @@ _MANY_HEADS: Final = 2048
 _MANY_BYTES: Final = 1024 * 1024
 _LONG: Final = 4096
 """The longest head that is remembered, in bytes."""
+_FINAL: Final = 200
+"""Where the statuses of answers begin: those below are interim (RFC 9110, section 15.2)."""
 
 _ALONE: Final = 4
 """Of so many heads of which something was cut out, one is remembered without it."""
@@ -150,14 +152,23 @@ class RequestHeads:
 class ResponseHeads:
     """Reads the heads of one server."""
 
-    __slots__ = ("_heads", "_lines")
+    __slots__ = ("_heads", "_lines", "last", "raw")
 
     def __init__(self) -> None:
         self._heads: _Memory[ResponseHead] = _Memory()
         self._lines = Lines(ANSWERED)
+        self.raw = b""
+        """The bytes of the last answer's head: a server repeats itself, the time of day for a second."""
+        self.last: ResponseHead | None = None
 
     def read(self, raw: bytes) -> ResponseHead:
         """Read a head, which ends with the empty line; ProtocolError for what is no head."""
+        head = self._read(raw)
+        if head.status >= _FINAL and len(raw) <= _LONG:
+            self.raw, self.last = raw, head
+        return head
+
+    def _read(self, raw: bytes) -> ResponseHead:
         head = self._heads.get(raw)
         if head is not None:
             return head

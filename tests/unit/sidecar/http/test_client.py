@@ -50,6 +50,23 @@ def test_an_answer_is_the_same_in_whatever_pieces_it_comes(what: str, cuts: list
     asyncio.run(play())
 
 
+def test_a_head_like_the_last_one_is_found_again_and_no_other_is_taken_for_it() -> None:
+    longer = OK.replace(b"\r\n\r\n", b"\r\nX-More: than before\r\n\r\n")
+    answers = [CONTINUE + OK, OK, CONTINUE + OK, longer, OK, ANSWERS["no body"][0], ANSWERS["chunks"][0]]
+
+    async def play() -> None:
+        server = Server()
+        for data in answers * 2:
+            body = b"" if data == ANSWERS["no body"][0] else b"hello"
+            for cut in range(len(data)):
+                receiver, _, wire = await server.ask()
+                wire.says(data[:cut], data[cut:])
+                assert (receiver.status // 100, receiver.body, receiver.ends) == (2, body, 1), (data, cut)
+        server.assert_at_rest()
+
+    asyncio.run(play())
+
+
 @given(pieces=st.lists(st.binary(max_size=5), max_size=4))
 def test_an_answer_without_a_length_ends_with_its_connection_and_not_with_an_error(
     pieces: list[bytes],
