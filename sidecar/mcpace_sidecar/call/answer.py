@@ -170,7 +170,7 @@ class Answer:
         call.stage = ENDED
         message, admission = call.message, self.admission
         if asked and message is not None and message.id is not None:
-            plane.spent.add(message.id)
+            plane.spent.add(message.id, message.value)
         if admission is not None:
             admission.judge(status, asked=asked)
             if call.is_tool_call and not call.refreshing:
@@ -257,7 +257,8 @@ class Answer:
         """Let go of all the call holds: what it waits for, who waits for it, and its slot."""
         plane = self.plane
         plane.in_flight.discard(self)
-        plane.refreshing.discard(self)
+        if self.call.refreshing:
+            plane.refreshing.discard(self)
         waiting, self.waiting = self.waiting, None
         if waiting is not None:
             waiting.cancel()

@@ -62,13 +62,13 @@ class Asking:
                 return
             self._join_audience()
         body, head = call.body, call.head
-        has_body = body or head.length or head.method == b"POST"
-        framing = call.mirrors + (length_line(len(body)) if has_body else b"\r\n")
+        has_body = len(body) > 0 or bool(head.length) or head.method == b"POST"
+        framing = length_line(len(body)) if has_body else b"\r\n"
         if answer.awaited is not None:
             answer.awaited.expect(self)
         call.stage = stages.FORWARD
         answer.waiting = self
-        request = call.context.onward_now, call.lines, call.trace, framing, body
+        request = call.context.onward_now, call.lines, call.trace, call.mirrors, framing, body
         self._ticket = plane.pool.request(request, self, patience)
 
     def _join_audience(self) -> None:

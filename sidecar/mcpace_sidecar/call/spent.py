@@ -19,11 +19,11 @@ class Spent:
         self._now: set[int] = set()
         self._before: set[int] = set()
 
-    def add(self, message_id: bytes) -> None:
-        """A request with this id has ended."""
+    def add(self, message_id: bytes, value: int | str | None = None) -> None:
+        """A request with this id has ended. `value`: the id decoded, where it has been."""
         if len(self._now) >= REMEMBERED:
             self._before, self._now = self._now, set()
-        self._now.add(_key(message_id))
+        self._now.add(_key(message_id) if value is None else hash(ids.value_of(value)))
 
     def __contains__(self, message_id: bytes) -> bool:
         key = _key(message_id)

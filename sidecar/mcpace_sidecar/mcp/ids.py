@@ -58,14 +58,18 @@ def id_value(message_id: bytes) -> str | int | Decimal | float | None:
     or else a client would choose which of their answers are taken for another's.
     """
     try:
-        value = _any_id.decode(message_id)
-        if isinstance(value, int) and not isinstance(value, bool):  # apart: they are compared natively
-            return value if -_EXACT <= value <= _EXACT else float(value)
-        if isinstance(value, Decimal):
-            return value if -_EXACT <= value <= _EXACT else float(value)
+        return value_of(_any_id.decode(message_id))
     except (ValueError, ArithmeticError, RecursionError):
         return None
-    return value if isinstance(value, str) else None
+
+
+def value_of(decoded: Any) -> str | int | Decimal | float | None:
+    """The same of one that is decoded; ArithmeticError."""
+    if isinstance(decoded, int) and not isinstance(decoded, bool):  # apart: they are compared natively
+        return decoded if -_EXACT <= decoded <= _EXACT else float(decoded)
+    if isinstance(decoded, Decimal):
+        return decoded if -_EXACT <= decoded <= _EXACT else float(decoded)
+    return decoded if isinstance(decoded, str) else None
 
 
 _EXACT: Final = 2**53

@@ -44,11 +44,12 @@ MAX_BATCH: Final = 100
 class Message:
     """One JSON-RPC message, decoded as far as the proxy judges it."""
 
-    __slots__ = ("_body", "_call", "halved", "id", "method", "more", "state", "target")
+    __slots__ = ("_body", "_call", "halved", "id", "method", "more", "state", "target", "value")
 
     def __init__(
         self, body: bytes, method: str | None, message_id: bytes | None, target: str | None,
         call: CallParams | None = None, *, more: bool = False, state: str = "",
+        value: int | str | None = None,
     ) -> None:  # fmt: skip
         """`call`: the params, where they are known to hold nothing else."""
         self._body = body
@@ -63,6 +64,8 @@ class Message:
         """None for a posted response."""
         self.id = message_id
         """The id as it was written, or None for a notification."""
+        self.value = value
+        """The id decoded, where it has been."""
         self.target = target
         """The tool, prompt or resource of a counted method."""
 
@@ -159,7 +162,7 @@ def classify(body: bytes) -> Message:
         return _classify_any(body)
     if len(body) > 2 * MAX_DEPTH:
         refuse_deep(body, raw_id)
-    return Message(body, method, raw_id, target, params)
+    return Message(body, method, raw_id, target, params, value=number)
 
 
 _FRAME: Final = len('{"jsonrpc":"2.0","id":,"method":"","params":{"":""}}')
