@@ -28,8 +28,9 @@ _VARIABLES: Final = {
 }
 """Key of the Secret -> the variable that holds it."""
 
-Purpose = Literal["redis", "redis-admin", "admin"]
-"""A server's own Redis user, the operator's user in an embedded Redis, a sidecar's admin port."""
+Purpose = Literal["redis", "redis-admin", "admin", "session"]
+"""A server's own Redis user, the operator's user in an embedded Redis, a sidecar's admin port, a server's
+sessions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ def _template(context: Context) -> dict[str, Any]:
             "annotations": {
                 **_past_meshes(context),
                 **written.metadata.annotations,
-                GIVEN: fingerprint(secret.build(context)),
+                GIVEN: secret.told(context),
             },
         },
         "spec": pod,

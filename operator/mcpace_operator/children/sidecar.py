@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from mcpace_operator.children import secret
 from mcpace_operator.children.configmap import FILE
 from mcpace_operator.children.context import Context
-from mcpace_sidecar.contract import environment
 from mcpace_sidecar.contract.quantity import size
 from mcpace_sidecar.contract.surface import READYZ_WAIT, Flag, Path
 
@@ -51,7 +51,7 @@ def container(context: Context) -> dict[str, Any]:
             f"{Flag.NAME}={context.server.key}",
             f"{Flag.KEYS}={KEYS}",
         ],
-        "env": _environment(context),
+        "env": secret.given(context),
         "ports": [
             {"name": "mcp", "containerPort": spec.sidecar.port, "protocol": "TCP"},
             {"name": "admin", "containerPort": spec.sidecar.admin_port, "protocol": "TCP"},
@@ -77,8 +77,8 @@ def container(context: Context) -> dict[str, Any]:
         "volumeMounts": [
             {"name": "mcpace-config", "mountPath": CONFIG, "readOnly": True},
             *(
-                {"name": f"mcpace-keys-{number}", "mountPath": f"{KEYS}/{secret}", "readOnly": True}
-                for number, secret in enumerate(key_secrets(context))
+                {"name": f"mcpace-keys-{number}", "mountPath": f"{KEYS}/{name}", "readOnly": True}
+                for number, name in enumerate(key_secrets(context))
             ),
         ],
     }
@@ -95,8 +95,8 @@ def volumes(context: Context) -> list[dict[str, Any]]:
     return [
         {"name": "mcpace-config", "configMap": {"name": context.name}},
         *(
-            {"name": f"mcpace-keys-{number}", "secret": {"secretName": secret, "optional": True}}
-            for number, secret in enumerate(key_secrets(context))
+            {"name": f"mcpace-keys-{number}", "secret": {"secretName": name, "optional": True}}
+            for number, name in enumerate(key_secrets(context))
         ),
     ]
 
@@ -104,20 +104,6 @@ def volumes(context: Context) -> list[dict[str, Any]]:
 def probe(path: str, port: str | int = "admin") -> dict[str, Any]:
     """A probe of the admin port."""
     return {"httpGet": {"path": str(path), "port": port, "scheme": "HTTP"}}
-
-
-def _environment(context: Context) -> list[dict[str, Any]]:
-    wanted = {environment.ADMIN_TOKEN: "admin-token"}
-    if context.credentials.limits_url is not None:
-        wanted[environment.LIMITS_URL] = "limits-url"
-    if context.credentials.cache_url is not None:
-        wanted[environment.CACHE_URL] = "cache-url"
-    if context.settings.redis_authority is not None:
-        wanted[environment.REDIS_CA] = "redis-ca"
-    return [
-        {"name": variable.name, "valueFrom": {"secretKeyRef": {"name": context.secret_name, "key": key}}}
-        for variable, key in wanted.items()
-    ]
 
 
 def _resources(context: Context) -> dict[str, Any]:

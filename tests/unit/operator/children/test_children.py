@@ -10,8 +10,10 @@ from tests.kit.mcpserver import SETTINGS, built, context, everything
 from tests.kit.schemas import refusals
 
 from mcpace_operator.children import children
+from mcpace_operator.comparison.drift import fingerprint
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.resource.monitoring import ServerMonitoring
+from mcpace_operator.resource.workload import GIVEN
 from mcpace_operator.settings import OperatorSettings
 from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.contract.config.traffic import Monitoring
@@ -91,7 +93,39 @@ def test_an_authority_for_redis_reaches_the_sidecar():
 
 
 def test_each_server_has_its_own_passwords():
-    assert len({SETTINGS.master_key.derive(p, u) for p in ("redis", "admin") for u in ("a", "b")}) == 4
+    purposes = ("redis", "admin", "session")
+    assert len({SETTINGS.master_key.derive(p, u) for p in purposes for u in ("a", "b")}) == 6
+
+
+def keyed(key):
+    """(keys of sessions in the Secret, the environment they reach, what pods note of the Secret)."""
+    made = {c["kind"]: c for c in children(context(settings=OperatorSettings(master_key=key)))}
+    held = {k: base64.b64decode(v).decode() for k, v in made["Secret"]["data"].items() if "session" in k}
+    template = made["Deployment"]["spec"]["template"]
+    given = {v["valueFrom"]["secretKeyRef"]["key"]: v for v in template["spec"]["initContainers"][0]["env"]}
+    reached = {given[key]["name"] for key in held}
+    return held, reached, template["metadata"]["annotations"][GIVEN]
+
+
+def test_the_keys_of_sessions_follow_the_master_key_and_the_one_before():
+    one, other = b"1" * 32, b"2" * 32
+    before, *_ = keyed(MasterKey(one))
+    held, reached, _ = keyed(MasterKey(other, previous=one))
+    assert held["session-key-previous"] == before["session-key"]
+    assert held["session-key"] != before["session-key"]
+    assert all(len(bytes.fromhex(value)) == 32 for value in held.values())
+    assert reached == {"MCPACE_SESSION_KEY", "MCPACE_SESSION_KEY_PREVIOUS"}
+    assert set(before) == {"session-key"}
+
+
+def test_pods_are_made_anew_with_a_new_key_of_sessions_and_neither_for_their_first_nor_for_one_less():
+    one, other = b"1" * 32, b"2" * 32
+    made = {c["kind"]: c for c in children(context(settings=OperatorSettings(master_key=MasterKey(one))))}
+    older = {k: v for k, v in made["Secret"]["data"].items() if not k.startswith("session")}
+    *_, noted = keyed(MasterKey(one))
+    assert noted == fingerprint(made["Secret"] | {"data": older})
+    *_, changed = keyed(MasterKey(other, previous=one))
+    assert noted != changed == keyed(MasterKey(other))[2]
 
 
 def test_key_secrets_are_mounted_in_the_sidecar_alone_and_may_be_missing():
