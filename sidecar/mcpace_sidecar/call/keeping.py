@@ -44,7 +44,7 @@ def is_read(plane: Plane, call: Call) -> bool:
         return False
     if policy.cache is not None or (plane.offers and not call.refreshing and _is_shaped(call)):
         return True
-    return message.method in OF_SESSIONS and call.context.settings.continues
+    return call.context.settings.continues and message.method in OF_SESSIONS
 
 
 def _is_shaped(call: Call) -> bool:
