@@ -1,6 +1,6 @@
 """What the official conformance suite wants a server to offer, on the official SDK.
 
-PORT=8000 python tests/conformance/server.py
+PORT=8000 python tests/conformance/server.py; without PORT it speaks over stdio.
 """
 
 import asyncio
@@ -401,4 +401,7 @@ for method, params in (
 
 
 if __name__ == "__main__":
-    server.run("streamable-http", host="127.0.0.1", port=int(os.environ["PORT"]))
+    if "PORT" in os.environ:
+        server.run("streamable-http", host="127.0.0.1", port=int(os.environ["PORT"]))
+    else:
+        server.run("stdio")

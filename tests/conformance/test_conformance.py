@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from tests.kit.programs import ROOT, serving
 from tests.kit.sidecars import Start
 from tools.packages.install import modules, node
 from tools.ports import free_port
+
+from mcpace_sidecar.stdio.pipes import Pipes
 
 EVERYTHING: dict[str, Any] = {
     "rateLimits": {
@@ -80,3 +83,19 @@ async def test_the_suite_gives_the_same_result_directly_and_through_the_sidecar(
     assert names
     failing = {name: through[name] for name in names if through.get(name)}
     assert not failing
+
+
+async def test_whatever_the_suite_finds_right_over_http_it_finds_right_through_processes(
+    fixture_server: int, start: Start, tmp_path: Path
+) -> None:
+    """Of the handshake era, which is what processes of a session's own speak. Directly the SDK's own
+    streams fail one unscored check, of an event that no process sends.
+    """  # noqa: D205 - because it reads on
+    direct = await suite(fixture_server, "2025-11-25", tmp_path / "direct")
+    around = {name: value for name, value in os.environ.items() if name != "PORT"}
+    launch = Pipes((sys.executable, str(ROOT / "tests/conformance/server.py")), around, "conformance")
+    sidecar = await start(1, {"transport": "stdio"}, launch=launch)
+    await sidecar.ready()
+    through = await suite(sidecar.data, "2025-11-25", tmp_path / "processes")
+    assert through.keys() == direct.keys()
+    assert {name: failed for name, failed in through.items() if not set(failed) <= set(direct[name])} == {}
