@@ -7,6 +7,7 @@ import contextlib
 import functools
 import logging
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -31,6 +32,7 @@ from mcpace_sidecar.main import address, cannot_listen, surroundings
 from mcpace_sidecar.process.options import Options
 from mcpace_sidecar.process.sidecar import Sidecar
 from mcpace_sidecar.server import usage
+from mcpace_sidecar.sessions.key import KEY_BYTES
 from mcpace_sidecar.stdio.pipes import Pipes, ended
 
 _AT_ONCE: Final = 10.0
@@ -97,7 +99,13 @@ def run(asked: Asked) -> None:
             name=written.name,
             keys=folder,
             launch=_pipes(written, asked.command),
-            session_keys=() if asked.manifest is None else sessionkey.of(asked.manifest, written.name),
+            session_keys=(
+                (
+                    secrets.token_bytes(KEY_BYTES),
+                )  # sessions need not outlive us: nothing names their server
+                if asked.manifest is None
+                else sessionkey.of(asked.manifest, written.name)
+            ),
             **surroundings(),
         )
         for flag, place in (("--listen", options.listen), ("--admin-listen", options.admin_listen)):

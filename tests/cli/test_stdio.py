@@ -1,10 +1,13 @@
 """Servers of stdio on a laptop: the page's commands, and what is left of processes."""
 
+import json
 import os
 import re
 import signal
 import sys
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.kit.laptop import Run, listens, manifest, mcpace, running, wait_for
@@ -101,6 +104,28 @@ def test_nothing_is_left_of_processes_when_mcpace_run_ends_however_it_does(
         run.send(number)
         run.wait()
         wait_for(lambda: not any(map(lives, pids)), f"the groups {pids} to end; {run.said}")
+
+
+def test_a_session_goes_on_when_its_process_ends_without_a_manifest_too(tmp_path: Path):
+    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    with running(tmp_path, *PLACES, "--", *SERVER) as run:
+        url = run.url()
+
+        def post(method: str, **params: object) -> dict[str, Any]:
+            body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=30) as answer:
+                headers.setdefault("Mcp-Session-Id", answer.headers["Mcp-Session-Id"])
+                return dict(json.loads(answer.read()))
+
+        post(
+            "initialize",
+            protocolVersion="2025-11-25",
+            capabilities={},
+            clientInfo={"name": "t", "version": "1"},
+        )
+        first = post("tools/call", name="pid")["result"]
+        assert "error" in post("tools/call", name="die")
+        assert post("tools/call", name="pid")["result"] != first
 
 
 def test_a_second_interrupt_ends_deaf_processes_at_once(tmp_path: Path):

@@ -43,8 +43,10 @@ def serve(start: Start) -> Serve:
         how: str = "", processes: str = "perSession", ready: bool = True, **more: Any
     ) -> Running:
         config = more.pop("config", {}) | {"transport": "stdio", "stdio": {"processes": processes} | more}
+        options = {"session_keys": (b"k" * 32,)} if more.pop("continuing", False) else {}
+        config["stdio"].pop("continuing", None)
         launch = Pipes((sys.executable, "-I", SERVER, how), os.environ, "lines")
-        sidecar = await start(1, config, launch=launch)
+        sidecar = await start(1, config, launch=launch, **options)
         sidecar.launch = launch
         if ready:
             await sidecar.ready()
@@ -93,6 +95,17 @@ async def test_a_call_in_which_the_process_ends_is_an_error_and_the_next_has_a_n
     assert said((await sidecar.call("pid", **client))[2]) != first
     metrics = await sidecar.metrics()
     assert metrics["mcpace_stdio_crashes_total"] == 1
+
+
+async def test_a_session_with_an_id_of_ours_goes_on_in_a_new_process(serve: Serve):
+    sidecar = await serve(continuing=True, idleTimeout="1s")
+    client = await session(sidecar)
+    first = said((await sidecar.call("pid", **client))[2])
+    assert (await sidecar.call("die", **client))[2]["error"]["code"] in (50200, 50300)
+    second = said((await sidecar.call("pid", **client))[2])
+    assert second != first
+    await until(lambda: not sidecar.plane.pool.table, "its process to end, as nobody calls")
+    assert said((await sidecar.call("pid", **client))[2]) not in (first, second)
 
 
 async def test_all_calls_in_flight_of_a_process_that_ends_get_one_error_each(serve: Serve):

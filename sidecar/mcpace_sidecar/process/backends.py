@@ -54,6 +54,11 @@ class Backends:
         if self.processes is not None:
             self.own.adopt(config)
 
+    @property
+    def reviving(self) -> Backend:
+        """Who is asked to begin a lost session again: of processes, whoever has the sessions'."""
+        return self.own if self.processes is None else self.calls
+
     @staticmethod
     def _kind(config: SidecarConfig) -> str:
         return config.stdio.processes if config.transport == "stdio" else "http"

@@ -101,7 +101,7 @@ class Sidecar:
         self.table = Table(Sealer(options.name, options.session_keys), owner)
         revived = functools.partial(self.metrics.count, "mcpace_session_revived")
         broke = functools.partial(faults.tell, "session")
-        self._revival = Revival(self._backends.own, self.table, revived, broke)
+        self._revival = Revival(self._backends.reviving, self.table, revived, broke)
         self.plane = Plane(
             settings, pool, stores.limits, stores.results, stores.conversations, self.metrics, self.tallies,
             faults, self.catalog, self.connections, self.table, self._revival,
