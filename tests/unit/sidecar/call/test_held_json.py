@@ -94,6 +94,7 @@ async def test_what_is_too_long_and_anothers_is_cut_before_its_end(first: str) -
     assert answer[-100:] not in client.sent
     if first == "id":
         assert text[:100] not in client.sent, "it was known whose it is before anything passed"
+        assert b'"id":1,"error":' in client.sent
     else:
         assert client.lost, "what cannot be completed is broken off"
     assert "success" not in played.statuses

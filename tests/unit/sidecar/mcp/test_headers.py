@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcpace_sidecar.mcp.headers import header_value, lines, mirrored
@@ -54,6 +54,9 @@ def test_what_is_mirrored_are_texts_numbers_and_truths(arguments: object, writte
 
 
 @given(st.text())
+@example(" a")
+@example("=?base64?YQ==?=")
+@example("ø")
 def test_any_text_is_one_line_and_can_be_read_back(text: str) -> None:
     value = header_value(text)
     assert value.isascii()
