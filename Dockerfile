@@ -28,7 +28,16 @@ COPY operator operator
 COPY cli cli
 RUN /opt/uv/bin/uv sync --frozen --no-dev --no-editable --extra operator --quiet
 
+# What starts a stdio server's processes beside it, in an image that may have no shell and no libc: tini
+# passes signals on, tcpsvd makes each connection a process, with a loader and a libc of their own.
+FROM ${BASE} AS stdio
+RUN apt-get -qq update && apt-get -qq install --no-install-recommends -y ipsvd tini >/dev/null \
+ && mkdir -p /stdio/lib && cp /usr/bin/tini-static /stdio/tini && cp "$(command -v tcpsvd)" /stdio/tcpsvd \
+ && cp -L "$(ldd /stdio/tcpsvd | grep -o '/lib[^ ]*/ld-linux[^ ]*')" /stdio/ld.so \
+ && cp -L "$(ldd /stdio/tcpsvd | grep -o '/lib[^ ]*/libc\.so\.6')" /stdio/lib/libc.so.6
+
 FROM ${BASE} AS sidecar
+COPY --from=stdio /stdio /opt/stdio
 COPY --from=build-sidecar /opt/mcpace /opt/mcpace
 ENV PATH=/opt/mcpace/bin:$PATH PYTHONUNBUFFERED=1
 USER 65532:65532

@@ -215,7 +215,8 @@ WELL_WRITTEN = (
     "Authorization", "X-Forwarded-For", "X-User", "x-user",
 )  # fmt: skip
 RULED = ("rateLimits", "clients", "cache", "responses", "egress", "strategy", "autoscaling", "replicas",
-         "resources", "podDisruptionBudget", "port", "sidecar", "database")  # fmt: skip
+         "resources", "podDisruptionBudget", "port", "sidecar", "database", "transport", "stdio",
+         "command")  # fmt: skip
 """The fields that rules are of, or look at."""
 
 

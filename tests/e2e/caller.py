@@ -2,9 +2,12 @@
 
 python - '{"urls": [...], "calls": 30, "tool": ..., "arguments": {...}, "key": ..., "host": ..., "seconds": ...,
            "until": FILE}'
+
+NUMBER in an argument is another number at each call.
 """
 
 import asyncio
+import itertools
 import json
 import sys
 import time
@@ -15,11 +18,14 @@ from mcp import Client, MCPError
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
+numbers = itertools.count()
+
 
 async def call(client, ask):
     began = time.time()
+    arguments = json.loads(json.dumps(ask.get("arguments", {})).replace("NUMBER", str(next(numbers))))
     try:
-        result = await client.call_tool(ask["tool"], ask.get("arguments", {}))
+        result = await client.call_tool(ask["tool"], arguments)
         outcome = {"ok": not result.is_error, "result": result.structured_content}
     except MCPError as error:
         outcome = {"ok": False, "code": error.error.code, "data": error.error.data, "words": str(error)}

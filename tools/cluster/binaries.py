@@ -64,6 +64,7 @@ PROGRAMS: Final[dict[str, tuple[str, str, list[str]]]] = {
     "kwok": ("kwok", "sigs.k8s.io/kwok/cmd/kwok", []),
     "kind": ("kind", "sigs.k8s.io/kind", []),
     "pause": ("pause", ".", []),
+    "stdio": ("stdio", ".", []),
 }
 
 

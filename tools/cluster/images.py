@@ -35,6 +35,8 @@ REDIS: Final = "mcpace/test-redis:7"
 PAUSE: Final = "mcpace/test-pause:1"
 POSTGRES: Final = "mcpace/test-postgres:17"
 QUERIES: Final = "mcpace/test-queries:1"
+STDIO: Final = "mcpace/test-stdio:1"
+STATIC: Final = "mcpace/test-static:1"
 
 # Image -> (Dockerfile, target, what it is made from).
 BUILT: Final[dict[str, tuple[str, str | None, tuple[str, ...]]]] = {
@@ -42,6 +44,7 @@ BUILT: Final[dict[str, tuple[str, str | None, tuple[str, ...]]]] = {
     OPERATOR: ("Dockerfile", "operator", ("pyproject.toml", "uv.lock", "sidecar", "operator", "cli")),
     WEATHER: ("examples/weather/Dockerfile", None, ("examples/weather/server.py",)),
     QUERIES: ("tests/e2e/images/queries.Dockerfile", None, ("tests/e2e/images/queries.py",)),
+    STDIO: ("tests/e2e/images/stdio.Dockerfile", None, ()),
     POSTGRES: ("tests/e2e/images/postgres.Dockerfile", None, ("tests/e2e/images/postgres.sh",)),
 }
 FIRST: Final = "b8889d4086839b735f1ad1b36a612b75808e70ab"
@@ -55,7 +58,13 @@ BASES: Final = {POSTGRES: DATABASE_BASE}
 
 def archives() -> list[Path]:
     """Every image the cluster needs, as archives that containerd imports; built where missing."""
-    return [_base(), _pause(), *(_built(image) for image in BUILT), *_firsts()]
+    return [
+        _base(),
+        _alone("pause", PAUSE),
+        _alone("stdio", STATIC),
+        *(_built(image) for image in BUILT),
+        *_firsts(),
+    ]
 
 
 def first() -> Path | None:
@@ -146,14 +155,15 @@ def _have(base: str) -> None:
             _buildah("tag", exported, base)
 
 
-def _pause() -> Path:
-    binary = program("pause")
-    archive = _archive("pause", binary.parent.name)
+def _alone(name: str, image: str) -> Path:
+    """An image that holds one static program, and nothing else."""
+    binary = program(name)
+    archive = _archive(name, binary.parent.name)
     if not archive.exists():
         recipe = archive.with_suffix(".Dockerfile")
-        recipe.write_text('FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause"]\n')
-        _buildah("bud", "--isolation=chroot", "-f", recipe, "-t", PAUSE, binary.parent)
-        _export(PAUSE, PAUSE, archive)
+        recipe.write_text(f'FROM scratch\nCOPY {name} /{name}\nENTRYPOINT ["/{name}"]\n')
+        _buildah("bud", "--isolation=chroot", "-f", recipe, "-t", image, binary.parent)
+        _export(image, image, archive)
     return archive
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from mcpace_operator.children import pgbouncer, secret, sidecar
+from mcpace_operator.children import pgbouncer, secret, sidecar, stdio
 from mcpace_operator.children.context import Context
 from mcpace_operator.children.template import merged
 from mcpace_operator.comparison.drift import CAUSE, fingerprint
@@ -66,6 +66,8 @@ def _cause(context: Context, template: dict[str, Any]) -> dict[str, Any]:
         "demanded": _demanded(context),
     }
     written |= {name: value for name, value in needed.items() if value}
+    if stdio.is_asked_for(context):
+        written["stdio"] = stdio.memory(context)
     if "drain_timeout" in spec.model_fields_set:
         written["drainTimeout"] = spec.drain_timeout
     return written | {
@@ -94,9 +96,18 @@ def _template(context: Context) -> dict[str, Any]:
             _spread(context, "kubernetes.io/hostname"),
         ],
         # The sidecar first: what starts first ends last, and it has calls to bring to their end.
-        "initContainers": [sidecar.container(context), *pgbouncer.containers(context)],
+        "initContainers": [
+            sidecar.container(context),
+            *stdio.containers(context),
+            *pgbouncer.containers(context),
+        ],
         "containers": [_server(context)],
-        "volumes": [*sidecar.volumes(context), *pgbouncer.volumes(context), *spec.volumes],
+        "volumes": [
+            *sidecar.volumes(context),
+            *stdio.volumes(context),
+            *pgbouncer.volumes(context),
+            *spec.volumes,
+        ],
     }
     if pull := [*spec.image_pull_secrets, *_pull_secrets(context)]:
         pod["imagePullSecrets"] = pull
@@ -138,7 +149,6 @@ def _server(context: Context) -> dict[str, Any]:
         "name": "server",
         "image": spec.image,
         "terminationMessagePolicy": "FallbackToLogsOnError",  # its last words, for the status
-        "ports": [{"name": "server", "containerPort": spec.port, "protocol": "TCP"}],
         # Asked through the sidecar, so that a server may listen on the loopback alone. It has five minutes
         # to start, by a delay: a startup probe would cost each pod a second until the kubelet runs it.
         "livenessProbe": {
@@ -152,13 +162,15 @@ def _server(context: Context) -> dict[str, Any]:
         # Told to end when no call is in flight any more. The port is another container's: a number.
         "lifecycle": {"preStop": sidecar.probe(Path.DRAINED, spec.sidecar.admin_port)},
     }
+    speaks_http = not stdio.is_asked_for(context)
     optional: dict[str, Any] = {
         "imagePullPolicy": spec.image_pull_policy,
-        "command": list(spec.command),
-        "args": list(spec.args),
+        "ports": [{"name": "server", "containerPort": spec.port, "protocol": "TCP"}] * speaks_http,
+        "command": stdio.command(context),
+        "args": list(spec.args) * speaks_http,
         "env": merged(pgbouncer.environment(context), list(spec.env), "env"),
         "envFrom": list(spec.env_from),
-        "volumeMounts": list(spec.volume_mounts),
+        "volumeMounts": [*stdio.mounts(context), *spec.volume_mounts],
         "resources": _resources(context),
     }
     return container | {name: value for name, value in optional.items() if value}
@@ -196,6 +208,10 @@ def _resources(context: Context) -> dict[str, Any]:
         "cpu" in chosen.get(part, {}) for part in ("requests", "limits")
     ):
         chosen["requests"] = {"cpu": CPU_REQUEST, **chosen.get("requests", {})}
+    if stdio.is_asked_for(context) and not any(
+        "memory" in chosen.get(part, {}) for part in ("requests", "limits")
+    ):
+        chosen["requests"] = {"memory": stdio.memory(context), **chosen.get("requests", {})}
     return chosen
 
 

@@ -11,7 +11,7 @@ from mcpace_operator.children import secret
 from mcpace_operator.children.configmap import FILE
 from mcpace_operator.children.context import Context
 from mcpace_sidecar.contract.quantity import size
-from mcpace_sidecar.contract.surface import READYZ_WAIT, Flag, Path
+from mcpace_sidecar.contract.surface import READYZ_WAIT, STDIO_PORT, Flag, Path
 
 NAME: Final = "mcpace"
 CONFIG: Final = "/etc/mcpace/config"
@@ -47,7 +47,7 @@ def container(context: Context) -> dict[str, Any]:
             f"{Flag.CONFIG}={CONFIG}/{FILE}",
             f"{Flag.LISTEN}=*:{spec.sidecar.port}",
             f"{Flag.ADMIN_LISTEN}=*:{spec.sidecar.admin_port}",
-            f"{Flag.UPSTREAM}=http://localhost:{spec.port}",
+            f"{Flag.UPSTREAM}={_upstream(context)}",
             f"{Flag.NAME}={context.server.key}",
             f"{Flag.KEYS}={KEYS}",
         ],
@@ -82,6 +82,13 @@ def container(context: Context) -> dict[str, Any]:
             ),
         ],
     }
+
+
+def _upstream(context: Context) -> str:
+    spec = context.spec
+    return (
+        f"http://127.0.0.1:{STDIO_PORT}" if spec.transport == "stdio" else f"http://localhost:{spec.port}"
+    )
 
 
 def security(context: Context) -> dict[str, Any]:

@@ -90,10 +90,21 @@ class _Watch:
     asked: bool = False
     ready: _Ready | None = None
     memory: deque[int] = field(default_factory=lambda: deque(maxlen=READINGS))
+    starts: tuple[float, int] | None = None
+    """When processes of stdio were last counted, and how many had been started."""
+    started: int | None = None
+    """How many were started between the last two counts."""
     full: int = 0
     """Rounds in a row in which every slot was taken."""
     read: float | None = None
     """When its memory was last asked for."""
+
+    def count(self, now: float, starts: int) -> None:
+        """Note how many processes of stdio have been started in all; fewer where a replica has gone."""
+        if self.starts is None or now - self.starts[0] >= READING:
+            if self.starts is not None:
+                self.started = max(0, starts - self.starts[1])
+            self.starts = now, starts
 
     def postpone(self, now: float) -> None:
         """Look again a little later each time."""
@@ -213,6 +224,7 @@ class Pods:
             used = await self._memory.largest(key.namespace, ready.addresses)
             if used is not None:
                 watch.memory.append(used)
+        watch.count(now, heard.starts)
         watch.full = watch.full + 1 if heard.full else 0
         live = Live(
             performance=heard.sum.performance(),
@@ -220,6 +232,7 @@ class Pods:
             read_only=frozenset(heard.read_only),
             scraped=heard.scraped,
             doors=heard.doors,
+            started=watch.started,
             killed_for_memory=ready.killed_for_memory,
             memory=tuple(watch.memory),
             rules=heard.rules,
@@ -273,6 +286,7 @@ class Heard:
         self.rules: tuple[tuple[str, str], ...] = ()
         self.missing: set[str] = set()
         self.has_sessions = False
+        self.starts = 0
         self.full = True
 
     def add(self, _: str, report: Report) -> None:
@@ -289,6 +303,7 @@ class Heard:
             (rule.reason, cut(rule.message)) for rule in report.findings[:MOST_RULES]
         )
         self.missing.update(cut(name) for name in report.missing_secrets[: MOST_RULES - len(self.missing)])
+        self.starts += report.processes.starts if report.processes is not None else 0
         self.has_sessions |= report.sessions > 0
         self.full &= report.slots.of is not None and report.slots.taken >= report.slots.of
         for name, counted in report.doors.items():

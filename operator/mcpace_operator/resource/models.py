@@ -15,8 +15,7 @@ from mcpace_sidecar.contract.config import Model, SidecarConfig, parse_strictly
 from mcpace_sidecar.contract.config.base import Text
 from mcpace_sidecar.contract.config.traffic import Monitoring
 from mcpace_sidecar.contract.rules import Broken, broken, rule
-from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, DATABASE_PORT, SERVER_PORT
-from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, DATABASE_PORT, SERVER_PORT, STDIO_PORT
 
 GROUP: Final = "mcpace.dev"
 VERSION: Final = "v1alpha1"
@@ -32,7 +31,8 @@ NAME_WORDS: Final = (
 )
 
 _PORTS: Final = (
-    f"(has(self.port) ? self.port : {SERVER_PORT}),"
+    f"(has(self.port) ? self.port : has(self.transport) && self.transport == 'stdio' ? {STDIO_PORT}"
+    f" : {SERVER_PORT}),"
     f" (has(self.sidecar) && has(self.sidecar.port) ? self.sidecar.port : {DATA_PORT}),"
     f" (has(self.sidecar) && has(self.sidecar.adminPort) ? self.sidecar.adminPort : {ADMIN_PORT})"
 )
@@ -96,7 +96,8 @@ class McpServerSpec(SidecarConfig):
     @property
     def ports(self) -> tuple[int, int, int]:
         """What is listened on: by the server, and by the sidecar for calls and for the operator."""
-        return self.port, self.sidecar.port, self.sidecar.admin_port
+        own = STDIO_PORT if self.transport == "stdio" else self.port
+        return own, self.sidecar.port, self.sidecar.admin_port
 
     @rule(
         f"[{_PORTS}].all(p, [{_PORTS}].filter(q, q == p).size() == 1)",
@@ -131,6 +132,13 @@ class McpServerSpec(SidecarConfig):
         return broken(aimed and "memory" not in requests, "autoscaling", "targetMemoryUtilization")
 
     @rule(
+        "!has(self.port) || !has(self.transport) || self.transport != 'stdio'",
+        "a server of transport stdio listens on no port: leave `port` out",
+    )
+    def _processes_have_no_port(self) -> Broken | None:
+        return broken(self.transport == "stdio" and "port" in self.model_fields_set, "port")
+
+    @rule(
         "!has(self.transport) || self.transport != 'stdio' || has(self.command) && size(self.command) > 0",
         "transport stdio needs `command`, which starts the server, such as [npx, -y, SERVER]",
     )
@@ -153,10 +161,4 @@ class McpServerSpec(SidecarConfig):
 
 def parse_spec(spec: Any) -> McpServerSpec:
     """Validate a spec; ConfigError says what to write instead, a line a problem."""
-    parsed = parse_strictly(McpServerSpec, spec)
-    if parsed.transport == "stdio":
-        raise ConfigError(
-            "transport: stdio is not there yet in pods, only by `mcpace run`: start it with its HTTP"
-            " transport, and write streamable-http"
-        )
-    return parsed
+    return parse_strictly(McpServerSpec, spec)

@@ -60,7 +60,7 @@ def judge(context: Context, live: Live, *, ready: int, limits_up: bool | None) -
         "LatencyUnderFiveSeconds": _latency(performance),
         "DatabaseConnectionsPooled": _database(spec.database, spec.env),
         "FrequentCallsCached": _cached(context, live),
-        "HttpConnectionsReused": _reused(live),
+        "HttpConnectionsReused": _reused(context, live),
         "LargeResponsesPaginated": _paginated(context, performance),
         "LimitsPreventExhaustion": _limits(context, limits_up),
         "MetricsCollected": _metrics(live),
@@ -116,7 +116,14 @@ def _cached(context: Context, live: Live) -> Verdict:
     )
 
 
-def _reused(live: Live) -> Verdict:
+def _reused(context: Context, live: Live) -> Verdict:
+    doors = _doors(live)
+    if context.spec.transport != "stdio" or doors.result is Result.FAILED:
+        return doors
+    return _processes(context, live)
+
+
+def _doors(live: Live) -> Verdict:
     mend = "egress: [{name: api, url: https://api.example.com, port: 9101}]"
     used = {name: numbers for name, numbers in live.doors.items() if numbers[0]}
     if not used:
@@ -129,6 +136,18 @@ def _reused(live: Live) -> Verdict:
     if requests / max(1, opened) >= REUSED:
         return Verdict(Result.PASSED, words)
     return Verdict(Result.FAILED, words, f"egress: [{{name: {name}, keepAlive: 100, idleTimeout: 5m}}]")
+
+
+def _processes(context: Context, live: Live) -> Verdict:
+    """Of a server of stdio a process is what a connection is of others."""
+    calls, started = sum(tool.calls for tool in live.performance.tools), live.started
+    if started is None or calls < REUSED:
+        return Verdict(Result.UNKNOWN, "Too few calls were seen to say how long processes are kept.")
+    words = f"For {_about(calls)} calls in five minutes, {_about(started)} processes were started."
+    if calls / max(1, started) >= REUSED:
+        return Verdict(Result.PASSED, words)
+    mend = "stdio: {processes: shared}" if context.spec.stdio.processes == "perSession" else ""
+    return Verdict(Result.FAILED, words, mend)
 
 
 def _paginated(context: Context, performance: Performance) -> Verdict:

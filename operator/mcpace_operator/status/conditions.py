@@ -128,6 +128,20 @@ def _database(seen: Seen) -> Iterator[Condition]:
     yield Condition(Type.DatabasePooled, holds=True, reason=Reason.ConnectionsBounded, message=words)
 
 
+def _files(seen: Seen) -> Iterator[Condition]:
+    """A server of stdio that keeps a file reads it, changes it and writes it whole."""
+    spec = seen.context.spec
+    alone = spec.stdio.processes == "shared" and spec.stdio.most == 1 and seen.most <= 1
+    if spec.transport != "stdio" or alone:
+        return
+    written = [str(mount.get("mountPath")) for mount in spec.volume_mounts if not mount.get("readOnly")]
+    if written:
+        words = f"Processes overwrite what others have written to a file in {', '.join(written[:_MOST])}."
+        words += " A server that keeps a file (server-memory, Excel) needs `stdio: {processes: shared}` and"
+        words += " `replicas: 1`; for one that does not, say `readOnly: true` at the mount, or let it be."
+        yield Condition(Type.FilesKept, holds=False, reason=Reason.ProcessesShareFiles, message=words)
+
+
 def _autoscaler(seen: Seen) -> Iterator[Condition]:
     if seen.context.spec.autoscaling is not None and seen.wanted:
         yield _scaling(seen.autoscaler)
@@ -254,7 +268,8 @@ def _store(kind: Type, state: StoreState, without: str) -> Condition:
 
 
 CHAIN: Final[tuple[Callable[[Seen], Iterable[Condition]], ...]] = (
-    _ready, _available, _progressing, _limits, _cache, _database, _autoscaler, _live, _in_sync, _checklist,
+    _ready, _available, _progressing, _limits, _cache, _database, _files, _autoscaler, _live, _in_sync,
+    _checklist,
 )  # fmt: skip
 """What is judged, in the order in which it stands in the status."""
 

@@ -35,6 +35,7 @@ FIELDS: Final = {
     "server": "image",
     "pgbouncer": "database.image",
     "mcpace": "sidecar.image of the chart",
+    "mcpace-stdio": "sidecar.image of the chart",
     "pgbouncer-config": "sidecar.image of the chart",
 }
 """Container -> where its image is written."""
@@ -126,7 +127,8 @@ def _crashed(name: str, which: str, ended: Terminated) -> Trouble:
         return Trouble(Reason.OutOfMemory, words)
     if which == "server" and not ended.exit_code and _lasted(ended) < AT_ONCE:
         words = "The server ends at once with exit code 0, as one that speaks stdio does."
-        words += " Let it speak Streamable HTTP (often an argument: `args`), on the port of `port`."
+        words += " Write `transport: stdio` and its `command`; or let it speak Streamable HTTP (often an"
+        words += " argument: `args`), on the port of `port`."
         return Trouble(Reason.SpeaksStdio, words)
     lines = [line.strip() for line in ended.message.splitlines() if line.strip()]
     last = f": {_CREDENTIAL.sub('://…@', lines[-1])}" if lines else ""

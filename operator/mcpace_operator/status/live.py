@@ -21,6 +21,8 @@ class Live:
     """Seconds since the metrics were last read, by the replica that was read last."""
     doors: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Door -> (requests, connections opened)."""
+    started: int | None = None
+    """Processes of stdio that were started in the last five minutes or more; None where it is not known."""
     killed_for_memory: str | None = None
     memory: tuple[int, ...] = ()
     """Bytes of the largest server container, a reading every five minutes."""

@@ -36,6 +36,7 @@ class Type(Enum):
     SessionsKept = Row(
         "Sessions of clients before 2026-07-28 are kept; said where they are not.", from_sidecars=True
     )
+    FilesKept = Row("One process alone writes the files that the server keeps; said where more may.")
     ChildrenInSync = Row("The children are as the manifest says; said where they are not.", told=True)
     Managed = Row("This mcpace looks after the server; said by another one, which leaves it alone.")
     ChecklistPassed = Row("Every item of the performance checklist passed.", from_sidecars=True)
@@ -75,6 +76,9 @@ class Reason(Enum):
     NobodyMayCall = "Anonymous callers are refused, and no credential is known."
     SessionsPerReplica = (
         "Clients before 2026-07-28 keep sessions in one replica, and their next call can reach another."
+    )
+    ProcessesShareFiles = (
+        "Several processes of stdio may write to a volume, and know nothing of each other."
     )
     SlotsFree = "Calls find room."
     SlotsTaken = "Every slot of every replica was taken, look after look."

@@ -11,6 +11,8 @@ DATA_PORT: Final = 18080
 """Where calls arrive, unless the manifest says otherwise."""
 ADMIN_PORT: Final = 18090
 """Health, metrics and statistics, unless the manifest says otherwise."""
+STDIO_PORT: Final = 18070
+"""Where processes of a stdio server are started, on the pod's loopback."""
 DATABASE_PORT: Final = 6432
 """PgBouncer's, in the pod."""
 

@@ -170,6 +170,9 @@ def cause(**spec):
     return built(**spec)["Deployment"]["metadata"]["annotations"][CAUSE]
 
 
+STDIO = {"transport": "stdio", "command": ["a"]}
+
+
 def test_only_what_the_pods_are_made_from_is_a_cause_to_make_new_ones():
     same = (
         {},
@@ -187,6 +190,8 @@ def test_only_what_the_pods_are_made_from_is_a_cause_to_make_new_ones():
         {"env": [{"name": "A", "value": "1"}]},
         {"port": 9000},
         {"drainTimeout": "5m"},
+        STDIO,
+        STDIO | {"stdio": {"warm": 2}},
         {"sidecar": {"port": 9000}},
         {"resources": {"limits": {"memory": "1Gi"}}},
         {"podTemplate": {"spec": {"nodeSelector": {"a": "b"}}}},

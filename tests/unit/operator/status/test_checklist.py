@@ -35,6 +35,7 @@ def test_there_are_the_tutorials_ten_items():
     assert tuple(verdict()) == ITEMS
 
 
+STDIO = {"transport": "stdio", "command": ["mcp-server-time"]}
 MANY = [ended()] * 40
 
 
@@ -55,6 +56,13 @@ MANY = [ended()] * 40
         (3, {"doors": {"api": (100, 3)}}, PASSED),
         (3, {"doors": {"api": (100, 90)}}, FAILED),
         (3, {"doors": {"api": (2, 2)}}, UNKNOWN),
+        (3, {"spec": STDIO}, UNKNOWN),
+        (3, {"spec": STDIO, "calls": MANY}, UNKNOWN),
+        (3, {"spec": STDIO, "started": 30}, UNKNOWN),
+        (3, {"spec": STDIO, "calls": MANY, "started": 0}, PASSED),
+        (3, {"spec": STDIO, "calls": MANY, "started": 8}, PASSED),
+        (3, {"spec": STDIO, "calls": MANY, "started": 30}, FAILED),
+        (3, {"spec": STDIO, "calls": MANY, "started": 0, "doors": {"api": (100, 90)}}, FAILED),
         (4, {}, UNKNOWN),
         (4, {"calls": [ended(sent=1000)]}, PASSED),
         (4, {"calls": [ended(sent=200_000)]}, FAILED),

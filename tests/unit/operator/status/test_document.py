@@ -177,6 +177,30 @@ def test_a_server_whose_slots_are_all_taken_is_said_to_be_full_and_stays_ready()
     assert seen({})["HasRoom"][:2] == ("True", "SlotsFree")
 
 
+MOUNT = {"name": "data", "mountPath": "/data"}
+PROCESSES = {"transport": "stdio", "command": ["mcp-server-memory"], "volumeMounts": [MOUNT]}
+SHARED = {"stdio": {"processes": "shared"}, "replicas": 1}
+
+
+def test_a_file_of_several_processes_is_said_to_lose_what_they_write():
+    status, reason, words = seen({}, PROCESSES)["FilesKept"]
+    assert (status, reason) == ("False", "ProcessesShareFiles")
+    assert "/data" in words
+    assert "`stdio: {processes: shared}` and `replicas: 1`" in words
+    more = {"stdio": {"processes": "shared", "maxProcesses": 2}, "replicas": 1}
+    for spec in ({"replicas": 1}, SHARED | {"replicas": 2}, more):
+        assert "FilesKept" in seen({}, PROCESSES | spec)
+
+
+def test_nothing_is_said_of_files_where_one_process_writes_or_none():
+    assert "FilesKept" not in conditions(
+        status(context(**PROCESSES, **SHARED), DONE, Told(live=LIVE), NONE, NONE, None, NOW)
+    )
+    for spec in ({"volumeMounts": [MOUNT | {"readOnly": True}]}, {"volumeMounts": []}):
+        assert "FilesKept" not in seen({}, PROCESSES | spec)
+    assert "FilesKept" not in seen({}, {"volumeMounts": [MOUNT]})
+
+
 def test_sessions_and_several_replicas_are_said_to_go_badly_together():
     assert seen({"has_sessions": True})["SessionsKept"][:2] == ("False", "SessionsPerReplica")
     assert "SessionsKept" not in seen({})

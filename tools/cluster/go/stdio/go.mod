@@ -1,0 +1,3 @@
+module mcpace.dev/tests/cluster/stdio
+
+go 1.25.0
