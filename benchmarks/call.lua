@@ -6,6 +6,7 @@
 --   gateway=1    what a gateway adds: both of these, an argument as a header, six lines that stay
 --   clients=N    a header X-Consumer-Username, one of N
 --   tools=N      how many names a tool with % has
+--   session=ID   in a session of the handshake era, with arguments that the tool echo has
 --   city=N       one of N arguments (100), so that bodies and results differ
 --   mix=1        every kind of call by turns, as the soak test sends them
 local options = {tool = 'plain', size = 200, clients = 0, tools = 0, city = 100}
@@ -18,11 +19,19 @@ local function shape(o)
   local body = '{"jsonrpc":"2.0","id":\1NUMBER,"method":"tools/call","params":{"name":"' .. name
     .. '","arguments":{"city":"' .. city .. '","units":"metric","pad":"'
   body = body .. string.rep('p', math.max(0, o.size - #body - 4)) .. '"}}}'
+  if o.session then
+    body = '{"jsonrpc":"2.0","id":\1NUMBER,"method":"tools/call","params":{"name":"' .. name
+      .. '","arguments":{"message":"' .. string.rep('m', 64) .. '"}}}'
+  end
   local headers = {
     ['Content-Type'] = 'application/json', ['Accept'] = 'application/json, text/event-stream',
     ['MCP-Protocol-Version'] = '2026-07-28', ['Mcp-Method'] = 'tools/call', ['Mcp-Name'] = name,
     ['Host'] = 'localhost',
   }
+  if o.session then
+    headers['MCP-Protocol-Version'], headers['Mcp-Session-Id'] = '2025-11-25', o.session
+    headers['Mcp-Method'], headers['Mcp-Name'] = nil, nil
+  end
   if o.unique or o.gateway then headers['traceparent'] = '00-\1TRACE0000000000-00f067aa0ba902b7-01' end
   if o.request or o.gateway then headers['X-Request-Id'] = '\1TRACE-4a7f-9c31' end
   if o.gateway then
@@ -64,7 +73,7 @@ end
 function init(args)
   for _, arg in ipairs(args) do
     local name, value = arg:match('^(%w+)=(.*)$')
-    options[name] = tonumber(value) or value
+    options[name] = name ~= 'session' and tonumber(value) or value
   end
   math.randomseed(7)
   if options.mix then
@@ -95,6 +104,6 @@ end
 
 function done(summary, latency)
   local errors = summary.errors
-  io.write(string.format('RESULT %d %d %d\n', summary.requests, summary.duration,
-    errors.status + errors.connect + errors.read + errors.write + errors.timeout))
+  io.write(string.format('RESULT %d %d %d %d\n', summary.requests, summary.duration,
+    errors.status + errors.connect + errors.read + errors.write + errors.timeout, latency:percentile(50)))
 end

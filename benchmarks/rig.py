@@ -253,7 +253,7 @@ class Rig:
             busy = (cpu(who.pid) - used) / (time.perf_counter() - began)
             output, _ = wrk.communicate()
         result = next((line for line in output.splitlines() if line.startswith("RESULT")), "")
-        requests, microseconds, errors = map(int, result.split()[1:] or (0, 0, 0))
+        requests, microseconds, errors, _ = map(int, result.split()[1:] or (0, 0, 0, 0))
         if errors or not requests:
             raise SystemExit(f"{errors} of {requests} calls failed:\n{output}")
         cost = (cpu(who.pid) - before) / requests * 1e6
