@@ -47,7 +47,8 @@ ifdef BASE
 	@.venv-bench/bin/python benchmarks/against.py --compiled .venv-compiled/bin/python --base $(BASE) $(BENCH)
 else
 	@$(RUN) python -m tools.cluster.binaries kube-apiserver kube-controller-manager kube-scheduler kubectl kwok >/dev/null
-	@for each in proxy latency growth anatomy longest; do \
+	@$(RUN) python -m tools.packages.install --yardsticks
+	@for each in proxy latency growth anatomy longest stdio; do \
 	  .venv-bench/bin/python benchmarks/$$each.py --compiled .venv-compiled/bin/python $(BENCH) || exit 1; done
 	@.venv-bench/bin/python benchmarks/thousand.py --servers $(SERVERS) $(filter --write,$(BENCH))
 	@test "$$(id -u)" != 0 || $(RUN) python -m tools.cluster.requirements e2e

@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rig import HERE, arguments, machine, publish, table, wait_for
-from tools.packages.install import modules, node, python_v1
+from tools.packages.install import mcp_proxy, modules, node, supergateway
 from tools.ports import free_port
 
 SERVER = [str(node()), str(modules() / "@modelcontextprotocol/server-everything/dist/index.js"), "stdio"]
@@ -57,7 +57,7 @@ def commands(python: Path, folder: Path) -> dict[str, tuple[list[object], int]]:
     manifest = folder / "manifest.yaml"
     manifest.write_text(MANIFEST % {"command": json.dumps(SERVER)})
     ours, other, third = free_port(), free_port(), free_port()
-    gateway = [node(), modules() / "supergateway/dist/index.js", "--stdio", " ".join(SERVER)]
+    gateway = [node(), supergateway(), "--stdio", " ".join(SERVER)]
     streamable = ["--outputTransport", "streamableHttp", "--stateful", "--logLevel", "none"]
     return {
         OURS: (
@@ -69,7 +69,7 @@ def commands(python: Path, folder: Path) -> dict[str, tuple[list[object], int]]:
         ),
         "supergateway": ([*gateway, *streamable, "--port", other], other),
         "mcp-proxy": (
-            [python_v1().parent / "mcp-proxy", "--port", third, "--log-level", "ERROR", "--", *SERVER],
+            [mcp_proxy(), "--port", third, "--log-level", "ERROR", "--", *SERVER],
             third,
         ),
     }  # fmt: skip

@@ -1,6 +1,6 @@
-"""Software of others that the tests run, installed once into the cache of the tests.
+"""Software of others that tests and benchmarks run, installed once into the cache of the tests.
 
-python -m tools.packages.install
+python -m tools.packages.install [--yardsticks]
 """
 
 from __future__ import annotations
@@ -40,31 +40,53 @@ def servers() -> Path:
     return _folder("servers", "servers.txt") / "bin"
 
 
+def supergateway() -> Path:
+    """A bridge from stdio to HTTP, which Node.js runs."""
+    return _folder("yardsticks", "yardsticks/package-lock.json") / "node_modules/supergateway/dist/index.js"
+
+
+def mcp_proxy() -> Path:
+    """Another, in Python."""
+    return _folder("mcp-proxy", "yardsticks/mcp-proxy.txt") / "bin/mcp-proxy"
+
+
 def main() -> int:
-    """Install what is missing."""
-    if not node().exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            print("npm is missing; as root: apt-get install npm", file=sys.stderr)
-            return 1
-        folder = modules().parent
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, folder)
-        if _run("npm packages", [npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], folder):
-            return 1
-    for pinned, shown in (("mcp-v1.txt", python_v1()), ("servers.txt", servers() / "excel-mcp-server")):
-        if shown.exists():
-            continue
-        folder = shown.parents[1]
-        shutil.rmtree(folder, ignore_errors=True)
-        uv = os.environ.get("UV") or shutil.which("uv") or "uv"
-        make = [uv, "venv", "--quiet", "--python", sys.executable, str(folder)]
-        fill = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin/python"), "-r", pinned]
-        if _run(pinned, make, HERE) or _run(pinned, fill, HERE):
-            return 1
+    """Install what is missing: what tests run, and with `--yardsticks` what only benchmarks do."""
+    npm = [("package-lock.json", node(), modules().parent)]
+    pypi = [
+        ("mcp-v1.txt", python_v1(), python_v1().parents[1]),
+        ("servers.txt", servers() / "excel-mcp-server", servers().parent),
+    ]
+    if "--yardsticks" in sys.argv[1:]:
+        npm.append(("yardsticks/package-lock.json", supergateway(), supergateway().parents[3]))
+        pypi.append(("yardsticks/mcp-proxy.txt", mcp_proxy(), mcp_proxy().parents[1]))
+    for install, kinds in ((_from_npm, npm), (_from_pypi, pypi)):
+        for pinned, shown, folder in kinds:
+            if shown.exists():
+                continue
+            shutil.rmtree(folder, ignore_errors=True)
+            if install(pinned, folder):
+                return 1
     return 0
+
+
+def _from_npm(pinned: str, folder: Path) -> int:
+    npm = shutil.which("npm")
+    if npm is None:
+        print("npm is missing; as root: apt-get install npm", file=sys.stderr)
+        return 1
+    folder.mkdir(parents=True)
+    lock = HERE / pinned
+    for file in (lock, lock.with_name("package.json")):
+        shutil.copy(file, folder)
+    return _run("npm packages", [npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], folder)
+
+
+def _from_pypi(pinned: str, folder: Path) -> int:
+    uv = os.environ.get("UV") or shutil.which("uv") or "uv"
+    make = [uv, "venv", "--quiet", "--python", sys.executable, str(folder)]
+    fill = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin/python"), "-r", pinned]
+    return _run(pinned, make, HERE) or _run(pinned, fill, HERE)
 
 
 def _run(what: str, command: list[str], folder: Path) -> int:
