@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 AUTHORIZATION: Final = b"authorization"
 _REMEMBERED: Final = 10_000
-_MANY_WAYS: Final = 4096
 _LONG: Final = 256
 """Bytes of forwarding headers beyond which what they say is not remembered."""
 _MAX_HOPS: Final = 32
@@ -171,7 +170,7 @@ class Identities:
         if known is None:
             known = self._look_at(peer, apart)
             if sum(map(len, apart)) <= _LONG:
-                make_room(self._vias, _MANY_WAYS)
+                make_room(self._vias, _REMEMBERED)
                 self._vias[peer, apart] = known
         return known
 
