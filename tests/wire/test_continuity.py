@@ -1,6 +1,7 @@
 """Sessions under ids of ours, before a server that forgets them, breaks off, or is away for a while."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from tests.kit.forgetful import INITIALIZE, VERSION, Forgetful, begin
 from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import SSE, Heard, Scripted, chunk, json_answer
 from tests.kit.waiting import until
+
+from mcpace_sidecar.call.continuing import Continuing
 
 LIST = {"jsonrpc": "2.0", "id": 7, "method": "tools/list"}
 CALL = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "t", "arguments": {}}}
@@ -343,3 +346,21 @@ async def test_a_server_without_sessions_takes_whatever_id_a_client_makes_up(
     sidecar = await start(echo.port)
     assert (await sidecar.call("t", Mcp_Session_Id="made-up"))[0] == 200
     assert echo.calls[-1].headers[b"mcp-session-id"] == b"made-up"
+
+
+async def test_a_call_of_a_session_leaves_nothing_that_only_a_collection_would_find(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            await posts(sidecar, session, CALL)
+        server.forget()
+        await posts(sidecar, session, CALL)
+        await sidecar.idle()
+        assert not [each for each in gc.get_objects() if isinstance(each, Continuing)]
+    finally:
+        gc.enable()

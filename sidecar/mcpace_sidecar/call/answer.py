@@ -24,7 +24,7 @@ from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.call.refusals import NOBODY, Refusal
 from mcpace_sidecar.call.stages import END, ENDED, FORWARD, PARTS, PURGE
 from mcpace_sidecar.call.stream import Stream
-from mcpace_sidecar.call.waiting import Waiting
+from mcpace_sidecar.call.waiting import Releasing, Waiting
 from mcpace_sidecar.http import compression, sse
 from mcpace_sidecar.http.downstream import Downstream
 from mcpace_sidecar.http.server import ClientConnection
@@ -57,6 +57,8 @@ class Answer:
     admission: Admission | None = None
     """That of a call that is counted: limits, breakers, its slot."""
     lookup: Lookup | None = None
+    within: Releasing | None = None
+    """What leads it on in a session that outlives the server's process."""
     awaited: Awaited | None = None
     """What of it waits for the stream of 2024-11-05."""
     endless = False
@@ -268,6 +270,9 @@ class Answer:
         stream, self.stream = self.stream, None  # it and what is waited for know the answer: no cycle stays
         if stream is not None:
             stream.release()
+        within, self.within = self.within, None
+        if within is not None:
+            within.release()
         awaited, self.awaited = self.awaited, None
         if awaited is not None:
             awaited.forget()

@@ -60,8 +60,9 @@ class Continuing:
     """What leads one call on, whatever becomes of the server's process. Once per call."""
 
     def __init__(self, asker: Asker, answer: Answer) -> None:
-        self._asker = asker
+        self._asker: Asker | None = asker
         self._answer = answer
+        answer.within = self
         self._call = answer.call
         self._plane = answer.plane
         self.inner = b""
@@ -72,6 +73,15 @@ class Continuing:
         """Since when the server is not there; 0: it is."""
         self._given_up = False
         """Whether what the server says is passed on, whatever it is."""
+
+    @property
+    def _asking(self) -> Asker:
+        assert self._asker is not None
+        return self._asker
+
+    def release(self) -> None:
+        """The call has ended: no cycle stays."""
+        self._asker = None
 
     def enter(self) -> bool:
         """Whether it can be sent now: not where its session has ended, or is being begun again."""
@@ -103,7 +113,7 @@ class Continuing:
         """Nothing is read."""
 
     def _park(self) -> None:
-        self._asker.drop()
+        self._asking.drop()
         self._answer.waiting = self
 
     def _again_in(self, seconds: float) -> None:
@@ -115,7 +125,7 @@ class Continuing:
             return
         try:
             self._answer.waiting = None
-            self._asker.ask()
+            self._asking.ask()
         except Exception as error:  # noqa: BLE001 - because whatever it is, it is this call's end alone
             self._answer.broke("session", error)
 
@@ -157,18 +167,18 @@ class Continuing:
         if not others:
             if call.head.method == b"DELETE":
                 plane.table.end(session)
-                self._asker.drop()
+                self._asking.drop()
                 answer.settle("success", refusals.OK_JSON, b"")
                 return True
             if not plane.table.revives or plane.table.is_old(session):
                 plane.table.end(session)
-                self._asker.drop()
+                self._asking.drop()
                 refusing.refuse(answer, refusals.no_session())
                 return True
             if call.client is None or session.binding not in (UNBOUND, call.context.binding(call.client)):
                 return False
         if call.message is not None and call.message.method is None:
-            self._asker.drop()
+            self._asking.drop()
             answer.settle("success", status_line(202), b"", 202)  # whoever asked that has ended
             return True
         self._repeats += 1
@@ -193,11 +203,11 @@ class Continuing:
             self._answer.waiting = None
             self._given_up = not revived.again
             if revived.again:
-                self._asker.ask()
+                self._asking.ask()
             elif revived.error is not None:
-                self._asker.fail(revived.error)
+                self._asking.fail(revived.error)
             elif revived.head is not None and revived.head.status >= 300:
-                self._asker.take_answer(revived.head, revived.body)
+                self._asking.take_answer(revived.head, revived.body)
             else:
                 refusing.refuse(self._answer, refusals.no_session())
         except Exception as error:  # noqa: BLE001 - because of the same
@@ -276,7 +286,7 @@ class Continuing:
             self._looks += 1
             self._again_in(_AGAIN)
         else:
-            self._asker.drop()
+            self._asking.drop()
             stream.conclude()
 
     def moved(self) -> None:

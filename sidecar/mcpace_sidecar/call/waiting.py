@@ -23,6 +23,13 @@ class Waiting(Protocol):
         """The client reads too slowly (True), or again (False)."""
 
 
+class Releasing(Protocol):
+    """What knows who asks the server, and is known there."""
+
+    def release(self) -> None:
+        """The call has ended: no cycle stays."""
+
+
 class Parked:
     """A judgement of a token, which is awaited: the call goes on with what it says."""
 
