@@ -150,7 +150,7 @@ async def test_a_server_that_is_away_is_waited_for(
     session = await begin(sidecar)
     await scripted.stop()
     server.forget()
-    waiting = asyncio.create_task(posts(sidecar, session, CALL))
+    waiting = asyncio.create_task(posts(sidecar, session, LIST))
     await sidecar.busy(1)
     await until(lambda: not sidecar.handshake.ready, "the server to be found away")
     await scripted.start()
