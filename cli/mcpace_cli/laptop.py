@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import os
@@ -11,9 +10,7 @@ import secrets
 import shutil
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,8 +18,8 @@ from typing import Any, Final
 import uvloop
 from rich.console import Console
 
+from mcpace_cli import apikeys, sessionkey, sockets
 from mcpace_cli import processes as table
-from mcpace_cli import sessionkey, sockets
 from mcpace_cli.child import Child
 from mcpace_cli.manifest import Manifest, environment, expanded, read, without_file
 from mcpace_sidecar.contract.config import SidecarConfig, parse
@@ -76,12 +73,19 @@ def run(asked: Asked) -> None:
     written = _read(asked)
     for note in written.notes:
         say(note)
-    with _keys(written, asked.keys) as folder:
+    missing = [] if asked.keys is not None else apikeys.missing(written)
+    if missing:
+        say(
+            f"clients.apiKeys: without the Secret {', '.join(missing)} its clients are unknown:"
+            " put it into the manifest's file, or give --keys DIR",
+            "yellow",
+        )
+    with apikeys.folder(written, asked.keys) as folder:
 
         def load() -> tuple[SidecarConfig, tuple[str, ...]]:
             now = _read(asked)
             if asked.keys is None:
-                _write_keys(now, folder)
+                apikeys.write(now, folder)
             _say_what_waits(written, now)
             return parse(SidecarConfig, now.spec.sidecar_config())
 
@@ -166,39 +170,6 @@ def _place(asked: str | None, usual: int, other: str | None) -> Address:
         return address(asked)
     taken = other is not None and address(other).port == usual
     return Address("127.0.0.1", 0 if taken else usual)
-
-
-@contextlib.contextmanager
-def _keys(manifest: Manifest, given: Path | None) -> Iterator[Path]:
-    """The folder of API keys that was given; else one of those in the manifest's file, gone at the end."""
-    if given is not None:
-        yield given
-        return
-    missing = [k.secret_ref.name for k in manifest.spec.clients.api_keys]
-    missing = [name for name in dict.fromkeys(missing) if name not in manifest.secrets]
-    if missing:
-        say(
-            f"clients.apiKeys: without the Secret {', '.join(missing)} its clients are unknown:"
-            " put it into the manifest's file, or give --keys DIR",
-            "yellow",
-        )
-    with tempfile.TemporaryDirectory(prefix="mcpace-", dir=os.environ.get("XDG_RUNTIME_DIR")) as folder:
-        _write_keys(manifest, Path(folder))
-        yield Path(folder)
-
-
-def _write_keys(manifest: Manifest, folder: Path) -> None:
-    """Write the keys as a kubelet would: a folder a Secret, a file a client. Nobody else may read them."""
-    for name in {keys.secret_ref.name for keys in manifest.spec.clients.api_keys}:
-        entries = manifest.secrets.get(name, {})
-        (folder / name).mkdir(exist_ok=True)
-        for path in (folder / name).iterdir():
-            if path.name not in entries:
-                path.unlink()
-        for client, key in entries.items():
-            path = folder / name / client
-            if not path.exists() or path.read_bytes() != key:
-                path.write_bytes(key)
 
 
 def _say_what_waits(started: Manifest, now: Manifest) -> None:

@@ -146,7 +146,7 @@ class ClientConnection(Guest):
     def _take_head(self, data: bytes) -> None:
         self.release_ahead()
         try:
-            step, rest = self.request.take_head(data, self, self._limit())
+            step, rest = self.request.take_head(data, self, self._all.longest(self.app.max_request_bytes))
         except ProtocolError as error:
             self._refuse(error)
             return
@@ -179,7 +179,7 @@ class ClientConnection(Guest):
 
     def _take_body(self, data: bytes) -> None:
         try:
-            done, rest = self.request.take_body(data, self, self._limit())
+            done, rest = self.request.take_body(data, self, self._all.longest(self.app.max_request_bytes))
         except ProtocolError as error:
             self._refuse(error)
             return
@@ -187,9 +187,6 @@ class ClientConnection(Guest):
             self._all.gathered(self)
             self._buffer = rest
             self._hand_over(self.request.body())
-
-    def _limit(self) -> int:
-        return self._all.longest(self.app.max_request_bytes)
 
     def _hand_over(self, body: bytes) -> None:
         try:
@@ -207,8 +204,7 @@ class ClientConnection(Guest):
     def _refuse(self, error: ProtocolError) -> None:
         """Answer what is no request, and end: what follows it cannot be trusted.
 
-        The connection lingers, reading into nothing, so that a client still sending
-        gets the answer and not a reset (RFC 9112 section 9.6).
+        The connection lingers, so that a client still sending gets the answer, no reset (RFC 9112, 9.6).
         """
         lines, body = self.app.on_bad_request(error)
         if error.status == 503:
@@ -220,8 +216,7 @@ class ClientConnection(Guest):
         if self._is_begun():
             return
         if self._transport is not None:
-            head = status_line(status) + lines
-            self._transport.write(head + _CLOSE + length_line(len(body)) + body)
+            self._transport.write(status_line(status) + lines + _CLOSE + length_line(len(body)) + body)
         self._linger()
 
     def _linger(self) -> None:
