@@ -52,7 +52,7 @@ async def test_a_restart_writes_nothing_at_all(api: Kubectl, proxy: FaultyProxy,
         "the operator to be back",
     )
     await operator.settled(api)
-    assert written == []
+    assert written == [], written
 
 
 class Deadly:

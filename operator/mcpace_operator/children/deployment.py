@@ -11,7 +11,7 @@ from mcpace_operator.children.template import merged
 from mcpace_operator.comparison.drift import CAUSE, fingerprint
 from mcpace_operator.resource.scaling import Strategy
 from mcpace_operator.resource.server import RELEASE
-from mcpace_operator.resource.workload import GIVEN
+from mcpace_operator.resource.workload import GIVEN, WRITTEN
 from mcpace_sidecar.contract.config import SidecarConfig
 from mcpace_sidecar.contract.quantity import seconds
 from mcpace_sidecar.contract.surface import Path
@@ -25,7 +25,11 @@ CPU_REQUEST: Final = "100m"
 def build(context: Context) -> dict[str, Any]:
     """The Deployment. How many replicas it has is written apart, because others may be the ones to say."""
     template = _template(context)
-    metadata = context.metadata() | {"annotations": {CAUSE: fingerprint(_cause(context, template))}}
+    noted = {
+        CAUSE: fingerprint(_cause(context, template)),
+        WRITTEN: fingerprint(secret.build(context)),
+    }
+    metadata = context.metadata() | {"annotations": noted}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

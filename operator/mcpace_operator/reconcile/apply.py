@@ -16,6 +16,7 @@ from mcpace_operator.comparison.drift import CAUSE, Child, ChildId, Whose, finge
 from mcpace_operator.comparison.repairs import Repairs, changed_by
 from mcpace_operator.reconcile.decide import Action, Step, conflict, decide, unwanted
 from mcpace_operator.resource.server import SERVER_LABEL, Key
+from mcpace_operator.resource.workload import WRITTEN
 from mcpace_operator.status.news import Events, News
 from mcpace_operator.status.reasons import Reason
 from mcpace_operator.status.seen import Trouble
@@ -232,7 +233,7 @@ class Applier:
         await self._cluster.annotate("Deployment", key.namespace, key.name, {CAUSE: annotations[CAUSE]})
 
     async def _apply_secret(self, context: Context, step: Step) -> bool:
-        """Secrets are never read: what was written is noted on the pods that got it.
+        """Secrets are never read: what was written is noted on the Deployment, though it may stay as it is.
 
         False where it is somebody else's.
         """
@@ -252,6 +253,8 @@ class Applier:
                 raise LateError(_collected(step.child_id)) from None
             await self._cluster.apply(stamped(step.desired))
         log.info("%s: applied %s", key, step.child_id)
+        if deployment is not None:
+            await self._cluster.annotate("Deployment", key.namespace, key.name, {WRITTEN: wanted})
         self._secrets[key] = wanted
         return True
 

@@ -17,7 +17,9 @@ from msgspec import Struct
 T = TypeVar("T")
 
 GIVEN: Final = "mcpace.dev/secret"
-"""Annotation of a pod: the hash of the Secret that it was given, which is never read."""
+"""Annotation of a pod: the hash of what it was given by the Secret, and starts anew for."""
+WRITTEN: Final = "mcpace.dev/secret-written"
+"""Annotation of a Deployment: the hash of the whole Secret as it was written, which is never read."""
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -49,7 +51,7 @@ class Deployment:
     """Its replicas, whoever wrote them."""
     paused: bool = False
     secret: str = ""
-    """The hash of the Secret that its pods were given."""
+    """The hash of the Secret that was written for it."""
     status: DeploymentStatus = field(default_factory=DeploymentStatus)
 
     @classmethod
@@ -60,7 +62,7 @@ class Deployment:
             generation=body["metadata"].get("generation", 0),
             wanted=spec.get("replicas", 1),
             paused=bool(spec.get("paused")),
-            secret=(spec["template"]["metadata"].get("annotations") or {}).get(GIVEN, ""),
+            secret=(body["metadata"].get("annotations") or {}).get(WRITTEN, ""),
             status=_read(body.get("status"), DeploymentStatus),
         )
 

@@ -8,8 +8,8 @@ from mcpace_operator.resource.workload import Deployment, Pod, Scaling
 
 
 def deployment(status=None, generation=3, **spec):
-    pods = {"metadata": {"annotations": {"mcpace.dev/secret": "abc"}}}
-    return {"metadata": {"generation": generation}, "spec": {"template": pods, **spec}, "status": status}
+    metadata = {"generation": generation, "annotations": {"mcpace.dev/secret-written": "abc"}}
+    return {"metadata": metadata, "spec": {"template": {"metadata": {}}, **spec}, "status": status}
 
 
 def test_a_deployment_is_complete_when_its_controller_has_seen_it_and_every_replica_answers():
