@@ -17,6 +17,7 @@ from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.call import EVENT_STREAM
 from mcpace_sidecar.call.listening import Listening
 from mcpace_sidecar.call.refusals import Refusal
+from mcpace_sidecar.call.waiting import Releasing
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.downstream import status_line
 from mcpace_sidecar.http.head import ResponseHead
@@ -27,7 +28,7 @@ from mcpace_sidecar.sessions.table import Revived, Session
 
 _REPEATS: Final = 3
 """How often a call may be sent again because of what became of the server."""
-_LOOKS: Final = (0.05, 0.1, 0.2, 0.4, 0.5)
+_LOOKS: Final[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.4, 0.5)
 """Seconds between two looks whether a server that has ended listens again; the last ones stay so."""
 _AGAIN: Final = 0.05
 """Seconds until a stream is asked for again that the server still holds for another listener."""
@@ -56,7 +57,7 @@ class Asker(Protocol):
         """Give this answer."""
 
 
-class Continuing:
+class Continuing(Releasing):
     """What leads one call on, whatever becomes of the server's process. Once per call."""
 
     def __init__(self, asker: Asker, answer: Answer) -> None:

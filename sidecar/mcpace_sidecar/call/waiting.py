@@ -23,11 +23,12 @@ class Waiting(Protocol):
         """The client reads too slowly (True), or again (False)."""
 
 
-class Releasing(Protocol):
+class Releasing:
     """What knows who asks the server, and is known there."""
 
     def release(self) -> None:
         """The call has ended: no cycle stays."""
+        raise NotImplementedError
 
 
 class Parked:
