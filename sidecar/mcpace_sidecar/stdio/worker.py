@@ -144,7 +144,7 @@ class Worker(Holder):
         home = self._home
         if not said.result:
             process.end()
-            home.lose(self, home.processes.refused(process, _words(said.error)))
+            home.lose(self, home.processes.refused(process, _words(bytes(said.error))))
             return
         self.ready = True
         home.processes.answered(process)
