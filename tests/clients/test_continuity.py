@@ -76,3 +76,13 @@ async def test_calls_wait_while_the_server_is_away(tmp_path: Path) -> None:
         waiting = asyncio.gather(*(session.call("count") for _ in range(10)))
         await server.all[0].start("server")
         assert sorted(map(int, await waiting)) == list(range(1, 11))
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_no_call_of_a_session_fails_whichever_replica_it_reaches(name: str, tmp_path: Path) -> None:
+    async with (
+        replicas(tmp_path, 2, MCPACE_SESSION_KEY=KEY) as server,
+        client(name, server.url) as session,
+    ):
+        answered = [await session.call("process") for _ in range(40)]
+        assert len(set(answered)) == 2, "each replica was reached"

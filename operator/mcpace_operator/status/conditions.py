@@ -160,6 +160,18 @@ def _scaling(told: Scaling | None) -> Condition:
     return Condition(kind, holds=False, reason=Reason.NoMetrics, message=words)
 
 
+_SPLIT: Final = (
+    "Clients of a protocol before 2026-07-28 keep sessions, and each replica begins its own of each:"
+    " every call is answered, but what the server holds in memory for a session is not the same in all, and"
+    " what it asks a client may be answered to another. Run one replica, or let the server be stateless."
+)
+_LOST: Final = (
+    "Clients of a protocol before 2026-07-28 keep a session in one replica, and its next call can reach"
+    " another, which answers 404 Session not found. Run one replica, leave sessions.continuity out, or let"
+    " the server be stateless."
+)
+
+
 def _live(seen: Seen) -> Iterator[Condition]:
     """What sidecars tell of a manifest that is valid, and still not what was meant."""
     told = seen.told.live
@@ -173,14 +185,13 @@ def _live(seen: Seen) -> Iterator[Condition]:
     else:
         yield Condition(Type.HasRoom, holds=True, reason=Reason.SlotsFree, message="Calls find room.")
     if told.has_sessions and seen.most > 1:
-        words = (
-            "Clients of a protocol before 2026-07-28 keep a session in one replica, and its next call can"
+        keeping = seen.context.spec.sessions.continuity
+        yield Condition(
+            Type.SessionsKept,
+            holds=False,
+            reason=Reason.SessionsPerReplica,
+            message=_SPLIT if keeping else _LOST,
         )
-        words += (
-            " reach another, which answers 404 Session not found. Run one replica, or let the server be"
-        )
-        words += " stateless."
-        yield Condition(Type.SessionsKept, holds=False, reason=Reason.SessionsPerReplica, message=words)
 
 
 def _rules(told: Live) -> Condition:

@@ -75,7 +75,7 @@ class Reason(Enum):
     SecretMissing = "A Secret with API keys is not there, so its clients are unknown."
     NobodyMayCall = "Anonymous callers are refused, and no credential is known."
     SessionsPerReplica = (
-        "Clients before 2026-07-28 keep sessions in one replica, and their next call can reach another."
+        "Clients before 2026-07-28 keep sessions, of which each replica holds its own part, or one alone."
     )
     ProcessesShareFiles = (
         "Several processes of stdio may write to a volume, and know nothing of each other."
