@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.kit.laptop import Run, listens, manifest, mcpace, running, wait_for
 from tests.kit.programs import ROOT
 from tools.packages.install import modules, node, python_v1
@@ -20,7 +21,10 @@ PAGE = (ROOT / "docs/stdio.md").read_text()
 PAGE_LINES = [
     line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
 ]
-PAGE_MANIFESTS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+PAGE_MANIFESTS = {
+    yaml.safe_load(block)["metadata"]["name"]: block
+    for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+}
 PLACES = ("--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
 OWN = """
 from mcp.server import MCPServer
@@ -53,7 +57,7 @@ def lives(pid: int) -> bool:
 @pytest.mark.parametrize("line", PAGE_LINES)
 def test_the_pages_commands_serve_a_server_of_stdio(tmp_path: Path, line: str):
     (tmp_path / "server.py").write_text(OWN)
-    (tmp_path / "time.yaml").write_text(PAGE_MANIFESTS[0])
+    (tmp_path / "time.yaml").write_text(PAGE_MANIFESTS["time"])
     (tmp_path / "node_modules").symlink_to(modules())
     program, command, *rest = line.split()
     assert (program, command) == ("mcpace", "run")
@@ -69,7 +73,7 @@ def test_the_pages_commands_serve_a_server_of_stdio(tmp_path: Path, line: str):
 
 
 def test_the_pages_other_manifest_is_one(tmp_path: Path):
-    (tmp_path / "memory.yaml").write_text(PAGE_MANIFESTS[1])
+    (tmp_path / "memory.yaml").write_text(PAGE_MANIFESTS["memory"])
     (tmp_path / "node_modules").symlink_to(modules())
     path = os.pathsep.join((str(node().parent), os.environ["PATH"]))
     with running(tmp_path, *PLACES, "memory.yaml", cwd=tmp_path, PATH=path) as run:

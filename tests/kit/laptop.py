@@ -30,13 +30,14 @@ def mcpace(*arguments: object, **environment: str) -> subprocess.CompletedProces
 
 
 def manifest(folder: Path, *others: dict[str, Any], **spec: Any) -> Path:
-    """A manifest whose server has a port of its own, and other documents after it."""
+    """A manifest whose server has a port of its own, if any, and other documents after it."""
+    port = {} if spec.get("transport") == "stdio" else {"port": free_port()}
     path = folder / "manifest.yaml"
     server = {
         "apiVersion": "mcpace.dev/v1alpha1",
         "kind": "McpServer",
         "metadata": {"name": "weather"},
-        "spec": {"image": "x", "port": free_port()} | spec,
+        "spec": {"image": "x"} | port | spec,
     }
     path.write_text(yaml.safe_dump_all([server, *others]))
     return path
