@@ -141,7 +141,8 @@ def _pipes(manifest: Manifest, given: tuple[str, ...]) -> Pipes | None:
     if shutil.which(command[0], path=around.get("PATH")) is None:
         raise ConfigError(f"Cannot start '{command[0]}': there is no such program")
     each = "the same for all" if spec.stdio.processes == "shared" else "one for each session"
-    say(f"Starting processes of the server, {each}, {spec.stdio.most} at most: {' '.join(command)}")
+    written = given or (*spec.command, *spec.args)  # what they stand for may be a secret
+    say(f"Starting processes of the server, {each}, {spec.stdio.most} at most: {' '.join(written)}")
     return Pipes(command, around, manifest.name.partition("/")[2])
 
 
@@ -182,15 +183,15 @@ def _say_what_waits(started: Manifest, now: Manifest) -> None:
             say(f"spec.{field} has changed{change}; start mcpace run again to take it", "yellow")
 
 
-async def _serve(options: Options, manifest: Manifest, command: tuple[str, ...]) -> int:
+async def _serve(options: Options, manifest: Manifest, given: tuple[str, ...]) -> int:
     sidecar = Sidecar(options)
     hurry = _heed_signals(sidecar)
     pipes = options.launch
     if isinstance(pipes, Pipes):
         sidecar.server_usage = functools.partial(usage.of_processes, functools.partial(_members, pipes))
-        command = ()
+        command: tuple[str, ...] = ()
     else:
-        command = _command(manifest, command)
+        command = _command(manifest, given)
     try:
         await sidecar.start()
     except ListenError as error:
@@ -199,6 +200,8 @@ async def _serve(options: Options, manifest: Manifest, command: tuple[str, ...])
     child: Child | None = None
     try:
         if command:
+            # As it is written: what its words stand for may be a secret.
+            say(f"Starting the server: {' '.join(given or (*manifest.spec.command, *manifest.spec.args))}")
             child = await _start(manifest, command)
             sidecar.server_usage = functools.partial(usage.of_processes, child.members)
         code = await _until_end(sidecar, manifest.spec.port, child, serving, hurry)
@@ -269,7 +272,6 @@ def _command(manifest: Manifest, given: tuple[str, ...]) -> tuple[str, ...]:
 
 
 async def _start(manifest: Manifest, command: tuple[str, ...]) -> Child:
-    say(f"Starting the server: {' '.join(command)}")
     values, missing = environment(manifest)
     for problem in missing:
         say(f"spec.{problem}; put it there, or set the variable yourself", "yellow")

@@ -466,3 +466,17 @@ async def test_a_server_that_refuses_the_handshake_is_not_started_without_end(se
 def test_the_bound_of_shared_processes_is_one_until_it_is_written():
     assert SidecarConfig(transport="stdio", stdio={"processes": "shared"}).stdio.most == 1
     assert SidecarConfig(transport="stdio").stdio.most == 16
+
+
+async def test_who_lets_processes_end_locks_nobody_else_out(serve: Serve):
+    sidecar = await serve(warm=0)
+    for _ in range(6):
+        client = await session(sidecar)
+        assert "error" in (await sidecar.call("die", **client))[2]
+    assert sidecar.plane.pool.processes.may_start(time.monotonic())
+    assert said((await sidecar.call("echo", {"a": 1}, **await session(sidecar)))[2]) == '{"a": 1}'
+
+
+async def test_a_handshake_whose_result_is_none_of_mcp_is_said(serve: Serve):
+    sidecar = await serve("odd", "shared", ready=False)
+    await until(lambda: "none of MCP" in sidecar.handshake.problem, "the handshake to say so")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
+import pytest
 from tests.kit.forgetful import Forgetful, begin
 from tests.kit.redis import RedisServer
 from tests.kit.sidecars import Start
@@ -148,3 +149,62 @@ async def test_an_id_that_the_server_gives_outside_of_initialize_goes_nowhere(
     sidecar = await start(scripted.port)
     status, headers, _ = await sidecar.post({"jsonrpc": "2.0", "id": 1, "method": "ping"})
     assert (status, "mcp-session-id" in headers) == (200, False)
+
+
+async def test_anothers_credential_does_not_end_a_lost_session(scripted: Scripted, start: Start) -> None:
+    scripted.answer = server = Forgetful()
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar, Authorization="Bearer mine")
+    server.forget()
+    delete = f"DELETE /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: {session}\r\n"
+    answer = await sidecar.raw(f"{delete}Authorization: Bearer another's\r\n\r\n".encode())
+    assert b" 404 " in answer.partition(b"\r\n")[0]
+    assert (await sidecar.call("t", Mcp_Session_Id=session, Authorization="Bearer mine"))[0] == 200
+
+
+@pytest.mark.parametrize("params", [[], {"clientInfo": {"name": "n" * 100_000}}])
+async def test_an_initialize_that_no_id_carries_is_not_found_once_it_is_lost(
+    scripted: Scripted, start: Start, params: object
+) -> None:
+    scripted.answer = server = Forgetful()
+    server.hooks["initialize"] = lambda heard: server.begin(
+        heard.message | {"params": {"clientInfo": {"name": "c"}}}
+    )
+    sidecar = await start(scripted.port)
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+    session = (await sidecar.post(message))[1]["mcp-session-id"]
+    assert (await sidecar.call("t", Mcp_Session_Id=session))[0] == 200
+    server.forget()
+    status, _, body = await sidecar.call("t", Mcp_Session_Id=session)
+    assert (status, body["error"]["message"]) == (404, "Session not found")
+
+
+async def test_a_call_whose_client_left_is_not_kept_for_the_session(
+    scripted: Scripted, start: Start
+) -> None:
+    """Nor is its body: whoever posts and leaves would fill the memory while a session is begun again."""
+    scripted.answer = server = Forgetful()
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    server.forget()
+    release = asyncio.Event()
+
+    async def late(heard: Heard) -> AsyncIterator[bytes]:
+        await release.wait()
+        yield server.begin(heard.message)
+
+    server.hooks["initialize"] = late
+    first = asyncio.create_task(sidecar.call("t", Mcp_Session_Id=session))
+    known = sidecar.plane.table.find(session.encode())
+    await until(lambda: known.reviving is not None, "the session to be begun again")
+    body = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+    head = f"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nMcp-Session-Id: {session}\r\n"
+    leaving = [(await asyncio.open_connection("127.0.0.1", sidecar.data))[1] for _ in range(10)]
+    for writer in leaving:
+        writer.write(head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    await until(lambda: len(known.reviving) == 11, "all to wait for it")
+    for writer in leaving:
+        writer.transport.abort()
+    await until(lambda: len(known.reviving) == 1, "those who left to be forgotten")
+    release.set()
+    assert (await first)[0] == 200

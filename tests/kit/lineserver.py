@@ -94,6 +94,8 @@ def main(how: str) -> None:
         method, number = message.get("method"), message.get("id")
         if method == "initialize" and how == "refuses":
             say(id=number, error={"code": -32603, "message": "no licence"})
+        elif method == "initialize" and how == "odd":
+            say(id=number, result={"capabilities": []})
         elif method == "initialize":
             version = message["params"]["protocolVersion"]
             offers = {"tools": {"listChanged": True}, "logging": {}, "resources": {"subscribe": True}}

@@ -38,7 +38,9 @@ class Backends:
             self.own = Pool(options.upstream, on_error=on_error, max_idle=0)
             return
         launch = options.launch or Connections(options.upstream)
-        processes = self.processes = Processes(launch, Ledger(UNLIMITED), on_error)
+        processes = self.processes = Processes(
+            launch, Ledger(UNLIMITED), on_error, shared=self.kind == "shared"
+        )
         if self.kind == "shared":
             # One process may be all that a server can bear: it is asked what clients ask it.
             self.calls = self.own = Shared(options.upstream, processes, on_error)

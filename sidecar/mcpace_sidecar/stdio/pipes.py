@@ -56,7 +56,9 @@ class _Child(asyncio.SubprocessProtocol, Channel):
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         del exc
         if fd == 0:
-            self._input = None
+            closed, self._input = self._input is not None, None
+            if closed:  # not by us: it reads nothing any more
+                self._part()
         elif fd == 1:
             self._closed = True
             self._part()
@@ -77,12 +79,13 @@ class _Child(asyncio.SubprocessProtocol, Channel):
         code = self._transport.get_returncode()
         if self._said:
             self._tell(b"\n")
-        self._process.lost("closed its standard output" if code is None else ended(code))
+        closed = "closed its standard output" if self._closed else "closed its standard input"
+        self._process.lost(closed if code is None else ended(code))
 
     # -- Channel
 
     def write(self, data: bytes) -> None:
-        if self._input is not None:
+        if self._input is not None and not self._input.is_closing():  # as one that has just ended is
             self._input.write(data)
 
     def unread(self) -> int:

@@ -33,8 +33,13 @@ wrote to its standard output what is no message."""
 class Processes:
     """Those that live, and what was counted of them."""
 
-    def __init__(self, launch: Launch, gathered: Ledger, on_error: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, launch: Launch, gathered: Ledger, on_error: Callable[[Exception], None], *,
+        shared: bool = True,
+    ) -> None:  # fmt: skip
+        """`shared`: whether they are everybody's, so that the end of one that had answered is a failure."""
         self._launch = launch
+        self._shared = shared
         self.gathered = gathered
         """What bounds their unfinished lines."""
         self._on_error = on_error
@@ -87,6 +92,8 @@ class Processes:
         """Its handshake has succeeded."""
         process.answered = True
         self.problem = ""
+        if not self._shared:
+            self._rise()
 
     def silent(self, process: Process, patience: float) -> UpstreamError:
         """It has not answered its handshake in time, and is ended: the error that says so."""
@@ -101,7 +108,8 @@ class Processes:
         """Count its end, and say how it came."""
         if process.answered:
             self.crashes += 1
-            self._fall(monotonic() - process.since)
+            if self._shared:
+                self._fall(monotonic() - process.since)
             words = f"The server's process {how}."
             log.warning("%s", words)
             return words
@@ -128,11 +136,15 @@ class Processes:
     def _fall(self, lived: float) -> None:
         """One has failed: the next one is started at once, those after it ever later."""
         if lived >= LIVED:
-            self.in_a_row = 0
-            self._again.reset()
+            self._rise()
         self.in_a_row += 1
         if self.in_a_row > 1:
             self._not_before = monotonic() + self._again.next()
+
+    def _rise(self) -> None:
+        self.in_a_row = 0
+        self._again.reset()
+        self._not_before = 0.0
 
     def sweep(self, now: float) -> None:
         """Lead those that end to their end; about twice a second."""

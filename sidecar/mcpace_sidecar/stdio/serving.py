@@ -37,6 +37,8 @@ NO_SESSION: Final = -32001
 MOST_WAITING: Final = 256
 """Requests that wait, where `concurrency` says nothing."""
 _REMEMBERED: Final = 2048
+_LONGEST: Final = 4096
+"""Bytes of a head that is remembered."""
 _REQUEST_LINE: Final = re.compile(rb"([A-Z]+) ([^ ?]*)[^ ]* ")
 _SESSION: Final = re.compile(rb"\r\nmcp-session-id:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
 _ACCEPTED: Final = re.compile(rb"\r\naccept:[^\r\n]*(?:text/event-stream|text/\*|\*/\*)", re.IGNORECASE)
@@ -102,8 +104,10 @@ class Serving(Backend):
             head += b"\r\n"
         facts = self._known.get(head)
         if facts is None:
-            make_room(self._known, _REMEMBERED)
-            facts = self._known[head] = Facts(head)
+            facts = Facts(head)
+            if len(head) <= _LONGEST:
+                make_room(self._known, _REMEMBERED)
+                self._known[head] = facts
         asked = Asked(receiver, patience, facts.events)
         if facts.path != self._endpoint:
             self.refuse(asked, NOT_FOUND, INVALID_REQUEST, "Not found: there are no other paths.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections import deque
 from time import monotonic
@@ -21,6 +22,8 @@ from mcpace_sidecar.stdio.serving import NO_SESSION, Serving, key_of
 MOST_UNHEARD: Final = 64
 """Messages of a server that are held until its client listens; beyond them the oldest is dropped."""
 MOST_UNHEARD_BYTES: Final = 1 << 20
+PATIENCE: Final = 3600.0
+"""Seconds for which a client may think about what it was asked."""
 MOST_QUESTIONS: Final = 256
 """Requests of a server that are remembered until its client answers them."""
 
@@ -76,7 +79,8 @@ class Session(Giver):
         """Where its client listens."""
         self._unheard: deque[bytes] = deque()
         self._unheard_bytes = 0
-        self._questions: dict[bytes, None] = {}
+        self._questions: dict[bytes, float] = {}
+        """Ids of what the server has asked -> when, in seconds of the monotonic clock."""
         self.idle_since = monotonic()
         self.deadline = self.idle_since + home.start_timeout
         """Until when its process must have answered `initialize`."""
@@ -165,7 +169,8 @@ class Session(Giver):
     @property
     def asks(self) -> bool:
         """Whether the server waits for the client."""
-        return bool(self._questions)
+        patient = monotonic() - PATIENCE
+        return any(since > patient for since in self._questions.values())
 
     # -- what its process says
 
@@ -201,7 +206,10 @@ class Session(Giver):
         if said.id:
             if len(self._questions) >= MOST_QUESTIONS:
                 del self._questions[next(iter(self._questions))]
-            self._questions[key_of(bytes(said.id))] = None
+            self._questions[key_of(bytes(said.id))] = monotonic()
+        elif said.method == "notifications/cancelled":
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self._questions.pop(key_of(bytes(_progress.decode(said.params).request_id)), None)
         asked = self._about(said)
         if asked is not None:
             asked.say(line)

@@ -101,6 +101,7 @@ class Sessions(Home):
             session = next(iter(self.line))
             del self.line[session]
             session.process = process
+            session.deadline = now + self.start_timeout
             process.holder = Line(session)
             self.starting.add(session)
             process.write(session.line)

@@ -27,6 +27,8 @@ _INITIALIZE: Final = (
 _INITIALIZED: Final = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
 _PING: Final = b"1"
 
+_EMPTY: Final = msgspec.Raw(b"{}")
+
 _progress: Final = msgspec.json.Decoder(OfProgress)
 
 
@@ -142,9 +144,10 @@ class Worker(Holder):
 
     def _greeted(self, process: Process, said: Said) -> None:
         home = self._home
-        if not said.result:
+        problem = _problem(bytes(said.result)) if said.result else _words(bytes(said.error))
+        if problem:
             process.end()
-            home.lose(self, home.processes.refused(process, _words(bytes(said.error))))
+            home.lose(self, home.processes.refused(process, problem))
             return
         self.ready = True
         home.processes.answered(process)
@@ -202,6 +205,16 @@ class Worker(Holder):
     def __repr__(self) -> str:
         said = f"{len(self.calls)} calls" + (f", {len(self.given_up)} given up" if self.given_up else "")
         return f"<Worker {said}: {self.process!r}>"
+
+
+def _problem(result: bytes) -> str:
+    """What is wrong with the result of a handshake; empty where nothing is."""
+    try:
+        offered = MEMBERS.decode(MEMBERS.decode(result).get("capabilities", _EMPTY))
+        MEMBERS.decode(offered.get("resources", _EMPTY))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "its result is none of MCP"
+    return ""
 
 
 def _words(error: bytes) -> str:

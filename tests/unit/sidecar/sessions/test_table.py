@@ -4,7 +4,7 @@ import time
 
 from mcpace_sidecar.contract.config.sessions import Sessions
 from mcpace_sidecar.sessions.sealing import UNBOUND, Owner, Sealed, Sealer
-from mcpace_sidecar.sessions.table import MOST_SUBSCRIPTIONS, Session, Table
+from mcpace_sidecar.sessions.table import MOST_SUBSCRIPTIONS, MOST_TOLD, Session, Table
 
 KEY = b"k" * 32
 OWNER = Owner("127.0.0.1", 0, 1)
@@ -86,24 +86,35 @@ def test_an_ended_session_is_not_found_again() -> None:
     assert session.ended
 
 
-def test_one_too_old_is_not_found_unless_it_is_known() -> None:
+def test_one_too_old_is_found_and_said_to_be_old() -> None:
     known = table(maxAge="1h")
-    session = begun(known)
-    session.issued -= 3601
+    aged = Sealed(int(time.time()) - 3601, OWNER, UNBOUND, b"2025-11-25", b"inner", b"{}")
+    session = known.find(Sealer("ns/one", [KEY]).seal(aged))
+    assert session is not None, "it may live"
     assert known.is_old(session)
-    assert known.find(session.id) is session, "it lives"
-    aged = Sealed(session.issued, OWNER, UNBOUND, b"2025-11-25", b"inner", b"{}")
-    assert known.find(Sealer("ns/one", [KEY]).seal(aged)) is None
 
 
 def test_what_the_server_was_told_is_remembered() -> None:
-    session = begun(table())
-    session.learn("logging/setLevel", b'{"level":"info"}')
-    session.learn("resources/subscribe", b'{"uri":"a:1"}')
-    session.learn("resources/subscribe", b'{"uri":"a:2"}')
-    session.learn("resources/subscribe", b'{"uri":"a:2"}')
-    session.learn("resources/unsubscribe", b'{"uri":"a:1"}')
+    known = table()
+    session = begun(known)
+    known.learn(session, "logging/setLevel", b'{"level":"info"}')
+    known.learn(session, "resources/subscribe", b'{"uri":"a:1"}')
+    known.learn(session, "resources/subscribe", b'{"uri":"a:2"}')
+    known.learn(session, "resources/subscribe", b'{"uri":"a:2"}')
+    known.learn(session, "resources/unsubscribe", b'{"uri":"a:1"}')
     assert (session.level, session.subscriptions) == (b'"info"', (b'"a:2"',))
     for number in range(2 * MOST_SUBSCRIPTIONS):
-        session.learn("resources/subscribe", b'{"uri":"b:%d"}' % number)
+        known.learn(session, "resources/subscribe", b'{"uri":"b:%d"}' % number)
     assert len(session.subscriptions) == MOST_SUBSCRIPTIONS
+
+
+def test_there_is_room_for_so_much_of_what_a_session_was_told() -> None:
+    known = table()
+    session = begun(known)
+    known.learn(session, "resources/subscribe", b'{"uri":"%b"}' % (b"u" * MOST_TOLD))
+    known.learn(session, "logging/setLevel", b'{"level":"%b"}' % (b"l" * 100))
+    assert (session.level, session.subscriptions) == (b"", ())
+    for number in range(1000):
+        known.learn(session, "resources/subscribe", b'{"uri":"%b%d"}' % (b"u" * 1000, number))
+    assert session.told <= MOST_TOLD
+    assert len(session.subscriptions) > 1
