@@ -11,6 +11,9 @@ from mcpace_sidecar.contract import environment
 from mcpace_sidecar.contract.environment import Variable
 
 SESSION: Final = "session-key"
+_PREVIOUS: Final = "session-key-previous"
+_NOT_ALWAYS: Final = {_PREVIOUS: (environment.SESSION_KEY_PREVIOUS, "")}
+"""What containers are told to look for though it may not be there: they stay as they are when it goes."""
 
 
 def build(context: Context) -> dict[str, Any]:
@@ -29,7 +32,7 @@ def given(context: Context) -> list[dict[str, Any]]:
     """The environment of the sidecar's container."""
     return [
         {"name": variable.name, "valueFrom": {"secretKeyRef": _reference(context, key)}}
-        for key, (variable, _) in _held(context).items()
+        for key, (variable, _) in (_NOT_ALWAYS | _held(context)).items()
     ]
 
 
@@ -58,7 +61,7 @@ def _held(context: Context) -> dict[str, tuple[Variable, str]]:
     held = {
         "admin-token": (environment.ADMIN_TOKEN, master.derive("admin", uid)),
         SESSION: (environment.SESSION_KEY, master.derive("session", uid)),
-        "session-key-previous": (environment.SESSION_KEY_PREVIOUS, previous[0] if previous else None),
+        _PREVIOUS: (environment.SESSION_KEY_PREVIOUS, previous[0] if previous else None),
         "limits-url": (environment.LIMITS_URL, context.credentials.limits_url),
         "cache-url": (environment.CACHE_URL, context.credentials.cache_url),
         "redis-ca": (environment.REDIS_CA, context.settings.redis_authority),

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from mcpace_operator.comparison.additions import MANAGER, Addition, additions
 from mcpace_operator.resource.models import KIND
 from mcpace_operator.resource.server import SERVER_LABEL, Server
-from mcpace_operator.resource.workload import Deployment, Scaling
+from mcpace_operator.resource.workload import WRITTEN, Deployment, Scaling
 
 HASH: Final = "mcpace.dev/hash"
 CAUSE: Final = "mcpace.dev/cause"
@@ -123,6 +123,11 @@ def remember(body: Mapping[str, Any]) -> Child:
 
 def _owned(metadata: Mapping[str, Any]) -> str:
     fields = _fields(metadata)
+    noted = fields.get("f:metadata", {}).get("f:annotations")
+    if noted:  # what is noted between two applies is written by another operation than they are
+        fields = json.loads(json.dumps(fields))
+        for name in (CAUSE, WRITTEN):
+            fields["f:metadata"]["f:annotations"].pop(f"f:{name}", None)
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest() if fields else ""
 
 

@@ -253,7 +253,8 @@ class Applier:
                 raise LateError(_collected(step.child_id)) from None
             await self._cluster.apply(stamped(step.desired))
         log.info("%s: applied %s", key, step.child_id)
-        if deployment is not None:
+        child = self._observed.children[key].get(ChildId("Deployment", key.name))
+        if child is not None and child.whose(context.server) is Whose.OURS:
             await self._cluster.annotate("Deployment", key.namespace, key.name, {WRITTEN: wanted})
         self._secrets[key] = wanted
         return True

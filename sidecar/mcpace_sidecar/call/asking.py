@@ -119,7 +119,7 @@ class Asking:
         ok = head.status == 200
         events = head.content_type == EVENT_STREAM
         if context.session:
-            plane.sessions.heard(context.session, call.head.method, head.status)
+            plane.sessions.heard(context.heard_as, call.head.method, head.status)
         if head.plain and self._strays(body, events=events, refused=not ok):
             self.strayed()
             return
@@ -171,7 +171,7 @@ class Asking:
             return
         call.stage = stages.TAKE
         if call.context.session:
-            plane.sessions.heard(call.context.session, call.head.method, head.status)
+            plane.sessions.heard(call.context.heard_as, call.head.method, head.status)
         if head.status != 200 and self._heeds(head.status):
             return
         if call.context.settings.pair and call.head.method == b"GET" and head.content_type == EVENT_STREAM:

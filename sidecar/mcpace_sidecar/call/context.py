@@ -76,6 +76,7 @@ class Context:
         "coding",
         "grant",
         "health",
+        "heard_as",
         "live",
         "may_batch",
         "mirrors",
@@ -130,6 +131,8 @@ class Context:
         if sessions is not None and self.session and self.route == "mcp":
             self.live = sessions.find(self.session)
             self.unknown = self.live is None and sessions.mints
+        self.heard_as: bytes = self.live.key if self.live is not None else self.session
+        """By which it is remembered whether the server knows the session."""
         self._binding: tuple[Client, bytes] | None = None
         self._sessions_epoch = -1
         self._sessions_onward = b""

@@ -32,6 +32,8 @@ _LOOKS: Final[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.4, 0.5)
 """Seconds between two looks whether a server that has ended listens again; the last ones stay so."""
 _AGAIN: Final = 0.05
 """Seconds until a stream is asked for again that the server still holds for another listener."""
+_LIVES: Final = 5.0
+"""Seconds after which a stream was not in vain, and at most until one is asked for again."""
 _ATTACHES: Final = 100
 """How often that is done."""
 _UNKNOWN: Final = re.compile(
@@ -72,6 +74,12 @@ class Continuing(Releasing):
         self._looks = 0
         self._since = 0.0
         """Since when the server is not there; 0: it is."""
+        self._overdue: asyncio.TimerHandle | None = None
+        """Ends the wait for the session."""
+        self._listened = 0.0
+        """Since when the server speaks on the session's stream."""
+        self._cuts = 0
+        """How often it has ended that at once."""
         self._given_up = False
         """Whether what the server says is passed on, whatever it is."""
 
@@ -81,8 +89,13 @@ class Continuing(Releasing):
         return self._asker
 
     def release(self) -> None:
-        """The call has ended: no cycle stays."""
+        """The call has ended: no cycle stays, and nobody keeps it who would have led it on."""
         self._asker = None
+        if self._overdue is not None:
+            self._overdue.cancel()
+        session = self._call.context.live
+        if session is not None and session.reviving is not None and self.revived in session.reviving:
+            session.reviving.remove(self.revived)
 
     def enter(self) -> bool:
         """Whether it can be sent now: not where its session has ended, or is being begun again."""
@@ -92,7 +105,11 @@ class Continuing(Releasing):
             refusing.refuse(self._answer, refusals.no_session())
             return False
         if session.reviving is not None:
-            self._park()
+            message = call.message
+            if message is not None and message.method is None:
+                self._answer.settle("success", status_line(202), b"", 202)  # whoever asked that has ended
+                return False
+            self._await_revival()
             session.reviving.append(self.revived)
             return False
         self.inner = session.inner
@@ -116,6 +133,17 @@ class Continuing(Releasing):
     def _park(self) -> None:
         self._asking.drop()
         self._answer.waiting = self
+
+    def _await_revival(self) -> None:
+        """Wait for as long as for any answer of the server's."""
+        self._park()
+        patience = self._call.context.settings.patience
+        self._overdue = asyncio.get_running_loop().call_later(patience, self._give_up_waiting)
+
+    def _give_up_waiting(self) -> None:
+        if not self._call.ended and self._asker is not None and self._answer.waiting is self:
+            words = "The server did not take the session again in time."
+            self._asker.fail(UpstreamError("timeout", words))
 
     def _again_in(self, seconds: float) -> None:
         self._park()
@@ -154,7 +182,7 @@ class Continuing(Releasing):
         """The server has taken what it was told."""
         session, message = self._call.context.live, self._call.message
         if session is not None and message is not None and message.method in TOLD:
-            session.learn(message.method or "", message.params)
+            self._plane.table.learn(session, message.method or "", message.params)
 
     # -- the session is lost
 
@@ -166,6 +194,8 @@ class Continuing(Releasing):
             return False
         others = session.inner != self.inner or session.reviving is not None  # have seen it before
         if not others:
+            if call.client is None or session.binding not in (UNBOUND, call.context.binding(call.client)):
+                return False
             if call.head.method == b"DELETE":
                 plane.table.end(session)
                 self._asking.drop()
@@ -176,23 +206,22 @@ class Continuing(Releasing):
                 self._asking.drop()
                 refusing.refuse(answer, refusals.no_session())
                 return True
-            if call.client is None or session.binding not in (UNBOUND, call.context.binding(call.client)):
-                return False
         if call.message is not None and call.message.method is None:
             self._asking.drop()
             answer.settle("success", status_line(202), b"", 202)  # whoever asked that has ended
             return True
         self._repeats += 1
-        plane.sessions.heard(call.context.session, b"", 404)
+        plane.sessions.heard(call.context.heard_as, b"", 404)
         self._revive(session)
         return True
 
     def _revive(self, session: Session) -> None:
         """Have it begun again, unless it has been, and be sent in it."""
-        self._park()
         if session.inner != self.inner and session.reviving is None:
+            self._park()
             self._again()
         else:
+            self._await_revival()
             lines = self._call.context.sender + self._call.lines
             self._plane.revival.revive(session, self._call.head.target, lines, self.revived)
 
@@ -201,6 +230,8 @@ class Continuing(Releasing):
         if self._call.ended:
             return
         try:
+            if self._overdue is not None:
+                self._overdue.cancel()
             self._answer.waiting = None
             self._given_up = not revived.again
             if revived.again:
@@ -229,7 +260,9 @@ class Continuing(Releasing):
             return False
         if isinstance(answer.stream, Listening):
             if answer.stream.may_go_on:
-                self._again_in(_AGAIN)
+                lived = monotonic() - self._listened
+                self._cuts = 0 if lived > _LIVES else self._cuts + 1
+                self._again_in(min(_AGAIN * 2**self._cuts, _LIVES))
             return answer.stream.may_go_on
         message = call.message
         if message is None:
@@ -276,6 +309,7 @@ class Continuing(Releasing):
         session, stream = self._call.context.live, self._answer.stream
         if session is not None and isinstance(stream, Listening):
             self._repeats, self._looks, self._since = 0, 0, 0.0
+            self._listened = monotonic()
             news, session.news = session.news, b""
             stream.tell(news, session, self)
 

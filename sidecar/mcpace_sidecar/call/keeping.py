@@ -15,7 +15,7 @@ from mcpace_sidecar.mcp.request import Message
 
 def places(plane: Plane, call: Call, message: Message, rule: CacheRule) -> tuple[Place, ...]:
     """Where the result of a call with this rule may be kept; none: it is not looked up."""
-    session = call.context.session
+    session = call.context.heard_as
     if session and session not in plane.sessions:
         _bypass(plane, call, rule, "session")  # a hit would hide from the client that its session has ended
         return ()

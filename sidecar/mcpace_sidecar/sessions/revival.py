@@ -28,6 +28,8 @@ AT_ONCE: Final = 16
 """Sessions that are begun again at a time: a server that has just started is slow."""
 _TIMEOUT: Final = 15.0
 """Seconds that one answer may take."""
+_WITHIN: Final = 30.0
+"""Seconds that all of them may take together."""
 _LOOK: Final = 0.05
 _REWRITABLE: Final = b"2025-06-18"
 """The version since which requests say theirs: of later ones a client need not know which is spoken."""
@@ -76,10 +78,13 @@ class Revival:
 
     async def _revive(self, session: Session, target: bytes, lines: bytes, reason: str) -> None:
         try:
-            async with self._room:
+            async with self._room, asyncio.timeout(_WITHIN):
                 revived = await self._attempt(session, target, lines)
         except UpstreamError as error:
             revived = Revived(error=error)
+        except TimeoutError:
+            words = f"The server did not take a session again within {_WITHIN:g} s."
+            revived = Revived(error=UpstreamError("timeout", words))
         except Exception as error:  # noqa: BLE001 - because those who wait are told, whatever it is
             self._on_error(error)
             revived = Revived(error=UpstreamError("internal", "Internal error"))
@@ -128,7 +133,9 @@ class Revival:
         written = self._table.initialize(session)
         if not written:
             return None
-        params: dict[str, Any] = msgspec.json.decode(written)
+        params = msgspec.json.decode(written)
+        if not isinstance(params, dict):
+            return None
         if session.version:
             params["protocolVersion"] = session.version.decode()
         return params

@@ -41,7 +41,8 @@ _VERSIONS: Final = (b"", b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-
 _RAW, _HEX, _UUID = range(3)
 _SPREADING: Final = 600.0
 """Seconds for which ids are sealed by the key before, where there is one: until all replicas know both."""
-_MOST_PARAMS: Final = 64 * 1024
+_MOST_PARAMS: Final = 8 * 1024
+"""Bytes of `initialize` params beyond which an id does not carry them: anybody has them squeezed."""
 _DICTIONARY: Final = (
     b'"icons":[{"src":"https://","mimeType":"image/png","sizes":["48x48"]}],"websiteUrl":"https://",'
     b'"description":"","experimental":{},"extensions":{"io.modelcontextprotocol/ui":{"mimeTypes":'
@@ -129,7 +130,8 @@ class Sealer:
         nonce = os.urandom(_NONCE)
         begin = bytes((_FORM, number)) + nonce
         plain = _packed(sealed)
-        text = _encode(begin + cipher.encrypt(nonce, plain + _deflated(sealed.initialize), self._bound))
+        params = sealed.initialize if len(sealed.initialize) <= _MOST_PARAMS else b""
+        text = _encode(begin + cipher.encrypt(nonce, plain + _deflated(params), self._bound))
         if len(text) > LONGEST:
             text = _encode(begin + cipher.encrypt(nonce, plain, self._bound))
         return text

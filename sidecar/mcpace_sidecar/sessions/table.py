@@ -21,6 +21,10 @@ from mcpace_sidecar.sessions.sealing import Owner, Sealed, Sealer
 MOST: Final = 10_000
 """Sessions of which more is known than their ids carry."""
 MOST_SUBSCRIPTIONS: Final = 256
+MOST_TOLD: Final = 8 * 1024
+"""Bytes of what one session has told the server that are remembered."""
+MOST_TOLD_BY_ALL: Final = 8 * 1024 * 1024
+_LONGEST_LEVEL: Final = 32
 _TOMBSTONES: Final = 50_000
 
 
@@ -73,22 +77,13 @@ class Session:
         self.forgotten = False
         """Whether there was no room for it: another of the same id may be looked up."""
 
-    def learn(self, method: str, params: bytes) -> None:
-        """The server has taken what it was told."""
-        try:
-            told = _told.decode(params)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return
-        uri = bytes(told.uri)
-        if method == "logging/setLevel":
-            self.level = bytes(told.level)
-        elif method == "resources/unsubscribe":
-            self.subscriptions = tuple(each for each in self.subscriptions if each != uri)
-        elif uri not in self.subscriptions and len(self.subscriptions) < MOST_SUBSCRIPTIONS:
-            self.subscriptions = (*self.subscriptions, uri)
+    @property
+    def told(self) -> int:
+        """Bytes of its subscriptions."""
+        return sum(map(len, self.subscriptions))
 
 
-_told: Final = msgspec.json.Decoder(Told)
+_decoder: Final = msgspec.json.Decoder(Told)
 
 
 class Revived:
@@ -118,6 +113,8 @@ class Table:
         self._known: dict[bytes, Session] = {}
         """By id."""
         self._round = Round(self._known)
+        self._told = 0
+        """Bytes of all their subscriptions."""
         self._tombs: dict[bytes, None] = {}
         """The keys of sessions that have ended."""
         self.mints = False
@@ -145,13 +142,38 @@ class Table:
         self.mints = True
         key, sealed = opened
         session = Session(session_id, key, sealed)
-        if key in self._tombs or self.is_old(session):
+        if key in self._tombs:
             return None
         if len(self._known) >= self._most:
             self._make_room()
         session.used = monotonic()
         self._known[session_id] = session
         return session
+
+    def learn(self, session: Session, method: str, params: bytes) -> None:
+        """The server has taken what it was told in a session; there is room for so much of it."""
+        try:
+            told = _decoder.decode(params)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return
+        if session.ended or session.forgotten:
+            return
+        uri, level = bytes(told.uri), bytes(told.level)
+        if method == "logging/setLevel":
+            if len(level) <= _LONGEST_LEVEL:
+                session.level = level
+            return
+        self._told -= session.told
+        if method == "resources/unsubscribe":
+            session.subscriptions = tuple(each for each in session.subscriptions if each != uri)
+        elif (
+            uri not in session.subscriptions
+            and len(session.subscriptions) < MOST_SUBSCRIPTIONS
+            and session.told + len(uri) <= MOST_TOLD
+            and self._told + session.told + len(uri) <= MOST_TOLD_BY_ALL
+        ):
+            session.subscriptions = (*session.subscriptions, uri)
+        self._told += session.told
 
     def mint(self, inner: bytes, version: bytes, initialize: bytes, binding: bytes) -> bytes:
         """The id that a client is given for a session that the server has begun."""
@@ -173,8 +195,9 @@ class Table:
 
     def end(self, session: Session) -> None:
         """It has ended: nobody begins it again."""
+        if self._known.pop(session.id, None) is not None:
+            self._told -= session.told
         session.ended = True
-        self._known.pop(session.id, None)
         make_room(self._tombs, _TOMBSTONES)
         self._tombs[session.key] = None
 
@@ -189,10 +212,11 @@ class Table:
         """Forget those that were unused the longest, of whoever has the most: a flood costs the flooder."""
         most, _ = Counter(session.client for session in self._known.values()).most_common(1)[0]
         theirs = [s for s in self._known.values() if s.client == most and s.reviving is None]
-        theirs.sort(key=lambda session: session.used)
+        theirs.sort(key=lambda session: (session.listener is not None, session.used))
         for session in theirs[: max(1, len(theirs) // 16)]:
             self._forget(session)
 
     def _forget(self, session: Session) -> None:
+        self._told -= session.told
         session.forgotten = True
         del self._known[session.id]
