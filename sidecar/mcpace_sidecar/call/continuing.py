@@ -18,6 +18,7 @@ from mcpace_sidecar.call.call import EVENT_STREAM
 from mcpace_sidecar.call.listening import Listening
 from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.call.waiting import Releasing
+from mcpace_sidecar.contract.backoff import Backoff
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.downstream import status_line
 from mcpace_sidecar.http.head import ResponseHead
@@ -78,8 +79,8 @@ class Continuing(Releasing):
         """Ends the wait for the session."""
         self._listened = 0.0
         """Since when the server speaks on the session's stream."""
-        self._cuts = 0
-        """How often it has ended that at once."""
+        self._pauses: Backoff | None = None
+        """Before it is asked for that again."""
         self._given_up = False
         """Whether what the server says is passed on, whatever it is."""
 
@@ -260,9 +261,10 @@ class Continuing(Releasing):
             return False
         if isinstance(answer.stream, Listening):
             if answer.stream.may_go_on:
-                lived = monotonic() - self._listened
-                self._cuts = 0 if lived > _LIVES else self._cuts + 1
-                self._again_in(min(_AGAIN * 2**self._cuts, _LIVES))
+                pauses = self._pauses = self._pauses or Backoff(_AGAIN, _LIVES)
+                if monotonic() - self._listened > _LIVES:
+                    pauses.reset()
+                self._again_in(pauses.next())
             return answer.stream.may_go_on
         message = call.message
         if message is None:
