@@ -75,11 +75,12 @@ class Opening:
         self._head = head
         self._gathered = gathered
         self._held = b""
+        self._events = sse.Events()
 
     def piece(self, piece: bytes) -> None:
         """Hold it, or begin where the response is among what has come."""
         self._held += piece
-        for event in sse.Events().feed(self._held):
+        for event in self._events.feed(piece):
             data = sse.data_of(event)
             if data and answers.kind(data) == "response":
                 self._call.version = version_of(answers.read_answer(data))
