@@ -22,6 +22,8 @@ from mcpace_operator.resource.workload import WRITTEN, Deployment, Scaling
 HASH: Final = "mcpace.dev/hash"
 CAUSE: Final = "mcpace.dev/cause"
 """Annotation of a Deployment: the hash of what in the manifest its pods are made from."""
+_NOTED: Final = (f"f:{CAUSE}", f"f:{WRITTEN}")
+"""Fields that are written between two applies, by another operation than they are."""
 _HEAD: Final = ("apiVersion", "kind", "metadata")
 
 
@@ -123,11 +125,10 @@ def remember(body: Mapping[str, Any]) -> Child:
 
 def _owned(metadata: Mapping[str, Any]) -> str:
     fields = _fields(metadata)
-    noted = fields.get("f:metadata", {}).get("f:annotations")
-    if noted:  # what is noted between two applies is written by another operation than they are
-        fields = json.loads(json.dumps(fields))
-        for name in (CAUSE, WRITTEN):
-            fields["f:metadata"]["f:annotations"].pop(f"f:{name}", None)
+    head = fields.get("f:metadata", {})
+    if annotations := head.get("f:annotations"):
+        kept = {name: value for name, value in annotations.items() if name not in _NOTED}
+        fields = {**fields, "f:metadata": {**head, "f:annotations": kept}}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest() if fields else ""
 
 

@@ -238,7 +238,8 @@ class Applier:
         False where it is somebody else's.
         """
         key, wanted = context.server.key, fingerprint(step.desired)
-        deployment = self._observed.deployment(key)
+        child = self._observed.children[key].get(ChildId("Deployment", key.name))
+        deployment = child.deployment if child is not None else None
         if wanted in (self._secrets.get(key), deployment.secret if deployment is not None else None):
             return True
         try:
@@ -253,7 +254,6 @@ class Applier:
                 raise LateError(_collected(step.child_id)) from None
             await self._cluster.apply(stamped(step.desired))
         log.info("%s: applied %s", key, step.child_id)
-        child = self._observed.children[key].get(ChildId("Deployment", key.name))
         if child is not None and child.whose(context.server) is Whose.OURS:
             await self._cluster.annotate("Deployment", key.namespace, key.name, {WRITTEN: wanted})
         self._secrets[key] = wanted

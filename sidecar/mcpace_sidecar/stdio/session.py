@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from mcpace_sidecar.conversations.questions import PATIENCE
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.mcp import responses
 from mcpace_sidecar.mcp.jsonrpc import OfProgress, Posted, Said
@@ -22,8 +23,6 @@ from mcpace_sidecar.stdio.serving import NO_SESSION, Serving, key_of
 MOST_UNHEARD: Final = 64
 """Messages of a server that are held until its client listens; beyond them the oldest is dropped."""
 MOST_UNHEARD_BYTES: Final = 1 << 20
-PATIENCE: Final = 3600.0
-"""Seconds for which a client may think about what it was asked."""
 MOST_QUESTIONS: Final = 256
 """Requests of a server that are remembered until its client answers them."""
 
