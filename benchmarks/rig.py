@@ -8,6 +8,8 @@ Redis share the other.
 from __future__ import annotations
 
 import argparse
+import http.client
+import json
 import os
 import platform
 import re
@@ -26,7 +28,7 @@ from pathlib import Path
 from typing import Self
 
 HERE = Path(__file__).parent
-UPSTREAM, NGINX, ENVOY, REDIS = 19600, 19601, 19602, 19603
+UPSTREAM, NGINX, ENVOY, REDIS, SESSIONS = 19600, 19601, 19602, 19603, 19604
 PROXY_CORE, LOAD_CORE = "0", "1"
 BUSY, TRIES = 0.97, 3
 """Only windows count whose proxy used so much of its core; so many are tried for one that does."""
@@ -48,6 +50,14 @@ cache:
     - {name: cached, ttl: 1h, scope: shared}
     - {name: mine, ttl: 30s, scope: client}
 """
+
+INITIALIZE = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {},
+    "clientInfo": {"name": "benchmark", "version": "1"},
+}
+ARGUMENTS = {"message": "m" * 64}
+"""What `call.lua` calls with in a session."""
 
 NGINX_CONF = """
 daemon off; worker_processes 1; pid %(dir)s/nginx.pid; error_log %(dir)s/error.log;
@@ -104,6 +114,17 @@ class Contender:
     pid: int
     admin: int = 0
     ready: float = 0.0
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What a load generator has seen in one window."""
+
+    number: int
+    rate: float
+    """Calls a second."""
+    median: float
+    """Milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -216,8 +237,12 @@ class Rig:
         exact: bool = False,
         within: tuple[object, ...] = (),
         environment: dict[str, str] | None = None,
+        upstream: int = UPSTREAM,
+        more: tuple[object, ...] = (),
     ) -> Contender:
-        """Start a sidecar of one build; `exact`: every counted call asks Redis; `within`: what execs it."""
+        """Start a sidecar of one build; `exact`: every counted call asks Redis; `within`: what execs it;
+        `more`: options of the command line.
+        """  # noqa: D205 - because it reads on
         data, admin = self._port, self._port + 1
         self._port += 2
         path = self.folder / f"config-{data}.yaml"
@@ -225,7 +250,7 @@ class Rig:
         python = self.builds[build]
         command: list[object] = [
             python.parent / "mcpace", "sidecar", "--config", path, "--listen", f"127.0.0.1:{data}",
-            "--admin-listen", f"127.0.0.1:{admin}", "--upstream", f"http://127.0.0.1:{UPSTREAM}",
+            "--admin-listen", f"127.0.0.1:{admin}", "--upstream", f"http://127.0.0.1:{upstream}", *more,
         ]  # fmt: skip
         if exact:
             command = [python, HERE / "exact.py", path, data, admin, UPSTREAM]
@@ -240,26 +265,18 @@ class Rig:
 
         `call` is what `call.lua` takes.
         """
-        command = [
-            "taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s",
-            "--timeout", "10s", "-s", HERE / "call.lua", f"http://127.0.0.1:{who.port}/mcp", "--",
-            *call.split(),
-        ]  # fmt: skip
+        command = ["taskset", "-c", LOAD_CORE, *load_command(who.port, call, connections, seconds)]
         before = cpu(who.pid)
-        with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as wrk:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrk:
             time.sleep(seconds * EDGE)  # while it starts, and connects, nobody is busy
             used, began = cpu(who.pid), time.perf_counter()
             time.sleep(seconds * (1 - 2 * EDGE))
             busy = (cpu(who.pid) - used) / (time.perf_counter() - began)
             output, _ = wrk.communicate()
-        result = next((line for line in output.splitlines() if line.startswith("RESULT")), "")
-        requests, microseconds, errors, _ = map(int, result.split()[1:] or (0, 0, 0, 0))
-        if errors or not requests:
-            raise SystemExit(f"{errors} of {requests} calls failed:\n{output}")
-        cost = (cpu(who.pid) - before) / requests * 1e6
-        window = Window(requests / microseconds * 1e6, cost, busy)
-        words = f"  port {who.port} {call}: {window.rate:.0f}/s, {cost:.1f} µs a call, core {busy:.0%}"
-        print(words, file=sys.stderr, flush=True)
+        calls = calls_of(output)
+        window = Window(calls.rate, (cpu(who.pid) - before) / calls.number * 1e6, busy)
+        words = f"{window.rate:.0f}/s, {window.cost:.1f} µs a call, core {busy:.0%}"
+        print(f"  port {who.port} {call[:40]}: {words}", file=sys.stderr, flush=True)
         return window
 
     def window(self, who: Contender, call: str = "", connections: int = 32, seconds: float = 1) -> Window:
@@ -338,6 +355,68 @@ def started(
     finally:
         process.terminate()
         process.wait()
+
+
+def load_command(port: int, call: str, connections: int, seconds: float) -> list[str]:
+    """The command of one window of load; `call` is what `call.lua` takes."""
+    return [
+        "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s",
+        "-s", str(HERE / "call.lua"), f"http://127.0.0.1:{port}/mcp", "--", *call.split(),
+    ]  # fmt: skip
+
+
+def calls_of(output: str) -> Calls:
+    """What it has printed. Ends the run if any call failed."""
+    result = next((line for line in output.splitlines() if line.startswith("RESULT")), "")
+    number, microseconds, errors, median = map(int, result.split()[1:] or (0, 0, 0, 0))
+    if errors or not number:
+        raise SystemExit(f"{errors} of {number} calls failed:\n{output}")
+    return Calls(number, number / microseconds * 1e6, median / 1e3)
+
+
+class Client:
+    """A client of the handshake era, over one kept connection."""
+
+    def __init__(self, port: int) -> None:
+        self._line = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self._port = port
+        self.session = ""
+
+    def begin(self) -> str:
+        """Begin a session; return its id."""
+        self.initialize()
+        self.post({"method": "notifications/initialized"})
+        return self.session
+
+    def initialize(self) -> None:
+        """The request that begins it, alone."""
+        self.session = ""
+        answer = self.post({"id": 0, "method": "initialize", "params": INITIALIZE})
+        self.session = answer.headers.get("Mcp-Session-Id", "")
+        if answer.status != 200 or not self.session:
+            raise SystemExit(f"port {self._port} begins no session: HTTP {answer.status}")
+
+    def call(self, tool: str, **headers: str) -> bytes:
+        """Call a tool in it, with the argument that `echo` has; return what is answered."""
+        message = {"id": 1, "method": "tools/call", "params": {"name": tool, "arguments": ARGUMENTS}}
+        self.post(message, **headers)
+        if b'"result"' not in self.said:
+            raise SystemExit(f"port {self._port} answers a call with {self.said!r}")
+        return self.said
+
+    def post(self, message: dict[str, object], **headers: str) -> http.client.HTTPResponse:
+        """Send a message in it; what is answered is in `said`."""
+        head = {
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
+            **headers,
+        }
+        if self.session:
+            head |= {"Mcp-Session-Id": self.session, "MCP-Protocol-Version": "2025-11-25"}
+        self._line.request("POST", "/mcp", json.dumps({"jsonrpc": "2.0", **message}), head)
+        answer = self._line.getresponse()
+        self.said = answer.read()
+        return answer
 
 
 def wait_for(url: str) -> None:

@@ -7,7 +7,6 @@ itself carries, with sixteen calls in flight, is the most that anybody could.
 
 from __future__ import annotations
 
-import http.client
 import itertools
 import json
 import os
@@ -20,17 +19,24 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from rig import HERE, arguments, machine, publish, table, wait_for
+from rig import (
+    ARGUMENTS,
+    INITIALIZE,
+    Calls,
+    Client,
+    arguments,
+    calls_of,
+    load_command,
+    machine,
+    publish,
+    table,
+    wait_for,
+)
 from tools.packages.install import mcp_proxy, modules, node, supergateway
 from tools.ports import free_port
 
 SERVER = [str(node()), str(modules() / "@modelcontextprotocol/server-everything/dist/index.js"), "stdio"]
-INITIALIZE = {
-    "protocolVersion": "2025-11-25",
-    "capabilities": {},
-    "clientInfo": {"name": "benchmark", "version": "1"},
-}
-CALL = {"method": "tools/call", "params": {"name": "echo", "arguments": {"message": "m" * 64}}}
+CALL = {"method": "tools/call", "params": {"name": "echo", "arguments": ARGUMENTS}}
 MANIFEST = """
 apiVersion: mcpace.dev/v1alpha1
 kind: McpServer
@@ -88,41 +94,10 @@ def running(command: list[object]) -> Iterator[None]:
         process.wait()
 
 
-def session(port: int) -> str:
-    """Begin a session; return its id."""
-    head = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
-    line = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    message = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": INITIALIZE}
-    line.request("POST", "/mcp", json.dumps(message), head)
-    answer = line.getresponse()
-    said = answer.read(65536)
-    name = answer.headers.get("Mcp-Session-Id")
-    if answer.status != 200 or name is None:
-        raise SystemExit(f"port {port} begins no session: {answer.status} {said!r}")
-    head |= {"Mcp-Session-Id": name, "MCP-Protocol-Version": "2025-11-25"}
-    line.request(
-        "POST", "/mcp", json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}), head
-    )
-    line.getresponse().read()
-    line.request("POST", "/mcp", json.dumps({"jsonrpc": "2.0", "id": 1, **CALL}), head)
-    said = line.getresponse().read()
-    if b"Echo: mm" not in said:
-        raise SystemExit(f"port {port} answers a call with {said!r}")
-    return name
-
-
-def load(port: int, name: str, connections: int, seconds: float) -> tuple[float, float]:
-    """Calls a second of one session, and the p50 in ms, over so many connections."""
-    command = [
-        "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s",
-        "-s", HERE / "call.lua", f"http://127.0.0.1:{port}/mcp", "--", "tool=echo", f"session={name}",
-    ]  # fmt: skip
-    output = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
-    result = next((line for line in output.splitlines() if line.startswith("RESULT")), "")
-    requests, microseconds, errors, median = map(int, result.split()[1:] or (0, 0, 0, 0))
-    if errors or not requests:
-        raise SystemExit(f"port {port}: {errors} of {requests} calls failed:\n{output}")
-    return requests / microseconds * 1e6, median / 1e3
+def load(port: int, session: str, connections: int, seconds: float) -> Calls:
+    """One window of calls in one session, over so many connections."""
+    command = load_command(port, f"tool=echo session={session}", connections, seconds)
+    return calls_of(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 class Pipe:
@@ -176,7 +151,7 @@ def main() -> None:
     """Measure, and say what was seen."""
     parser = arguments(__doc__, rounds=5, seconds=2)
     asked = parser.parse_args()
-    rates: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    rates: dict[tuple[str, int], list[Calls]] = {}
     piped: dict[int, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         all_of_them = commands(asked.compiled or Path(sys.executable), Path(folder))
@@ -184,7 +159,10 @@ def main() -> None:
         for who, (command, port) in all_of_them.items():
             stack.enter_context(running(command))
             wait_for(f"http://127.0.0.1:{port}/")
-            names[who] = session(port)
+            client = Client(port)
+            names[who] = client.begin()
+            if b"Echo: mm" not in client.call("echo"):
+                raise SystemExit(f"{who} answers a call with {client.said!r}")
         pipe = Pipe()
         stack.callback(pipe.end)
         for in_flight in IN_FLIGHT:
@@ -192,23 +170,25 @@ def main() -> None:
                 for who, (_, port) in all_of_them.items():
                     seen = load(port, names[who], in_flight, asked.seconds)
                     rates.setdefault((who, in_flight), []).append(seen)
-                    print(f"  {who}, {in_flight} in flight: {seen[0]:.0f}/s", file=sys.stderr, flush=True)
+                    print(f"  {who}, {in_flight} in flight: {seen.rate:.0f}/s", file=sys.stderr, flush=True)
                 piped.setdefault(in_flight, []).append(pipe.load(in_flight, asked.seconds))
     publish("stdio", report(rates, piped), write=asked.write)
 
 
-def report(rates: dict[tuple[str, int], list[tuple[float, float]]], piped: dict[int, list[float]]) -> str:
+def report(rates: dict[tuple[str, int], list[Calls]], piped: dict[int, list[float]]) -> str:
     """The tables."""
 
     def times(in_flight: int, who: str) -> str:
         pairs = zip(rates[OURS, in_flight], rates[who, in_flight], strict=True)
-        return f"{statistics.median(ours[0] / theirs[0] for ours, theirs in pairs):.1f}"
+        return f"{statistics.median(ours.rate / theirs.rate for ours, theirs in pairs):.1f}"
 
     def row(who: str) -> tuple[str, ...]:
         cells = [who]
         for in_flight in IN_FLIGHT:
             seen = rates[who, in_flight]
-            rate, median = (statistics.median(each[at] for each in seen) for at in (0, 1))
+            rate, median = (
+                statistics.median(getattr(each, of) for each in seen) for of in ("rate", "median")
+            )
             cells += [f"{rate:,.0f}", f"{median:.2f}", "" if who == OURS else times(in_flight, who)]
         return tuple(cells)
 
@@ -217,7 +197,7 @@ def report(rates: dict[tuple[str, int], list[tuple[float, float]]], piped: dict[
         head += [f"{in_flight} in flight", "p50", "times"]
     last = IN_FLIGHT[-1]
     of_pipe = statistics.median(
-        ours[0] / raw for ours, raw in zip(rates[OURS, last], piped[last], strict=True)
+        ours.rate / raw for ours, raw in zip(rates[OURS, last], piped[last], strict=True)
     )
     rows = table(tuple(head), *map(row, (OURS, *THEIRS)))
     pipe = ", ".join(f"{statistics.median(piped[each]):,.0f} ({each} in flight)" for each in IN_FLIGHT)
