@@ -4,8 +4,9 @@
 // stream, "answerN" a text of N bytes, "paged" an array of 500 items, "failing" a result that says
 // it is an error. What bears no id is accepted without a result; a GET of a target that ends with
 // "?stream" opens a stream on which nothing comes. It introduces itself as a server of the
-// handshake era, and lists 1,000 tools.
-// Usage: upstream PORT
+// handshake era, and lists 1,000 tools. With "sessions" `initialize` begins one, and every answer in
+// one names it, as those of the official SDKs do; it knows whatever id it is asked with.
+// Usage: upstream PORT [sessions]
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 enum { CONNECTIONS = 65536, BUFFER = 16384, LARGEST = 4 << 20, SIZES = 16, LONGEST_ID = 64, OPENING = 512 };
+static const char session_line[] = "Mcp-Session-Id: ";
 
 // What is the same in every answer of a kind: the head's lines, and what follows the id.
 struct answer {
@@ -41,7 +43,8 @@ struct connection {
 static struct connection *connections[CONNECTIONS];
 static struct answer plain, events, paged, failing, hello, list, large[SIZES];
 static const struct answer accepted = {0};
-static int polled;
+static int polled, sessions;
+static unsigned long begun;
 
 static struct answer make(const char *text, size_t length, int error, int stream) {
   char *tail = malloc(length + 512);
@@ -101,19 +104,33 @@ static struct answer *chosen(const char *body, size_t length) {
   return found;
 }
 
+// Writes the line that names the session of an answer: a new one's, or that of the request's head.
+static void name_session(char *line, const char *head, const char *end, const struct answer *answer) {
+  if (answer == &hello) {
+    sprintf(line, "%s%032lx\r\n", session_line, ++begun);
+    return;
+  }
+  const char *named = strcasestr(head, session_line);
+  if (!named || named >= end) return;
+  named += sizeof session_line - 1;
+  size_t size = strcspn(named, "\r");
+  if (size <= LONGEST_ID) sprintf(line, "%s%.*s\r\n", session_line, (int)size, named);
+}
+
 // Writes an answer's head and beginning: all that differs from request to request.
-static void open_answer(struct connection *c, const struct answer *answer, const char *id, size_t length) {
+static void open_answer(struct connection *c, const struct answer *answer, const char *session, const char *id,
+                        size_t length) {
   static const char event[] = "event: message\ndata: ", begin[] = "{\"jsonrpc\":\"2.0\",\"id\":";
   size_t size = sizeof begin - 1 + length + answer->length;
   c->saying = answer;
   if (!id) {
-    c->opened = (size_t)sprintf(c->opening, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+    c->opened = (size_t)sprintf(c->opening, "HTTP/1.1 202 Accepted\r\n%sContent-Length: 0\r\n\r\n", session);
   } else if (answer->stream) {
     size += sizeof event - 1 - 7;  // the chunk's last line and the last chunk are no part of it
-    c->opened = (size_t)sprintf(c->opening, "HTTP/1.1 200 OK\r\n%s\r\n%zx\r\n%s%s%.*s", answer->lines, size,
-                                event, begin, (int)length, id);
+    c->opened = (size_t)sprintf(c->opening, "HTTP/1.1 200 OK\r\n%s%s\r\n%zx\r\n%s%s%.*s", session, answer->lines,
+                                size, event, begin, (int)length, id);
   } else {
-    c->opened = (size_t)sprintf(c->opening, "HTTP/1.1 200 OK\r\n%sContent-Length: %zu\r\n\r\n%s%.*s",
+    c->opened = (size_t)sprintf(c->opening, "HTTP/1.1 200 OK\r\n%s%sContent-Length: %zu\r\n\r\n%s%.*s", session,
                                 answer->lines, size, begin, (int)length, id);
   }
 }
@@ -127,7 +144,10 @@ static void answer_to(struct connection *c, const char *body, size_t length) {
     size = *id == '"' ? 2 + strcspn(id + 1, "\"") : strcspn(id, ",}");
     if (size > LONGEST_ID) id = NULL;
   }
-  open_answer(c, id ? chosen(body, length) : &accepted, id, size);
+  const struct answer *answer = id ? chosen(body, length) : &accepted;
+  char session[sizeof session_line + LONGEST_ID + 2] = "";
+  if (sessions) name_session(session, c->buffer, body, answer);
+  open_answer(c, answer, session, id, size);
 }
 
 // Sends an opened answer, or what is left of one; returns 0 when the connection must be closed.
@@ -200,7 +220,8 @@ static int serve(int fd, struct connection *c) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 2) return fprintf(stderr, "usage: upstream PORT\n"), 2;
+  if (argc < 2 || argc > 3) return fprintf(stderr, "usage: upstream PORT [sessions]\n"), 2;
+  sessions = argc == 3;
   signal(SIGPIPE, SIG_IGN);
   make_answers();
   int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
