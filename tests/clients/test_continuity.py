@@ -86,3 +86,20 @@ async def test_no_call_of_a_session_fails_whichever_replica_it_reaches(name: str
     ):
         answered = [await session.call("process") for _ in range(40)]
         assert len(set(answered)) == 2, "each replica was reached"
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_a_late_answer_to_a_lost_process_is_not_given_to_the_next_one(
+    name: str, tmp_path: Path
+) -> None:
+    async with replicas(tmp_path, 1) as server, client(name, server.url) as session:
+        late = session.ask("call", tool="sample", arguments={"text": "seconds=1.5"})
+        await session.hears("sampling/createMessage")
+        await restarts(server, "server")
+        async with asyncio.timeout(30):
+            assert "error" in await late
+        asked = session.ask("call", tool="sample", arguments={"text": "seconds=2.5"})
+        async with asyncio.timeout(30):
+            told = await asked
+        assert told["result"]["content"][0]["text"] == "sampled seconds=2.5", told
+        assert await session.call("sample", text="hi") == "sampled hi"

@@ -221,6 +221,71 @@ async def test_what_nobody_waits_for_is_taken_whatever_becomes_of_the_server(
     assert server.ran[-1][0] == "notifications/roots/list_changed"
 
 
+def asking(server: Forgetful, *more: bytes) -> Any:
+    """A call in which the server asks for the roots with the id 0, says more, and waits for the answer."""
+
+    def answer(_: Heard) -> AsyncIterator[bytes]:
+        answered = asyncio.Event()
+
+        def heard(_: Heard) -> bytes:
+            answered.set()
+            return b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+
+        server.hooks["response"] = heard
+
+        async def streamed() -> AsyncIterator[bytes]:
+            yield SSE
+            yield chunk(b'data: {"jsonrpc":"2.0","id":0,"method":"roots/list"}\n\n')
+            for each in more:
+                yield chunk(b"data: %b\n\n" % each)
+            await answered.wait()
+            yield chunk(b'data: {"jsonrpc":"2.0","id":7,"result":{"content":[],"isError":false}}\n\n')
+            yield b"0\r\n\r\n"
+
+        return streamed()
+
+    return answer
+
+
+async def calls(sidecar: Running, session: str, message: Any = CALL) -> Client:
+    body = msgspec.json.encode(message)
+    return await Client.to(
+        sidecar,
+        b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: application/json, text/event-stream\r\n"
+        b"Content-Type: application/json\r\nMcp-Session-Id: %b\r\nMcp-Protocol-Version: 2025-11-25\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (session.encode(), len(body), body),
+    )
+
+
+async def test_a_late_answer_to_a_lost_process_is_not_given_to_the_next_one(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    withdrawn = b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":0}}'
+    server.hooks["tools/call"] = asking(server, withdrawn)
+    first = await calls(sidecar, session)
+    await first.reads(b'{"jsonrpc":"2.0","id":0,"method":"roots/list"}\n\n')
+    server.forget()
+    await posts(sidecar, session, LIST)
+    assert len(server.revivals) == 1
+    second = await calls(sidecar, session)
+    asked = (await second.reads(b"roots/list")).rpartition(b'"id":"')[2].partition(b'"')[0].decode()
+    await second.reads(b'"requestId":"%b"' % asked.encode())
+    for late in (0, asked.replace("-1-", "-2-"), "mcpace-1-00000000-0"):
+        answer = {"jsonrpc": "2.0", "id": late, "result": {"roots": []}}
+        assert (await posts(sidecar, session, answer))[0] == 202
+    progress = {"method": "notifications/progress", "params": {"progressToken": 0, "progress": 1}}
+    assert (await posts(sidecar, session, {"jsonrpc": "2.0"} | progress))[0] == 202
+    assert "notifications/progress" not in [method for method, _ in server.ran]
+    answer = {"jsonrpc": "2.0", "id": asked, "result": {"roots": []}}
+    assert (await posts(sidecar, session, answer))[0] == 202
+    await second.reads(b'"result":{"content":[],"isError":false}')
+    assert [h.message["id"] for h in scripted.calls if h.body and "result" in h.message] == [0]
+    first.leave()
+    second.leave()
+
+
 async def test_a_session_that_is_to_end_with_its_loss_ends(
     scripted: Scripted, server: Forgetful, start: Start
 ) -> None:

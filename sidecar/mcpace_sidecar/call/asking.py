@@ -21,6 +21,7 @@ from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.receiver import Ticket
 from mcpace_sidecar.mcp import answers, ids, responses
 from mcpace_sidecar.mcp.answers import Outcome
+from mcpace_sidecar.sessions import epochs
 from mcpace_sidecar.telemetry.events import Status
 
 _LEADING: Final = frozenset({201, 301, 302, 303, 307, 308})
@@ -123,8 +124,8 @@ class Asking:
         if head.plain and self._strays(body, events=events, refused=not ok):
             self.strayed()
             return
-        if self._within is not None and ok and events and self._shown == evidence.NOTHING:
-            self.on_head(head)  # as a stream, whose end without a response is told
+        if self._within is not None and ok and events and self._within.streams(body, self._shown):
+            self.on_head(head)
             self.on_piece(body)
             self.on_end()
             return
@@ -378,6 +379,11 @@ class Asking:
         if message is None or message.id is None or ids.same_id(written, message.id):
             return False
         return not (is_error and (written in answers.ABSENT or not self._plane.knows(written)))
+
+    def told(self, data: bytes) -> bytes:
+        """A request or notification of the server's, as the client is to see it."""
+        within = self._within
+        return data if within is None or within.epoch == 0 else epochs.to_client(within.mark, data)
 
     def asked(self, question: bytes) -> None:
         """The server has asked the client something, and waits for that."""

@@ -12,7 +12,7 @@ import re
 from time import monotonic
 from typing import Final, Protocol
 
-from mcpace_sidecar.call import refusals, refusing
+from mcpace_sidecar.call import evidence, refusals, refusing
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.call import EVENT_STREAM
 from mcpace_sidecar.call.listening import Listening
@@ -23,6 +23,7 @@ from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.downstream import status_line
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.mcp.methods import TOLD
+from mcpace_sidecar.sessions import epochs
 from mcpace_sidecar.sessions.revival import RETURNS_WITHIN
 from mcpace_sidecar.sessions.sealing import UNBOUND
 from mcpace_sidecar.sessions.table import Revived, Session
@@ -71,6 +72,8 @@ class Continuing(Releasing):
         self._plane = answer.plane
         self.inner = b""
         """The server's id of the session in which it was last sent."""
+        self.epoch = 0
+        """How often the session had been begun again when it was."""
         self._repeats = 0
         self._looks = 0
         self._since = 0.0
@@ -113,11 +116,23 @@ class Continuing(Releasing):
             self._await_revival()
             session.reviving.append(self.revived)
             return False
-        self.inner = session.inner
+        self.inner, self.epoch = session.inner, session.epoch
+        message = call.message
+        if message is not None and (message.method is None or message.method == epochs.PROGRESS):
+            body = epochs.to_server(self.mark, call.body, message.id)
+            if body is None:
+                self._answer.settle("success", status_line(202), b"", 202)  # whoever asked that has ended
+                return False
+            call.body = body
         session.used = call.started
         if not session.client and call.client is not None:
             session.client = call.client.name
         return True
+
+    @property
+    def mark(self) -> str:
+        """What the ids of the server's questions begin with."""
+        return epochs.mark_of(self.epoch, self.inner)
 
     # -- while it waits for something else than the server's answer (waiting.Waiting)
 
@@ -178,6 +193,12 @@ class Continuing(Releasing):
             elif self._call.client is not None:
                 session.binding = self._call.context.binding(self._call.client)
         return False
+
+    def streams(self, body: bytes, shown: int) -> bool:
+        """Whether whole events are read one by one: for what they ask, or for want of the response."""
+        if shown == evidence.NOTHING:
+            return True
+        return self.epoch > 0 and shown != evidence.PLAIN and b'"method"' in body
 
     def learn(self) -> None:
         """The server has taken what it was told."""
@@ -313,7 +334,7 @@ class Continuing(Releasing):
             self._repeats, self._looks, self._since = 0, 0, 0.0
             self._listened = monotonic()
             news, session.news = session.news, b""
-            stream.tell(news, session, self)
+            stream.tell(news, session, self, self.mark)
 
     def _attach(self, stream: Listening, head: ResponseHead, body: bytes) -> None:
         """The server answers for the stream that another process of it had begun."""

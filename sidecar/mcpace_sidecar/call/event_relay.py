@@ -107,6 +107,10 @@ class EventRelay:
             self._resumable = self._resumable or b"id:" in event
             return event
         what = answers.kind(data)
+        if what in ("request", "notification"):
+            told = self._call.told(data)
+            if told is not data:
+                data, event = told, sse.with_data(event, told)
         if what == "request":
             self._conversed = True
             self._call.asked(answers.id_of(data))

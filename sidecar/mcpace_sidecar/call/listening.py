@@ -7,6 +7,7 @@ from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding, Ledger
 from mcpace_sidecar.mcp.answers import Outcome
+from mcpace_sidecar.sessions import epochs
 from mcpace_sidecar.sessions.table import Listener, Session
 
 
@@ -25,6 +26,8 @@ class Listening:
         """Whether only whole events have passed."""
         self._session: Session | None = None
         self._listener: Listener | None = None
+        self._mark = ""
+        """What the ids of the server's questions begin with."""
 
     def piece(self, piece: bytes) -> None:
         """Pass on the events that it completes."""
@@ -33,7 +36,10 @@ class Listening:
         if not self._whole:
             flow.say(piece)
             return
-        said = b"".join(self._events.feed(piece))
+        events = self._events.feed(piece)
+        if self._mark:
+            events = [self._marked(event) for event in events]
+        said = b"".join(events)
         if self._events.overfull or not self._holding.resize(self._events.held):
             self._whole = False  # longer than is held: from here on it passes as it comes
             self._holding.resize(0)
@@ -46,9 +52,17 @@ class Listening:
         """Whether other events may follow those that have passed."""
         return self._whole
 
-    def tell(self, events: bytes, session: Session, listener: Listener) -> None:
-        """Hear another process, after some events of ours. What the last one's event began with is gone."""
-        self._session, self._listener = session, listener
+    def _marked(self, event: bytes) -> bytes:
+        data = sse.data_of(event)
+        marked = epochs.to_client(self._mark, data) if data else data
+        return event if marked is data else sse.with_data(event, marked)
+
+    def tell(self, events: bytes, session: Session, listener: Listener, mark: str) -> None:
+        """Hear another process, after some events of ours. What the last one's event began with is gone.
+
+        `mark`: what the ids of its questions begin with.
+        """
+        self._session, self._listener, self._mark = session, listener, mark
         session.listener = listener
         self._events = sse.Events()
         self._holding.resize(0)

@@ -54,6 +54,9 @@ class Streamed(Protocol):
     def strayed(self) -> None:
         """End, and with the connection that brought the answer to another request."""
 
+    def told(self, data: bytes) -> bytes:
+        """A request or notification of the server's, as the client is to see it."""
+
     def asked(self, question: bytes) -> None:
         """The server has asked the client something."""
 
