@@ -10,26 +10,14 @@ import os
 from typing import Any
 
 import mcp_types as types
+from contents import PNG, ROOTS, WAV, embedded, question, sampled, sampling, text
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.prompts.base import Prompt, UserMessage
 from mcp.shared.exceptions import MCPError
 
-PNG = base64.b64encode(
-    base64.b64decode(
-        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
-    )
-).decode()
-WAV = base64.b64encode(
-    b"RIFF$\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data\0\0\0\0"
-).decode()
-
 server = MCPServer("conformance", version="1.0.0")
 asked = types.InputRequiredResult
-
-
-def text(words: str) -> types.CallToolResult:
-    return types.CallToolResult(content=[types.TextContent(type="text", text=words)])
 
 
 @server.tool()
@@ -48,11 +36,6 @@ def test_image_content() -> types.CallToolResult:
 def test_audio_content() -> types.CallToolResult:
     """Plays nothing."""
     return types.CallToolResult(content=[types.AudioContent(type="audio", data=WAV, mime_type="audio/wav")])
-
-
-def embedded(uri: str, words: str, mime: str = "text/plain") -> types.EmbeddedResource:
-    contents = types.TextResourceContents(uri=uri, mime_type=mime, text=words)
-    return types.EmbeddedResource(type="resource", resource=contents)
 
 
 @server.tool()
@@ -97,11 +80,6 @@ async def test_tool_with_progress(ctx: Context) -> types.CallToolResult:
         await ctx.report_progress(done, 100)
         await asyncio.sleep(0.05)
     return text("done")
-
-
-def sampling(prompt: str, tokens: int) -> types.CreateMessageRequestParams:
-    message = types.SamplingMessage(role="user", content=types.TextContent(type="text", text=prompt))
-    return types.CreateMessageRequestParams(messages=[message], max_tokens=tokens)
 
 
 @server.tool()
@@ -171,25 +149,6 @@ async def test_elicitation_sep1330_enums(ctx: Context) -> types.CallToolResult:
 
 
 # -- results that need input first (2026-07-28)
-
-
-def question(message: str, **properties: str) -> types.ElicitRequest:
-    schema = {
-        "type": "object",
-        "properties": {name: {"type": kind} for name, kind in properties.items()},
-        "required": list(properties),
-    }
-    return types.ElicitRequest(
-        method="elicitation/create",
-        params=types.ElicitRequestFormParams(mode="form", message=message, requested_schema=schema),
-    )
-
-
-def sampled(prompt: str, tokens: int) -> types.CreateMessageRequest:
-    return types.CreateMessageRequest(method="sampling/createMessage", params=sampling(prompt, tokens))
-
-
-ROOTS = types.ListRootsRequest(method="roots/list")
 
 
 def answers(ctx: Context, *names: str) -> list[Any] | None:

@@ -132,7 +132,8 @@ class Broken:
 
     def __init__(self, sidecar: Running, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sidecar = sidecar
-        self.plane = sidecar.plane
+        self.plane: Any = sidecar.plane
+        """Whose parts a test replaces by odd ones."""
         self.scripted = scripted
         self.go = asyncio.Event()
         self.go.set()

@@ -6,7 +6,7 @@ from typing import Final
 
 from mcpace_sidecar.call.flow import Flow
 from mcpace_sidecar.call.opaque import Opaque
-from mcpace_sidecar.call.stream import Streamed
+from mcpace_sidecar.call.stream import Stream, Streamed
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding, Ledger
@@ -17,11 +17,11 @@ _UNREAD: Final = Outcome(ok=True, result=b"", complete=False)
 """What is taken for the response that passes unread."""
 
 
-class EventRelay:
+class EventRelay(Stream):
     """Events, each read before it passes; those that come at once pass at once."""
 
     def __init__(self, call: Streamed, flow: Flow, head: ResponseHead, gathered: Ledger) -> None:
-        self.outcome: Outcome | None = None
+        super().__init__()
         self._call = call
         self._flow = flow
         self._head = head
@@ -85,15 +85,6 @@ class EventRelay:
     def release(self) -> None:
         """Hold no event that is not whole."""
         self._holding.resize(0)
-
-    def answered(self) -> bool:
-        """Whether the response was among the events."""
-        return self.outcome is not None
-
-    def bears(self, message_id: bytes) -> bool:
-        """Whether it was: a response to another request ends the call."""
-        del message_id
-        return self.outcome is not None
 
     def _say_all(self) -> None:
         """Pass on what has been read, in one write."""

@@ -6,11 +6,10 @@ from typing import Final
 
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.flow import Flow, status_of
-from mcpace_sidecar.call.stream import Streamed
+from mcpace_sidecar.call.stream import Stream, Streamed
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding, Ledger
 from mcpace_sidecar.mcp import answers, ids
-from mcpace_sidecar.mcp.answers import Outcome
 from mcpace_sidecar.mcp.outline import Outline
 
 MOST_READ: Final = 8 * 1024 * 1024
@@ -23,14 +22,14 @@ _SIGN: Final = 16
 """Bytes that a sign of an error may have on either side of a cut."""
 
 
-class HeldJson:
+class HeldJson(Stream):
     """JSON that is held until it is whole, and so can be answered whole."""
 
     def __init__(
         self, call: Streamed, answer: Answer, head: ResponseHead, gathered: Ledger, most: int
     ) -> None:
         """`most`: bytes beyond which it is let go of."""
-        self.outcome: Outcome | None = None
+        super().__init__()
         self._call = call
         self._answer = answer
         self._head = head
@@ -60,25 +59,10 @@ class HeldJson:
         """Answer whole."""
         self._call.take_answer(self._head, b"".join(self._held))
 
-    def conclude(self) -> None:
-        """Nothing of it has passed."""
-
-    def fail(self, words: bytes) -> bool:
-        """Nothing has begun in which it could be said."""
-        del words
-        return False
-
-    def beat(self, now: float, every: float) -> None:
-        """Nothing has begun."""
-
     def release(self) -> None:
         """Hold nothing more."""
         self._held = []
         self._holding.resize(0)
-
-    def answered(self) -> bool:
-        """Nothing has passed."""
-        return False
 
     def bears(self, message_id: bytes) -> bool:
         """Whether what is held does."""
@@ -106,12 +90,12 @@ class HeldJson:
         return seen
 
 
-class TappedJson:
+class TappedJson(Stream):
     """JSON too large to be held: its top level is read, a piece ahead of what passes."""
 
     def __init__(self, call: Streamed, flow: Flow, head: ResponseHead, seen: Seen, last: bytes) -> None:
         """`last`: what has been read, and is passed on when the next piece, or the end, has come."""
-        self.outcome: Outcome | None = None
+        super().__init__()
         self._call = call
         self._flow = flow
         self._head = head
@@ -141,21 +125,9 @@ class TappedJson:
         """End it now."""
         self._flow.settle("success")
 
-    def fail(self, words: bytes) -> bool:
-        """There is no place for it within JSON."""
-        del words
-        return False
-
-    def beat(self, now: float, every: float) -> None:
-        """Nor for a comment."""
-
     def release(self) -> None:
         """What is held is one piece."""
         self._last = b""
-
-    def answered(self) -> bool:
-        """Nobody knows before its end."""
-        return False
 
     def bears(self, message_id: bytes) -> bool:
         """Whether its top level does."""

@@ -15,13 +15,13 @@ from urllib.parse import urljoin, urlsplit
 
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.awaited import Awaited, OpenStream
+from mcpace_sidecar.call.stream import Stream
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.downstream import Downstream, status_line
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding
 from mcpace_sidecar.mcp import answers, ids, responses
-from mcpace_sidecar.mcp.answers import Outcome
 from mcpace_sidecar.mcp.strictness import MessageError
 
 _ACCEPTED = status_line(202)
@@ -31,12 +31,11 @@ _PREFIXES: Final = 8
 """Segments of a path that are looked at from its end."""
 
 
-class PairStream:
-    """One client's open stream, and the calls whose answers it awaits."""
+class PairStream(Stream):
+    """One client's open stream, and the calls whose answers it awaits. It has no response of its own."""
 
     def __init__(self, answer: Answer, head: ResponseHead) -> None:
-        self.outcome: Outcome | None = None
-        """None: it is no answer to a message."""
+        super().__init__()
         self.target = b""
         """Where messages of this stream are posted; empty until the server has said so."""
         self.opened: bytes = answer.call.head.target
@@ -119,23 +118,6 @@ class PairStream:
     def end(self) -> None:
         """The server has ended it."""
         self._answer.settle("success")
-
-    def conclude(self) -> None:
-        """It has no response of its own."""
-
-    def fail(self, words: bytes) -> bool:
-        """It has no response of its own, so no error."""
-        del words
-        return False
-
-    def answered(self) -> bool:
-        """It has no response of its own."""
-        return False
-
-    def bears(self, message_id: bytes) -> bool:
-        """It has no response of its own."""
-        del message_id
-        return False
 
     def _let_go(self) -> None:
         """Pass on as it comes an event that cannot be held: of a response the first id alone is read."""

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from mcpace_sidecar.call.flow import Flow
+from mcpace_sidecar.call.stream import Stream
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding, Ledger
-from mcpace_sidecar.mcp.answers import Outcome
 from mcpace_sidecar.sessions import epochs
 from mcpace_sidecar.sessions.table import Listener, Session
 
 
-class Listening:
-    """Whole events, from one process of the server after another."""
+class Listening(Stream):
+    """Whole events, from one process of the server after another: no answer, so there is no outcome."""
 
     def __init__(self, flow: Flow, head: ResponseHead, gathered: Ledger) -> None:
-        self.outcome: Outcome | None = None
-        """None: it is no answer to a message."""
+        super().__init__()
         self._flow = flow
         self._http = head.status
         self._events = sse.Events()
@@ -96,12 +95,3 @@ class Listening:
         if session is not None and session.listener is self._listener:
             session.listener = None
         self._listener = None
-
-    def answered(self) -> bool:
-        """It has no response of its own."""
-        return False
-
-    def bears(self, message_id: bytes) -> bool:
-        """It has no response of its own."""
-        del message_id
-        return False

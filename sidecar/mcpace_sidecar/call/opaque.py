@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from mcpace_sidecar.call.flow import Flow, status_of
+from mcpace_sidecar.call.stream import Stream
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.mcp.answers import Outcome
 
 
-class Opaque:
+class Opaque(Stream):
     """Whatever is not read."""
 
     def __init__(self, flow: Flow, head: ResponseHead, outcome: Outcome | None = None) -> None:
         """`outcome`: of the response that has passed, or is taken to pass unread."""
+        super().__init__()
         self.outcome = outcome
         self._flow = flow
         self._http = head.status
@@ -33,23 +35,10 @@ class Opaque:
         outcome = self.outcome
         self._flow.settle("success" if outcome is None or outcome.ok else "error")
 
-    def fail(self, words: bytes) -> bool:
-        """Nobody knows where it could be said."""
-        del words
-        return False
-
     def beat(self, now: float, every: float) -> None:
         """Where events pass unread, a comment may stand between two."""
         self._flow.beat(now, every)
 
-    def release(self) -> None:
-        """Nothing is held."""
-
     def answered(self) -> bool:
         """Nobody has read it."""
         return False
-
-    def bears(self, message_id: bytes) -> bool:
-        """Nobody has read it."""
-        del message_id
-        return self.outcome is not None

@@ -15,7 +15,7 @@ from mcpace_sidecar.call.call import Call
 from mcpace_sidecar.call.event_relay import EventRelay
 from mcpace_sidecar.call.flow import Flow
 from mcpace_sidecar.call.plane import Plane
-from mcpace_sidecar.call.stream import Streamed
+from mcpace_sidecar.call.stream import Stream, Streamed
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Ledger
@@ -65,11 +65,11 @@ def lines(plane: Plane, call: Call, head: ResponseHead, version: bytes) -> bytes
     return head.onward.replace(head.session_line, b"mcp-session-id: %b\r\n" % named if named else b"", 1)
 
 
-class Opening:
+class Opening(Stream):
     """Events up to the response; then they are relayed as any."""
 
     def __init__(self, call: Streamed, answer: Answer, head: ResponseHead, gathered: Ledger) -> None:
-        self.outcome: Outcome | None = None
+        super().__init__()
         self._call = call
         self._answer = answer
         self._head = head
@@ -105,24 +105,9 @@ class Opening:
             self._call.version = version_of(answers.read_answer(data))
         self._begin().end()
 
-    def conclude(self) -> None:
-        """Nothing of it has passed."""
-
-    def fail(self, words: bytes) -> bool:
-        """Nothing has begun in which it could be said."""
-        del words
-        return False
-
-    def beat(self, now: float, every: float) -> None:
-        """Nothing has begun."""
-
     def release(self) -> None:
         """What is held is short."""
         self._held = b""
-
-    def answered(self) -> bool:
-        """Nothing has passed."""
-        return False
 
     def bears(self, message_id: bytes) -> bool:
         """Whether what is held does."""

@@ -8,23 +8,28 @@ from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.mcp.answers import Outcome
 
 
-class Stream(Protocol):
-    """One streamed answer."""
+class Stream:
+    """One streamed answer: here, one of which nothing has passed, and in which nothing can be said."""
 
-    outcome: Outcome | None
-    """What the response said, once it has been passed on."""
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        """What the response said, once it has been passed on."""
 
     def piece(self, piece: bytes) -> None:
         """Take the next bytes."""
+        raise NotImplementedError
 
     def end(self) -> None:
         """The answer is whole."""
+        raise NotImplementedError
 
     def conclude(self) -> None:
         """End with the response that has been passed on, whatever becomes of the rest."""
 
     def fail(self, words: bytes) -> bool:
         """Say in the stream that it ends here, unless it has its response; False if there is no way to."""
+        del words
+        return False
 
     def beat(self, now: float, every: float) -> None:
         """Say that the stream is open, where nothing has been said for so many seconds."""
@@ -34,9 +39,12 @@ class Stream(Protocol):
 
     def answered(self) -> bool:
         """Whether its response has been read, and passed on."""
+        return self.outcome is not None
 
     def bears(self, message_id: bytes) -> bool:
         """Whether what has come surely holds the response to this request."""
+        del message_id
+        return self.outcome is not None
 
 
 class Streamed(Protocol):

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mcpace_sidecar.sessions.key import KEY_BYTES, derive
 
@@ -103,16 +103,13 @@ class Sealer:
         self._spread_at = monotonic() + _SPREADING
 
     @cached_property
-    def _ciphers(self) -> dict[int, AESGCM]:
-        """By number; the present one first."""
+    def _ciphers(self) -> tuple[tuple[int, AESGCM], ...]:
+        """Each with its number, which one key in 256 shares with another; the present one first."""
         # Imported here because cryptography is held in memory only where a server has sessions.
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - because of that
 
-        found: dict[int, Any] = {}
-        for secret in self._secrets:
-            key = derive(secret, b"session id 1")
-            found.setdefault(hashlib.sha256(key).digest()[0], AESGCM(key))
-        return found
+        keys = [derive(secret, b"session id 1") for secret in self._secrets]
+        return tuple((hashlib.sha256(key).digest()[0], AESGCM(key)) for key in keys)
 
     def binding(self, credential: Sequence[bytes]) -> bytes:
         """What tells this credential from others, under whatever secret; UNBOUND where there is none."""
@@ -125,8 +122,7 @@ class Sealer:
 
     def seal(self, sealed: Sealed) -> bytes:
         """An id."""
-        ciphers = list(self._ciphers.items())
-        number, cipher = ciphers[0 if monotonic() > self._spread_at else -1]
+        number, cipher = self._ciphers[0 if monotonic() > self._spread_at else -1]
         nonce = os.urandom(_NONCE)
         begin = bytes((_FORM, number)) + nonce
         plain = _packed(sealed)
@@ -144,17 +140,22 @@ class Sealer:
             raw = base64.b64decode(text + b"=" * (-len(text) % 4), b"-_", validate=True)
         except (binascii.Error, ValueError):
             return None
-        cipher = self._ciphers.get(raw[1]) if raw[0] == _FORM else None
-        nonce = raw[2 : 2 + _NONCE]
-        if cipher is None or len(raw) < 2 + _NONCE + _TAG + _HEAD.size or _encode(raw) != text:
+        nonce, rest = raw[2 : 2 + _NONCE], raw[2 + _NONCE :]
+        if raw[0] != _FORM or len(rest) < _TAG + _HEAD.size or _encode(raw) != text:
             return None
         # Imported here because cryptography is held in memory only where a server has sessions.
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - because of that
 
-        try:
-            return nonce.hex().encode(), _unpacked(cipher.decrypt(nonce, raw[2 + _NONCE :], self._bound))
-        except (InvalidTag, zlib.error, ValueError, IndexError, struct.error):
-            return None
+        for number, cipher in self._ciphers:
+            if number != raw[1]:
+                continue
+            try:
+                return nonce.hex().encode(), _unpacked(cipher.decrypt(nonce, rest, self._bound))
+            except InvalidTag:
+                continue
+            except (zlib.error, ValueError, IndexError, struct.error):
+                return None
+        return None
 
 
 def _encode(raw: bytes) -> bytes:
