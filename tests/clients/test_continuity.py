@@ -60,6 +60,30 @@ async def test_a_call_in_flight_is_told_that_its_server_has_ended(
         assert [each["word"] for each in server.done if each["did"] == "write"] == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_a_session_outlives_the_rotation_of_the_key_until_the_old_one_is_forgotten(
+    name: str, tmp_path: Path
+) -> None:
+    rotated = {"MCPACE_SESSION_KEY": "a5" * 32, "MCPACE_SESSION_KEY_PREVIOUS": KEY}
+    async with replicas(tmp_path, 1, MCPACE_SESSION_KEY=KEY) as server:
+        async with client(name, server.url) as session:
+            assert await counts(session, 2) == [1, 2]
+            server.environment.update(rotated)
+            await restarts(server, "sidecar")
+            assert await counts(session, 2) == [3, 4], "it is the session that it was"
+            await restarts(server, "server")
+            assert await counts(session, 2) == [1, 2], "and is begun again as ever"
+            async with client(name, server.url) as later:
+                assert await counts(later, 1) == [1]
+                await restarts(server, "sidecar")
+                assert await counts(later, 1) == [2]
+            del server.environment["MCPACE_SESSION_KEY_PREVIOUS"]
+            await restarts(server, "sidecar")
+            assert "error" in await session.ask("call", tool="count", arguments={})
+        async with client(name, server.url) as anew:
+            assert await counts(anew, 1) == [1]
+
+
 @pytest.mark.repeated
 async def test_sixty_calls_at_once_after_a_loss_begin_one_session(tmp_path: Path) -> None:
     async with replicas(tmp_path, 1) as server, client("python v1", server.url) as session:
