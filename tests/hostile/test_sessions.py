@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 import pytest
+from tests.kit.connection import Client
 from tests.kit.forgetful import Forgetful, begin
 from tests.kit.redis import RedisServer
-from tests.kit.sidecars import Start
-from tests.kit.upstream import Heard, Scripted, json_answer
+from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import SSE, Heard, Scripted, chunk, json_answer
 from tests.kit.waiting import until
 
 LIMITS = {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 3, "requestsPerDay": 100}]}}
@@ -16,6 +18,10 @@ LOST = json_answer(
     b'{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}', b"404 Not Found"
 )
 THREE = {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 600, "requestsPerDay": 3}]}}
+
+GATEWAY = {
+    "clients": {"trustedProxies": ["127.0.0.0/8"], "trustedHeaders": {"client": "X-Consumer"}},
+}
 
 
 def forgetful(heard: Heard) -> bytes:
@@ -118,6 +124,62 @@ async def test_a_session_follows_the_credential_that_the_server_accepts(
     assert (await sidecar.call("t", Mcp_Session_Id=session, Authorization="Bearer renewed"))[0] == 200
 
 
+async def posted(sidecar: Running, session: str, message: dict[str, Any], **headers: str) -> int:
+    return (await sidecar.post({"jsonrpc": "2.0"} | message, Mcp_Session_Id=session, **headers))[0]
+
+
+async def in_events(server: Forgetful, sidecar: Running, session: str, credential: str) -> None:
+    events = b'data: {"jsonrpc":"2.0","id":1,"result":{}}\n\n'
+
+    async def streamed(_: Heard) -> AsyncIterator[bytes]:
+        yield SSE
+        yield chunk(events)
+        yield b"0\r\n\r\n"
+
+    server.hooks["ping"] = streamed
+    assert await posted(sidecar, session, {"id": 1, "method": "ping"}, Authorization=credential) == 200
+
+
+async def in_a_notification(server: Forgetful, sidecar: Running, session: str, credential: str) -> None:
+    noted = {"method": "notifications/roots/list_changed"}
+    assert await posted(sidecar, session, noted, Authorization=credential) == 202
+
+
+async def in_listening(server: Forgetful, sidecar: Running, session: str, credential: str) -> None:
+    head = f"GET /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: {session}\r\nAuthorization: {credential}\r\n\r\n"
+    client = await Client.to(sidecar, head.encode())
+    await client.reads(b": open\n\n")
+    client.leave()
+    await sidecar.idle()
+
+
+@pytest.mark.parametrize("renew", [in_events, in_a_notification, in_listening])
+async def test_it_follows_a_renewed_credential_whatever_it_was_accepted_for(
+    scripted: Scripted, start: Start, renew: Any
+) -> None:
+    scripted.answer = server = Forgetful()
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar, Authorization="Bearer first")
+    await renew(server, sidecar, session, "Bearer renewed")
+    server.forget()
+    assert (await sidecar.call("t", Mcp_Session_Id=session, Authorization="Bearer first"))[0] == 404
+    assert (await sidecar.call("t", Mcp_Session_Id=session, Authorization="Bearer renewed"))[0] == 200
+
+
+async def test_a_credential_that_the_server_refuses_changes_nothing(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = server = Forgetful()
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar, Authorization="Bearer mine")
+    server.hooks["ping"] = lambda _: json_answer(b"{}", b"401 Unauthorized")
+    ping = {"id": 1, "method": "ping"}
+    assert await posted(sidecar, session, ping, Authorization="Bearer another's") == 401
+    server.forget()
+    assert (await sidecar.call("t", Mcp_Session_Id=session, Authorization="Bearer another's"))[0] == 404
+    assert (await sidecar.call("t", Mcp_Session_Id=session, Authorization="Bearer mine"))[0] == 200
+
+
 async def test_a_flood_of_sessions_that_are_only_begun_takes_no_room(
     scripted: Scripted, start: Start
 ) -> None:
@@ -126,6 +188,29 @@ async def test_a_flood_of_sessions_that_are_only_begun_takes_no_room(
     for _ in range(20):
         await asyncio.gather(*(begin(sidecar) for _ in range(50)))
     assert (await sidecar.metrics())["mcpace_sessions"] == 0
+
+
+async def test_whoever_has_many_sessions_costs_nobody_else_what_is_known_of_theirs(
+    scripted: Scripted, start: Start
+) -> None:
+    scripted.answer = server = Forgetful()
+    sidecar = await start(scripted.port, GATEWAY)
+    sidecar.plane.table._most = 50
+    level = {"id": 1, "method": "logging/setLevel", "params": {"level": "info"}}
+
+    async def uses(user: str) -> str:
+        session = await begin(sidecar, X_Consumer=user)
+        assert await posted(sidecar, session, level, X_Consumer=user) == 200
+        return session
+
+    honest = await uses("anna")
+    many = [await uses("bert") for _ in range(200)]
+    assert (await sidecar.metrics())["mcpace_sessions"] <= 50
+    for session, user, told in ((honest, "anna", True), (many[0], "bert", False)):
+        server.forget()
+        server.ran.clear()
+        assert (await sidecar.call("t", Mcp_Session_Id=session, X_Consumer=user))[0] == 200
+        assert (("logging/setLevel", level["params"]) in server.ran) is told
 
 
 async def test_a_server_that_forgets_at_once_is_not_asked_for_ever(
