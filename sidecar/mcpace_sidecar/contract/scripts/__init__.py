@@ -1,4 +1,4 @@
-"""What runs inside Redis: three short scripts, each alone or all as one library of functions.
+"""What runs inside Redis: six short scripts, each alone or all as one library of functions.
 
 A function (Redis 7) is loaded once, by who may, and Redis keeps it in its files: a user may then call
 it who may run no program of its own. A script is sent by whoever runs it, and forgotten when Redis ends:
@@ -32,13 +32,16 @@ def _texts(*names: str) -> dict[str, str]:
     return {name: folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names}
 
 
-_TEXTS: Final = _texts("take", "give", "present")
+_TEXTS: Final = _texts("take", "give", "present", "claim", "record", "peers")
 _VERSION: Final = hashlib.sha256("".join(_TEXTS.values()).encode()).hexdigest()[:12]
 """Versions live side by side: sidecars older and newer than the operator call their own."""
 SCRIPTS: Final = {name: Script(name, text, _VERSION) for name, text in _TEXTS.items()}
 TAKE: Final = SCRIPTS["take"]
 GIVE: Final = SCRIPTS["give"]
 PRESENT: Final = SCRIPTS["present"]
+CLAIM: Final = SCRIPTS["claim"]
+RECORD: Final = SCRIPTS["record"]
+PEERS: Final = SCRIPTS["peers"]
 BEFORE: Final = tuple(Script(name, text, "") for name, text in _texts("before/take", "before/give").items())
 """As sidecars from before the functions run them, by digest: for them an operator loads these too."""
 

@@ -1,0 +1,11 @@
+-- Keeps what the owner of a session says of it, and keeps it for longer; unless it is another's by now.
+-- KEYS[1]: its hash. ARGV: owner, epoch, seconds it is kept, then names of fields and what they hold; none:
+-- it is only kept for longer.
+-- Returns whether it is this owner's, as far as is known.
+local known = redis.call('HMGET', KEYS[1], 'owner', 'epoch', 'ended')
+if known[3] then return 0 end
+local epoch, mine = tonumber(known[2] or -1), tonumber(ARGV[2])
+if epoch > mine or (epoch == mine and known[1] ~= ARGV[1]) then return 0 end
+if #ARGV > 3 then redis.call('HSET', KEYS[1], unpack(ARGV, 4)) end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1

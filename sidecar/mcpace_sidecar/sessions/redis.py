@@ -1,0 +1,120 @@
+"""Records that all replicas share, in the Redis of the limits: nothing is evicted there.
+
+While it is down, this replica's own memory says what there is; what it cannot know, the sealed ids do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final
+
+import msgspec
+
+from mcpace_sidecar.contract.scripts import CLAIM, RECORD
+from mcpace_sidecar.redis.link import Link
+from mcpace_sidecar.redis.wire import unread
+from mcpace_sidecar.sessions.memory import MemoryRecords
+from mcpace_sidecar.sessions.record import ABANDONED, FIELDS, Found, Owner, Record, Records
+
+MOST: Final = 10_000
+"""Sessions that one sidecar records in the time for which a record is kept: nothing counts who begins
+sessions, and the store is others' too. The sealed ids carry those beyond."""
+
+
+class RedisRecords(Records):
+    """Records in Redis, a hash each."""
+
+    def __init__(self, link: Link, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__()
+        self.link = link
+        self.local = MemoryRecords(clock)
+        self._clock = clock
+        self._since = 0.0
+        self._written = 0
+        """How many were begun since then."""
+
+    def write(self, key: bytes, record: Record) -> None:
+        """Keep this, unless the session is another's by now."""
+        self._follow()
+        self.local.write(key, record)
+        if not record.epoch and not self._has_room():
+            return
+        fields = [part for pair in record.fields().items() for part in pair]
+        self._record(unread, key, record.owner, record.epoch, fields)
+
+    def read(self, key: bytes, done: Callable[[Found], Any]) -> None:
+        """Tell `done` what is kept."""
+        if not self.link.up:
+            self.local.read(key, lambda found: done(found._replace(asked=found.ended)))
+            return
+
+        def told(answer: Any) -> None:
+            if isinstance(answer, list) and len(answer) == 1 + len(FIELDS):
+                done(_found(bool(answer[0]), answer[1:]))
+            else:
+                done(Found(None, asked=False))
+
+        self.link.send(told, b"HMGET", self._key(key), b"ended", *FIELDS)
+
+    def claim(
+        self, key: bytes, seen: tuple[Owner, int], mine: Record, done: Callable[[Found], Any]
+    ) -> None:
+        """Take a session over from the owner and epoch that were seen."""
+        self._follow()
+
+        def told(answer: Any) -> None:
+            if not isinstance(answer, list) or not answer:
+                self.local.claim(key, seen, mine, lambda found: done(found._replace(asked=found.ended)))
+                return
+            found = _found(answer[0] == 1, answer[1:])
+            if found.record is not None:
+                self.local.write(key, found.record)
+            done(found)
+
+        values = mine._replace(inner=b"").fields()
+        self.link.run(
+            told, CLAIM, [self._key(key)], str(seen[0]).encode(), b"%d" % seen[1],
+            b"%d" % self.idle_timeout, b"%d" % ABANDONED, b"%d" % len(FIELDS),
+            *FIELDS, *(values[name] for name in FIELDS),
+        )  # fmt: skip
+
+    def renew(self, key: bytes, owner: Owner, epoch: int, done: Callable[[bool], Any]) -> None:
+        """Keep it for longer."""
+        self._record(lambda answer: done(answer != 0), key, owner, epoch, [])
+
+    def end(self, key: bytes) -> None:
+        """Nobody makes it again."""
+        self._follow()
+        self.local.end(key)
+        self.link.send(unread, b"HSET", self._key(key), b"ended", b"1", b"initialize", b"")
+        self.link.send(unread, b"EXPIRE", self._key(key), b"%d" % self.max_age)
+
+    def _record(
+        self, done: Callable[[Any], None], key: bytes, owner: Owner, epoch: int, fields: list[bytes]
+    ) -> None:
+        whose = str(owner).encode(), b"%d" % epoch
+        self.link.run(done, RECORD, [self._key(key)], *whose, b"%d" % self.idle_timeout, *fields)
+
+    def _has_room(self) -> bool:
+        now = self._clock()
+        if now > self._since + self.idle_timeout:
+            self._since, self._written = now, 0
+        self._written += 1
+        return self._written <= MOST
+
+    def _follow(self) -> None:
+        self.local.idle_timeout, self.local.max_age = self.idle_timeout, self.max_age
+
+    def _key(self, key: bytes) -> bytes:
+        return self.link.prefix + b"session:" + key.hex().encode()
+
+
+def _found(ended: bool, values: list[Any]) -> Found:
+    """What Redis has said; what is no record is none."""
+    if ended or len(values) != len(FIELDS) or not values[0]:
+        return Found(None, ended=ended)
+    try:
+        return Found(Record.of(dict(zip(FIELDS, (value or b"" for value in values), strict=True))))
+    except (ValueError, msgspec.DecodeError):
+        return Found(None)
