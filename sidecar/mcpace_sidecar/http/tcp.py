@@ -16,6 +16,15 @@ _PROBING: Final = (
 )
 _LISTENING: Final = (*_PROBING, (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", UNSENT))
 
+_WATCHING: Final = (
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 5),
+    (socket.IPPROTO_TCP, "TCP_KEEPALIVE", 5),
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 2),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", 5000),
+)
+
 
 def probe(opened: Any) -> None:
     """Probe after a minute of silence, and give up after another (RFC 9293, section 3.8.4).
@@ -23,6 +32,11 @@ def probe(opened: Any) -> None:
     `opened` is a socket, or stands for one.
     """
     _set(opened, _PROBING)
+
+
+def watch(opened: Any) -> None:
+    """Notice within seconds that the other side's machine is gone, be it asked something or not (RFC 5482)."""
+    _set(opened, _WATCHING)
 
 
 def serve_modestly(listening: Any) -> None:

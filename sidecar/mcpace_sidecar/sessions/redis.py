@@ -107,7 +107,7 @@ class RedisRecords(Records):
         self.local.idle_timeout, self.local.max_age = self.idle_timeout, self.max_age
 
     def _key(self, key: bytes) -> bytes:
-        return self.link.prefix + b"session:" + key.hex().encode()
+        return self.link.prefix + b"session:" + key
 
 
 def _found(ended: bool, values: list[Any]) -> Found:

@@ -1,0 +1,229 @@
+"""The other sidecars of this server: which there are, and connections to each.
+
+Who owns a session stands in its id, so nobody is looked for on a call's way. Peers are looked for when an
+owner is gone: in Redis, where each says every ten seconds that it lives for as long as it holds sessions;
+without Redis by the name under which all pods are found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final
+
+from mcpace_sidecar.contract.config import SidecarConfig
+from mcpace_sidecar.contract.scripts import PEERS
+from mcpace_sidecar.http.address import Address
+from mcpace_sidecar.http.client import UpstreamConnection
+from mcpace_sidecar.http.known import ResponseHeads
+from mcpace_sidecar.http.pool import Pool
+from mcpace_sidecar.http.tcp import watch
+from mcpace_sidecar.redis.link import Link
+
+HEARTBEAT: Final = 10.0
+"""Seconds between two signs of life, while sessions live."""
+LIFE: Final = 25
+"""Seconds after which a silent peer is no heir."""
+CONNECT_TIMEOUT: Final = 0.3
+"""Seconds that a peer has to accept a connection: it is near, or gone."""
+HANDSHAKE_TIMEOUT: Final = 2.0
+"""Seconds of a handshake: it may be busy."""
+SHUNNED: Final = 5.0
+"""Seconds for which nobody waits for a peer that did not answer."""
+NAMED: Final = 5.0
+"""Seconds for which an answer of DNS is believed."""
+IDLE_TIMEOUT: Final = 30.0
+MOST_CONNECTIONS: Final = 256
+"""Connections to one peer; TLS makes them large."""
+FORGOTTEN: Final = 300.0
+"""Seconds after which a peer that nobody asks anything is forgotten."""
+
+
+class PeerPool(Pool):
+    """Kept connections to one peer, which has proved that it is one."""
+
+    def __init__(
+        self, address: Address, certificates: list[tuple[ssl.SSLContext, str]],
+        on_silent: Callable[[], None], on_error: Callable[[Exception], None],
+    ) -> None:  # fmt: skip
+        """`certificates`: how to speak to it, and the name to ask for, the best first.
+
+        `on_silent` is told that it does not answer at all.
+        """
+        super().__init__(address, certificates[0][0], on_error=on_error)
+        self._certificates = certificates
+        self._on_silent = on_silent
+        self._responses = ResponseHeads()
+        self.used = monotonic()
+        self.max_connections = MOST_CONNECTIONS
+        self.idle_timeout = IDLE_TIMEOUT
+        self.connect_timeout = CONNECT_TIMEOUT + len(certificates) * HANDSHAKE_TIMEOUT
+
+    def adopt(self, config: SidecarConfig) -> None:
+        """Its bounds are its own."""
+
+    async def _connect_to(self, host: str) -> UpstreamConnection:
+        *others, last = list(enumerate(self._certificates))
+        for number, certificate in (*others, last):
+            try:
+                connection = await self._shake_hands(host, *certificate)
+            except ConnectionRefusedError:
+                raise  # nobody is there
+            except (ssl.SSLError, ConnectionError):
+                if number == last[0]:
+                    raise
+                continue  # it may know another of our certificates
+            if number:  # the next time first by what it knows
+                self._certificates.insert(0, self._certificates.pop(number))
+            return connection
+        raise AssertionError
+
+    async def _shake_hands(self, host: str, tls: ssl.SSLContext, name: str) -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
+        opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            opened.setblocking(False)
+            watch(opened)
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    await loop.sock_connect(opened, (host, self.address.port))
+            except TimeoutError:
+                self._on_silent()
+                raise
+            _, connection = await loop.create_connection(
+                lambda: UpstreamConnection(self, self._responses), sock=opened,
+                ssl=tls, server_hostname=name, ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+            )  # fmt: skip
+        except BaseException:
+            opened.close()
+            raise
+        return connection
+
+
+class Peers:
+    """All of them."""
+
+    def __init__(
+        self, me: str, certificates: list[tuple[ssl.SSLContext, str]], link: Link | None, name: Address | None,
+        are_needed: Callable[[], bool], on_error: Callable[[Exception], None],
+    ) -> None:  # fmt: skip
+        """`me`: where this one listens. `name`: under which all are found, and their port.
+
+        `are_needed`: whether sessions live here.
+        """
+        self.me = me
+        self._certificates = certificates
+        self._link = link
+        self._name = name
+        self._are_needed = are_needed
+        self._on_error = on_error
+        self._pools: dict[str, PeerPool] = {}
+        self._shunned: dict[str, float] = {}
+        self._named: list[str] = []
+        self._named_at = -NAMED
+        self._looking: asyncio.Task[None] | None = None
+        self._wanted: list[Callable[[list[str]], Any]] = []
+
+    def pool(self, place: str) -> Pool:
+        """The connections to a peer, by where it listens."""
+        pool = self._pools.get(place)
+        if pool is None:
+            host, _, port = place.rpartition(":")
+            pool = self._pools[place] = PeerPool(
+                Address(host, int(port)), list(self._certificates), lambda: self.shun(place), self._on_error
+            )
+        pool.used = monotonic()
+        return pool
+
+    def shun(self, place: str) -> None:
+        """It does not answer: for a while nobody else waits for it."""
+        self._shunned[place] = monotonic() + SHUNNED
+
+    def is_shunned(self, place: str) -> bool:
+        """Whether it did not answer lately."""
+        until = self._shunned.get(place)
+        if until is None:
+            return False
+        if until > monotonic():
+            return True
+        del self._shunned[place]
+        return False
+
+    def look(self, done: Callable[[list[str]], Any]) -> None:
+        """Tell `done` where the peers listen that live, this one among them; soon."""
+        if self._link is None or not self._link.up:
+            self._resolve(done)
+            return
+
+        def told(answer: Any) -> None:
+            if isinstance(answer, list):
+                done(self._living(each.decode() for each in answer if isinstance(each, bytes)))
+            else:
+                self._resolve(done)
+
+        self._beat(self._link, told)
+
+    def _beat(self, link: Link, told: Callable[[Any], None]) -> None:
+        link.run(told, PEERS, [link.prefix + b"peers"], self.me.encode(), b"%d" % LIFE)
+
+    def _living(self, places: Any) -> list[str]:
+        return [place for place in {self.me, *places} if not self.is_shunned(place)]
+
+    def _resolve(self, done: Callable[[list[str]], Any]) -> None:
+        if self._name is None or monotonic() - self._named_at < NAMED:
+            done(self._living(self._named))
+            return
+        self._wanted.append(done)
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().create_task(self._ask_names())
+
+    async def _ask_names(self) -> None:
+        assert self._name is not None
+        loop, port = asyncio.get_running_loop(), self._name.port
+        found: set[str] = set()
+        for name in self._name.host.split(","):
+            try:
+                async with asyncio.timeout(1.0):
+                    told = await loop.getaddrinfo(name, port, type=1)
+            except (OSError, TimeoutError):
+                continue
+            found |= {str(Address(str(place[0]), port)) for *_, place in told}
+        if found:
+            self._named = sorted(found)
+        self._named_at = monotonic()
+        self._looking = None
+        wanted, self._wanted = self._wanted, []
+        for done in wanted:
+            done(self._living(self._named))
+
+    async def stay_present(self) -> None:
+        """Say that this one lives, for as long as it holds sessions."""
+        while True:
+            if self._link is not None and self._link.up and self._are_needed():
+                self._beat(self._link, lambda _: None)
+            await asyncio.sleep(HEARTBEAT)
+
+    async def leave(self) -> None:
+        """This one ends: it is no heir any more."""
+        if self._link is not None and self._link.up:
+            self._link.send(lambda _: None, b"ZREM", self._link.prefix + b"peers", self.me.encode())
+
+    def sweep(self, now: float) -> None:
+        """Timeouts of what peers are asked; forget those who are not asked any more."""
+        for place, pool in list(self._pools.items()):
+            pool.sweep(now)
+            if not len(pool) and now - pool.used > FORGOTTEN:
+                del self._pools[place]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._looking is not None:
+            self._looking.cancel()
+        for pool in self._pools.values():
+            await pool.close()
+
+    def __repr__(self) -> str:
+        return f"<Peers {len(self._pools)} asked, {len(self._shunned)} shunned>"
