@@ -40,6 +40,17 @@ def mcpace() -> None:
     help="The MCP server.",
 )
 @click.option(
+    Flag.RELAY_LISTEN, metavar="HOST:PORT", default=None,
+    help="Where the sidecars of the server's other replicas come in; they know each other by"
+    " MCPACE_SESSION_KEY.",
+)  # fmt: skip
+@click.option(
+    Flag.PEERS,
+    metavar="HOST[,HOST]:PORT",
+    default=None,
+    help="Where they are found while Redis does not say.",
+)
+@click.option(
     Flag.NAME, metavar="NAMESPACE/NAME", default="default/server", show_default=True,
     help="What this server's keys in Redis begin with.",
 )  # fmt: skip

@@ -25,7 +25,10 @@ from mcpace_sidecar.server import usage
 from mcpace_sidecar.sessions import key
 
 
-def run(config: Path, listen: str, admin_listen: str, upstream: str, name: str, keys: Path | None) -> None:
+def run(
+    config: Path, listen: str, admin_listen: str, upstream: str, name: str, keys: Path | None,
+    relay_listen: str | None = None, peers: str | None = None,
+) -> None:  # fmt: skip
     """Serve until SIGTERM or SIGINT. ConfigError for what a person must mend."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     cgroup = environment.SERVER_CGROUP.read()
@@ -38,6 +41,8 @@ def run(config: Path, listen: str, admin_listen: str, upstream: str, name: str, 
         name=name,
         keys=keys,
         session_keys=session_keys(),
+        relay_listen=address(relay_listen) if relay_listen else None,
+        peers=address(peers) if peers else None,
         in_pod="KUBERNETES_SERVICE_HOST" in os.environ,
         server_usage=functools.partial(usage.of_cgroup, Path(cgroup)) if cgroup else usage.unseen,
         **surroundings(),

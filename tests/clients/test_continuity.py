@@ -103,16 +103,6 @@ async def test_calls_wait_while_the_server_is_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-async def test_no_call_of_a_session_fails_whichever_replica_it_reaches(name: str, tmp_path: Path) -> None:
-    async with (
-        replicas(tmp_path, 2, MCPACE_SESSION_KEY=KEY) as server,
-        client(name, server.url) as session,
-    ):
-        answered = [await session.call("process") for _ in range(40)]
-        assert len(set(answered)) == 2, "each replica was reached"
-
-
-@pytest.mark.parametrize("name", CLIENTS)
 async def test_a_late_answer_to_a_lost_process_is_not_given_to_the_next_one(
     name: str, tmp_path: Path
 ) -> None:

@@ -41,14 +41,14 @@ class App:
         self.draining = False
         self.asked: list[bytes] = []
 
-    def judge_head(self, connection: ClientConnection, head: RequestHead) -> bool:
+    def judge_head(self, _: ClientConnection, __: RequestHead) -> bool:
         return False
 
-    def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
+    def on_request(self, connection: ClientConnection, head: RequestHead, _: bytes) -> None:
         self.asked.append(head.target)
         connection.answer(b"HTTP/1.1 200 OK\r\n", b"relayed")
 
-    def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
+    def on_bad_request(self, _: ProtocolError) -> tuple[bytes, bytes]:
         return b"", b"bad"
 
     def on_broken(self, error: Exception) -> tuple[bytes, bytes]:
@@ -254,10 +254,12 @@ async def test_peers_find_each_other_in_redis_while_sessions_live_and_by_name_wi
         await are_found()
     made[0].shun("10.0.0.1:18081")
     assert await found(made[0]) == both[:1]
-    await made[1].leave()
+    made[1].leave()
     assert await found(made[1]) == both  # who looks lives
     for task in beating:
         task.cancel()
     await link.close()
-    named = Peers("127.0.0.7:9", certificates, link, Address("127.0.0.8,127.0.0.9", 9), lambda: False, print)
+    named = Peers(
+        "127.0.0.7:9", certificates, link, Address("127.0.0.8,127.0.0.9", 9), lambda: False, print
+    )
     assert await found(named) == ["127.0.0.7:9", "127.0.0.8:9", "127.0.0.9:9"]

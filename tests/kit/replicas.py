@@ -45,6 +45,8 @@ class Replica:
             sys.executable, "-m", "mcpace_cli", "sidecar", "--config", str(r.config), "--name", "ns/session",
             "--listen", f"{self.address}:{r.data}", "--admin-listen", f"{self.address}:{r.admin}",
             "--upstream", f"http://{self.address}:{r.port}",
+            "--relay-listen", f"{self.address}:{r.relay}",
+            "--peers", ",".join(each.address for each in r.all) + f":{r.relay}",
         ]  # fmt: skip
 
     async def start(self, *parts: Part) -> None:
@@ -55,7 +57,7 @@ class Replica:
                 self.processes[part] = await asyncio.create_subprocess_exec(
                     *self.command(part), stdout=log, stderr=log, cwd=r.folder,
                     env=os.environ | {"HOST": self.address, "PORT": str(r.port), "DONE": str(r.folder / "done")}
-                    | r.environment,
+                    | {"MCPACE_SESSION_KEY": "5e" * 32} | r.environment,
                 )  # fmt: skip
         await until(self._answers, f"{self.address} to answer; its logs lie in {r.folder}", STARTING)
         self.ready = True
@@ -106,7 +108,7 @@ class Replicas:
         self.environment = environment
         self.config = folder / "config.yaml"
         self.config.write_text(yaml.safe_dump(config))
-        self.port, self.data, self.admin = free_port(), free_port(), free_port()
+        self.port, self.data, self.admin, self.relay = (free_port() for _ in range(4))
         self.all = [Replica(self, each) for each in range(number)]
         self.served: dict[str, int] = {}
         """Which replica was sent the last request of each HTTP method."""

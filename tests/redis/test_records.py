@@ -9,22 +9,31 @@ from tests.kit.redis import RedisServer
 
 from mcpace_sidecar.contract.addresses import RedisAddress
 from mcpace_sidecar.redis.link import Link
-from mcpace_sidecar.sessions import redis as shared
 from mcpace_sidecar.sessions.memory import MemoryRecords
-from mcpace_sidecar.sessions.record import Found, Owner, Record, Records
+from mcpace_sidecar.sessions.record import Found, Record, Records
 from mcpace_sidecar.sessions.redis import RedisRecords
+from mcpace_sidecar.sessions.sealing import Owner
 
 A, B, C = (Owner(f"10.0.0.{n}", 18081, n) for n in (1, 2, 3))
 KEY = b"\x00" * 12
 BORN = Record(
-    A, 0, b"inner-0", b"2025-11-25", b'{"capabilities":{}}', b'"debug"', ("file:///\xe4\n", "x"), b"whose"
+    A,
+    0,
+    b"inner-0",
+    b"2025-11-25",
+    b'{"capabilities":{}}',
+    b'"debug"',
+    (b'"file:///\\n"', b'"x"'),
+    b"whose",
 )
 
 
 async def linked(redis_server: RedisServer) -> Link:
     link = Link("limits", RedisAddress(redis_server.url), "mcpace:{ns/demo}:")
     await link.connect()
-    await told(RedisRecords(link).renew, b"none", A, 0)  # what is asked first finds out how scripts are called
+    await told(
+        RedisRecords(link).renew, b"none", A, 0
+    )  # what is asked first finds out how scripts are called
     return link
 
 
@@ -48,7 +57,7 @@ async def told(ask: Any, *arguments: Any) -> Any:
 
 async def test_what_was_written_is_read_as_it_was(records: Records) -> None:
     assert await told(records.read, KEY) == Found(None)
-    for record in (BORN, BORN._replace(epoch=1, previous=(B, 0), subscriptions=())):
+    for record in (BORN, BORN._replace(epoch=1, subscriptions=())):
         records.write(KEY, record)
         assert await told(records.read, KEY) == Found(record)
 
@@ -65,8 +74,8 @@ async def test_of_many_that_claim_at_once_one_is_given_it_and_all_are_told_whom(
 async def test_what_the_owner_has_learnt_is_what_its_heir_finds(records: Records) -> None:
     records.write(KEY, BORN)
     records.write(KEY, BORN._replace(level=b'"error"'))
-    found = await told(records.claim, KEY, (A, 0), BORN._replace(owner=B, previous=(A, 0)))
-    assert found == Found(BORN._replace(owner=B, epoch=1, inner=b"", level=b'"error"', previous=(A, 0)))
+    found = await told(records.claim, KEY, (A, 0), BORN._replace(owner=B))
+    assert found == Found(BORN._replace(owner=B, epoch=1, inner=b"", level=b'"error"'))
 
 
 async def test_a_claim_by_what_was_seen_long_ago_is_told_who_has_it_now(records: Records) -> None:
@@ -139,23 +148,23 @@ async def test_a_record_is_forgotten_when_nobody_renews_it_and_a_tombstone_later
     await link.close()
 
 
-async def test_an_idle_session_takes_no_more_than_a_kibibyte_of_the_store(redis_server: RedisServer) -> None:
+async def test_an_idle_session_takes_no_more_than_a_kibibyte_of_the_store(
+    redis_server: RedisServer,
+) -> None:
     link = await linked(redis_server)
     records = RedisRecords(link)
-    hello = b'{"protocolVersion":"2025-11-25","capabilities":{"sampling":{},"elicitation":{},"roots":{"listChanged":true}},"clientInfo":{"name":"mcp","version":"0.1.0"}}'
-    records.write(b"\x01" * 12, BORN._replace(inner=b"f" * 32, initialize=hello))
+    records.write(b"\x01" * 12, BORN._replace(inner=b"f" * 32, initialize=b""))
     await told(records.read, b"\x01" * 12)
     assert await link.ask(b"MEMORY", b"USAGE", records._key(b"\x01" * 12)) <= 1024
     await link.close()
 
 
 async def test_a_flood_of_sessions_takes_no_more_than_its_share_of_the_store(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    redis_server: RedisServer,
 ) -> None:
-    monkeypatch.setattr(shared, "MOST", 50)
     link = await linked(redis_server)
     await link.ask(b"FLUSHDB")
-    records = RedisRecords(link)
+    records = RedisRecords(link, most=50)
     for number in range(500):
         records.write(b"%012d" % number, BORN)
     await told(records.read, b"%012d" % 499)

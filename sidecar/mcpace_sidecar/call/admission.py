@@ -23,6 +23,8 @@ class Admission:
     """The header lines that say what is left of them."""
     blame = NOBODY
     """Whom its failure is held against."""
+    elsewhere = False
+    """Whether another sidecar holds its session: that one has the slots and breakers of who is asked."""
     _trying = False
     """Whether the circuit breakers let it through, and may wait for what it says of the server."""
 
@@ -81,6 +83,8 @@ class Admission:
     def judge(self, status: Status, *, asked: bool) -> None:
         """Tell the circuit breakers what the call says of the server. `asked`: whether it was."""
         breakers = self._plane.breakers
+        if self.elsewhere:
+            return
         if self.blame:
             breakers.judged(self._label, failed=True, server=self.blame == SERVER)
         elif breakers.known:

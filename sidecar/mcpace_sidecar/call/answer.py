@@ -175,7 +175,7 @@ class Answer:
             plane.spent.add(message.id, message.value)
         if admission is not None:
             admission.judge(status, asked=asked)
-            if call.is_tool_call and not call.refreshing:
+            if call.is_tool_call and not call.refreshing and not call.context.relayed:
                 self._record(status, sent)
         self.free(status)
 

@@ -52,10 +52,12 @@ class Asking:
     def ask(self, left: float | None = None) -> None:
         """Send the request. `left`: seconds the answer may take, where some have passed already."""
         call, answer, plane = self._call, self._answer, self._plane
+        onward, pool = call.context.onward, plane.pool
         if call.context.live is not None:
             self._within = self._within or Continuing(self, answer)
             if not self._within.enter():
                 return
+            onward, pool = self._within.onward, self._within.pool
         patience = None if call.lasts else left or call.context.settings.patience
         if patience is None and not answer.endless:
             if plane.draining:  # it would keep the sidecar from ending
@@ -69,8 +71,8 @@ class Asking:
             answer.awaited.expect(self)
         call.stage = stages.FORWARD
         answer.waiting = self
-        request = call.context.onward_now, call.lines, call.trace, call.mirrors, framing, body
-        self._ticket = plane.pool.request(request, self, patience)
+        request = onward, call.lines, call.trace, call.mirrors, framing, body
+        self._ticket = pool.request(request, self, patience)
 
     def _join_audience(self) -> None:
         answer, client = self._answer, self._call.client
@@ -235,9 +237,11 @@ class Asking:
 
     def lines(self, head: ResponseHead) -> bytes:
         """The lines of the answer's head, with our id of the session in the place of the server's."""
-        if not head.session_line:
-            return head.onward
-        return opening.lines(self._plane, self._call, head, self.version)
+        call = self._call
+        lines = opening.lines(self._plane, call, head, self.version) if head.session_line else head.onward
+        if self._within is not None and self._plane.peers is not None:
+            return self._within.told(lines)
+        return lines
 
     def drop(self) -> None:
         """What comes of the answer is not wanted."""
@@ -323,10 +327,12 @@ class Asking:
         if stream is not None and stream.answered():
             stream.conclude()  # that the stream was not ended harms nobody
             return
-        if error.reason == "connect":
+        asked = self._within.pool if self._within is not None else plane.pool
+        if error.reason == "connect" and asked is plane.pool:
             plane.on_upstream_down()
         elif error.reason == "timeout" and answer.admission is not None and not call.context.modern:
-            plane.tell_cancelled(call.context.onward_now, call.lines, call.message_id)
+            onward = self._within.onward if self._within is not None else call.context.onward
+            plane.tell_cancelled(asked, onward, call.lines, call.message_id)
         refusing.refuse(answer, Refusal(refusals.OF_SERVER[error.reason], str(error)))
 
     def strayed(self) -> None:
@@ -383,7 +389,7 @@ class Asking:
     def told(self, data: bytes) -> bytes:
         """A request or notification of the server's, as the client is to see it."""
         within = self._within
-        return data if within is None or within.epoch == 0 else epochs.to_client(within.mark, data)
+        return data if within is None or not within.mark else epochs.to_client(within.mark, data)
 
     def asked(self, question: bytes) -> None:
         """The server has asked the client something, and waits for that."""
@@ -395,6 +401,8 @@ class Asking:
             self._within.learn()
         elif opening.may_open(self._call):
             self.version = opening.version_of(outcome)
+        if self._call.context.relayed:
+            return None
         keeping.keep(self._plane, self._call, outcome, self._answer.lookup, self._rounds)
         if not outcome.complete:
             return None

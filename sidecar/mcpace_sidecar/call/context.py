@@ -11,7 +11,7 @@ from mcpace_sidecar.cache.policy import Private, digest, variant
 from mcpace_sidecar.call import cors, protected_resource, refusals
 from mcpace_sidecar.call.protected_resource import Resource
 from mcpace_sidecar.call.refusals import OK_JSON, Refusal
-from mcpace_sidecar.call.settings import PLACES, Settings
+from mcpace_sidecar.call.settings import OURS, PLACES, Settings
 from mcpace_sidecar.http import compression
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.head import RequestHead
@@ -19,6 +19,7 @@ from mcpace_sidecar.identity import origins
 from mcpace_sidecar.identity.callers import AUTHORIZATION, bearer_of
 from mcpace_sidecar.identity.client import Caller, Client
 from mcpace_sidecar.mcp.methods import MODERN
+from mcpace_sidecar.relay import peer
 from mcpace_sidecar.sessions.sealing import UNBOUND
 from mcpace_sidecar.sessions.table import Session, Table
 
@@ -31,12 +32,15 @@ _JSON_TYPE: Final = re.compile(
 _SESSION: Final = re.compile(rb"^mcp-session-id:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 _VERSION: Final = re.compile(rb"^mcp-protocol-version:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 _OF_MESSAGE: Final = re.compile(
-    rb"^(?:accept|accept-encoding|content-type|last-event-id|mcp-[a-z0-9-]*):[^\r\n]*\r\n",
+    rb"^(?:accept|accept-encoding|content-type|last-event-id|mcp(?:ace)?-[a-z0-9-]*):[^\r\n]*\r\n",
     re.IGNORECASE | re.MULTILINE,
 )
 """The lines that belong to one message, and not to whoever sends it."""
 _ONCE: Final = (AUTHORIZATION, b"content-type", b"mcp-protocol-version", b"mcp-session-id", b"origin")
 _FORWARDED: Final = b"x-forwarded-"
+_BOUND: Final = re.compile(rb"[0-9a-f]{16}")
+_RELAYED: Final = Caller(Client("relayed"))
+"""Whose calls those are that another sidecar passes on: it knows whose they are."""
 _PERSONS: Final = frozenset(
     _FORWARDED + what
     for what in (
@@ -67,6 +71,7 @@ class Context:
         "_sessions",
         "_sessions_epoch",
         "_sessions_onward",
+        "_sessions_there",
         "_target",
         "_unmirrored",
         "_upstream",
@@ -86,6 +91,7 @@ class Context:
         "paired",
         "public",
         "refusal",
+        "relayed",
         "route",
         "session",
         "settings",
@@ -98,21 +104,25 @@ class Context:
 
     def __init__(  # noqa: PLR0915 - because each line is a fact of the head
         self, settings: Settings, upstream: Address, head: RequestHead, *, loopback: bool, believed: bool,
-        paired: bool = False, sessions: Table | None = None,
+        paired: bool = False, sessions: Table | None = None, relayed: bool = False,
     ) -> None:  # fmt: skip
         """`believed`: what it says of the way here may pass; `paired`: its target is an open stream's.
 
-        `sessions`: those whose ids are ours; None: the server's own ids pass.
+        `sessions`: those whose ids are ours; None: the server's own ids pass. `relayed`: another sidecar
+        passes it on, which has judged it.
         """
+        self.relayed = relayed
         self.settings = settings
         self.believed, self.paired = believed, paired
         self._upstream, self._loopback = upstream, loopback
         self.route: str = "pair" if paired else _route(settings, head)
         self.health: bool = head.path == settings.health_path
         """Whether a balancer asks how we are."""
-        self.refusal: Refusal | None = _refusal(settings, head, self.route, loopback=loopback)
+        self.refusal: Refusal | None = (
+            None if relayed else _refusal(settings, head, self.route, loopback=loopback)
+        )
         """Of what is refused by its head alone."""
-        self.grant: cors.Grant | None = cors.granted(settings.guard.origins, head)
+        self.grant: cors.Grant | None = None if relayed else cors.granted(settings.guard.origins, head)
         """What answers bear for a page of another origin."""
         self.own: tuple[bytes, bytes] | None = self._own(head)
         """The sidecar's own answer, whoever asks: head and body."""
@@ -136,9 +146,15 @@ class Context:
         self._binding: tuple[Client, bytes] | None = None
         self._sessions_epoch = -1
         self._sessions_onward = b""
+        self._sessions_there = b""
         self.mirrors = True
         """Whether the headers mirror the body that this is of."""
         self.trace: bytes = (head.get(b"traceparent") or b"")[:64]
+        self._unmirrored: Context | None = None
+        self._private: tuple[Client, tuple[bytes, ...], Private | None, int] | None = None
+        if relayed:
+            self._take_over(upstream, head)
+            return
         self.coding: bytes = compression.choose(head.get(b"accept-encoding"))
         identities = settings.identities
         authorization = head.get(AUTHORIZATION)
@@ -176,8 +192,18 @@ class Context:
         self.public: bytes = digest((told, host or b"", *_values(head, places)))
         """What the server is told of its public address, beside what the way here says."""
         self.variant: bytes = variant(self.version, head.target, self.public, b"")
-        self._unmirrored: Context | None = None
-        self._private: tuple[Client, tuple[bytes, ...], Private | None, int] | None = None
+
+    def _take_over(self, upstream: Address, head: RequestHead) -> None:
+        """Take what another sidecar has made of it: it goes on as it came."""
+        self.coding, self.token, self.caller = b"", b"", _RELAYED
+        lines = b"".join(line for name, line in head.onward if not name.startswith(OURS))
+        host = head.get(b"host") or str(upstream).encode()
+        self.onward = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (head.method, head.target, host, lines)
+        self._credential = self._varies = self._persons = ()
+        self._target, self.public, self.variant = head.target, b"", b""
+        told = head.get(peer.BINDING) or b""
+        binding = bytes.fromhex(told.decode()) if _BOUND.fullmatch(told) else UNBOUND
+        self._binding = (_RELAYED.client, binding) if _RELAYED.client is not None else None
 
     def _hidden(self, api_key: bytes | None, authorization: bytes | None) -> AbstractSet[bytes]:
         """The headers that go no further as they came."""
@@ -214,8 +240,8 @@ class Context:
         session = self.live
         if session is None:
             return self.onward
-        if session.epoch != self._sessions_epoch:
-            self._sessions_epoch = session.epoch
+        if session.epoch != self._sessions_epoch or not self._sessions_onward:
+            self._sessions_epoch, self._sessions_there = session.epoch, b""
             line = b"Mcp-Session-Id: %b\r\n" % session.inner
             onward = _SESSION.sub(lambda _: line, self.onward, count=1)
             if session.spoken:
@@ -223,6 +249,16 @@ class Context:
                 onward = _VERSION.sub(lambda _: line, onward, count=1)
             self._sessions_onward = onward
         return self._sessions_onward
+
+    def onward_to(self, session: Session, client: Client | None) -> bytes:
+        """The head that goes to the sidecar that holds the session."""
+        if session.epoch != self._sessions_epoch or not self._sessions_there:
+            self._sessions_epoch, self._sessions_onward = session.epoch, b""
+            binding = self.binding(client) if client is not None else UNBOUND
+            self._sessions_there = b"%bMcpace-Epoch: %d %d\r\nMcpace-Binding: %b\r\n" % (
+                peer.without(self.onward), session.owner.boot, session.epoch, binding.hex().encode(),
+            )  # fmt: skip
+        return self._sessions_there
 
     def session_now(self) -> Session | None:
         """The session that it is of, looked up again where that was forgotten; None: it has ended."""

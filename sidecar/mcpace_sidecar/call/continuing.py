@@ -20,11 +20,13 @@ from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.call.waiting import Releasing
 from mcpace_sidecar.contract.backoff import Backoff
 from mcpace_sidecar.errors import UpstreamError
+from mcpace_sidecar.http.backend import Backend
 from mcpace_sidecar.http.downstream import status_line
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.mcp.methods import TOLD
+from mcpace_sidecar.relay import peer
 from mcpace_sidecar.sessions import epochs
-from mcpace_sidecar.sessions.revival import RETURNS_WITHIN
+from mcpace_sidecar.sessions.revival import RETURNS_WITHIN, Loss
 from mcpace_sidecar.sessions.sealing import UNBOUND
 from mcpace_sidecar.sessions.table import Revived, Session
 
@@ -70,10 +72,16 @@ class Continuing(Releasing):
         answer.within = self
         self._call = answer.call
         self._plane = answer.plane
-        self.inner = b""
-        """The server's id of the session in which it was last sent."""
-        self.epoch = 0
-        """How often the session had been begun again when it was."""
+        self.pool: Backend = answer.plane.pool
+        """Whom it was last sent to: the server, or the sidecar that holds the session."""
+        self._epoch = -1
+        """That of the session as it was last sent."""
+        self._elsewhere = False
+        """Whether another sidecar was asked."""
+        self.onward = b""
+        """The head with which it was last sent."""
+        self.mark = ""
+        """What the ids of the server's questions begin with, where it is this sidecar that asks it."""
         self._repeats = 0
         self._looks = 0
         self._since = 0.0
@@ -116,9 +124,25 @@ class Continuing(Releasing):
             self._await_revival()
             session.reviving.append(self.revived)
             return False
-        self.inner, self.epoch = session.inner, session.epoch
+        if call.context.relayed and not session.here:  # what is relayed goes no further
+            said = peer.verdict(peer.MOVED, session.owner, session.epoch)
+            self._answer.settle("success", said, b"", 421)
+            return False
+        self._epoch = session.epoch
+        self._elsewhere = not session.here
+        self.mark = epochs.mark_of(session.epoch, session.inner) if session.here else ""
+        peers = self._plane.peers
+        if session.here or peers is None:
+            self.pool, self.onward = self._plane.pool, call.context.onward_now
+        elif peers.is_shunned(session.owner.place):
+            self._alone()
+            return False
+        else:
+            self.pool = peers.pool(session.owner.place)
+            self.onward = call.context.onward_to(session, call.client)
         message = call.message
-        if message is not None and (message.method is None or message.method == epochs.PROGRESS):
+        answers = message is not None and (message.method is None or message.method == epochs.PROGRESS)
+        if session.here and message is not None and answers:
             body = epochs.to_server(self.mark, call.body, message.id)
             if body is None:
                 self._answer.settle("success", status_line(202), b"", 202)  # whoever asked that has ended
@@ -129,10 +153,12 @@ class Continuing(Releasing):
             session.client = call.client.name
         return True
 
-    @property
-    def mark(self) -> str:
-        """What the ids of the server's questions begin with."""
-        return epochs.mark_of(self.epoch, self.inner)
+    def _alone(self) -> None:
+        """Whoever holds the session does not answer."""
+        if not self._lost():
+            error = UpstreamError("connect", "The replica that holds the session does not answer.")
+            self._given_up = True
+            self._asking.fail(error)
 
     # -- while it waits for something else than the server's answer (waiting.Waiting)
 
@@ -159,7 +185,7 @@ class Continuing(Releasing):
     def _give_up_waiting(self) -> None:
         if not self._call.ended and self._asker is not None and self._answer.waiting is self:
             words = "The server did not take the session again in time."
-            self._asker.fail(UpstreamError("timeout", words))
+            self._asking.fail(UpstreamError("timeout", words))
 
     def _again_in(self, seconds: float) -> None:
         self._park()
@@ -179,7 +205,13 @@ class Continuing(Releasing):
     def heeds(self, head: ResponseHead, body: bytes) -> bool:
         """Look at an answer; whether it is not the call's: the session is lost, or its stream goes on."""
         status = head.status
-        unknown = status == 404 or (status == 400 and _UNKNOWN.search(body) is not None)
+        if self._elsewhere:
+            verdict = head.get(peer.VERDICT)
+            if verdict is not None:
+                self._obey(verdict)
+                return True
+            self._hear(head.get(peer.EPOCH))
+        unknown = not self._elsewhere and self._is_unknown(status, body)
         if unknown and not self._given_up and self._lost():
             return True
         stream = self._answer.stream
@@ -190,35 +222,77 @@ class Continuing(Releasing):
         if session is not None and status < 300:
             if self._call.head.method == b"DELETE":
                 self._plane.table.end(session)
-            elif self._call.client is not None:
-                session.binding = self._call.context.binding(self._call.client)
+            elif self._call.client is not None and session.binding != self._binding:
+                session.binding = self._binding
+                self._plane.table.keep(session)
         return False
 
     def streams(self, body: bytes, shown: int) -> bool:
         """Whether whole events are read one by one: for what they ask, or for want of the response."""
         if shown == evidence.NOTHING:
             return True
-        return self.epoch > 0 and shown != evidence.PLAIN and b'"method"' in body
+        return self.mark != "" and shown != evidence.PLAIN and b'"method"' in body
+
+    @staticmethod
+    def _is_unknown(status: int, body: bytes) -> bool:
+        """Whether the server says that it does not know the session."""
+        return status == 404 or (status == 400 and _UNKNOWN.search(body) is not None)
+
+    def _hear(self, told: bytes | None) -> None:
+        """The owner has begun the session again since it was last asked."""
+        session = self._call.context.live
+        if told and session is not None and not session.here and told.isdigit():
+            session.epoch = max(session.epoch, int(told))
+
+    def _obey(self, verdict: bytes) -> None:
+        """The sidecar that was asked says itself what there is to do: it has not asked its server."""
+        session, table = self._call.context.session_now(), self._plane.table
+        self._asking.drop()
+        if verdict == peer.ENDED and session is not None:
+            table.end(session)
+        if session is None or session.ended:
+            refusing.refuse(self._answer, refusals.no_session())
+            return
+        moved = peer.whose(verdict)
+        if moved is not None and self._repeats < _REPEATS and table.move(session, *moved):
+            self._repeats += 1
+            self._again_in(0.0)
+        else:
+            self._alone()
 
     def learn(self) -> None:
         """The server has taken what it was told."""
         session, message = self._call.context.live, self._call.message
         if session is not None and message is not None and message.method in TOLD:
             self._plane.table.learn(session, message.method or "", message.params)
+            self._plane.table.keep(session)
+
+    def told(self, lines: bytes) -> bytes:
+        """The lines of an answer's head without what sidecars tell each other; with it, to another one."""
+        lines = peer.without(lines)
+        session = self._call.context.live
+        if self._call.context.relayed and session is not None and self._call.head is not None:
+            known = peer.epoch_of(self._call.head.get(peer.EPOCH))[1]
+            if session.epoch != known:
+                lines += b"Mcpace-Epoch: %d\r\n" % session.epoch
+        return lines
 
     # -- the session is lost
 
-    def _lost(self) -> bool:
-        """The server does not know the session: whether the call goes on, or has ended, because of that."""
+    def _lost(self, *, down: bool = False) -> bool:
+        """The server does not know the session: whether the call goes on, or has ended, because of that.
+
+        `down`: because it is not there.
+        """
         call, plane, answer = self._call, self._plane, self._answer
         session = call.context.session_now()
         if session is None or self._repeats >= _REPEATS:
             return False
-        others = session.inner != self.inner or session.reviving is not None  # have seen it before
+        others = session.epoch != self._epoch or session.reviving is not None  # have seen it before
         if not others:
-            if call.client is None or session.binding not in (UNBOUND, call.context.binding(call.client)):
+            if call.client is None or (session.here and session.binding not in (UNBOUND, self._binding)):
                 return False
-            if call.head.method == b"DELETE":
+            if call.head.method == b"DELETE" and session.here:
                 plane.table.end(session)
                 self._asking.drop()
                 answer.settle("success", refusals.OK_JSON, b"")
@@ -234,18 +308,25 @@ class Continuing(Releasing):
             return True
         self._repeats += 1
         plane.sessions.heard(call.context.heard_as, b"", 404)
-        self._revive(session)
+        self._revive(session, down=down)
         return True
 
-    def _revive(self, session: Session) -> None:
+    def _revive(self, session: Session, *, down: bool) -> None:
         """Have it begun again, unless it has been, and be sent in it."""
-        if session.inner != self.inner and session.reviving is None:
+        if session.epoch != self._epoch and session.reviving is None:
             self._park()
             self._again()
         else:
             self._await_revival()
             lines = self._call.context.sender + self._call.lines
-            self._plane.revival.revive(session, self._call.head.target, lines, self.revived)
+            reason = "server_lost" if session.here else "owner_lost"
+            loss = Loss(self._call.head.target, lines, self._binding, reason, down=down)
+            self._plane.revival.revive(session, loss, self.revived)
+
+    @property
+    def _binding(self) -> bytes:
+        client = self._call.client
+        return self._call.context.binding(client) if client is not None else UNBOUND
 
     def revived(self, revived: Revived) -> None:
         """It has been begun again, or cannot be."""
@@ -260,6 +341,10 @@ class Continuing(Releasing):
                 self._asking.ask()
             elif revived.error is not None:
                 self._asking.fail(revived.error)
+            elif revived.denied and revived.denied != self._binding and self._repeats < _REPEATS:
+                self._repeats += 1  # that was said to somebody else
+                self._given_up = False
+                self._asking.ask()
             elif revived.head is not None and revived.head.status >= 300:
                 self._asking.take_answer(revived.head, revived.body)
             else:
@@ -274,7 +359,9 @@ class Continuing(Releasing):
         call, answer = self._call, self._answer
         if self._given_up:
             return False
-        if error.refused:  # so it was not sent
+        if self._elsewhere and error.reason == "connect":  # so it was not sent
+            return self._lost()
+        if error.refused:  # the same
             return self._waits()
         if error.reason not in ("closed", "truncated") or (
             answer.stream is not None and answer.stream.answered()
@@ -308,6 +395,11 @@ class Continuing(Releasing):
     def _waits(self) -> bool:
         """Whether the server, which is not there, is waited for."""
         now = monotonic()
+        if self._plane.peers is not None:  # others are there
+            if self._looks == 0:
+                self._plane.on_upstream_down()
+            self._looks += 1
+            return self._lost(down=True)
         self._since = self._since or now
         if now - self._since > min(RETURNS_WITHIN, self._call.context.settings.patience):
             return False
@@ -350,6 +442,6 @@ class Continuing(Releasing):
     def moved(self) -> None:
         """The session goes on in another process: listen to that (table.Listener)."""
         session = self._call.context.live
-        elsewhere = session is not None and session.inner != self.inner
+        elsewhere = session is not None and session.epoch != self._epoch
         if elsewhere and not self._call.ended and self._answer.waiting is not self:
             self._again_in(0.0)

@@ -101,6 +101,31 @@ class Exchange:
         else:
             self.identify()
 
+    def take_over(self) -> None:
+        """Begin where another sidecar has left it: it is identified, counted and looked up there."""
+        try:
+            self._take_over()
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("request", error)
+
+    def _take_over(self) -> None:
+        call, plane, caller = self.call, self.plane, self.call.context.caller
+        call.client = caller.client if caller is not None else None
+        self._admitted = True
+        if call.head.method != b"POST":
+            self.forward()
+            return
+        call.stage = stages.CLASSIFY
+        try:
+            message = call.message = request.classify(call.body)
+        except MessageError as error:
+            self.refuse(refusals.of_message(error, error.message_id))
+            return
+        if message.target is not None:
+            call.label = plane.label(message)
+            self.answer.admission = Admission(plane, call.label)
+        self.enter()
+
     def refused(self) -> bool:
         """Refuse by its head alone what is refused whatever its body is; whether it was."""
         context, refusal = self.call.context, self._refusal()
@@ -304,6 +329,11 @@ class Exchange:
             message = call.message
             if message is not None and message.method is None and message.id is not None:
                 self.plane.questions.answered(call.whom, message.id)
+            self.forward()
+            return
+        live = call.context.live
+        if live is not None and not live.here:
+            admission.elsewhere = True
             self.forward()
             return
         wait = admission.wait()

@@ -40,9 +40,11 @@ def _bypass(plane: Plane, call: Call, rule: CacheRule, reason: str) -> None:
 def is_read(plane: Plane, call: Call) -> bool:
     """Whether a call's result is wanted: to be kept, for its session, or to be given in another shape."""
     message, policy = call.message, call.policy
-    if message is None or policy is None:
+    if message is None:
         return False
-    if policy.cache is not None or (plane.offers and not call.refreshing and _is_shaped(call)):
+    # Without a policy it is relayed: the sidecar where it came in keeps it, and gives it its shape.
+    shaped = policy is not None and plane.offers and not call.refreshing and _is_shaped(call)
+    if shaped or (policy is not None and policy.cache is not None):
         return True
     return call.context.settings.continues and message.method in OF_SESSIONS
 

@@ -35,6 +35,7 @@ from mcpace_sidecar.mcp import ids
 from mcpace_sidecar.mcp.catalog import Catalog
 from mcpace_sidecar.mcp.methods import TOOLS_CALL
 from mcpace_sidecar.mcp.request import Message
+from mcpace_sidecar.relay.peers import Peers
 from mcpace_sidecar.sessions.revival import Revival
 from mcpace_sidecar.sessions.table import Table
 from mcpace_sidecar.telemetry import accesslog
@@ -109,6 +110,8 @@ class Plane:
         self.sessions = Sessions()
         self.table = table
         self.revival = revival
+        self.peers: Peers | None = None
+        """The other sidecars of this server, where there may be any."""
         self.conversations = conversations
         self.page_rate = PageRate()
         self.refunds = MemoryLimits()
@@ -191,17 +194,17 @@ class Plane:
         else:
             self.hinting.discard(message.method)
 
-    def tell_cancelled(self, onward: bytes, lines: bytes, message_id: bytes) -> None:
+    def tell_cancelled(self, asked: Backend, onward: bytes, lines: bytes, message_id: bytes) -> None:
         """Tell a server of the handshake era that nobody waits (MCP 2025-11-25, basic/utilities).
 
-        `onward`, `lines`: the head of the call.
+        `asked`: who was asked; `onward`, `lines`: the head of the call.
         """
         body = (
             b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%b,"reason":"timeout"}}'
             % message_id
         )
         request = onward, lines, length_line(len(body)), body
-        self.pool.request(request, Unheard(), _CANCEL_PATIENCE)
+        asked.request(request, Unheard(), _CANCEL_PATIENCE)
 
     def knows(self, message_id: bytes) -> bool:
         """Whether a request of this id is on its way, or has lately ended."""

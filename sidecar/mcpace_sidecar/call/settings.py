@@ -16,11 +16,11 @@ from mcpace_sidecar.identity.callers import Identities, read_keys
 from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.identity.origins import Guard
 from mcpace_sidecar.limits.plan import LimitPlan
+from mcpace_sidecar.relay import peer
 
 if TYPE_CHECKING:
     from mcpace_sidecar.identity.tokens import Tokens
     from mcpace_sidecar.telemetry.spans import Spans
-
 
 _READ: Final = frozenset(
     {
@@ -41,6 +41,8 @@ _READ: Final = frozenset(
     }
 )
 """Headers that decide something under any configuration."""
+OURS: Final = b"mcpace-"
+"""What the names of fields begin with that sidecars send to each other."""
 PLACES: Final = frozenset(
     {
         b"front-end-https",
@@ -104,8 +106,10 @@ class Settings:
         self.vary_on = self.keys.vary_on
         apart = tuple(name for name in self.identities.apart if name not in self.vary_on)
         read = {self.identities.key_header, *self.vary_on}
-        self.names = Names(_READ | PLACES | read, apart, (b"x-forwarded-",))
+        self.names = Names(_READ | PLACES | read, apart, (b"x-forwarded-", OURS))
         """The request headers that decide something under this configuration."""
+        self.relayed = Names(_READ | peer.READ, (), (OURS,))
+        """The same of those that another sidecar passes on."""
         self.all_apart = apart == self.identities.apart
         self.paging = config.responses.page is not None
         unasked = UNASKED_PAGES if self.paging else UNASKED

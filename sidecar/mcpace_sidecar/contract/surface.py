@@ -13,6 +13,8 @@ ADMIN_PORT: Final = 18090
 """Health, metrics and statistics, unless the manifest says otherwise."""
 STDIO_PORT: Final = 18070
 """Where processes of a stdio server are started, on the pod's loopback."""
+RELAY_PORT: Final = 18081
+"""Where the other sidecars of the same server come in."""
 DATABASE_PORT: Final = 6432
 """PgBouncer's, in the pod."""
 
@@ -24,6 +26,8 @@ class Flag(StrEnum):
     LISTEN = "--listen"
     ADMIN_LISTEN = "--admin-listen"
     UPSTREAM = "--upstream"
+    RELAY_LISTEN = "--relay-listen"
+    PEERS = "--peers"
     NAME = "--name"
     KEYS = "--keys"
 

@@ -202,7 +202,9 @@ class RequestHead:
         return f"<RequestHead {self.method.decode()} {self.path.decode()}>"
 
 
-ANSWERED: Final = Names({b"content-encoding", b"content-type", b"mcp-session-id"})
+ANSWERED: Final = Names(
+    {b"content-encoding", b"content-type", b"mcp-session-id", b"mcpace-epoch", b"mcpace-verdict"}
+)
 """The fields of answers that are read here."""
 
 

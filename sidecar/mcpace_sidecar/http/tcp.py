@@ -35,7 +35,7 @@ def probe(opened: Any) -> None:
 
 
 def watch(opened: Any) -> None:
-    """Notice within seconds that the other side's machine is gone, be it asked something or not (RFC 5482)."""
+    """Notice within seconds that the other side's machine is gone, whether asked or not (RFC 5482)."""
     _set(opened, _WATCHING)
 
 

@@ -42,6 +42,10 @@ class Options:
     admin_token: str | None = field(default=None, repr=False)
     session_keys: tuple[bytes, ...] = field(default=(), repr=False)
     """By which session ids are sealed: the key, and the one before; none: one is drawn."""
+    relay_listen: Address | None = None
+    """Where the other sidecars of this server come in; None: there are none."""
+    peers: Address | None = None
+    """The names under which they are found where Redis does not say, with commas, and their port."""
     memory: int = UNLIMITED
     """Bytes that this process may use."""
     files: int = 1024

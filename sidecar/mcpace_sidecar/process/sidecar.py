@@ -19,6 +19,7 @@ from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.call.port import DataPort
 from mcpace_sidecar.contract.budget import SHARES, Budget
 from mcpace_sidecar.contract.config.document import changes
+from mcpace_sidecar.contract.environment import SESSION_KEY
 from mcpace_sidecar.egress.doors import Doors
 from mcpace_sidecar.errors import ConfigError, ListenError, words_of
 from mcpace_sidecar.http.address import Address
@@ -31,6 +32,7 @@ from mcpace_sidecar.process.backends import Backends
 from mcpace_sidecar.process.configuration import Configuration
 from mcpace_sidecar.process.heap import Heap
 from mcpace_sidecar.process.options import Options, Usage
+from mcpace_sidecar.process.relay import Relay, own_address
 from mcpace_sidecar.process.stores import Stores
 from mcpace_sidecar.server.findings import REASONS, Findings
 from mcpace_sidecar.server.handshake import Handshake
@@ -65,6 +67,10 @@ OUTLIVED: Final = 5.0
 full of cycles, and would wait long to be looked for."""
 
 
+_NOWHERE: Final = Address("127.0.0.1", 0)
+"""The place of a sidecar that no other reaches."""
+
+
 class Sidecar:
     """Start it, `wait` for its end."""
 
@@ -97,7 +103,8 @@ class Sidecar:
             lambda kind: stores.results.purge((list_tag(kind),)),
             frozenset({options.listen.port, options.admin_listen.port}) if options.in_pod else None,
         )
-        owner = Owner("127.0.0.1", 0, int.from_bytes(os.urandom(4)))
+        place = own_address(options.relay_listen) if options.relay_listen is not None else _NOWHERE
+        owner = Owner(place.host, place.port, int.from_bytes(os.urandom(4)))
         self.table = Table(Sealer(options.name, options.session_keys), owner)
         revived = functools.partial(self.metrics.count, "mcpace_session_revived")
         broke = functools.partial(faults.tell, "session")
@@ -109,6 +116,17 @@ class Sidecar:
             loopback=options.listen.is_loopback,
         )  # fmt: skip
         self.data_port = DataPort(self.plane)
+        self._relay: Relay | None = None
+        if options.relay_listen is not None:
+            if not options.session_keys:
+                raise ConfigError(
+                    f"--relay-listen needs a key by which replicas know each other: set {SESSION_KEY}"
+                )
+            self._relay = Relay(
+                options.relay_listen, options.peers, options.session_keys, self.plane, stores.records,
+                stores.links[0] if options.limits_url is not None else None,
+                lambda: handshake.ready, shed, raised,
+            )  # fmt: skip
         self._doors = Doors(self._door_connections, faults)
         self.findings = Findings(lambda: configuration.settings, self.catalog, self.tallies.looked_up)
         self._admin = Admin(
@@ -143,6 +161,8 @@ class Sidecar:
         self.connections.bound(budget.connections, budget.bodies, budget.answers)
         self._door_connections.bound(budget.connections, budget.egress, budget.egress)
         self.plane.audience.most = budget.streams
+        if self._relay is not None:
+            self._relay.connections.bound(budget.connections, budget.bodies, budget.answers)
         self.plane.pool.gathered.most = budget.gathered
 
     async def start(self) -> None:
@@ -151,6 +171,9 @@ class Sidecar:
         await self._listen(self._admin, self._admin_connections, options.admin_listen)
         await self.stores.connect()
         await self._listen(self.data_port, self.connections, options.listen)
+        if self._relay is not None:
+            await self._relay.open()
+            self._look_after(self._relay.peers.stay_present())
         await self._doors.adopt(self.configuration.settings.config.egress)
         self._look_after(self.handshake.keep())
         self._look_after(self.handshake.subscribe())
@@ -208,6 +231,8 @@ class Sidecar:
         if self.plane.in_flight:
             log.warning("%d calls did not end within %g s", len(self.plane.in_flight), patience)
         await self.stores.leave()
+        if self._relay is not None:
+            self._relay.peers.leave()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -216,6 +241,8 @@ class Sidecar:
         for connection in [*self.connections.open, *self._admin_connections.open]:
             connection.close_if_idle()
         await self._revival.close()
+        if self._relay is not None:
+            await self._relay.close()
         await self._backends.close()
         await self._doors.close()
         await self.stores.close()
@@ -254,7 +281,7 @@ class Sidecar:
             await asyncio.sleep(SWEEP_INTERVAL)
             now = time.monotonic()
             self._lag = max(now - due, self._lag * 0.9)
-            for sweep in self._sweeps:
+            for sweep in (*self._sweeps, *(self._relay.sweeps if self._relay is not None else ())):
                 try:
                     sweep(now)
                 except Exception as error:  # noqa: BLE001 - because the others are swept all the same
@@ -295,6 +322,8 @@ class Sidecar:
         settings = self.configuration.settings
         self.data_port.adopt(settings)
         self._backends.adopt(settings.config)
+        if self._relay is not None:
+            self._relay.port.adopt(settings)
         self._reloaded_at = self._reloaded_at or time.monotonic()
         if before.spans is not None and before.spans is not settings.spans:
             asyncio.get_running_loop().run_in_executor(None, before.spans.close)

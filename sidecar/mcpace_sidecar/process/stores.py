@@ -13,6 +13,8 @@ from mcpace_sidecar.limits.memory import MemoryLimits
 from mcpace_sidecar.limits.store import LimitStore
 from mcpace_sidecar.process.configuration import Configuration
 from mcpace_sidecar.process.options import Options
+from mcpace_sidecar.sessions.memory import MemoryRecords
+from mcpace_sidecar.sessions.record import Records
 from mcpace_sidecar.telemetry.faults import Faults
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Stores:
         self.limits: LimitStore = self._local_limits
         self.results: ResultStore = memory
         self.conversations: ConversationStore = Conversations()
+        self.records: Records = MemoryRecords()
         if options.limits_url is None and options.cache_url is None:
             return
         # Imported here because a sidecar without Redis should not hold its client in memory.
@@ -46,6 +49,7 @@ class Stores:
         )
         from mcpace_sidecar.limits.redis import RedisLimits  # noqa: PLC0415 - because of that
         from mcpace_sidecar.redis.link import Link  # noqa: PLC0415 - because of that
+        from mcpace_sidecar.sessions.redis import RedisRecords  # noqa: PLC0415 - because of that
 
         def link(name: str, url: str) -> Link:
             address = RedisAddress(url, options.redis_authority)
@@ -60,6 +64,7 @@ class Stores:
                 limits, lambda: configuration.settings.when_redis_is_down, leasing=options.leasing
             )
             self.conversations = RedisConversations(limits)
+            self.records = RedisRecords(limits)
         if options.cache_url is not None:
             self.results = self.redis_results = RedisResults(link("cache", options.cache_url), memory)
 

@@ -1,7 +1,7 @@
-"""The certificate by which the sidecars of one server know each other: each derives it from the server's key.
+"""The certificate by which sidecars of one server know each other: each derives it from the server's key.
 
-Bit for bit the same in every pod, so nobody issues it, and both sides accept it alone. Whoever connects says
-by the name in its hello which it presents and expects: while a key is replaced, some know the new
+Bit for bit the same in every pod, so nobody issues it, and both sides accept it alone. Whoever connects
+says by the name in its hello which it presents and expects: while a key is replaced, some know the new
 one, some the old one, and some both, and any two that share one find it.
 Source: RFC 8446 (TLS 1.3), RFC 6066 section 3 (server names), RFC 8410 (Ed25519 in certificates).
 """
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 _PURPOSE: Final = b"mcpace relay certificate 1"
 _SINCE: Final = datetime(2020, 1, 1, tzinfo=UTC)
 _UNTIL: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-"""It never expires by itself (RFC 5280, section 4.1.2.5): clocks of pods may differ, and keys are replaced."""
+"""It never expires (RFC 5280, section 4.1.2.5): clocks of pods may differ, and keys are replaced."""
 
 
 class Certificate:
@@ -38,8 +38,9 @@ class Certificate:
         self.name = f"{number[:16].hex()}.relay.mcpace"
         """What it is asked for by; only who has seen it knows it."""
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, self.name)])
+        serial = int.from_bytes(number[:16]) >> 1 or 1
         builder = (
-            x509.CertificateBuilder(subject, subject, public, int.from_bytes(number[:16]) >> 1 or 1, _SINCE, _UNTIL)
+            x509.CertificateBuilder(subject, subject, public, serial, _SINCE, _UNTIL)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(self.name)]), critical=False)
         )

@@ -107,8 +107,8 @@ class Peers:
     """All of them."""
 
     def __init__(
-        self, me: str, certificates: list[tuple[ssl.SSLContext, str]], link: Link | None, name: Address | None,
-        are_needed: Callable[[], bool], on_error: Callable[[Exception], None],
+        self, me: str, certificates: list[tuple[ssl.SSLContext, str]], link: Link | None,
+        name: Address | None, are_needed: Callable[[], bool], on_error: Callable[[Exception], None],
     ) -> None:  # fmt: skip
         """`me`: where this one listens. `name`: under which all are found, and their port.
 
@@ -132,9 +132,10 @@ class Peers:
         pool = self._pools.get(place)
         if pool is None:
             host, _, port = place.rpartition(":")
-            pool = self._pools[place] = PeerPool(
-                Address(host, int(port)), list(self._certificates), lambda: self.shun(place), self._on_error
-            )
+            address = Address(host.strip("[]"), int(port))
+            certificates = list(self._certificates)
+            pool = PeerPool(address, certificates, lambda: self.shun(place), self._on_error)
+            self._pools[place] = pool
         pool.used = monotonic()
         return pool
 
@@ -154,17 +155,17 @@ class Peers:
 
     def look(self, done: Callable[[list[str]], Any]) -> None:
         """Tell `done` where the peers listen that live, this one among them; soon."""
-        if self._link is None or not self._link.up:
-            self._resolve(done)
-            return
 
         def told(answer: Any) -> None:
-            if isinstance(answer, list):
-                done(self._living(each.decode() for each in answer if isinstance(each, bytes)))
-            else:
-                self._resolve(done)
+            # Those that hold no session are known by name alone.
+            said = answer if isinstance(answer, list) else []
+            living = [each.decode() for each in said if isinstance(each, bytes)]
+            self._resolve(lambda named: done(self._living([*living, *named])))
 
-        self._beat(self._link, told)
+        if self._link is None or not self._link.up:
+            told(None)
+        else:
+            self._beat(self._link, told)
 
     def _beat(self, link: Link, told: Callable[[Any], None]) -> None:
         link.run(told, PEERS, [link.prefix + b"peers"], self.me.encode(), b"%d" % LIFE)
@@ -206,7 +207,7 @@ class Peers:
                 self._beat(self._link, lambda _: None)
             await asyncio.sleep(HEARTBEAT)
 
-    async def leave(self) -> None:
+    def leave(self) -> None:
         """This one ends: it is no heir any more."""
         if self._link is not None and self._link.up:
             self._link.send(lambda _: None, b"ZREM", self._link.prefix + b"peers", self.me.encode())

@@ -213,7 +213,11 @@ class RelayPort:
 
     async def _shake(self, opened: socket.socket) -> None:
         self._untouched.discard(opened)
-        watch(opened)
+        try:
+            watch(opened)
+        except OSError:  # it has gone already
+            self._drop(opened)
+            return
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: ClientConnection(self._app, self._app.heads, self._connections),

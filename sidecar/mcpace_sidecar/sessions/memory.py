@@ -7,7 +7,8 @@ from time import monotonic
 from typing import Any, Final
 
 from mcpace_sidecar.bounded import make_room
-from mcpace_sidecar.sessions.record import ABANDONED, Found, Owner, Record, Records
+from mcpace_sidecar.sessions.record import ABANDONED, Found, Record, Records
+from mcpace_sidecar.sessions.sealing import Owner
 
 REMEMBERED: Final = 50_000
 """Records that are held at most, and as many ended ones."""
@@ -26,9 +27,11 @@ class MemoryRecords(Records):
     def write(self, key: bytes, record: Record) -> None:
         """Keep this, unless the session is another's by now."""
         found = self._find(key)
-        if found.ended or (found.record is not None and _is_later(found.record, record.owner, record.epoch)):
-            return
-        self._keep(key, record)
+        later = found.record is not None and _is_later(found.record, record.owner, record.epoch)
+        if not found.ended and not later:
+            if found.record is not None and not record.initialize:
+                record = record._replace(initialize=found.record.initialize)
+            self._keep(key, record)
 
     def read(self, key: bytes, done: Callable[[Found], Any]) -> None:
         """Tell `done` what is kept."""
@@ -47,7 +50,7 @@ class MemoryRecords(Records):
             record = mine._replace(epoch=seen[1] + 1, inner=b"")
         elif record.epoch < seen[1] or (record.owner, record.epoch) == seen or self._is_abandoned(key):
             epoch = max(record.epoch, seen[1]) + 1
-            record = record._replace(owner=mine.owner, epoch=epoch, inner=b"", previous=mine.previous)
+            record = record._replace(owner=mine.owner, epoch=epoch, inner=b"")
         else:
             done(found)
             return

@@ -12,36 +12,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-MOST_SUBSCRIPTIONS: Final = 256
-"""Subscriptions that are made again."""
+from mcpace_sidecar.sessions.sealing import Owner
+
 ABANDONED: Final = 10
 """Seconds after which a claim without a session is another's to take."""
-
-
-class Owner(NamedTuple):
-    """A sidecar, as peers reach it."""
-
-    host: str
-    port: int
-    boot: int
-    """Drawn at its start: who has its address later is another."""
-
-    @classmethod
-    def read(cls, text: str) -> Owner:
-        """The owner that `str` has written; ValueError."""
-        place, _, boot = text.rpartition("/")
-        host, _, port = place.rpartition(":")
-        if not host:
-            raise ValueError(f"{text!r} names no owner")
-        return cls(host, int(port), int(boot))
-
-    @property
-    def place(self) -> str:
-        """Where it listens."""
-        return f"{self.host}:{self.port}"
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}/{self.boot}"
 
 
 class Record(NamedTuple):
@@ -55,45 +29,43 @@ class Record(NamedTuple):
     version: bytes
     """The negotiated one."""
     initialize: bytes
-    """The params of the client's `initialize`, in JSON."""
+    """The params of the client's `initialize`, in JSON; empty where its id carries them. An empty one
+    that is written leaves what is there."""
     level: bytes = b""
     """The log level the client has set, in JSON; empty: none."""
-    subscriptions: tuple[str, ...] = ()
+    subscriptions: tuple[bytes, ...] = ()
+    """The URIs that are subscribed to, as JSON."""
     binding: bytes = b""
     """Whose it is: a digest of the credential the server has last accepted."""
-    previous: tuple[Owner, int] | None = None
-    """The owner and epoch before, while calls end there."""
 
     def fields(self) -> dict[bytes, bytes]:
         """As a hash holds it."""
-        previous = f"{self.previous[0]} {self.previous[1]}" if self.previous is not None else ""
-        return {
+        fields = {
             b"owner": str(self.owner).encode(),
             b"epoch": b"%d" % self.epoch,
             b"inner": self.inner,
             b"version": self.version,
-            b"initialize": self.initialize,
             b"level": self.level,
-            b"subscriptions": msgspec.json.encode(self.subscriptions[:MOST_SUBSCRIPTIONS]),
+            b"subscriptions": b"[%b]" % b",".join(self.subscriptions),
             b"binding": self.binding,
-            b"previous": previous.encode(),
         }
+        if self.initialize:
+            fields[b"initialize"] = self.initialize
+        return fields
 
     @classmethod
     def of(cls, fields: dict[bytes, bytes]) -> Record:
         """The record that a hash holds; ValueError."""
-        before, _, epoch = fields.get(b"previous", b"").decode().rpartition(" ")
-        subscriptions: list[str] = msgspec.json.decode(fields[b"subscriptions"], type=list[str])
+        subscriptions = msgspec.json.decode(fields[b"subscriptions"], type=list[msgspec.Raw])
         return cls(
             Owner.read(fields[b"owner"].decode()),
             int(fields[b"epoch"]),
             fields[b"inner"],
             fields[b"version"],
-            fields[b"initialize"],
+            fields.get(b"initialize", b""),
             fields.get(b"level", b""),
-            tuple(subscriptions),
+            tuple(bytes(each) for each in subscriptions),
             fields.get(b"binding", b""),
-            (Owner.read(before), int(epoch)) if before else None,
         )
 
 
@@ -106,7 +78,6 @@ FIELDS: Final = (
     b"level",
     b"subscriptions",
     b"binding",
-    b"previous",
 )
 """Of a hash, in this order."""
 

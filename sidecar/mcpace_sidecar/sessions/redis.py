@@ -15,7 +15,8 @@ from mcpace_sidecar.contract.scripts import CLAIM, RECORD
 from mcpace_sidecar.redis.link import Link
 from mcpace_sidecar.redis.wire import unread
 from mcpace_sidecar.sessions.memory import MemoryRecords
-from mcpace_sidecar.sessions.record import ABANDONED, FIELDS, Found, Owner, Record, Records
+from mcpace_sidecar.sessions.record import ABANDONED, FIELDS, Found, Record, Records
+from mcpace_sidecar.sessions.sealing import Owner
 
 MOST: Final = 10_000
 """Sessions that one sidecar records in the time for which a record is kept: nothing counts who begins
@@ -25,8 +26,9 @@ sessions, and the store is others' too. The sealed ids carry those beyond."""
 class RedisRecords(Records):
     """Records in Redis, a hash each."""
 
-    def __init__(self, link: Link, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, link: Link, clock: Callable[[], float] = monotonic, most: int = MOST) -> None:
         super().__init__()
+        self._most = most
         self.link = link
         self.local = MemoryRecords(clock)
         self._clock = clock
@@ -76,7 +78,7 @@ class RedisRecords(Records):
         self.link.run(
             told, CLAIM, [self._key(key)], str(seen[0]).encode(), b"%d" % seen[1],
             b"%d" % self.idle_timeout, b"%d" % ABANDONED, b"%d" % len(FIELDS),
-            *FIELDS, *(values[name] for name in FIELDS),
+            *FIELDS, *(values.get(name, b"") for name in FIELDS),
         )  # fmt: skip
 
     def renew(self, key: bytes, owner: Owner, epoch: int, done: Callable[[bool], Any]) -> None:
@@ -101,7 +103,7 @@ class RedisRecords(Records):
         if now > self._since + self.idle_timeout:
             self._since, self._written = now, 0
         self._written += 1
-        return self._written <= MOST
+        return self._written <= self._most
 
     def _follow(self) -> None:
         self.local.idle_timeout, self.local.max_age = self.idle_timeout, self.max_age

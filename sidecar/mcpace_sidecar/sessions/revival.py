@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -39,6 +39,30 @@ _LOST: Final = (
 )
 
 
+class Loss(NamedTuple):
+    """For whose sake a session is begun again, and why."""
+
+    target: bytes
+    """Where the present request goes."""
+    lines: bytes
+    """Its header lines, credentials above all."""
+    binding: bytes
+    """What tells that credential from others."""
+    reason: str = "server_lost"
+    down: bool = False
+    """Whether the server of this replica is known not to be there."""
+    adopts: bool = False
+    """Whether another sidecar has asked for it: so it is for this one to do."""
+
+
+class Claims:
+    """Who begins a session again, where several could."""
+
+    async def settle(self, session: Session, loss: Loss) -> int | Revived:
+        """The epoch under which it is for this replica to do; or what became of it, elsewhere."""
+        raise NotImplementedError
+
+
 class Revival:
     """Begins sessions again."""
 
@@ -53,20 +77,16 @@ class Revival:
         self._on_error = on_error
         self._room = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.claims: Claims | None = None
+        """None: there are no other replicas."""
 
-    def revive(
-        self, session: Session, target: bytes, lines: bytes, done: Callable[[Revived], None],
-        reason: str = "server_lost",
-    ) -> None:  # fmt: skip
-        """Begin it again, once for all who ask meanwhile; each is told what became of it.
-
-        `target`, `lines`: where the present request goes, and its header lines, credentials above all.
-        """
+    def revive(self, session: Session, loss: Loss, done: Callable[[Revived], None]) -> None:
+        """Begin it again, once for all who ask meanwhile; each is told what became of it."""
         if session.reviving is not None:
             session.reviving.append(done)
             return
         session.reviving = [done]
-        task = asyncio.get_running_loop().create_task(self._revive(session, target, lines, reason))
+        task = asyncio.get_running_loop().create_task(self._revive(session, loss))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -76,10 +96,10 @@ class Revival:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _revive(self, session: Session, target: bytes, lines: bytes, reason: str) -> None:
+    async def _revive(self, session: Session, loss: Loss) -> None:
         try:
             async with self._room, asyncio.timeout(_WITHIN):
-                revived = await self._attempt(session, target, lines)
+                revived = await self._attempt(session, loss)
         except UpstreamError as error:
             revived = Revived(error=error)
         except TimeoutError:
@@ -88,9 +108,7 @@ class Revival:
         except Exception as error:  # noqa: BLE001 - because those who wait are told, whatever it is
             self._on_error(error)
             revived = Revived(error=UpstreamError("internal", "Internal error"))
-        if revived.again:
-            self._count(reason)
-        elif revived.error is None and revived.head is None:
+        if not (revived.again or revived.denied or revived.error is not None or revived.head is not None):
             self._table.end(session)
         waiting, session.reviving = session.reviving or [], None
         for done in waiting:
@@ -98,11 +116,17 @@ class Revival:
         if revived.again and session.listener is not None:
             session.listener.moved()
 
-    async def _attempt(self, session: Session, target: bytes, lines: bytes) -> Revived:
+    async def _attempt(self, session: Session, loss: Loss) -> Revived:
+        epoch = session.epoch + 1
+        if self.claims is not None:
+            settled = await self.claims.settle(session, loss)
+            if isinstance(settled, Revived):
+                return settled
+            epoch = settled
         params = self._params(session)
         if params is None:
             return Revived()
-        post = b"POST %b HTTP/1.1\r\n%b" % (target, lines)
+        post = b"POST %b HTTP/1.1\r\n%b" % (loss.target, loss.lines)
         head, body = await self._initialize(post, params)
         result = _result(head, body)
         inner = head.get(b"mcp-session-id")
@@ -124,13 +148,15 @@ class Revival:
                 )
         session.news = b"".join(map(event_of, _news(session, result.get("capabilities") or {})))
         session.spoken = spoken if session.version and spoken != session.version else b""
-        session.inner = inner
-        session.epoch += 1
+        session.inner, session.epoch = inner, epoch
+        session.owner, session.here = self._table.owner, True
+        self._table.keep(session)
+        self._count(loss.reason)
         return Revived(again=True)
 
     def _params(self, session: Session) -> dict[str, Any] | None:
         """The client's own, but for the version, which has been negotiated."""
-        written = self._table.initialize(session)
+        written = self._table.initialize(session) or session.initialize
         if not written:
             return None
         params = msgspec.json.decode(written)

@@ -65,6 +65,11 @@ class Owner(NamedTuple):
     port: int
     boot: int
 
+    @property
+    def place(self) -> str:
+        """Where peers reach it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     def __str__(self) -> str:
         return f"{self.host} {self.port} {self.boot}"
 

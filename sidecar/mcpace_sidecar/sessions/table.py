@@ -16,6 +16,7 @@ from mcpace_sidecar.contract.quantity import seconds
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.mcp.jsonrpc import Told
+from mcpace_sidecar.sessions.record import Found, Record, Records
 from mcpace_sidecar.sessions.sealing import Owner, Sealed, Sealer
 
 MOST: Final = 10_000
@@ -23,8 +24,12 @@ MOST: Final = 10_000
 MOST_SUBSCRIPTIONS: Final = 256
 MOST_TOLD: Final = 8 * 1024
 """Bytes of what one session has told the server that are remembered."""
+MOST_INITIALIZE: Final = 8 * 1024
+"""Bytes of `initialize` params that are recorded where an id does not carry them."""
 MOST_TOLD_BY_ALL: Final = 8 * 1024 * 1024
 _LONGEST_LEVEL: Final = 32
+RENEWED: Final = 60.0
+"""Seconds between two times that a session's record is kept for longer, at least."""
 _TOMBSTONES: Final = 50_000
 
 
@@ -39,8 +44,9 @@ class Session:
     """One session, as far as it is known here."""
 
     __slots__ = (
-        "binding", "client", "ended", "epoch", "forgotten", "id", "inner", "issued", "key", "level",
-        "listener", "news", "owner", "reviving", "spoken", "subscriptions", "used", "version",
+        "binding", "client", "ended", "epoch", "forgotten", "here", "id", "initialize", "inner", "issued",
+        "key", "level", "listener", "news", "owner", "renewed", "reviving", "spoken",
+        "subscriptions", "used", "version",
     )  # fmt: skip
 
     def __init__(self, session_id: bytes, key: bytes, sealed: Sealed) -> None:
@@ -50,6 +56,12 @@ class Session:
         """What names it among replicas."""
         self.issued: int = sealed.issued
         self.owner: Owner = sealed.owner
+        self.here = True
+        """Whether that is this sidecar."""
+        self.renewed = 0.0
+        """When it was last said that it lives, in seconds of the monotonic clock."""
+        self.initialize: bytes = b""
+        """The params of the client's `initialize`, where its id does not carry them."""
         self.epoch = 0
         """How often it was begun again; it only rises."""
         self.inner: bytes = sealed.inner
@@ -89,13 +101,17 @@ _decoder: Final = msgspec.json.Decoder(Told)
 class Revived:
     """What became of the attempt to begin a session again."""
 
-    __slots__ = ("again", "body", "error", "head")
+    __slots__ = ("again", "body", "denied", "error", "head")
 
     def __init__(
         self, *, again: bool = False, error: UpstreamError | None = None, head: ResponseHead | None = None,
-        body: bytes = b"",
+        body: bytes = b"", denied: bytes = b"",
     ) -> None:  # fmt: skip
-        """Neither of these: it has ended. `head`, `body`: what the server refuses it by."""
+        """Neither of these: it has ended. `head`, `body`: what the server refuses it by.
+
+        `denied`: the binding of who asked, where the session is another's.
+        """
+        self.denied = denied
         self.again = again
         self.error = error
         self.head = head
@@ -119,12 +135,16 @@ class Table:
         """The keys of sessions that have ended."""
         self.mints = False
         """Whether the server is known to have sessions."""
+        self.records: Records | None = None
+        """What other sidecars are told of them; None: there are no others."""
         self.adopt(Sessions())
 
     def adopt(self, config: Sessions) -> None:
         """Use this from the next request on."""
         self._max_age = seconds(config.max_age)
         self._idle = seconds(config.idle_timeout)
+        if self.records is not None:
+            self.records.idle_timeout, self.records.max_age = int(self._idle), int(self._max_age)
         self.revives: bool = config.on_loss == "revive"
         """Whether sessions that the server has lost are begun again."""
 
@@ -144,6 +164,9 @@ class Table:
         session = Session(session_id, key, sealed)
         if key in self._tombs:
             return None
+        session.here = self._is_here(sealed.owner)
+        if session.here:
+            session.owner = self.owner
         if len(self._known) >= self._most:
             self._make_room()
         session.used = monotonic()
@@ -178,7 +201,59 @@ class Table:
     def mint(self, inner: bytes, version: bytes, initialize: bytes, binding: bytes) -> bytes:
         """The id that a client is given for a session that the server has begun."""
         self.mints = True
-        return self._sealer.seal(Sealed(int(time.time()), self.owner, binding, version, inner, initialize))
+        sealed = Sealed(int(time.time()), self.owner, binding, version, inner, initialize)
+        session_id = self._sealer.seal(sealed)
+        opened = self._sealer.open(session_id) if self.records is not None else None
+        if opened is not None and self.records is not None:
+            key, sealed = opened
+            lacks = b"" if sealed.initialize or len(initialize) > MOST_INITIALIZE else initialize
+            self.records.write(key, Record(self.owner, 0, inner, version, lacks, binding=binding))
+        return session_id
+
+    def _is_here(self, owner: Owner) -> bool:
+        """Whether a session of this owner's is held here: a sidecar that was started anew has its place."""
+        return self.records is None or owner.place == self.owner.place or owner.port == 0
+
+    def keep(self, session: Session) -> None:
+        """Tell other sidecars what there is to know of a session that is held here."""
+        if self.records is not None and session.here:
+            session.renewed = monotonic()
+            self.records.write(session.key, self.record(session))
+
+    def record(self, session: Session) -> Record:
+        """A session, as other sidecars know it."""
+        return Record(
+            self.owner, session.epoch, session.inner, session.version,
+            session.initialize, session.level, session.subscriptions, session.binding,
+        )  # fmt: skip
+
+    def follow(self, session: Session, record: Record) -> bool:
+        """Heed what others know of it, if that is later than what is known here: an epoch only rises."""
+        here = self._is_here(record.owner)
+        others = record.owner != session.owner and not here
+        if record.epoch < session.epoch or (record.epoch == session.epoch and not others):
+            return False
+        self.recall(session, record)
+        session.owner, session.epoch = record.owner, record.epoch
+        session.here, session.inner = here, record.inner
+        return True
+
+    def move(self, session: Session, owner: Owner, epoch: int) -> bool:
+        """Heed who is said to hold a session; False: nothing later than what is known here."""
+        if epoch <= session.epoch or self._is_here(owner):
+            return False
+        session.owner, session.epoch, session.here = owner, epoch, False
+        return True
+
+    def recall(self, session: Session, record: Record) -> None:
+        """What its record says of it, whoever has it."""
+        self._told -= session.told
+        session.level, session.subscriptions = record.level, record.subscriptions
+        self._told += session.told
+        session.version = record.version or session.version
+        if not self.initialize(session):
+            session.initialize = record.initialize
+        session.binding = record.binding or session.binding
 
     def initialize(self, session: Session) -> bytes:
         """The params of the client's `initialize`; empty where its id does not carry them."""
@@ -198,6 +273,8 @@ class Table:
         if self._known.pop(session.id, None) is not None:
             self._told -= session.told
         session.ended = True
+        if self.records is not None:
+            self.records.end(session.key)
         make_room(self._tombs, _TOMBSTONES)
         self._tombs[session.key] = None
 
@@ -207,6 +284,22 @@ class Table:
             session = self._known[session_id]
             if now - session.used > self._idle and session.listener is None and session.reviving is None:
                 self._forget(session)
+            elif session.here and self.records is not None and session.used > session.renewed + RENEWED:
+                self._renew(session, self.records)
+
+    def _renew(self, session: Session, records: Records) -> None:
+        """Say that it lives; whoever was away learns here that it is another's by now."""
+
+        def told(is_ours: bool) -> None:
+            if not is_ours:
+                records.read(session.key, found)
+
+        def found(found: Found) -> None:
+            if found.record is not None:
+                self.follow(session, found.record)
+
+        session.renewed = monotonic()
+        records.renew(session.key, self.owner, session.epoch, told)
 
     def _make_room(self) -> None:
         """Forget those that were unused the longest, of whoever has the most: a flood costs the flooder."""

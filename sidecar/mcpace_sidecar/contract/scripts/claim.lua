@@ -17,7 +17,7 @@ if not known[1] then
 end
 if not known[1] or epoch < seen or (epoch == seen and known[1] == ARGV[1]) or abandoned then
   redis.call('HSET', KEYS[1], 'owner', mine.owner, 'epoch', string.format('%d', math.max(epoch, seen) + 1),
-    'inner', '', 'previous', mine.previous, 'claimed', now)
+    'inner', '', 'claimed', now)
   redis.call('EXPIRE', KEYS[1], ARGV[3])
 end
 local answer = {0}

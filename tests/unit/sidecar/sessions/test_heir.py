@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from mcpace_sidecar.sessions.heir import ranked
 
 KEYS = st.binary(min_size=12, max_size=12)
-PLACES = st.lists(st.from_regex(r"10\.0\.[0-9]{1,2}\.[0-9]{1,2}:18081", fullmatch=True), unique=True, max_size=8)
+PLACES = st.lists(
+    st.from_regex(r"10\.0\.[0-9]{1,2}\.[0-9]{1,2}:18081", fullmatch=True), unique=True, max_size=8
+)
 
 
 @given(KEYS, PLACES, st.randoms())

@@ -1,0 +1,152 @@
+"""The door of the relay port: calls of sessions that are held here, which other sidecars pass on.
+
+They are judged, counted and looked up where they came in; slots, breakers and the session are here. What
+is relayed goes no further: who is not the owner says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mcpace_sidecar.call import refusals
+from mcpace_sidecar.call.answer import Answer
+from mcpace_sidecar.call.call import Call
+from mcpace_sidecar.call.context import Context
+from mcpace_sidecar.call.exchange import Exchange
+from mcpace_sidecar.call.plane import Plane
+from mcpace_sidecar.call.settings import Settings
+from mcpace_sidecar.errors import ProtocolError
+from mcpace_sidecar.http.head import RequestHead
+from mcpace_sidecar.http.known import RequestHeads
+from mcpace_sidecar.http.server import ClientConnection
+from mcpace_sidecar.relay import peer
+from mcpace_sidecar.sessions.revival import Loss
+from mcpace_sidecar.sessions.table import Revived, Session
+
+
+class PeerPort:
+    """The `Application` of the relay port."""
+
+    def __init__(self, plane: Plane, is_ready: Callable[[], bool]) -> None:
+        """`is_ready`: whether sessions can be taken over."""
+        self.plane = plane
+        self._is_ready = is_ready
+        self.heads = RequestHeads(plane.settings.relayed)
+        self.max_request_bytes: int = plane.settings.max_request_bytes
+        self.idle_timeout = 60.0
+
+    @property
+    def draining(self) -> bool:
+        """Peers are told by verdicts."""
+        return False
+
+    def adopt(self, settings: Settings) -> None:
+        """Use these settings from the next call on."""
+        self.heads.adopt(settings.relayed)
+        self.max_request_bytes = settings.max_request_bytes
+
+    def judge_head(self, connection: ClientConnection, head: RequestHead) -> bool:
+        """Nothing is refused before its body has come: it was judged."""
+        del connection, head
+        return False
+
+    def on_request(
+        self, connection: ClientConnection, head: RequestHead, body: bytes
+    ) -> Answer | Adoption | None:
+        """Answer a request, or return the answer that will come."""
+        plane, base = self.plane, head.base
+        context: Context | None = base.notes
+        if context is None or context.settings is not plane.settings:
+            context = base.notes = Context(
+                plane.settings, plane.pool.address, base, loopback=plane.loopback, believed=True,
+                sessions=plane.table, relayed=True,
+            )  # fmt: skip
+        connection.rewriter = None
+        session = context.session_now()
+        if session is None:
+            connection.answer(peer.verdict(peer.ENDED), b"")
+            return None
+        asked = base.get(peer.ADOPT)
+        if asked is not None:
+            return self._adopt(connection, context, session, asked, base)
+        boot, epoch = peer.epoch_of(base.get(peer.EPOCH))
+        # Who was started anew at the same place may find the session at its server as it was.
+        known = boot == plane.table.owner.boot or epoch == session.epoch
+        if not session.here or not known or epoch > session.epoch:
+            said = peer.verdict(peer.GONE)
+            if not session.here and session.epoch > epoch:
+                said = peer.verdict(peer.MOVED, session.owner, session.epoch)
+            connection.answer(said, b"")
+            return None
+        read = connection.request
+        via = plane.settings.identities.via("127.0.0.1", ())
+        exchange = Exchange(plane, connection, Call(context, via, head, body, read.trace, read.lines))
+        plane.in_flight.add(exchange.answer)
+        exchange.take_over()
+        return None if exchange.answer.ended else exchange.answer
+
+    def _adopt(
+        self, connection: ClientConnection, context: Context, session: Session, asked: bytes,
+        head: RequestHead,
+    ) -> Adoption | None:  # fmt: skip
+        seen, plane = peer.whose(asked), self.plane
+        if seen is not None and session.epoch > seen[1] and session.reviving is None:
+            connection.answer(peer.verdict(peer.MOVED, session.owner, session.epoch), b"")
+            return None
+        reason = (head.get(peer.REASON) or b"").decode("latin-1")
+        asks = reason == peer.ASKS and session.reviving is None
+        if seen is None or asks or plane.draining or not self._is_ready():
+            connection.answer(peer.verdict(peer.UNREADY), b"")
+            return None
+        plane.table.move(session, *seen)
+        adoption = Adoption(connection, session)
+        client = context.caller.client if context.caller is not None else None
+        assert client is not None
+        loss = Loss(
+            head.target, context.sender + connection.request.lines, context.binding(client),
+            reason if reason in ("owner_lost", "drained") else "owner_lost", adopts=True,
+        )  # fmt: skip
+        plane.revival.revive(session, loss, adoption.revived)
+        return None if adoption.answered else adoption
+
+    def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
+        """A peer says no such thing."""
+        del error
+        return refusals.JSON, b""
+
+    def on_broken(self, error: Exception) -> tuple[bytes, bytes]:
+        """Count and log what was raised where a request was gathered, and say so."""
+        self.plane.faults.tell("connection", error)
+        return refusals.JSON, refusals.broken().body(b"null")
+
+
+class Adoption:
+    """A sidecar that waits until a session has been taken over."""
+
+    def __init__(self, connection: ClientConnection, session: Session) -> None:
+        self._connection: ClientConnection | None = connection
+        self._session = session
+
+    @property
+    def answered(self) -> bool:
+        """Whether it waits no more."""
+        return self._connection is None
+
+    def revived(self, revived: Revived) -> None:
+        """It has been begun again, or cannot be."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        session = self._session
+        if revived.again:
+            said = peer.verdict(peer.MOVED, session.owner, session.epoch)
+        else:
+            said = peer.verdict(peer.UNREADY if revived.error or revived.head else peer.ENDED)
+        connection.answer(said, b"")
+
+    def client_gone(self) -> None:
+        """It waits no more."""
+        self._connection = None
+
+    def client_paused(self, paused: bool) -> None:
+        """What it is told is short."""

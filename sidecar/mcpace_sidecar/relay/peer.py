@@ -1,0 +1,79 @@
+"""What sidecars say to each other, beside the calls that they pass on.
+
+A relayed request is the client's, as the server would be sent it, under the id that the client knows. What
+the owner says itself, and not its server, is a verdict.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from mcpace_sidecar.http.downstream import length_line, status_line
+from mcpace_sidecar.sessions.sealing import Owner
+
+EPOCH: Final = b"mcpace-epoch"
+"""Of a request: the owner's start, and the epoch under which it is thought to hold the session. Of an
+answer: the epoch, where that is another."""
+BINDING: Final = b"mcpace-binding"
+"""What tells the client's credential from others, in hex."""
+ADOPT: Final = b"mcpace-adopt"
+"""Asks to take a session over, from the owner and epoch that were seen."""
+REASON: Final = b"mcpace-reason"
+"""Why."""
+ASKS: Final = "asks"
+"""The reason of who only wants to know whether somebody has it."""
+VERDICT: Final = b"mcpace-verdict"
+READ: Final = frozenset({EPOCH, BINDING, ADOPT, REASON})
+"""The fields of requests."""
+
+MOVED: Final = b"moved"
+"""It is another's: whose, follows."""
+GONE: Final = b"gone"
+"""It is not known here."""
+ENDED: Final = b"ended"
+"""Its client has ended it."""
+UNREADY: Final = b"unready"
+"""It cannot be taken over here."""
+
+
+_LINES: Final = re.compile(rb"^mcpace-[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
+
+
+def without(lines: bytes) -> bytes:
+    """These header lines, without those that only sidecars tell each other."""
+    return _LINES.sub(b"", lines)
+
+
+def verdict(what: bytes, owner: Owner | None = None, epoch: int = 0) -> bytes:
+    """The whole answer that says so (RFC 9110, section 15.5.20)."""
+    whose = b" %b %d" % (str(owner).encode(), epoch) if owner is not None else b""
+    return b"%bMcpace-Verdict: %b%b\r\n" % (status_line(421), what, whose)
+
+
+def whose(said: bytes) -> tuple[Owner, int] | None:
+    """Owner and epoch, of a verdict or of what asks to adopt; None: it names none."""
+    try:
+        owner, _, epoch = said.decode().removeprefix("moved ").rpartition(" ")
+        return Owner.read(owner), int(epoch)
+    except ValueError:
+        return None
+
+
+def epoch_of(said: bytes | None) -> tuple[int, int]:
+    """The start and the epoch that a request names."""
+    boot, _, epoch = (said or b"").partition(b" ")
+    return (int(boot), int(epoch)) if boot.isdigit() and epoch.isdigit() else (-1, -1)
+
+
+def adoption(
+    target: bytes, lines: bytes, session_id: bytes, seen: tuple[Owner, int], binding: bytes, reason: str
+) -> bytes:
+    """The request to take a session over."""
+    return (
+        b"POST %b HTTP/1.1\r\n%bContent-Type: application/json\r\nMcp-Session-Id: %b\r\n"
+        b"Mcpace-Adopt: %b %d\r\nMcpace-Binding: %b\r\nMcpace-Reason: %b\r\n%b"
+    ) % (
+        target, lines, session_id, str(seen[0]).encode(), seen[1], binding.hex().encode(), reason.encode(),
+        length_line(0),
+    )  # fmt: skip
