@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -178,6 +179,42 @@ async def test_a_credential_that_the_server_refuses_changes_nothing(
     server.forget()
     assert (await sidecar.call("t", Mcp_Session_Id=session, Authorization="Bearer another's"))[0] == 404
     assert (await sidecar.call("t", Mcp_Session_Id=session, Authorization="Bearer mine"))[0] == 200
+
+
+async def test_another_known_client_uses_a_session_and_does_not_take_it_over(
+    scripted: Scripted, start: Start
+) -> None:
+    """The server cannot tell them apart, and accepts whoever knows the id."""
+    scripted.answer = server = Forgetful()
+    sidecar = await start(scripted.port, GATEWAY)
+    session = await begin(sidecar, X_Consumer="anna")
+    for user in ("anna", "bert"):
+        assert (await sidecar.call("t", Mcp_Session_Id=session, X_Consumer=user))[0] == 200
+    assert (await sidecar.call("t", Mcp_Session_Id=session))[0] == 200
+    server.forget()
+    assert (await sidecar.call("t", Mcp_Session_Id=session, X_Consumer="bert"))[0] == 404
+    assert (await sidecar.call("t", Mcp_Session_Id=session))[0] == 404
+    assert (await sidecar.call("t", Mcp_Session_Id=session, X_Consumer="anna"))[0] == 200
+
+
+async def test_a_session_belongs_to_its_client_whatever_key_that_has(
+    scripted: Scripted, start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").mkdir()
+    secret = tmp_path / "keys" / "anna"
+    secret.write_text("old")
+    scripted.answer = server = Forgetful()
+    config = {"clients": {"apiKeys": [{"tier": "pro", "secretRef": {"name": "keys"}}], "anonymous": "deny"}}
+    sidecar = await start(scripted.port, config, keys=tmp_path)
+    session = await begin(sidecar, X_API_Key="old")
+    server.forget()
+    secret.write_text("new")
+
+    async def rotated() -> bool:
+        return await posted(sidecar, session, {"id": 1, "method": "ping"}, X_API_Key="new") != 401
+
+    await until(rotated, "the new key to be known")
+    assert (await sidecar.call("t", Mcp_Session_Id=session, X_API_Key="new"))[0] == 200
 
 
 async def test_a_flood_of_sessions_that_are_only_begun_takes_no_room(

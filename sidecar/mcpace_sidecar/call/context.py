@@ -65,6 +65,7 @@ class Context:
         "_binding",
         "_credential",
         "_loopback",
+        "_ours",
         "_persons",
         "_private",
         "_session",
@@ -166,7 +167,9 @@ class Context:
         bearer = bearer_of(authorization)
         if self.caller is None and bearer and identities.is_token(bearer):
             self.token = bearer
-        hidden = self._hidden(api_key, authorization)
+        self._ours = identities.ours(api_key, authorization)
+        """The headers that hold a credential of ours."""
+        hidden = self._hidden()
         host = head.get(b"host") if settings.preserves_host else None
         told = _told(settings, head, believed=believed)
         self.onward: bytes = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (
@@ -205,12 +208,12 @@ class Context:
         binding = bytes.fromhex(told.decode()) if _BOUND.fullmatch(told) else UNBOUND
         self._binding = (_RELAYED.client, binding) if _RELAYED.client is not None else None
 
-    def _hidden(self, api_key: bytes | None, authorization: bytes | None) -> AbstractSet[bytes]:
+    def _hidden(self) -> AbstractSet[bytes]:
         """The headers that go no further as they came."""
         identities = self.settings.identities
         hidden = set(identities.apart)
         if not self.settings.forward_credential:
-            hidden |= identities.ours(api_key, authorization)
+            hidden |= self._ours
         if self.route in ("mcp", "pair"):
             hidden.add(b"accept-encoding")  # answers are read here, and compressed here
         return hidden
@@ -276,10 +279,13 @@ class Context:
     def binding(self, client: Client) -> bytes:
         """What tells the credential of its session from others, however often a token is renewed."""
         if self._binding is None or self._binding[0] is not client:
-            known = () if client.anonymous else (client.name.encode(),)
-            shown = tuple(each for each in self._credential if not each.startswith(b"cookie:"))
-            credential = (client.subject.encode(),) if client.subject else (*known, *shown)
-            binding = self._sessions.binding(credential) if self._sessions is not None else UNBOUND
+            known = not client.anonymous
+            apart = {b"cookie", *(self._ours if known else ())}  # of which the client's name says all
+            shown = tuple(each for each in self._credential if each.partition(b":")[0] not in apart)
+            named = (client.name.encode(),) if known else ()
+            credential = (client.subject.encode(),) if client.subject else (*named, *shown)
+            sessions = self._sessions
+            binding = sessions.binding(credential, known=known) if sessions is not None else UNBOUND
             self._binding = client, binding
         return self._binding[1]
 

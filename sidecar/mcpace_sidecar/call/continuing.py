@@ -222,8 +222,7 @@ class Continuing(Releasing):
         if session is not None and status < 300:
             if self._call.head.method == b"DELETE":
                 self._plane.table.end(session)
-            elif self._call.client is not None and session.binding != self._binding:
-                session.binding = self._binding
+            elif self._call.client is not None and session.accepted(self._binding, self._holder):
                 self._plane.table.keep(session)
         return False
 
@@ -322,6 +321,12 @@ class Continuing(Releasing):
             reason = "server_lost" if session.here else "owner_lost"
             loss = Loss(self._call.head.target, lines, self._binding, reason, down=down)
             self._plane.revival.revive(session, loss, self.revived)
+
+    @property
+    def _holder(self) -> str:
+        """The client, where it is known."""
+        client = self._call.client
+        return "" if client is None or client.anonymous else client.name
 
     @property
     def _binding(self) -> bytes:

@@ -30,6 +30,8 @@ BINDING: Final = 8
 """Bytes that tell one credential from others."""
 UNBOUND: Final = b"\0" * BINDING
 """The binding of a session that was begun without a credential."""
+_KNOWN: Final = 0x80
+"""In the first byte of a binding: it is of a client that is known here."""
 _READABLE: Final = 8192
 """Characters of an id that is looked at."""
 _FORM: Final = 1
@@ -116,14 +118,18 @@ class Sealer:
         keys = [derive(secret, b"session id 1") for secret in self._secrets]
         return tuple((hashlib.sha256(key).digest()[0], AESGCM(key)) for key in keys)
 
-    def binding(self, credential: Sequence[bytes]) -> bytes:
-        """What tells this credential from others, under whatever secret; UNBOUND where there is none."""
+    def binding(self, credential: Sequence[bytes], *, known: bool = False) -> bytes:
+        """What tells this credential from others, under whatever secret; UNBOUND where there is none.
+
+        `known`: whether the client is.
+        """
         if not credential:
             return UNBOUND
         said = hashlib.sha256(self._bound)
         for part in credential:
             said.update(b"%d:%b" % (len(part), part))
-        return said.digest()[:BINDING]
+        first, *rest = said.digest()[:BINDING]
+        return bytes((first | _KNOWN if known else first & ~_KNOWN, *rest))
 
     def seal(self, sealed: Sealed) -> bytes:
         """An id."""
@@ -161,6 +167,11 @@ class Sealer:
             except (zlib.error, ValueError, IndexError, struct.error):
                 return None
         return None
+
+
+def is_known(binding: bytes) -> bool:
+    """Whether it is of a client that is known here."""
+    return binding[0] >= _KNOWN
 
 
 def _encode(raw: bytes) -> bytes:

@@ -17,7 +17,7 @@ from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.mcp.jsonrpc import Told
 from mcpace_sidecar.sessions.record import Found, Record, Records
-from mcpace_sidecar.sessions.sealing import Owner, Sealed, Sealer
+from mcpace_sidecar.sessions.sealing import Owner, Sealed, Sealer, is_known
 
 MOST: Final = 10_000
 """Sessions of which more is known than their ids carry."""
@@ -44,8 +44,8 @@ class Session:
     """One session, as far as it is known here."""
 
     __slots__ = (
-        "binding", "client", "ended", "epoch", "forgotten", "here", "id", "initialize", "inner", "issued",
-        "key", "level", "listener", "news", "owner", "renewed", "reviving", "spoken",
+        "binding", "client", "ended", "epoch", "forgotten", "here", "holder", "id", "initialize", "inner",
+        "issued", "key", "level", "listener", "news", "owner", "renewed", "reviving", "spoken",
         "subscriptions", "used", "version",
     )  # fmt: skip
 
@@ -72,6 +72,8 @@ class Session:
         """The one that the server speaks in it now, where that is another."""
         self.binding: bytes = sealed.binding
         """Of the credential that the server last accepted."""
+        self.holder = ""
+        """The known client that has shown it; empty: nobody known."""
         self.level: bytes = b""
         """The log level that was set, as JSON."""
         self.subscriptions: tuple[bytes, ...] = ()
@@ -88,6 +90,20 @@ class Session:
         """Whether the client, or a loss, has ended it."""
         self.forgotten = False
         """Whether there was no room for it: another of the same id may be looked up."""
+
+    def accepted(self, binding: bytes, holder: str) -> bool:
+        """The server has accepted a credential; whether the session follows it.
+
+        A known client's follows what that client shows, and nobody else: the server may not know them. Any
+        other is whose the server says it is. `holder`: the client, where it is known.
+        """
+        if binding == self.binding:
+            self.holder = holder
+            return False
+        if is_known(self.binding) and not (holder and holder == self.holder):
+            return False
+        self.binding, self.holder = binding, holder
+        return True
 
     @property
     def told(self) -> int:
@@ -260,9 +276,9 @@ class Table:
         opened = self._sealer.open(session.id)
         return opened[1].initialize if opened is not None else b""
 
-    def binding(self, credential: Sequence[bytes]) -> bytes:
-        """What tells this credential from others."""
-        return self._sealer.binding(credential)
+    def binding(self, credential: Sequence[bytes], *, known: bool) -> bytes:
+        """What tells this credential from others. `known`: whether the client is."""
+        return self._sealer.binding(credential, known=known)
 
     def is_old(self, session: Session) -> bool:
         """Whether it is too old to be begun again."""
