@@ -360,6 +360,26 @@ async def test_a_server_of_another_version_is_spoken_to_in_that_one(
     assert (await posts(sidecar, session, CALL))[0] == 404, "its client would not understand it"
 
 
+@pytest.mark.parametrize("fails", ["to take what the session was told", "to speak the version"])
+async def test_what_was_begun_in_vain_is_given_back_to_the_server(
+    scripted: Scripted, server: Forgetful, start: Start, fails: str
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    server.forget()
+    ends = fails == "to speak the version"
+    if ends:
+        server.version = "2025-03-26"
+    else:
+        server.hooks["notifications/initialized"] = breaking(b"")
+    status, _, body = await posts(sidecar, session, CALL)
+    assert (status, "error" in body) == (404 if ends else 200, True)
+    assert len(server.revivals) == 1
+    await until(lambda: not server.sessions, "the new session to be deleted")
+    server.hooks.clear()
+    assert (await posts(sidecar, session, CALL))[0] == (404 if ends else 200)
+
+
 async def test_the_id_stands_in_the_head_though_the_answer_to_initialize_is_streamed(
     scripted: Scripted, server: Forgetful, start: Start
 ) -> None:

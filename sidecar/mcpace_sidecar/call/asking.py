@@ -137,7 +137,7 @@ class Asking:
         elif not head.plain:
             pass  # compressed by the server: what it says is not read
         elif keeping.is_read(plane, call):
-            outcome = answers.read_events(body) if events else answers.read_answer(body)
+            outcome = answers.read(body, events=events)
             ok = outcome.ok
             shaped = self.take(outcome)
             if shaped is not None:
@@ -145,7 +145,7 @@ class Asking:
         elif answer.admission is not None and self._shown != evidence.PLAIN:
             ok = answers.succeeded(body)
             if context.modern and context.settings.limits is not None and b'"requestState"' in body:
-                self.take(answers.read_events(body) if events else answers.read_answer(body))
+                self.take(answers.read(body, events=events))
         lines = self.lines(head)
         if answer.admission is not None and answer.admission.lines:
             lines += answer.admission.lines

@@ -65,7 +65,7 @@ def succeeded(body: bytes) -> bool:
         at = body.find(b'"isError"')
         if at < 0 or (body.startswith(b":false", at + 9) and body.find(b'"isError"', at + 9) < 0):
             return True  # what nearly every answer says
-    return (read_answer(body) if body[:1] == b"{" else read_events(body)).ok
+    return read(body, events=body[:1] != b"{").ok
 
 
 def is_plain_result(body: bytes, message_id: bytes, *, events: bool = False) -> bool:
@@ -104,6 +104,11 @@ _TOP: Final = 120
 """Bytes in which the first entries of a response stand, the line of an event included."""
 
 
+def read(body: bytes, *, events: bool) -> Outcome:
+    """Read an answer, whole or as events."""
+    return read_events(body) if events else read_answer(body)
+
+
 def read_answer(body: bytes) -> Outcome:
     """Read one JSON-RPC response."""
     try:
@@ -136,7 +141,7 @@ def holds_response(body: bytes) -> bool:
     """Whether a body, be it of JSON or of events, holds a response."""
     if body[:1] == b"{":
         return kind(body) == "response"
-    return any(kind(data) == "response" for data in _data(body))
+    return any(kind(data) == "response" for data in texts(body, events=True))
 
 
 def id_of(data: bytes) -> bytes:
@@ -154,10 +159,7 @@ def read_events(events: bytes) -> Outcome:
     """
     outcome = _FAILED
     conversed = False
-    for event in sse.Events().feed(events + b"\n\n"):
-        data = sse.data_of(event)
-        if not data:
-            continue
+    for data in texts(events, events=True):
         what = kind(data)
         if what == "response":
             outcome = read_answer(data)
@@ -184,7 +186,7 @@ def stray(body: bytes, message_id: bytes, *, events: bool = False) -> Stray | No
     """
     if _shows(body, message_id, events=events):
         return None
-    for data in _data(body) if events else (body,):
+    for data in texts(body, events=events):
         found = _stray(data, message_id)
         if found is not None:
             return found
@@ -196,8 +198,7 @@ def bears(body: bytes, message_id: bytes, *, events: bool = False) -> bool:
     if _shows(body, message_id, events=events):
         return True
     return any(
-        kind(data) == "response" and same_id(id_of(data), message_id)
-        for data in (_data(body) if events else (body,))
+        kind(data) == "response" and same_id(id_of(data), message_id) for data in texts(body, events=events)
     )
 
 
@@ -214,9 +215,11 @@ def _shows(body: bytes, message_id: bytes, *, events: bool) -> bool:
     return not (events and not _only_data(body, len(written)))  # TypeScript's
 
 
-def _data(events: bytes) -> list[bytes]:
-    """The data of events that have any."""
-    return [data for event in sse.Events().feed(events + b"\n\n") if (data := sse.data_of(event))]
+def texts(body: bytes, *, events: bool) -> list[bytes]:
+    """The JSON texts of an answer: all of it, or the data of its events; the last may lack its end."""
+    if not events:
+        return [body]
+    return [data for event in sse.Events().feed(body + b"\n\n") if (data := sse.data_of(event))]
 
 
 def _only_data(events: bytes, end: int) -> bool:

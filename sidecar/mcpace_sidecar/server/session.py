@@ -22,6 +22,7 @@ from mcpace_sidecar.http.fetch import Fetch
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.receiver import ByStatus
 from mcpace_sidecar.http.sse import Events, data_of, name_of
+from mcpace_sidecar.mcp import answers
 
 MODERN_VERSION: Final = "2026-07-28"
 HANDSHAKE_VERSION: Final = "2025-11-25"
@@ -225,7 +226,7 @@ class Session:
                         return [data_of(event)]
             return []
         if head.content_type == b"text/event-stream":
-            return [data for event in Events().feed(body + b"\n\n") if (data := data_of(event))]
+            return answers.texts(body, events=True)
         return [body] if head.content_type == b"application/json" and body else []
 
 

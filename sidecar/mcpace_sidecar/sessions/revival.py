@@ -6,8 +6,9 @@ Source: MCP 2025-11-25, basic/lifecycle, server/utilities/logging, server/resour
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +18,8 @@ from mcpace_sidecar.errors import UpstreamError, unforeseen
 from mcpace_sidecar.http.backend import Backend
 from mcpace_sidecar.http.fetch import Fetch
 from mcpace_sidecar.http.head import ResponseHead
-from mcpace_sidecar.http.sse import Events, data_of, event_of
+from mcpace_sidecar.http.sse import event_of
+from mcpace_sidecar.mcp import answers
 from mcpace_sidecar.sessions.table import Revived, Session, Table
 
 log = logging.getLogger(__name__)
@@ -86,7 +88,10 @@ class Revival:
             session.reviving.append(done)
             return
         session.reviving = [done]
-        task = asyncio.get_running_loop().create_task(self._revive(session, loss))
+        self._go(self._revive(session, loss))
+
+    def _go(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -128,6 +133,17 @@ class Revival:
             return Revived()
         post = b"POST %b HTTP/1.1\r\n%b" % (loss.target, loss.lines)
         head, body = await self._initialize(post, params)
+        inner = head.get(b"mcp-session-id")
+        try:
+            return await self._take_over(session, loss, epoch, post, head, body)
+        finally:
+            if inner is not None and session.inner != inner:
+                self._go(self._give_back(loss, inner))
+
+    async def _take_over(
+        self, session: Session, loss: Loss, epoch: int, post: bytes, head: ResponseHead, body: bytes
+    ) -> Revived:
+        """Go on with what `initialize` was answered with."""
         result = _result(head, body)
         inner = head.get(b"mcp-session-id")
         if result is None or inner is None:
@@ -153,6 +169,12 @@ class Revival:
         self._table.keep(session)
         self._count(loss.reason)
         return Revived(again=True)
+
+    async def _give_back(self, loss: Loss, inner: bytes) -> None:
+        """Tell the server that nobody uses the session that it has begun, if it hears."""
+        request = b"DELETE %b HTTP/1.1\r\n%bMcp-Session-Id: %b\r\n\r\n" % (loss.target, loss.lines, inner)
+        with contextlib.suppress(UpstreamError):
+            await Fetch().from_pool(self._pool, request, _TIMEOUT)
 
     def _params(self, session: Session) -> dict[str, Any] | None:
         """The client's own, but for the version, which has been negotiated."""
@@ -221,12 +243,5 @@ def _result(head: ResponseHead, body: bytes) -> dict[str, Any] | None:
     if head.status != 200:
         return None
     events = head.content_type == b"text/event-stream"
-    texts = [data_of(event) for event in Events().feed(body + b"\n\n")] if events else [body]
-    for text in filter(None, texts):
-        try:
-            answer = msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-        if isinstance(answer, dict) and isinstance(answer.get("result"), dict):
-            return dict(answer["result"])
-    return None
+    result = answers.read(body, events=events).result
+    return dict(msgspec.json.decode(result)) if result else None
