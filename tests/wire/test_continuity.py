@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -378,6 +379,26 @@ async def test_what_was_begun_in_vain_is_given_back_to_the_server(
     await until(lambda: not server.sessions, "the new session to be deleted")
     server.hooks.clear()
     assert (await posts(sidecar, session, CALL))[0] == (404 if ends else 200)
+
+
+async def test_a_session_that_was_forgotten_goes_on_in_the_process_it_was_moved_to(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    """The server may keep it for longer than is known here what it was told."""
+    sidecar = await start(scripted.port, {"sessions": {"idleTimeout": "1m"}})
+    session = await begin(sidecar, Authorization="Bearer first")
+    assert (await posts(sidecar, session, CALL, Authorization="Bearer first"))[0] == 200
+    server.forget()
+    assert (await posts(sidecar, session, CALL, Authorization="Bearer first"))[0] == 200
+    assert (await posts(sidecar, session, CALL, Authorization="Bearer renewed"))[0] == 200
+    sidecar.plane.table.sweep(time.monotonic() + 61)
+    assert (await sidecar.metrics())["mcpace_sessions"] == 0
+    assert (await posts(sidecar, session, CALL, Authorization="Bearer renewed"))[0] == 200
+    assert len(server.revivals) == 1, "it is where it was"
+    sidecar.plane.table.sweep(time.monotonic() + 61)
+    server.forget()
+    assert (await posts(sidecar, session, CALL, Authorization="Bearer first"))[0] == 404
+    assert (await posts(sidecar, session, CALL, Authorization="Bearer renewed"))[0] == 200
 
 
 async def test_the_id_stands_in_the_head_though_the_answer_to_initialize_is_streamed(

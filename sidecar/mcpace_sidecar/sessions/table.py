@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -31,6 +31,8 @@ _LONGEST_LEVEL: Final = 32
 RENEWED: Final = 60.0
 """Seconds between two times that a session's record is kept for longer, at least."""
 _TOMBSTONES: Final = 50_000
+_LONGEST_INNER: Final = 256
+"""Bytes of a server's own id that is remembered of a session that is forgotten."""
 
 
 class Listener(Protocol):
@@ -45,7 +47,7 @@ class Session:
 
     __slots__ = (
         "binding", "client", "ended", "epoch", "forgotten", "here", "holder", "id", "initialize", "inner",
-        "issued", "key", "level", "listener", "news", "owner", "renewed", "reviving", "spoken",
+        "issued", "key", "level", "listener", "news", "owner", "rebound", "renewed", "reviving", "spoken",
         "subscriptions", "used", "version",
     )  # fmt: skip
 
@@ -72,6 +74,8 @@ class Session:
         """The one that the server speaks in it now, where that is another."""
         self.binding: bytes = sealed.binding
         """Of the credential that the server last accepted."""
+        self.rebound = False
+        """Whether that is another than it was begun with."""
         self.holder = ""
         """The known client that has shown it; empty: nobody known."""
         self.level: bytes = b""
@@ -102,13 +106,25 @@ class Session:
             return False
         if is_known(self.binding) and not (holder and holder == self.holder):
             return False
-        self.binding, self.holder = binding, holder
+        self.binding, self.holder, self.rebound = binding, holder, True
         return True
 
     @property
     def told(self) -> int:
         """Bytes of its subscriptions."""
         return sum(map(len, self.subscriptions))
+
+
+class Moved(NamedTuple):
+    """Where a session that is forgotten has gone, and whose it is: its id says how it began."""
+
+    owner: Owner
+    epoch: int
+    inner: bytes
+    spoken: bytes
+    binding: bytes
+    holder: str
+    rebound: bool
 
 
 _decoder: Final = msgspec.json.Decoder(Told)
@@ -147,6 +163,8 @@ class Table:
         self._round = Round(self._known)
         self._told = 0
         """Bytes of all their subscriptions."""
+        self._moved: dict[bytes, Moved] = {}
+        """Of those that were forgotten, by key: the server may hold them for longer than is known here."""
         self._tombs: dict[bytes, None] = {}
         """The keys of sessions that have ended."""
         self.mints = False
@@ -180,7 +198,11 @@ class Table:
         session = Session(session_id, key, sealed)
         if key in self._tombs:
             return None
-        session.here = self._is_here(sealed.owner)
+        moved = self._moved.pop(key, None)
+        if moved is not None:
+            session.owner, session.epoch, session.inner, session.spoken = moved[:4]
+            session.binding, session.holder, session.rebound = moved[4:]
+        session.here = self._is_here(session.owner)
         if session.here:
             session.owner = self.owner
         if len(self._known) >= self._most:
@@ -329,3 +351,9 @@ class Table:
         self._told -= session.told
         session.forgotten = True
         del self._known[session.id]
+        if (session.epoch or session.rebound) and len(session.inner) <= _LONGEST_INNER:
+            make_room(self._moved, 2 * self._most)
+            self._moved[session.key] = Moved(
+                session.owner, session.epoch, session.inner, session.spoken, session.binding,
+                session.holder, session.rebound,
+            )  # fmt: skip

@@ -52,13 +52,40 @@ def test_a_flood_forgets_the_flooders_own() -> None:
 def test_what_was_forgotten_is_found_again_as_its_id_says() -> None:
     known = table(most=10)
     first = begun(known)
-    first.inner = b"other"
+    known.learn(first, "logging/setLevel", b'{"level":"info"}')
     for _ in range(20):
         begun(known)
     assert first.forgotten
     again = known.find(first.id)
     assert again is not None
-    assert again.inner == b"inner"
+    assert (again.inner, again.epoch, again.binding, again.level) == (b"inner", 0, UNBOUND, b"")
+
+
+def test_one_that_has_moved_is_found_where_it_went_however_long_it_was_forgotten() -> None:
+    known = table(idleTimeout="1m")
+    session = begun(known)
+    session.inner, session.spoken, session.epoch = b"other", b"2025-06-18", 3
+    assert session.accepted(b"8 bytes!", "")
+    for _ in range(2):
+        known.sweep(time.monotonic() + 3600)
+        assert len(known) == 0
+        again = known.find(session.id)
+        assert again is not None
+        assert again is not session
+        assert (again.inner, again.spoken, again.epoch) == (b"other", b"2025-06-18", 3)
+        assert (again.binding, again.rebound) == (b"8 bytes!", True)
+        session = again
+    known.end(session)
+    assert known.find(session.id) is None
+
+
+def test_there_is_room_for_so_many_that_have_moved() -> None:
+    known = table(most=50)
+    for number in range(1000):
+        session = begun(known)
+        session.epoch, session.inner = 1, b"other" if number % 2 else b"long" * 100
+    assert 50 < len(known._moved) <= 100
+    assert {moved.inner for moved in known._moved.values()} == {b"other"}
 
 
 def test_an_idle_session_is_forgotten_and_one_that_is_listened_to_is_not() -> None:
