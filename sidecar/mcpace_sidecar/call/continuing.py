@@ -40,6 +40,10 @@ _LIVES: Final = 5.0
 """Seconds after which a stream was not in vain, and at most until one is asked for again."""
 _ATTACHES: Final = 100
 """How often that is done."""
+_UNDISTURBED: Final = 0.5
+"""The part of a drain in which a session with a call in flight stays where that is."""
+_STAYS: Final = 2.0
+"""Seconds until others are asked again to take a session of a replica that ends."""
 _UNKNOWN: Final = re.compile(
     rb"(?i)no valid session|(?:invalid|expired|unknown) (?:or \w+ )?session"
     rb"|session[^\"]{0,64}(?:not found|expired|unknown)"
@@ -78,6 +82,8 @@ class Continuing(Releasing):
         """That of the session as it was last sent."""
         self._elsewhere = False
         """Whether another sidecar was asked."""
+        self._asked = False
+        """Whether anybody was."""
         self.onward = b""
         """The head with which it was last sent."""
         self.mark = ""
@@ -132,6 +138,8 @@ class Continuing(Releasing):
         self._elsewhere = not session.here
         self.mark = epochs.mark_of(session.epoch, session.inner) if session.here else ""
         peers = self._plane.peers
+        if self._plane.draining and peers is not None and session.here and self._hands_over(session):
+            return False
         if session.here or peers is None:
             self.pool, self.onward = self._plane.pool, call.context.onward_now
         elif peers.is_shunned(session.owner.place):
@@ -151,7 +159,46 @@ class Continuing(Releasing):
         session.used = call.started
         if not session.client and call.client is not None:
             session.client = call.client.name
+        self._asked = True
         return True
+
+    def _hands_over(self, session: Session) -> bool:
+        """Whether another replica takes the session over first, because this one ends.
+
+        What is in flight ends here.
+        """
+        call, now = self._call, monotonic()
+        message = call.message
+        if message is not None:
+            asks = message.method is not None and message.id is not None
+        else:
+            asks = call.head.method == b"GET"
+        if not asks or now < session.stays or session.binding not in (UNBOUND, self._binding):
+            return False
+        patience = self._plane.settings.drain_timeout
+        if now - self._plane.draining_since < patience * _UNDISTURBED and self._is_busy(session):
+            return False
+        session.stays = now + _STAYS
+        self._await_revival()
+        lines = call.context.sender + call.lines
+        loss = Loss(call.head.target, lines, self._binding, "drained", down=True)
+        self._plane.revival.revive(session, loss, self.revived)
+        return True
+
+    def _is_busy(self, session: Session) -> bool:
+        """Whether the server is asked something in the session: it may ask back, and is to be answered."""
+        return any(
+            isinstance(other, Answer)
+            and isinstance(other.within, Continuing)
+            and other.within.is_asking(session)
+            for other in self._plane.in_flight
+        )
+
+    def is_asking(self, session: Session) -> bool:
+        """Whether this call of the session is at the server of this replica."""
+        answer = self._answer
+        asked = self.pool is self._plane.pool and self._asked and answer.waiting is not self
+        return asked and not answer.endless and answer.call.context.live is session
 
     def _alone(self) -> None:
         """Whoever holds the session does not answer."""
@@ -270,7 +317,7 @@ class Continuing(Releasing):
         """The lines of an answer's head without what sidecars tell each other; with it, to another one."""
         lines = peer.without(lines)
         session = self._call.context.live
-        if self._call.context.relayed and session is not None and self._call.head is not None:
+        if self._call.context.relayed and session is not None and session.here:
             known = peer.epoch_of(self._call.head.get(peer.EPOCH))[1]
             if session.epoch != known:
                 lines += b"Mcpace-Epoch: %d\r\n" % session.epoch

@@ -23,6 +23,8 @@ REASON: Final = b"mcpace-reason"
 """Why."""
 ASKS: Final = "asks"
 """The reason of who only wants to know whether somebody has it."""
+DRAINED: Final = "drained"
+"""The reason of who ends, and still holds it."""
 VERDICT: Final = b"mcpace-verdict"
 READ: Final = frozenset({EPOCH, BINDING, ADOPT, REASON})
 """The fields of requests."""

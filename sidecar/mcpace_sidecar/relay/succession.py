@@ -56,6 +56,8 @@ class Succession(Claims):
                 elsewhere = await self._ask_heirs(session, seen, loss)
                 if elsewhere is not None:
                     return elsewhere
+                if loss.reason == peer.DRAINED:
+                    return Revived(again=True)  # nobody takes it, and here it lives
         mine = table.record(session)._replace(owner=table.owner)
         claim = functools.partial(self._records.claim, session.key, seen, mine)
         found = await _told(claim)

@@ -48,7 +48,7 @@ class Session:
     __slots__ = (
         "binding", "client", "ended", "epoch", "forgotten", "here", "holder", "id", "initialize", "inner",
         "issued", "key", "level", "listener", "news", "owner", "rebound", "renewed", "reviving", "spoken",
-        "subscriptions", "used", "version",
+        "stays", "subscriptions", "used", "version",
     )  # fmt: skip
 
     def __init__(self, session_id: bytes, key: bytes, sealed: Sealed) -> None:
@@ -87,6 +87,8 @@ class Session:
         """When a request was last sent in it, in seconds of the monotonic clock."""
         self.reviving: list[Callable[[Revived], None]] | None = None
         """Who waits until it has been begun again; None: it is not."""
+        self.stays = 0.0
+        """Until when nobody is asked to take it over, though this replica ends; of the same clock."""
         self.news: bytes = b""
         """Events that tell what was lost, for the next stream of the client's."""
         self.listener: Listener | None = None

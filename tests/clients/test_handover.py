@@ -1,0 +1,129 @@
+"""What becomes of the sessions of a replica that ends in its turn: the others have them before it is gone."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kit.redis import RedisServer
+from tests.kit.replicas import CLIENTS, Client, Replicas, client, replicas
+
+Started = Callable[..., AbstractAsyncContextManager[Replicas]]
+ONE = "python v1"
+
+
+@pytest.fixture(params=["redis", "alone"])
+def started(request: pytest.FixtureRequest, tmp_path: Path) -> Started:
+    """Replicas that share a Redis, or know each other only."""
+
+    @asynccontextmanager
+    async def start(number: int = 3, config: dict[str, Any] | None = None) -> AsyncIterator[Replicas]:
+        environment = {"MCPACE_ADMIN_TOKEN": "t"}
+        if request.param == "redis":
+            redis_server: RedisServer = request.getfixturevalue("redis_server")
+            with redis_server.client() as store:
+                store.flushall()
+            environment["MCPACE_LIMITS_URL"] = redis_server.url
+        async with replicas(tmp_path, number, config, **environment) as made:
+            yield made
+
+    return start
+
+
+async def owner(server: Replicas, session: Client) -> int:
+    """Which replica holds the session."""
+    process = int(await session.call("process"))
+    held = [each.processes["server"].pid if "server" in each.processes else 0 for each in server.all]
+    return held.index(process)
+
+
+async def handed_over(server: Replicas) -> list[float]:
+    """How many sessions of replicas that ended each replica has begun again."""
+    found = []
+    for number in range(len(server.all)):
+        metrics = (await told(server, number, b"GET /metrics")).decode().splitlines()
+        samples = [
+            each for each in metrics if each.startswith('mcpace_session_revived_total{reason="drained"')
+        ]
+        found.append(sum(float(each.rpartition(" ")[2]) for each in samples))
+    return found
+
+
+async def told(server: Replicas, number: int, request: bytes) -> bytes:
+    """What a replica's admin port answers."""
+    reader, writer = await asyncio.open_connection(server.all[number].address, server.admin)
+    head = b"Host: localhost\r\nAuthorization: Bearer t\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    writer.write(request + b" HTTP/1.1\r\n" + head)
+    answer = await reader.read(-1)
+    writer.close()
+    return answer
+
+
+async def drained(server: Replicas, number: int) -> None:
+    """Let a replica begin its end, as its pod's preStop does; the Service forgets it."""
+    assert (await told(server, number, b"POST /drain")).startswith(b"HTTP/1.1 200 ")
+    server.all[number].ready = False
+
+
+@pytest.mark.parametrize("ingress", ["owner", "another"])
+async def test_a_replica_that_ends_hands_its_sessions_over_while_its_call_goes_on(
+    started: Started, ingress: str
+) -> None:
+    async with started() as server, client(ONE, server.url) as session:
+        assert [await session.call("count") for _ in range(3)] == [*"123"]
+        holds = await owner(server, session)
+        server.next = holds if ingress == "owner" else (holds + 1) % 3
+        call = session.ask("call", tool="sample", arguments={"text": "seconds=1"})
+        await session.hears("sampling/createMessage")
+        await drained(server, holds)
+        assert await session.call("count") == "4", "its server is asked, while it may be answered"
+        answered = (await call)["result"]["content"]
+        assert answered[0]["text"] == "sampled seconds=1"
+        assert [await session.call("count") for _ in range(3)] == [*"123"]
+        assert await owner(server, session) != holds
+        assert "server" in server.all[holds].processes
+        moved = await handed_over(server)
+        assert sum(moved) == 1
+        assert not moved[holds]
+
+
+async def test_a_session_that_nobody_takes_stays_with_the_replica_that_ends(started: Started) -> None:
+    async with started(2) as server, client(ONE, server.url) as session:
+        holds = await owner(server, session)
+        await server.all[1 - holds].kill("server")
+        await drained(server, holds)
+        server.next = holds
+        assert await session.call("count") == "1"
+        server.next = holds
+        assert await session.call("count") == "2"
+
+
+async def test_a_rollout_of_three_replicas_under_load_fails_no_call(started: Started) -> None:
+    async with started(4, {"drainTimeout": "4s"}) as server:
+        ending = asyncio.Event()
+
+        async def use(name: str) -> list[int]:
+            async with client(name, server.url) as session:
+                counts = []
+                while not ending.is_set():
+                    counts.append(int(await session.call("count")))
+                    await asyncio.sleep(0.05)
+                return counts
+
+        using = [asyncio.ensure_future(use(name)) for name in CLIENTS]
+        for number in range(3):
+            await drained(server, number)
+            assert b'"drained":true' in await told(server, number, b"GET /drained"), (
+                "no session stays there"
+            )
+            await server.all[number].kill(by=signal.SIGTERM)
+            await server.all[number].start()
+        ending.set()
+        for counts in await asyncio.gather(*using):
+            begun = [n for n, count in enumerate(counts) if count == 1]
+            expected = [k + 1 for a, b in zip(begun, [*begun[1:], len(counts)]) for k in range(b - a)]
+            assert counts == expected, "a call ran twice, or a session was begun for nothing"
+            assert len(begun) <= 4
