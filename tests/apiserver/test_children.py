@@ -303,3 +303,20 @@ async def test_monitors_come_and_go_with_their_kinds(api: Kubectl, operator: Ope
     api.apply("weather", **SPEC | {"replicas": 2})
     await until(lambda: replicas(api) == 2, "the server to be kept all the same")
     assert api.conditions()["Ready"][1] != "ApplyFailed"
+
+
+async def test_sidecars_reach_each_other_for_as_long_as_sessions_go_on(api: Kubectl, operator: Operator):
+    def relayed() -> tuple[list[str], list[Any]]:
+        pod = api.get("deployment/weather")["spec"]["template"]["spec"]
+        rules = api.get("networkpolicy/weather")["spec"]["ingress"]
+        told = [argument for argument in pod["initContainers"][0]["args"] if "--relay-listen" in argument]
+        return told, [rule["from"] for rule in rules if {"protocol": "TCP", "port": 18081} in rule["ports"]]
+
+    await made(api, networkPolicy={})
+    await operator.settled(api)
+    own = [{"podSelector": {"matchLabels": {"mcpace.dev/server": "weather"}}}]
+    assert relayed() == (["--relay-listen=*:18081"], [own])
+    api.apply("weather", **SPEC, networkPolicy={}, sessions={"continuity": False})
+    await until(lambda: relayed() == ([], []), "nobody to be let in any more")
+    api.apply("weather", **SPEC, networkPolicy={}, port=18081)
+    await until(lambda: relayed()[0] == ["--relay-listen=*:18082"], "the relay to give way to the server")

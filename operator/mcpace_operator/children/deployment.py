@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from mcpace_operator.children import pgbouncer, secret, sidecar, stdio
+from mcpace_operator.children import pgbouncer, relay, secret, sidecar, stdio
 from mcpace_operator.children.context import Context
 from mcpace_operator.children.template import merged
 from mcpace_operator.comparison.drift import CAUSE, fingerprint
@@ -14,7 +14,7 @@ from mcpace_operator.resource.server import RELEASE
 from mcpace_operator.resource.workload import GIVEN, WRITTEN
 from mcpace_sidecar.contract.config import SidecarConfig
 from mcpace_sidecar.contract.quantity import seconds
-from mcpace_sidecar.contract.surface import Path
+from mcpace_sidecar.contract.surface import RELAY_PORT, Path
 
 GRACE: Final = 30
 """Seconds from the end of a drain in which the server ends, as long as Kubernetes gives any container."""
@@ -70,6 +70,8 @@ def _cause(context: Context, template: dict[str, Any]) -> dict[str, Any]:
         "demanded": _demanded(context),
     }
     written |= {name: value for name, value in needed.items() if value}
+    if relay.port(context) != RELAY_PORT:
+        written["relay"] = relay.port(context)
     if stdio.is_asked_for(context):
         written["stdio"] = stdio.memory(context)
     if "drain_timeout" in spec.model_fields_set:
@@ -135,15 +137,22 @@ def _template(context: Context) -> dict[str, Any]:
 
 
 def _past_meshes(context: Context) -> dict[str, str]:
-    """What a mesh leaves alone: the kubelet asks the admin port as the pod ends, and bears no certificate.
+    """What a mesh leaves alone.
 
+    The kubelet asks the admin port as the pod ends, and bears no certificate; sidecars have their own.
     Sources: https://istio.io/latest/docs/reference/config/annotations/,
     https://linkerd.io/2/reference/proxy-configuration/.
     """
-    ports = str(context.spec.sidecar.admin_port)
+    between = relay.port(context)
+    inward = ",".join(str(port) for port in (context.spec.sidecar.admin_port, between) if port)
+    outward = {
+        "traffic.sidecar.istio.io/excludeOutboundPorts": str(between),
+        "config.linkerd.io/skip-outbound-ports": str(between),
+    }
     return {
-        "traffic.sidecar.istio.io/excludeInboundPorts": ports,
-        "config.linkerd.io/skip-inbound-ports": ports,
+        "traffic.sidecar.istio.io/excludeInboundPorts": inward,
+        "config.linkerd.io/skip-inbound-ports": inward,
+        **(outward if between else {}),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mcpace_operator.children import relay
 from mcpace_operator.children.context import Context
 from mcpace_sidecar.contract.addresses import RedisAddress
 
@@ -22,6 +23,9 @@ def build(context: Context) -> dict[str, Any] | None:
     ]
     if not settings.watchers:  # an empty list of peers would be everybody
         ingress.pop()
+    between = relay.port(context)
+    if between is not None:
+        ingress.append({"ports": [_tcp(between)], "from": [own]})
     spec: dict[str, Any] = {
         "podSelector": {"matchLabels": context.selector},
         "policyTypes": ["Ingress"],
@@ -46,7 +50,7 @@ def _always(context: Context) -> list[dict[str, Any]]:
         {"ports": [{"protocol": "UDP", "port": 53}, _tcp(53)]},
         *([{"ports": [_tcp(port) for port in stores]}] if stores else []),
         {
-            "ports": [_tcp(context.spec.sidecar.port)],
+            "ports": [_tcp(port) for port in (context.spec.sidecar.port, relay.port(context)) if port],
             "to": [{"podSelector": {"matchLabels": context.selector}}],
         },
     ]

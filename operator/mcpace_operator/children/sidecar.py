@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mcpace_operator.children import secret
+from mcpace_operator.children import relay, secret
 from mcpace_operator.children.configmap import FILE
 from mcpace_operator.children.context import Context
 from mcpace_sidecar.contract.quantity import size
@@ -50,11 +50,13 @@ def container(context: Context) -> dict[str, Any]:
             f"{Flag.UPSTREAM}={_upstream(context)}",
             f"{Flag.NAME}={context.server.key}",
             f"{Flag.KEYS}={KEYS}",
+            *relay.arguments(context),
         ],
         "env": secret.given(context),
         "ports": [
             {"name": "mcp", "containerPort": spec.sidecar.port, "protocol": "TCP"},
             {"name": "admin", "containerPort": spec.sidecar.admin_port, "protocol": "TCP"},
+            *relay.ports(context),
         ],
         **(startup if spec.egress else {}),
         "readinessProbe": {

@@ -238,6 +238,7 @@ class Pods:
             rules=heard.rules,
             missing_secrets=tuple(sorted(heard.missing)),
             has_sessions=heard.has_sessions,
+            relays=heard.relays,
             full=watch.full >= FULL,
         )
         return Told(heard.facts, live)
@@ -286,6 +287,7 @@ class Heard:
         self.rules: tuple[tuple[str, str], ...] = ()
         self.missing: set[str] = set()
         self.has_sessions = False
+        self.relays = True
         self.starts = 0
         self.full = True
 
@@ -305,6 +307,7 @@ class Heard:
         self.missing.update(cut(name) for name in report.missing_secrets[: MOST_RULES - len(self.missing)])
         self.starts += report.processes.starts if report.processes is not None else 0
         self.has_sessions |= report.sessions > 0
+        self.relays &= report.relays
         self.full &= report.slots.of is not None and report.slots.taken >= report.slots.of
         for name, counted in report.doors.items():
             if name in self.doors or len(self.doors) < MOST_DOORS:

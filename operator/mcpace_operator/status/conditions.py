@@ -161,9 +161,10 @@ def _scaling(told: Scaling | None) -> Condition:
 
 
 _SPLIT: Final = (
-    "Clients of a protocol before 2026-07-28 keep sessions, and each replica begins its own of each:"
-    " every call is answered, but what the server holds in memory for a session is not the same in all, and"
-    " what it asks a client may be answered to another. Run one replica, or let the server be stateless."
+    "Clients of a protocol before 2026-07-28 keep sessions, and the sidecars of these pods, older than the"
+    " operator, do not reach each other: every call is answered, but each replica begins a session of its"
+    " own, and what the server holds in memory for one is not the same in all."
+    " `sidecar: {rollOnUpgrade: true}` gives them new sidecars."
 )
 _LOST: Final = (
     "Clients of a protocol before 2026-07-28 keep a session in one replica, and its next call can reach"
@@ -184,7 +185,7 @@ def _live(seen: Seen) -> Iterator[Condition]:
         yield Condition(Type.HasRoom, holds=False, reason=Reason.SlotsTaken, message=words)
     else:
         yield Condition(Type.HasRoom, holds=True, reason=Reason.SlotsFree, message="Calls find room.")
-    if told.has_sessions and seen.most > 1:
+    if told.has_sessions and seen.most > 1 and not told.relays:
         keeping = seen.context.spec.sessions.continuity
         yield Condition(
             Type.SessionsKept,

@@ -31,10 +31,12 @@ class Live:
     missing_secrets: tuple[str, ...] = ()
     has_sessions: bool = False
     """Whether clients keep sessions in a replica."""
+    relays: bool = False
+    """Whether every replica passes what belongs to a session to the one that holds it."""
     full: bool = False
     """Whether every slot was taken, look after look."""
 
     @property
     def conditions(self) -> tuple[Any, ...]:
         """What conditions are made of."""
-        return self.rules, self.missing_secrets, self.has_sessions, self.full
+        return self.rules, self.missing_secrets, self.has_sessions, self.relays, self.full

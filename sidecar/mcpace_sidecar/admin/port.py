@@ -246,6 +246,7 @@ class Admin:
             findings=self._findings.now(),
             slots=self._slots(),
             sessions=len(plane.sessions),
+            relays=plane.peers is not None,
             processes=plane.pool.counted(),
         )
         return 200, _JSON, msgspec.json.encode(report)

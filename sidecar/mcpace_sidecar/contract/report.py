@@ -116,6 +116,8 @@ class Report(Struct, frozen=True, rename="camel"):
     slots: Slots = Slots()
     sessions: Count = 0
     """Of clients before 2026-07-28, as far as this replica has heard."""
+    relays: bool = False
+    """Whether what belongs to a session of another replica is passed on to that one."""
     processes: Processes | None = None
 
 

@@ -29,7 +29,7 @@ def test_there_is_none_unless_it_is_asked_for():
 
 def test_the_servers_own_port_is_open_to_nobody():
     opened = [port for rule in policy()["ingress"] for port in ports(rule)]
-    assert opened == [18080, 18090]
+    assert opened == [18080, 18090, 18081]
 
 
 def test_callers_are_those_of_the_manifest_or_else_of_the_chart_or_else_everybody():
@@ -41,7 +41,7 @@ def test_callers_are_those_of_the_manifest_or_else_of_the_chart_or_else_everybod
 
 def test_the_admin_port_is_for_the_operator_and_for_monitoring():
     assert policy()["ingress"][1] == {"ports": [{"protocol": "TCP", "port": 18090}], "from": [OPERATOR]}
-    assert [ports(rule) for rule in policy(watchers=())["ingress"]] == [[18080]], (
+    assert [ports(rule) for rule in policy(watchers=())["ingress"]] == [[18080], [18081]], (
         "no peer is not every peer"
     )
 

@@ -37,7 +37,7 @@ def test_a_mesh_lets_the_kubelet_reach_the_admin_port_and_the_manifest_has_the_l
     mesh, other = "traffic.sidecar.istio.io/excludeInboundPorts", "config.linkerd.io/skip-inbound-ports"
     written = {"metadata": {"annotations": {mesh: "18090,9000"}}}
     annotations = built(podTemplate=written)["Deployment"]["spec"]["template"]["metadata"]["annotations"]
-    assert (annotations[mesh], annotations[other]) == ("18090,9000", "18090")
+    assert (annotations[mesh], annotations[other]) == ("18090,9000", "18090,18081")
 
 
 def test_probes_ask_what_the_admin_port_answers():
