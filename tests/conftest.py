@@ -13,6 +13,7 @@ from hypothesis import settings
 from tests.kit.collector import Collector
 from tests.kit.helm import Helm
 from tests.kit.operator import Operator
+from tests.kit.processes import Serve, serving_lines
 from tests.kit.programs import ROOT, serving, weather_server
 from tests.kit.redis import RedisServer
 from tests.kit.sidecars import Start, sidecars
@@ -69,6 +70,12 @@ async def start() -> AsyncIterator[Start]:
     """Starts sidecars: an upstream port, a configuration, options of Options."""
     async with sidecars() as begin:
         yield begin
+
+
+@pytest.fixture
+def serve_lines(start: Start) -> Serve:
+    """A sidecar in front of a server of stdio that misbehaves."""
+    return serving_lines(start)
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,14 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import Client, MCPError
+from mcp_types import ElicitResult
 from tests.clients.test_clients_and_servers import CLIENTS, scenario
 from tests.kit.programs import ROOT
 from tests.kit.sidecars import Running, Start
@@ -16,6 +19,7 @@ from tests.kit.waiting import until
 from tools.packages.install import modules, node, python_v1
 
 from mcpace_sidecar.stdio.pipes import Pipes
+from mcpace_sidecar.stdio.sessions import Sessions
 
 NPM = modules() / "@modelcontextprotocol"
 PYTHON = python_v1().parent
@@ -79,6 +83,69 @@ async def test_every_official_client_lists_and_calls(
         got = await scenario(client, sidecar.url, [call, call])
         assert call["tool"] in got["tools"], client
         assert [words in result["text"] for result in got["results"]] == [True, True], (client, got)
+
+
+MODERN = [sys.executable, ROOT / "tests/conformance/server.py"]
+DISCOVERING = ["python v2, modern", "typescript v2, modern"]
+
+
+@pytest.mark.parametrize("processes", ["perSession", "shared"])
+async def test_clients_without_a_handshake_are_served_by_one_process_that_needs_none(
+    serve: Serve, processes: str
+) -> None:
+    sidecar = await serve(MODERN, processes)
+    call = {"tool": "test_simple_text", "arguments": {}}
+    seen = await asyncio.gather(*(scenario(client, sidecar.url, [call, call]) for client in DISCOVERING))
+    for got in seen:
+        assert [result["text"][:9] for result in got["results"]] == ["This is a"] * 2
+    async with Client(sidecar.url, mode="auto", elicitation_callback=named) as client:
+        assert client.protocol_version == "2026-07-28"
+        asked = await client.call_tool("test_input_required_result_elicitation", {})
+        assert asked.content[0].text == "Hello, Ada!"
+        steps = []
+
+        async def on_progress(done: float, total: float | None, message: str | None) -> None:
+            del message
+            steps.append((done, total))
+
+        await client.call_tool("test_tool_with_progress", {}, progress_callback=on_progress)
+        assert steps == [(0, 100), (50, 100), (100, 100)]
+        async with client.listen(tools_list_changed=True) as subscription:
+            await client.call_tool("test_trigger_tool_change", {})
+            assert type(await anext(aiter(subscription))).__name__ == "ToolsListChanged"
+    if processes == "perSession":
+        assert isinstance(sidecar.plane.pool, Sessions)
+        assert not sidecar.plane.pool.table, "none of them has a session"
+    shaken = await scenario("typescript v1", sidecar.url, [call])
+    assert shaken["results"][0]["text"].startswith("This is a")
+
+
+async def named(context: Any, params: Any) -> ElicitResult:
+    del context, params
+    return ElicitResult(action="accept", content={"name": "Ada"})
+
+
+@pytest.mark.parametrize("processes", ["perSession", "shared"])
+@pytest.mark.parametrize("name", ["everything", "time"])
+async def test_clients_without_a_handshake_begin_a_session_by_themselves_where_the_server_needs_one(
+    name: str, processes: str, serve: Serve
+) -> None:
+    command, call, words = SERVERS[name]
+    sidecar = await serve(command, processes)
+    async with Client(sidecar.url, mode="auto") as client:
+        assert client.protocol_version == "2025-11-25"
+        result = await client.call_tool(call["tool"], call["arguments"])
+        assert words in result.content[0].text
+        if processes == "perSession":
+            assert isinstance(sidecar.plane.pool, Sessions)
+            assert len(sidecar.plane.pool.table) == 1
+    got = await scenario("typescript v2, modern", sidecar.url, [call])
+    assert words in got["results"][0]["text"]
+    async with Client(sidecar.url, mode="2026-07-28") as client:
+        with pytest.raises(MCPError) as refused:
+            await client.call_tool(call["tool"], call["arguments"])
+    assert refused.value.error.code == -32022
+    assert "2025-11-25" in refused.value.error.data["supported"]
 
 
 async def seen(sidecar: Running) -> dict[str, Any]:

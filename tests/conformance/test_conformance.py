@@ -85,17 +85,16 @@ async def test_the_suite_gives_the_same_result_directly_and_through_the_sidecar(
     assert not failing
 
 
+@pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])
 async def test_whatever_the_suite_finds_right_over_http_it_finds_right_through_processes(
-    fixture_server: int, start: Start, tmp_path: Path
+    fixture_server: int, start: Start, tmp_path: Path, version: str
 ) -> None:
-    """Of the handshake era, which is what processes of a session's own speak. Directly the SDK's own
-    streams fail one unscored check, of an event that no process sends.
-    """  # noqa: D205 - because it reads on
-    direct = await suite(fixture_server, "2025-11-25", tmp_path / "direct")
+    """Directly the SDK's own streams fail one unscored check, of an event that no process sends."""
+    direct = await suite(fixture_server, version, tmp_path / "direct")
     around = {name: value for name, value in os.environ.items() if name != "PORT"}
     launch = Pipes((sys.executable, str(ROOT / "tests/conformance/server.py")), around, "conformance")
     sidecar = await start(1, {"transport": "stdio"}, launch=launch)
     await sidecar.ready()
-    through = await suite(sidecar.data, "2025-11-25", tmp_path / "processes")
+    through = await suite(sidecar.data, version, tmp_path / "processes")
     assert through.keys() == direct.keys()
     assert {name: failed for name, failed in through.items() if not set(failed) <= set(direct[name])} == {}

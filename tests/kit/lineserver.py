@@ -60,16 +60,47 @@ def call(number: Any, params: dict[str, Any]) -> None:
         say(id=number, result=text("logged"))
     elif name == "changed":
         say(method="notifications/tools/list_changed")
+        for each in subscribed:
+            say(method="notifications/tools/list_changed", params={"_meta": {SUBSCRIPTION: each}})
+    elif name == "meta":
+        say(id=number, result=text(json.dumps(params.get("_meta"))))
+        return
+    elif name == "speak":
+        say(method="notifications/message", params={"level": "info", "data": "here"})
+        say(id=number, result=text("spoken"))
+        return
+    if name == "changed":
         say(id=number, result=text("changed"))
     elif name == "deaf":
         say(id=number, result=text("deaf"))
         time.sleep(3600)
 
 
+SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 counted: list[Any] = []
+subscribed: list[Any] = []
 held: list[Any] = []
 asked: dict[Any, Any] = {}
 cancelled: list[Any] = []
+
+
+def answers_modern(method: Any, number: Any, message: Any) -> bool:
+    """What a server without handshakes answers otherwise; whether this is such."""
+    if method == "initialize":
+        error = {"code": -32022, "message": "no handshakes", "data": {"supported": ["2026-07-28"]}}
+        say(id=number, error=error)
+    elif method == "server/discover":
+        offers = {"tools": {"listChanged": True}}
+        info = {"io.modelcontextprotocol/serverInfo": {"name": "lines", "version": "1"}}
+        found = {"supportedVersions": ["2026-07-28"], "capabilities": offers, "_meta": info}
+        say(id=number, result=found | {"resultType": "complete"})
+    elif method == "subscriptions/listen":
+        subscribed.append(number)
+        told = {"notifications": message["params"]["notifications"], "_meta": {SUBSCRIPTION: number}}
+        say(method="notifications/subscriptions/acknowledged", params=told)
+    else:
+        return False
+    return True
 
 
 def main(how: str) -> None:
@@ -89,9 +120,17 @@ def main(how: str) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
+    begun = False
     for line in sys.stdin:
         message = json.loads(line)
         method, number = message.get("method"), message.get("id")
+        if how == "strict" and method not in ("initialize", None) and not begun:
+            sys.exit("expected initialize")
+        begun = begun or method == "initialize"
+        if how == "mute" and method == "server/discover":
+            continue
+        if how == "modern" and answers_modern(method, number, message):
+            continue
         if method == "initialize" and how == "refuses":
             say(id=number, error={"code": -32603, "message": "no licence"})
         elif method == "initialize" and how == "odd":

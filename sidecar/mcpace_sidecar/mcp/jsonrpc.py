@@ -199,3 +199,40 @@ class WithToken(msgspec.Struct, gc=False):
     """The params of a request that may want to hear of its progress."""
 
     meta: OfProgress | None = msgspec.field(default=None, name="_meta")
+
+
+class SelfContained(msgspec.Struct, gc=False):
+    """What `_meta` holds where there is no handshake (MCP 2026-07-28, basic)."""
+
+    version: msgspec.Raw = msgspec.field(
+        default=msgspec.Raw(b""), name="io.modelcontextprotocol/protocolVersion"
+    )
+    capabilities: msgspec.Raw = msgspec.field(
+        default=msgspec.Raw(b""), name="io.modelcontextprotocol/clientCapabilities"
+    )
+    log_level: msgspec.Raw = msgspec.field(
+        default=msgspec.Raw(b""), name="io.modelcontextprotocol/logLevel"
+    )
+    subscription: msgspec.Raw = msgspec.field(
+        default=msgspec.Raw(b""), name="io.modelcontextprotocol/subscriptionId"
+    )
+
+
+class WithMeta(msgspec.Struct, gc=False):
+    """The params or result of such a message: its `_meta`, and what its headers mirror."""
+
+    meta: SelfContained | None = msgspec.field(default=None, name="_meta")
+    name: msgspec.Raw = msgspec.Raw(b"")
+    uri: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Discovered(msgspec.Struct, rename="camel", gc=False):
+    """What `server/discover` is answered with, as far as it decides the era."""
+
+    supported_versions: list[str] = msgspec.field(default_factory=list)
+
+
+class OfError(msgspec.Struct, gc=False):
+    """A JSON-RPC error, as far as HTTP says the same by a status."""
+
+    code: int = 0

@@ -12,6 +12,7 @@ import msgspec
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 INVALID_PARAMS: Final = -32602
+NO_METHOD: Final = -32601
 
 
 def error_body(message_id: bytes, code: int, words: str, data: dict[str, Any] | None = None) -> bytes:

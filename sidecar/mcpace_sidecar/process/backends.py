@@ -18,8 +18,9 @@ from mcpace_sidecar.stdio.shared import Shared
 
 log = logging.getLogger(__name__)
 
-_OWN_CALLS: Final = 4
-"""Requests of the sidecar's own that its process works on at once."""
+_OWN_CALLS: Final = 1000
+"""Requests that the sidecar's own process works on at once: as they come, those of clients without sessions
+among them."""
 
 
 class Backends:
@@ -45,8 +46,8 @@ class Backends:
             # One process may be all that a server can bear: it is asked what clients ask it.
             self.calls = self.own = Shared(options.upstream, processes, on_error)
         else:
-            self.calls = Sessions(options.upstream, processes, on_error)
-            self.own = Shared(options.upstream, processes, on_error, most=1, calls=_OWN_CALLS)
+            own = self.own = Shared(options.upstream, processes, on_error, most=1, calls=_OWN_CALLS)
+            self.calls = Sessions(options.upstream, processes, on_error, own)
         self.own.adopt(config)
 
     def adopt(self, config: SidecarConfig) -> None:

@@ -47,19 +47,29 @@ class Asked:
         "events",
         "giver",
         "id",
+        "logs",
         "method",
+        "modern",
+        "named",
         "params",
         "patience",
         "receiver",
         "token",
     )
 
-    def __init__(self, receiver: Receiver, patience: float | None, events: bool) -> None:
-        """`events`: whether its client takes events."""
+    def __init__(
+        self, receiver: Receiver, patience: float | None, events: bool, modern: bool = False
+    ) -> None:
+        """`events`: whether its client takes events; `modern`: whether it did without a handshake."""
         self.receiver: Receiver | None = receiver
         self.patience = patience
         self.deadline = monotonic() + patience if patience is not None else 0.0
         self.events = events
+        self.modern = modern
+        self.logs = False
+        """Whether it wants to hear what the server logs meanwhile, where it is of that era."""
+        self.named = b""
+        """What its head says that it calls, where it is of that era."""
         self.begun = False
         """Whether it is answered as events."""
         self.giver: Giver | None = None

@@ -64,6 +64,7 @@ class Process:
         "holder",
         "junk",
         "number",
+        "probed",
         "since",
         "state",
     )
@@ -82,6 +83,8 @@ class Process:
         self.since = monotonic()
         self.answered = False
         """Whether it has answered anything."""
+        self.probed = False
+        """Whether it was asked what some servers end at."""
         self.junk = 0
         """Lines that were no messages."""
         self._on_end = on_end
@@ -97,6 +100,11 @@ class Process:
     def ran(self) -> bool:
         """Whether it was started at all."""
         return self._channel is not None
+
+    @property
+    def baffled(self) -> bool:
+        """Whether it has ended at that: no failure, but an answer."""
+        return self.probed and self.ran and not self.answered
 
     @property
     def usable(self) -> bool:

@@ -50,6 +50,8 @@ class Processes:
         self.crashes = 0
         """Processes that had answered, and ended unasked."""
         self._junk = 0
+        self.modern: bool | None = None
+        """Whether the server speaks without handshakes (MCP 2026-07-28); None: it was not asked yet."""
         self.problem = ""
         """Why the last one that failed did; empty since one has answered."""
         self.in_a_row = 0
@@ -100,9 +102,9 @@ class Processes:
         how = f"did not answer `initialize` within {patience:g} s"
         return UpstreamError("timeout", self._failed("silent", process, how))
 
-    def refused(self, process: Process, error: str) -> UpstreamError:
+    def refused(self, process: Process, error: str, method: str = "initialize") -> UpstreamError:
         """It has answered its handshake with an error, and is ended: the error that says so."""
-        return UpstreamError("connect", self._failed("refused", process, f"refuses `initialize`: {error}"))
+        return UpstreamError("connect", self._failed("refused", process, f"refuses `{method}`: {error}"))
 
     def _on_end(self, process: Process, how: str) -> str:
         """Count its end, and say how it came."""
@@ -113,6 +115,8 @@ class Processes:
             words = f"The server's process {how}."
             log.warning("%s", words)
             return words
+        if process.baffled:
+            return f"The server's process {how}."
         if not process.ran:
             self._fall(0.0)
             self.failed["command"] += 1

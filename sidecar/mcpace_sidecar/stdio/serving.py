@@ -25,13 +25,12 @@ from mcpace_sidecar.http.receiver import Receiver, Ticket
 from mcpace_sidecar.mcp import responses
 from mcpace_sidecar.mcp.ids import id_value
 from mcpace_sidecar.mcp.jsonrpc import Posted, WithToken
+from mcpace_sidecar.mcp.methods import INITIALIZE, MODERN
 from mcpace_sidecar.mcp.responses import INVALID_REQUEST, PARSE_ERROR
 from mcpace_sidecar.stdio.asked import ACCEPTED, BAD_REQUEST, NOT_ALLOWED, NOT_FOUND, Asked
 from mcpace_sidecar.stdio.process import Process
 from mcpace_sidecar.stdio.processes import Processes
 
-NO_METHOD: Final = -32601
-"""The code of a method that there is not (JSON-RPC 2.0, section 5.1)."""
 NO_SESSION: Final = -32001
 """The code with which the official servers refuse a session that they do not know."""
 MOST_WAITING: Final = 256
@@ -41,6 +40,9 @@ _LONGEST: Final = 4096
 """Bytes of a head that is remembered."""
 _REQUEST_LINE: Final = re.compile(rb"([A-Z]+) ([^ ?]*)[^ ]* ")
 _SESSION: Final = re.compile(rb"\r\nmcp-session-id:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
+_VERSION: Final = re.compile(rb"\r\nmcp-protocol-version:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
+_METHOD: Final = re.compile(rb"\r\nmcp-method:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
+_NAME: Final = re.compile(rb"\r\nmcp-name:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
 _ACCEPTED: Final = re.compile(rb"\r\naccept:[^\r\n]*(?:text/event-stream|text/\*|\*/\*)", re.IGNORECASE)
 _ACCEPT: Final = re.compile(rb"\r\naccept:", re.IGNORECASE)
 
@@ -51,15 +53,26 @@ _with_token: Final = msgspec.json.Decoder(WithToken)
 class Facts:
     """What a request's head says here."""
 
-    __slots__ = ("events", "method", "path", "session")
+    __slots__ = ("about", "events", "method", "modern", "named", "path", "session", "version")
 
     def __init__(self, head: bytes) -> None:
         line = _REQUEST_LINE.match(head)
         self.method = line[1] if line is not None else b""
         self.path = line[2] if line is not None else b""
-        session = _SESSION.search(head)
-        self.session = session[1] if session is not None else b""
+        self.session = _said(_SESSION, head)
+        self.version = _said(_VERSION, head)
+        self.modern = self.version >= MODERN
+        """Whether it is of the era without handshakes."""
+        self.about = _said(_METHOD, head)
+        """What it says that the body's method is."""
+        self.named = _said(_NAME, head)
+        """What it says that the body calls."""
         self.events = _ACCEPTED.search(head) is not None or _ACCEPT.search(head) is None
+
+
+def _said(name: re.Pattern[bytes], head: bytes) -> bytes:
+    found = name.search(head)
+    return found[1] if found is not None else b""
 
 
 class Serving(Backend):
@@ -108,7 +121,9 @@ class Serving(Backend):
             if len(head) <= _LONGEST:
                 make_room(self._known, _REMEMBERED)
                 self._known[head] = facts
-        asked = Asked(receiver, patience, facts.events)
+        asked = Asked(receiver, patience, facts.events, facts.modern)
+        if facts.modern:
+            asked.named = facts.named or _said(_NAME, b"\r\n" + b"".join(request[1:-1]))
         if facts.path != self._endpoint:
             self.refuse(asked, NOT_FOUND, INVALID_REQUEST, "Not found: there are no other paths.")
         elif facts.method == b"POST":
@@ -147,6 +162,10 @@ class Serving(Backend):
     def delete(self, asked: Asked, facts: Facts) -> None:
         """End a session."""
         raise NotImplementedError
+
+    def without_handshake(self, asked: Asked, facts: Facts) -> bool:
+        """Whether its client needs none. `initialize` is such to a server that needs none either."""
+        return facts.modern and (asked.method != INITIALIZE or self.processes.modern is not False)
 
     # -- answers
 

@@ -19,7 +19,7 @@ from mcpace_sidecar.stdio.asked import BAD_REQUEST, NO_CONTENT, NOT_FOUND, Asked
 from mcpace_sidecar.stdio.lines import line_of
 from mcpace_sidecar.stdio.process import Process
 from mcpace_sidecar.stdio.processes import Processes
-from mcpace_sidecar.stdio.serving import NO_SESSION, Facts
+from mcpace_sidecar.stdio.serving import NO_SESSION, Facts, Serving
 from mcpace_sidecar.stdio.session import Home, Line, Session
 
 
@@ -27,9 +27,12 @@ class Sessions(Home):
     """All sessions of this replica."""
 
     def __init__(
-        self, address: Address, processes: Processes, on_error: Callable[[Exception], None]
-    ) -> None:
+        self, address: Address, processes: Processes, on_error: Callable[[Exception], None],
+        sessionless: Serving,
+    ) -> None:  # fmt: skip
+        """`sessionless`: who answers clients of the era without handshakes, if the server speaks so."""
         super().__init__(address, processes, on_error)
+        self._sessionless = sessionless
         self.table: dict[bytes, Session] = {}
         """Those that are established."""
         self.starting: set[Session] = set()
@@ -42,8 +45,10 @@ class Sessions(Home):
         """All processes of sessions, and for those to come, until nothing is left of them."""
 
     def post(self, asked: Asked, facts: Facts, posted: Posted, body: bytes) -> None:
-        """To the session's process; `initialize` begins a session."""
-        if facts.session:
+        """To the session's process; `initialize` begins a session, and some clients have none."""
+        if self.without_handshake(asked, facts):
+            self._sessionless.post(asked, facts, posted, body)
+        elif facts.session:
             session = self.table.get(facts.session)
             if session is not None:
                 session.take(asked, posted, body)
@@ -69,6 +74,9 @@ class Sessions(Home):
 
     def listen(self, asked: Asked, facts: Facts) -> None:
         """To the session's stream."""
+        if facts.modern:
+            self._sessionless.listen(asked, facts)
+            return
         session = self.table.get(facts.session)
         if session is not None:
             session.listen(asked)
@@ -80,6 +88,9 @@ class Sessions(Home):
 
     def delete(self, asked: Asked, facts: Facts) -> None:
         """End the session, and its process."""
+        if facts.modern:
+            self._sessionless.delete(asked, facts)
+            return
         session = self.table.get(facts.session)
         if session is None:
             self.refuse(asked, NOT_FOUND, NO_SESSION, "Session not found")
@@ -195,6 +206,10 @@ class Sessions(Home):
             words = self.processes.problem or "No process of the server could be started."
         session.finish(UpstreamError("busy", words))
         self.forget(session)
+
+    def at_work(self, now: float) -> bool:
+        """Whether a process is at work on a call, and not silent for longer than it may be."""
+        return super().at_work(now) or self._sessionless.at_work(now)
 
     def excused(self, asked: Asked) -> bool:
         """Whether the server waits for an answer of this call's client."""

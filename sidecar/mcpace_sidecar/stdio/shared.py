@@ -18,16 +18,19 @@ from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.mcp import responses
 from mcpace_sidecar.mcp.jsonrpc import Posted
-from mcpace_sidecar.mcp.responses import INVALID_REQUEST
+from mcpace_sidecar.mcp.methods import ENDLESS, INITIALIZE
+from mcpace_sidecar.mcp.responses import INVALID_REQUEST, NO_METHOD
 from mcpace_sidecar.mcp.strictness import MEMBERS
-from mcpace_sidecar.stdio.asked import BAD_REQUEST, NOT_ALLOWED, OK, Asked, Giver
+from mcpace_sidecar.stdio import modern
+from mcpace_sidecar.stdio.asked import BAD_REQUEST, NOT_ALLOWED, NOT_FOUND, OK, Asked, Giver
 from mcpace_sidecar.stdio.process import Process
 from mcpace_sidecar.stdio.processes import Processes
-from mcpace_sidecar.stdio.serving import NO_METHOD, Facts
+from mcpace_sidecar.stdio.serving import Facts
 from mcpace_sidecar.stdio.worker import Home, Worker
 
 _VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """Versions whose handshake is the same, oldest first."""
+_TOO_MANY: Final = "Too many calls wait for the server's processes."
 _EMPTY: Final = msgspec.Raw(b"{}")
 
 
@@ -51,6 +54,10 @@ class Shared(Home):
         """Those that wait for who the server is -> the version that their client speaks."""
         self._hello: dict[str, msgspec.Raw] = {}
         """What the server said of itself; empty: it is not known."""
+        self._discovered: dict[str, msgspec.Raw] = {}
+        """The same where there is no handshake; empty: it is not known, or there is one."""
+        self._unsure: dict[Asked, tuple[Facts, Posted]] = {}
+        """Requests without a handshake that wait for whether the server knows such."""
         self._listening: dict[Asked, None] = {}
         self._numbers = itertools.count(100)
         self._starts = _Waiting(self)
@@ -64,11 +71,13 @@ class Shared(Home):
 
     def post(self, asked: Asked, facts: Facts, posted: Posted, body: bytes) -> None:
         """Answer what is known here; the rest waits for a process."""
-        del facts, body
+        del body
         method = asked.method
         if not asked.id or posted.method is None:
             self.accept(asked)  # there is no client that a process could know it of
-        elif method == "initialize":
+        elif self.without_handshake(asked, facts):
+            self._take_modern(asked, facts, posted)
+        elif method == INITIALIZE:
             self._greet(asked, posted)
         elif method in ("ping", "logging/setLevel"):
             self.later(asked, responses.result_body(asked.id, b"{}"), OK)
@@ -77,8 +86,54 @@ class Shared(Home):
             self.refuse(asked, OK, NO_METHOD, words)
         elif method == "server/discover":
             self.refuse(asked, BAD_REQUEST, NO_METHOD, "Method not found: begin with `initialize`.")
-        elif len(self._line) >= self.most_waiting:
-            self.fail_later(asked, UpstreamError("busy", "Too many calls wait for the server's processes."))
+        else:
+            self._queue(asked, posted)
+
+    def _take_modern(self, asked: Asked, facts: Facts, posted: Posted) -> None:
+        """What comes without a handshake, to servers that speak so."""
+        method, speaks = asked.method, self.processes.modern
+        if speaks is False:
+            if method == "server/discover":  # upon which clients shake hands
+                self.refuse(asked, BAD_REQUEST, NO_METHOD, "Method not found: begin with `initialize`.")
+            else:
+                body = modern.unspoken(asked.id, facts.version, list(_VERSIONS))
+                self.later(asked, body, BAD_REQUEST)
+            return
+        endless = method in ENDLESS
+        worker = next((each for each in self.workers if each.modern), None) if endless else None
+        if not self._discovered or (endless and worker is None):
+            self._wait_unsure(asked, facts, posted)
+            return
+        spoken = modern.versions(msgspec.json.encode(self._discovered))
+        wrong = modern.refusal(asked, bytes(posted.params), facts.version, facts.about, spoken)
+        if wrong:
+            self.later(asked, wrong, BAD_REQUEST)
+        elif method == INITIALIZE:
+            self.refuse(asked, NOT_FOUND, NO_METHOD, "Method not found: this version has no handshake.")
+        elif method == "server/discover":
+            self.later(asked, responses.result_body(asked.id, msgspec.json.encode(self._discovered)), OK)
+        elif worker is not None:
+            asked.params = bytes(posted.params)
+            asked.giver = self._starts
+            worker.subscribe(b"%d" % next(self._numbers), asked)
+        else:
+            asked.logs = modern.wants_log(bytes(posted.params))
+            self._queue(asked, posted)
+
+    def _wait_unsure(self, asked: Asked, facts: Facts, posted: Posted) -> None:
+        if len(self._unsure) >= self.most_waiting:
+            self.fail_later(asked, UpstreamError("busy", _TOO_MANY))
+            return
+        asked.giver = self._starts
+        if asked.method not in ENDLESS:
+            self.in_progress.add(asked)
+        self._unsure[asked] = facts, posted
+        self.serve(monotonic())
+
+    def _queue(self, asked: Asked, posted: Posted) -> None:
+        """A call, for the next process that is free."""
+        if len(self._line) >= self.most_waiting:
+            self.fail_later(asked, UpstreamError("busy", _TOO_MANY))
         else:
             asked.params = bytes(posted.params)
             asked.giver = self._starts
@@ -124,7 +179,9 @@ class Shared(Home):
 
     def listen(self, asked: Asked, facts: Facts) -> None:
         """Tell it that lists have changed."""
-        del facts
+        if facts.modern:
+            self.refuse(asked, NOT_ALLOWED, INVALID_REQUEST, "Use POST.")
+            return
         asked.giver = self._starts
         self._listening[asked] = None
         self.soon(asked.begin)
@@ -139,6 +196,7 @@ class Shared(Home):
         self.in_progress.discard(asked)
         self._listening.pop(asked, None)
         self._greeting.pop(asked, None)
+        self._unsure.pop(asked, None)
         if asked in self._line:
             del self._line[asked]
         else:
@@ -155,7 +213,9 @@ class Shared(Home):
             asked = next(iter(self._line))
             del self._line[asked]
             worker.work(b"%d" % next(self._numbers), asked)
-        wanted = bool(self._line or self._greeting) and all(worker.ready for worker in self.workers)
+        wanted = bool(self._line or self._greeting or self._unsure) and all(
+            worker.ready for worker in self.workers
+        )
         if not wanted and not self._too_few:
             return
         if not self.processes.may_start(now):
@@ -166,7 +226,7 @@ class Shared(Home):
 
     def _tell_waiting(self, error: UpstreamError) -> None:
         """Whoever waits for a process need not: the next one is tried later."""
-        for asked in [*self._greeting, *self._line]:
+        for asked in [*self._greeting, *self._unsure, *self._line]:
             self.fail_later(asked, error)
 
     @property
@@ -178,12 +238,15 @@ class Shared(Home):
         self.workers.append(worker)
         self.taken.add(worker.process)
 
-    def greeted(self, result: bytes) -> None:
+    def greeted(self, hello: dict[str, msgspec.Raw], discovered: dict[str, msgspec.Raw]) -> None:
         """A process has said who it is."""
-        self._hello = MEMBERS.decode(result)
+        self._hello, self._discovered = hello, discovered
         greeting, self._greeting = self._greeting, {}
         for asked, version in greeting.items():
             asked.answer(self._welcome(asked, version))
+        unsure, self._unsure = self._unsure, {}
+        for asked, (facts, posted) in unsure.items():
+            self._take_modern(asked, facts, posted)
         self.serve(monotonic())
 
     def lose(self, worker: Worker, error: UpstreamError) -> None:
@@ -191,10 +254,15 @@ class Shared(Home):
         if worker in self.workers:
             self.workers.remove(worker)
         if not self.workers:
-            self._hello = {}  # the next one may be another version
+            self._hello, self._discovered = {}, {}  # the next one may be another version
         worker.finish(error)
         if not worker.ready and not any(other.ready for other in self.workers):
             self._tell_waiting(error)
+        self.serve(monotonic())
+
+    def again(self, worker: Worker) -> None:
+        """One has ended at what it was asked first; another is asked otherwise."""
+        self.workers.remove(worker)
         self.serve(monotonic())
 
     def gone(self, process: Process) -> None:
@@ -227,7 +295,7 @@ class Shared(Home):
         """Timeouts, of calls, starts, and processes that hang."""
         super().sweep(now)
         for worker in list(self.workers):
-            if not worker.ready and worker.deadline < now:
+            if not worker.ready and worker.await_greeting(now):
                 error = self.processes.silent(worker.process, self.start_timeout)
                 worker.process.end()
                 self.lose(worker, error)
@@ -239,7 +307,7 @@ class Shared(Home):
     async def close(self) -> None:
         """End all."""
         error = UpstreamError("closed", "The sidecar ends.")
-        for asked in [*self._greeting, *self._line]:
+        for asked in [*self._greeting, *self._unsure, *self._line]:
             asked.fail(error)
         for asked in list(self._listening):
             asked.end()
