@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 LONGEST_NAME: Final = 256
 """The longest a client's name may be that a gateway or a token gives, in bytes."""
@@ -12,7 +12,7 @@ LONGEST_NAME: Final = 256
 class Client:
     """One caller. `name` tells callers apart and holds no secret; `tier` is None if unknown."""
 
-    __slots__ = ("anonymous", "name", "subject", "tier")
+    __slots__ = ("anonymous", "name", "notes", "subject", "tier")
 
     def __init__(
         self, name: str, tier: str | None = None, *, anonymous: bool = True, subject: str = ""
@@ -22,6 +22,8 @@ class Client:
         self.anonymous = anonymous
         self.subject = subject
         """Of a verified token its issuer and subject: several may use one client."""
+        self.notes: Any = None
+        """What the limits have worked out for it."""
 
     def __repr__(self) -> str:
         return f"<Client {self.name}>"

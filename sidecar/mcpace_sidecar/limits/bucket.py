@@ -41,11 +41,14 @@ class Charge:
 class Charges:
     """Everything one call takes: one object for each client and kind of call, made once."""
 
-    __slots__ = ("items", "names")
+    __slots__ = ("items", "keeper", "levels", "names")
 
     def __init__(self, items: Sequence[Charge], like: Charges | None = None) -> None:
         """`like`: another client's on the same terms, which are put into the same words."""
         self.items = tuple(items)
+        self.keeper: object = None
+        self.levels: Sequence[Level] = ()
+        """Where the keeper has what is left of each; it looks for them again where one was forgotten."""
         if like is not None:
             self.names: list[bytes] = like.names
             return
@@ -108,9 +111,11 @@ UNASKED: Final = Verdict(allowed=True, left=None, at=0.0)
 class Level:
     """What is left in a bucket or quota, at a time in seconds since the epoch."""
 
-    __slots__ = ("at", "capacity", "left", "midnight", "pace")
+    __slots__ = ("at", "capacity", "forgotten", "left", "midnight", "pace")
 
     def __init__(self, capacity: int, at: float, pace: float) -> None:
+        self.forgotten = False
+        """Whether its keeper has it no more."""
         self.capacity = capacity
         self.pace = pace
         """0.0: a quota."""

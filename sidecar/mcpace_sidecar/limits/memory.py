@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from time import time
 
-from mcpace_sidecar.bounded import SWEPT, Round, make_room
+from mcpace_sidecar.bounded import SWEPT, Round
 from mcpace_sidecar.limits.bucket import DAY, MINUTE, Charges, Level, Verdict, refusal, share
 
-_ACCOUNTS = 10_000
-"""Kinds of calls whose levels are held ready; the others' are found by their keys."""
 LEVELS = 100_000
 """Buckets and quotas that are held at most."""
 _LOOKED_AT = 256
@@ -24,18 +22,17 @@ class MemoryLimits:
         self.replicas = 1
         self._clock = clock
         self._levels: dict[str, Level] = {}
-        self._accounts: dict[Charges, list[Level]] = {}
         self._round = Round(self._levels)
 
     def take(self, charges: Charges, done: Callable[[Verdict], None] | None = None) -> Verdict:
         """Take all charges or none."""
         del done  # known at once
         now = self._clock()
-        levels = self._accounts.get(charges)
-        if levels is None:
-            make_room(self._accounts, _ACCOUNTS)
+        levels = charges.levels
+        if charges.keeper is not self or _lacks_one(levels):
             self._make_room(len(charges.items), now)
-            levels = self._accounts[charges] = self._find(charges, now)
+            levels = charges.levels = self._find(charges, now)
+            charges.keeper = self
         alone = self.replicas == 1
         fits = True
         for index, charge in enumerate(charges.items):
@@ -95,11 +92,18 @@ class MemoryLimits:
 
     def _forget(self, keys: Sequence[str]) -> None:
         for key in keys:
-            del self._levels[key]
-        self._accounts.clear()  # whoever calls again finds its levels again
+            self._levels.pop(key).forgotten = True  # whoever calls again looks for its levels again
 
     def __len__(self) -> int:
         return len(self._levels)
 
     def __repr__(self) -> str:
         return f"<MemoryLimits {len(self._levels)}/{LEVELS} levels, {self.replicas} replicas>"
+
+
+def _lacks_one(levels: Sequence[Level]) -> bool:
+    """Whether any of these was forgotten."""
+    for level in levels:  # noqa: SIM110 - because each call comes here, and this is many times faster
+        if level.forgotten:
+            return True
+    return False

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from mcpace_sidecar.bounded import make_room
 from mcpace_sidecar.contract.config.rate_limits import Limit, RateLimits
 from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.limits.bucket import Charge, Charges, Kind
-
-_REMEMBERED: Final = 10_000
-"""Clients whose charges are held ready."""
 
 
 class Price:
@@ -26,14 +20,23 @@ class Price:
         self.shared = limit.per == "server"
 
 
+class _Noted:
+    """What one plan has worked out for a client."""
+
+    __slots__ = ("charges", "plan")
+
+    def __init__(self, plan: LimitPlan) -> None:
+        self.plan = plan
+        self.charges: dict[Price | None, Charges] = {}
+
+
 class LimitPlan:
-    """The charges of every call, remembered for the clients seen lately."""
+    """The charges of every call, noted with the client for as long as that is known."""
 
     def __init__(self, limits: RateLimits) -> None:
         self.limits = limits
         self.default_tier = limits.default_tier or limits.tiers[0].name
         self._tiers = {tier.name: tier for tier in limits.tiers}
-        self._known: dict[Client, dict[Price | None, Charges]] = {}
         self._alike: dict[tuple[str, Price | None], Charges] = {}
         """Some client's charges, by its tier and what it calls: everybody's are on the same terms."""
 
@@ -43,13 +46,12 @@ class LimitPlan:
 
     def charges(self, client: Client, price: Price | None) -> Charges:
         """What a call of that client takes, and from where. `price`: what its target costs."""
-        known = self._known.get(client)
-        if known is None:
-            make_room(self._known, _REMEMBERED)
-            known = self._known[client] = {}
-        charges = known.get(price)
+        noted: _Noted | None = client.notes
+        if noted is None or noted.plan is not self:
+            noted = client.notes = _Noted(self)
+        charges = noted.charges.get(price)
         if charges is None:
-            charges = known[price] = self._plan(client, price)
+            charges = noted.charges[price] = self._plan(client, price)
         return charges
 
     def _plan(self, client: Client, price: Price | None) -> Charges:
