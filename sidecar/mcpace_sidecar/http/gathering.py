@@ -9,6 +9,7 @@ from mcpace_sidecar.http.connections import Guest
 from mcpace_sidecar.http.framing import BodyReader, ChunkedBody, LengthBody
 from mcpace_sidecar.http.head import MAX_HEAD, RequestHead
 from mcpace_sidecar.http.known import RequestHeads
+from mcpace_sidecar.http.template import Template
 
 HEAD_TIMEOUT: Final = 30.0
 """Seconds a client may take for a request's head, and again for its body."""
@@ -45,13 +46,12 @@ class Gathering:
     """One connection's requests, one after the other."""
 
     __slots__ = (
-        "_apart",
-        "_known",
         "_pieces",
         "_raw",
         "_reader",
         "_size",
         "_small",
+        "_template",
         "apart",
         "head",
         "heads",
@@ -68,9 +68,9 @@ class Gathering:
         self.apart: tuple[bytes, ...] = ()
         """The values that its head is held without, by the places of `Names.apart`; () of none."""
         self._raw = b""
-        self._known: RequestHead | None = None
-        """The last head's bytes, and itself if nothing of it varies: a client repeats itself."""
-        self._apart: tuple[bytes, ...] = ()
+        """Of a head whose request is not whole yet."""
+        self._template: Template | None = None
+        """The last head: a client repeats itself."""
         self._reader: BodyReader | None = None
         self._pieces: list[bytes] = []
         self._small = bytearray()
@@ -82,12 +82,13 @@ class Gathering:
 
         `guest` holds what counts of it. `limit`: the bytes that a body may have. ProtocolError.
         """
-        known = self._known
-        if known is not None and data.startswith(self._raw) and known.names is self.heads.names:
-            self.trace = self.lines = b""
-            self.apart = self._apart
-            self.head = known
-            end = len(self._raw)
+        template = self._template
+        if template is not None and template.head.names is not self.heads.names:
+            template = None
+        end = template.fits(data) if template is not None else 0
+        if template is not None and 0 < end <= LIGHT_HEAD:
+            self.head = template.head
+            self.trace, self.lines, self.apart = template.trace, template.lines, template.apart
         else:
             end = data.find(b"\r\n\r\n") + 4
             if end < 4:
@@ -102,6 +103,8 @@ class Gathering:
                 raise no_room()
         assert self.head is not None
         length = self.head.length
+        if length is None or len(data) != end + length:
+            self._raw = data[:end]
         if length is None:
             self._reader = ChunkedBody(strict=True)
             return STARTED, data[end:]
@@ -115,11 +118,9 @@ class Gathering:
         return WHOLE, data[end:] if length else b""
 
     def _read(self, raw: bytes) -> None:
-        head, self.trace, self.lines, self.apart = self.heads.read(raw)
-        self.head = head
-        self._raw = raw
-        self._known = head if not self.trace and not self.lines and len(raw) <= LIGHT_HEAD else None
-        self._apart = self.apart
+        read = self.heads.read(raw)
+        self.head, self.trace, self.lines, self.apart = read
+        self._template = self.heads.template(raw, read, self._template) if len(raw) <= LIGHT_HEAD else None
 
     def take_body(self, data: bytes, guest: Guest, limit: int) -> tuple[bool, bytes]:
         """Take more of the body: whether it is whole, and what is of the next request. ProtocolError."""
@@ -151,8 +152,7 @@ class Gathering:
         assert self.head is not None
         if self.head.names is not self.heads.names:  # other settings came while the body did
             self._read(self._raw)
-        if self._known is None:
-            self._raw = b""
+        self._raw = b""
         return self.head
 
     def forget_body(self) -> None:
@@ -161,11 +161,6 @@ class Gathering:
         self._pieces = []
         self._small = bytearray()
         self._size = 0
-
-    def forget_much(self) -> None:
-        """Whoever is idle holds little."""
-        if len(self._raw) > LIGHT_HEAD:
-            self._raw, self._known = b"", None
 
 
 def _check_part(data: bytes) -> None:

@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeVar
 
 from mcpace_sidecar.http.head import ANSWERED, MAX_LINES, NOTHING, Names, RequestHead, ResponseHead
 from mcpace_sidecar.http.lines import MANY_CUTS, Lines, names_one
+from mcpace_sidecar.http.template import Read, Template
 
 _MANY_HEADS: Final = 2048
 _MANY_BYTES: Final = 1024 * 1024
@@ -26,9 +27,6 @@ _ALONE: Final = 4
 _APART: Final = 8
 """Of so many heads with values that are handed over apart, one is remembered: clients come again, unless
 there are very many of them, and remembering them all would be in vain."""
-
-Read = tuple[RequestHead, bytes, bytes, tuple[bytes, ...]]
-"""(the head, the line of its trace, its lines that vary, the values that are handed over apart)."""
 
 
 Head = TypeVar("Head")
@@ -122,6 +120,15 @@ class RequestHeads:
         elif cut is not None and len(cut[0]) == len(raw) - len(trace) - len(varying):
             self._remember(cut[0], (head, b"", b"", apart))
         return head, trace, varying, apart
+
+    def template(self, raw: bytes, read: Read, before: Template | None) -> Template:
+        """What the next head of a connection may be like. `before`: what this one was not like."""
+        if before is not None and before.is_like(read[0]):
+            pieces, gaps = self._lines.gaps(raw)
+            template = Template(read, pieces, gaps)
+            if template.fits(raw) and template.has(read):
+                return template
+        return Template(read, [raw], [])
 
     def _read_whole(self, raw: bytes) -> Read:
         head = RequestHead(raw, self.names)

@@ -34,6 +34,19 @@ Cut = tuple[bytes, bytes, bytes]
 """(what remains, the line of a trace, other lines that vary)."""
 
 
+class Gap:
+    """A value that varies, in a head that is otherwise known."""
+
+    __slots__ = ("kind", "place", "size")
+
+    def __init__(self, kind: int, place: int, size: int) -> None:
+        self.kind = kind
+        self.place = place
+        """Of an APART name: which it is."""
+        self.size = size
+        """Bytes of its name, the colon included."""
+
+
 class _Name:
     """What is known of one field's lines."""
 
@@ -143,6 +156,23 @@ class Lines:
         values = tuple(apart) if apart is not None and any(apart) else ()
         rest = b"\r\n".join(stable) + b"\r\n\r\n"
         return rest, trace, b"\r\n".join([*varying, b""]) if varying else b"", values, length
+
+    def gaps(self, raw: bytes) -> tuple[list[bytes], list[Gap]]:
+        """What repeats itself of a head that was taken apart, and what stands between: values that vary."""
+        pieces: list[bytes] = []
+        gaps: list[Gap] = []
+        begin, at = 0, raw.find(b"\r\n") + 2
+        for line in raw[at:-4].split(b"\r\n"):
+            spelled = line.partition(b":")[0]
+            name = self._written.get(spelled)
+            if name is not None and name.kind in (VARYING, TRACE, APART):
+                size = len(spelled) + 1
+                pieces.append(raw[begin : at + size])
+                gaps.append(Gap(name.kind, name.place, size))
+                begin = at + len(line)
+            at += len(line) + 2
+        pieces.append(raw[begin:])
+        return pieces, gaps
 
     def _meet(self, spelled: bytes, colon: bytes) -> _Name | None:
         """Meet a name as it is spelled here; None: it is no name."""

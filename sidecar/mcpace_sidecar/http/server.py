@@ -392,8 +392,6 @@ class ClientConnection(Guest):
                 self._refuse(ProtocolError(408, "slow", "The request took too long to arrive."))
         elif waited > self.app.idle_timeout:
             self._transport.close()
-        else:
-            self.request.forget_much()
 
     def _forget_request(self) -> None:
         self.request.forget_body()

@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpace_sidecar.errors import ProtocolError
+from mcpace_sidecar.http.connections import Connections, Guest
+from mcpace_sidecar.http.gathering import Gathering
 from mcpace_sidecar.http.head import MAX_LINES, Names, RequestHead, ResponseHead
 from mcpace_sidecar.http.known import RequestHeads, ResponseHeads
 from mcpace_sidecar.http.lines import VARIES_AFTER
@@ -259,8 +261,9 @@ def said(head: RequestHead, trace: bytes, lines: bytes, apart: tuple[bytes, ...]
 )
 def test_a_head_means_the_same_whatever_was_read_before(learned, lines, names) -> None:
     heads = RequestHeads(names)
+    connection = Gathering(heads)
     for each in [*learned, lines, lines]:
-        means_the_same(heads, each)
+        means_the_same(heads, each, connection)
 
 
 @given(
@@ -270,15 +273,57 @@ def test_a_head_means_the_same_whatever_was_read_before(learned, lines, names) -
 )
 def test_a_head_means_the_same_where_others_were_known_without_what_varies(shape, at, others) -> None:
     heads = RequestHeads(NAMES)
+    connection = Gathering(heads)
     for number in range(3 * VARIES_AFTER):
-        vary = [b"X-Request-Id: %d" % number, TRACE.rstrip().replace(b"4736", b"%04x" % number)]
-        means_the_same(heads, [*shape[:at], *vary[: 1 + number % 2], *shape[at:]])
+        vary = [
+            b"X-Request-Id: %d" % number,
+            b"X-Forwarded-For: 1.1.1.%d" % number,
+            TRACE.rstrip().replace(b"4736", b"%04x" % number),
+        ]
+        means_the_same(heads, [*shape[:at], *vary[: 1 + number // VARIES_AFTER], *shape[at:]], connection)
     for lines in others:
-        means_the_same(heads, [*shape[:at], *lines, *shape[at:]])
+        means_the_same(heads, [*shape[:at], *lines, *shape[at:]], connection)
 
 
-def means_the_same(heads: RequestHeads, lines: list[bytes]) -> None:
-    """Same fields, same refusals, as when it is parsed whole by itself."""
+@given(
+    values=st.lists(
+        st.sampled_from(
+            [b"1", b"", b" ", b"\t2", b"\xff", b"\x01", b"a\rb", b"a\nb", b"3\r\nX-Real-IP: 5", b"4\r\n"]
+        ),
+        min_size=3,
+        max_size=3,
+    )
+)
+def test_what_fits_a_connections_last_head_means_the_same(values) -> None:
+    heads = RequestHeads(NAMES)
+    connection = Gathering(heads)
+
+    def of(one: bytes, two: bytes, three: bytes) -> list[bytes]:
+        return [b"X-R: " + one, b"X-Real-IP: " + two, b"X-B: 1", b"X-Real-IP:" + three]
+
+    for number in range(3 * VARIES_AFTER):
+        means_the_same(heads, of(b"%d" % number, b"1.1.1.%d" % number, b""), connection)
+    means_the_same(heads, of(*values), connection)
+    means_the_same(heads, of(b"1", b"", b"4.4.4.4"), connection)
+
+
+def test_a_connections_head_is_known_though_its_client_differs_from_the_last_one() -> None:
+    heads, seen = RequestHeads(NAMES), []
+    connection = Gathering(heads)
+    for number in range(40):
+        read_by(connection, gateway(7, more=b"X-Real-IP: 10.1.1.%d\r\n" % number))
+        assert connection.apart == (b"10.0.0.7", b"10.1.1.%d" % number)
+        seen.append(connection.head)
+    assert len({id(head) for head in seen[VARIES_AFTER + 3 :]}) == 1
+
+
+def read_by(connection: Gathering, raw: bytes) -> None:
+    connection.take_head(raw, Guest(Connections(lambda _: None, 1, 1 << 30, 1 << 30)), 1 << 62)
+    connection.forget_body()
+
+
+def means_the_same(heads: RequestHeads, lines: list[bytes], connection: Gathering | None = None) -> None:
+    """Same fields, same refusals, as when it is parsed whole by itself; on a connection, too."""
     raw = PLAIN + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
     raw = raw[: raw.index(b"\r\n\r\n") + 4]
     try:
@@ -287,8 +332,16 @@ def means_the_same(heads: RequestHeads, lines: list[bytes]) -> None:
         with pytest.raises(ProtocolError) as again:
             heads.read(raw)
         assert again.value.status == refused.status
-    else:
-        assert said(*heads.read(raw)) == said(whole, b"", b"", whole.apart), raw
+        if connection is not None:
+            with pytest.raises(ProtocolError):
+                read_by(connection, raw)
+        return
+    meant = said(whole, b"", b"", whole.apart)
+    assert said(*heads.read(raw)) == meant, raw
+    if connection is not None:
+        read_by(connection, raw)
+        assert connection.head is not None
+        assert said(connection.head, connection.trace, connection.lines, connection.apart) == meant, raw
 
 
 def test_a_head_of_too_many_lines_is_refused_whatever_was_learned() -> None:
