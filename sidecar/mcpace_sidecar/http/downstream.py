@@ -21,17 +21,17 @@ def status_line(status: int) -> bytes:
 
 def length_line(length: int) -> bytes:
     """The bytes of a Content-Length line and of the empty line that ends a head."""
-    line = _LENGTH_LINES.get(length)
-    if line is None:
-        line = b"Content-Length: %d\r\n\r\n" % length
-        if length < _SHORT:
-            _LENGTH_LINES[length] = line
+    if length >= _SHORT:
+        return b"Content-Length: %d\r\n\r\n" % length
+    line = _LENGTH_LINES[length]
+    if not line:
+        line = _LENGTH_LINES[length] = b"Content-Length: %d\r\n\r\n" % length
     return line
 
 
-_LENGTH_LINES: Final[dict[int, bytes]] = {}
 _SHORT: Final = 4096
-"""The lines of bodies up to this length are made once."""
+"""The lines of bodies below this length are made once."""
+_LENGTH_LINES: Final[list[bytes]] = [b""] * _SHORT
 
 
 class Responder(Protocol):

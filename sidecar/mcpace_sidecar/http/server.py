@@ -233,11 +233,11 @@ class ClientConnection(Guest):
         """Write a whole answer: status line and header lines, then the body."""
         if self._transport is not None and not self._is_begun():
             closing = self._closing()
-            begin = self._lines(head, closing) + length_line(len(body))
+            begin, framing = self._lines(head, closing), length_line(len(body))
             if len(body) < _LONG:
-                self._transport.write(begin + body)
+                self._transport.write(b"%b%b%b" % (begin, framing, body))
             else:
-                self._transport.writelines((begin, body))
+                self._transport.writelines((begin + framing, body))
             self._done(closing)
 
     def answer_empty(self, head: bytes) -> None:
