@@ -23,7 +23,7 @@ class CountedCall(msgspec.Struct, gc=False):
     """A request of a counted method, as nearly every client writes it."""
 
     jsonrpc: Literal["2.0"]
-    method: str
+    method: Literal["tools/call", "prompts/get", "resources/read"]
     id: int | str
     params: CallParams
 

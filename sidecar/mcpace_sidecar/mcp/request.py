@@ -141,9 +141,9 @@ def classify(body: bytes) -> Message:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _classify_any(body)  # which says why, or knows better
     method, number, params = call.method, call.id, call.params
-    name = COUNTED.get(method)
+    name = COUNTED[method]
     target = params.uri if name == "uri" else params.name
-    if name is None or not isinstance(target, str):
+    if not isinstance(target, str):
         return _classify_any(body)
     if isinstance(number, int):
         raw_id, most = b"%d" % number, ID_DIGITS

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from mcpace_sidecar.mcp import request, strictness
 from mcpace_sidecar.mcp.answers import bears, is_plain_result, read_answer, read_events, succeeded
+from mcpace_sidecar.mcp.jsonrpc import CountedCall
 from mcpace_sidecar.mcp.methods import COUNTED
 from mcpace_sidecar.mcp.request import Message, classify
 from mcpace_sidecar.mcp.responses import result_body
@@ -324,3 +326,7 @@ def test_halves_of_pairs_and_nothing_else_are_replaced(pieces: list[str]) -> Non
     else:
         assert len(mended) == len(written.encode())
         assert json.loads(mended) == expected
+
+
+def test_every_counted_method_is_read_at_the_first_look() -> None:
+    assert set(get_args(get_type_hints(CountedCall)["method"])) == set(COUNTED)
