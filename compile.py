@@ -31,14 +31,13 @@ ROOMS: Final = (
     "telemetry",
 )
 """The rooms that a call passes through."""
-ALSO: Final = ("bounded", "contract/histogram")
+ALSO: Final = ("bounded", "clock", "contract/histogram")
 INTERPRETED: Final = {
     "mcp/jsonrpc": "msgspec reads its annotations at run time",
     "cache/redis": "coroutines, off the path",
     "cache/store": "protocols",
     "conversations/redis": "off the path",
     "conversations/store": "protocols",
-    "limits/store": "protocols",
     "call/batch": "closures, off the common path",
     "call/fanout": "closures, off the common path",
     "call/own_tools": "closures, off the common path",

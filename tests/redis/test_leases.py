@@ -21,8 +21,11 @@ from mcpace_sidecar.redis.link import Link
 
 async def taken(limits: RedisLimits, charges: Charges) -> Verdict:
     told: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-    verdict = limits.take(charges, told.set_result)
-    return verdict if verdict is not None else await told
+    verdict = limits.take(charges)
+    if verdict is None:
+        limits.ask(charges, told.set_result)
+        verdict = await told
+    return verdict
 
 
 async def replica(redis_server: RedisServer, prefix: str = "p:", **options: Any) -> RedisLimits:

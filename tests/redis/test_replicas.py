@@ -33,8 +33,11 @@ def tier(minute: int, when_down: str = "local", day: int | None = None) -> dict[
 async def taken(limits: RedisLimits, charges: Charges) -> Verdict:
     """Take, and wait for the verdict where it must be waited for."""
     told: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-    verdict = limits.take(charges, told.set_result)
-    return verdict if verdict is not None else await told
+    verdict = limits.take(charges)
+    if verdict is None:
+        limits.ask(charges, told.set_result)
+        verdict = await told
+    return verdict
 
 
 async def answered(sidecars: list[Running], calls: int) -> int:

@@ -35,12 +35,15 @@ class Admission:
         self._seat: Queued | None = None
         """Who holds a slot, if it does."""
 
-    def charge(
-        self, limits: LimitPlan, client: Client, price: Price | None, done: Callable[[Verdict], None]
-    ) -> Verdict | None:
-        """Take what the call costs: the verdict, or None, and `done` is told it later."""
+    def charge(self, limits: LimitPlan, client: Client, price: Price | None) -> Verdict | None:
+        """Take what the call costs: the verdict, or None: it must be asked for."""
         charges = self.charges = limits.charges(client, price)
-        return self._plane.limits.take(charges, done)
+        return self._plane.limits.take(charges)
+
+    def ask(self, done: Callable[[Verdict], None]) -> None:
+        """Have it judged and taken where limits are shared; `done` is told the verdict, later."""
+        assert self.charges is not None
+        self._plane.limits.ask(self.charges, done)
 
     def heed(self, verdict: Verdict) -> bool:
         """Whether it may go on."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
-from time import monotonic
 from typing import Final, Protocol
 
 from mcpace_sidecar.cache.entry import Entry
@@ -25,6 +24,7 @@ from mcpace_sidecar.call.refusals import NOBODY, Refusal
 from mcpace_sidecar.call.stages import END, ENDED, FORWARD, PARTS, PURGE
 from mcpace_sidecar.call.stream import Stream
 from mcpace_sidecar.call.waiting import Releasing, Waiting
+from mcpace_sidecar.clock import monotonic
 from mcpace_sidecar.http import compression, sse
 from mcpace_sidecar.http.downstream import Downstream
 from mcpace_sidecar.http.server import ClientConnection
@@ -211,9 +211,7 @@ class Answer:
         """Answer with a kept result, or with what was made of it."""
         if shaped is None:
             self._kept = entry
-        head = refusals.OK_JSON
-        if self.admission is not None and self.admission.lines:
-            head += self.admission.lines
+        head = refusals.OK_JSON + self.limit_lines
         self.settle(status, head, responses.result_body(self.call.message_id, shaped or entry.result))
 
     def note(self, refusal: Refusal) -> None:

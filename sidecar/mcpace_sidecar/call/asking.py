@@ -146,9 +146,7 @@ class Asking:
             ok = answers.succeeded(body)
             if context.modern and context.settings.limits is not None and b'"requestState"' in body:
                 self.take(answers.read(body, events=events))
-        lines = self.lines(head)
-        if answer.admission is not None and answer.admission.lines:
-            lines += answer.admission.lines
+        lines = self.lines(head) + answer.limit_lines
         if head.status in _LEADING:
             lines = plane.here(lines)
         status: Status = "failed" if head.status >= 500 else "success" if ok else "error"

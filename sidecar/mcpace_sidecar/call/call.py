@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from mcpace_sidecar.cache.policy import Private, digest, variant
@@ -10,6 +9,7 @@ from mcpace_sidecar.call import stages
 from mcpace_sidecar.call.awaited import OpenStream
 from mcpace_sidecar.call.context import Context
 from mcpace_sidecar.call.policies import Policy
+from mcpace_sidecar.clock import monotonic
 from mcpace_sidecar.http.gathering import HEAD_COST
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.identity.callers import Via

@@ -245,15 +245,16 @@ class Exchange:
     def admit(self) -> None:
         """May it, by tier and target."""
         call, admission = self.call, self.answer.admission
-        limits, policy = call.context.settings.limits, call.policy
+        limits, price = call.context.settings.limits, call.policy.price if call.policy is not None else None
         assert limits is not None
-        assert policy is not None
         assert call.client is not None
         assert admission is not None
         call.stage = stages.ADMIT
-        verdict = admission.charge(limits, call.client, policy.price, self._judged)
+        verdict = admission.charge(limits, call.client, price)
         if verdict is not None:
             self._heed_verdict(verdict)
+        else:
+            admission.ask(self._judged)
 
     def _judged(self, verdict: Verdict) -> None:
         try:

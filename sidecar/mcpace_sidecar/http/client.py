@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import Final, cast
 
+from mcpace_sidecar.clock import monotonic
 from mcpace_sidecar.errors import ProtocolError, UpstreamError
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.backend import Backend

@@ -7,6 +7,7 @@ from time import time
 
 from mcpace_sidecar.bounded import SWEPT, Round
 from mcpace_sidecar.limits.bucket import DAY, MINUTE, Charges, Level, Verdict, refusal, share
+from mcpace_sidecar.limits.store import LimitStore
 
 LEVELS = 100_000
 """Buckets and quotas that are held at most."""
@@ -15,7 +16,7 @@ _LOOKED_AT = 256
 _FORGOTTEN = 32
 
 
-class MemoryLimits:
+class MemoryLimits(LimitStore):
     """Levels in a dict. `clock` gives seconds since the epoch; `replicas` share every limit."""
 
     def __init__(self, clock: Callable[[], float] = time) -> None:
@@ -24,9 +25,8 @@ class MemoryLimits:
         self._levels: dict[str, Level] = {}
         self._round = Round(self._levels)
 
-    def take(self, charges: Charges, done: Callable[[Verdict], None] | None = None) -> Verdict:
+    def take(self, charges: Charges) -> Verdict:
         """Take all charges or none."""
-        del done  # known at once
         now = self._clock()
         levels = charges.levels
         if charges.keeper is not self or _lacks_one(levels):

@@ -15,6 +15,7 @@ from mcpace_sidecar.errors import StoreError
 from mcpace_sidecar.limits.bucket import UNASKED, Charges, Verdict
 from mcpace_sidecar.limits.lease import LIFE, REFUSAL_LIFE, Lease
 from mcpace_sidecar.limits.memory import MemoryLimits
+from mcpace_sidecar.limits.store import LimitStore
 from mcpace_sidecar.redis.link import Link
 
 PRESENCE_INTERVAL: Final = 5.0
@@ -49,7 +50,7 @@ class _Account:
         """Those who wait for the question that this tick will ask."""
 
 
-class RedisLimits:
+class RedisLimits(LimitStore):
     """Levels in Redis. `leasing`: take tokens of busy clients ahead; otherwise each call asks."""
 
     def __init__(self, link: Link, when_down: Callable[[], WhenDown], *, leasing: bool = True) -> None:
@@ -73,14 +74,11 @@ class RedisLimits:
         """How many replicas share the limits, as last heard."""
         return self.local.replicas
 
-    def take(self, charges: Charges, done: Callable[[Verdict], None]) -> Verdict | None:
-        """Take all charges or none; without Redis, as the manifest chose."""
+    def take(self, charges: Charges) -> Verdict | None:
+        """Take all charges or none of what is leased; without Redis, as the manifest chose."""
         if not self.link.up:
             return self._without(charges)
-        account = self._accounts.get(charges)
-        if account is None:
-            self._make_room()
-            account = self._accounts[charges] = _Account(charges, self.link.prefix)
+        account = self._account(charges)
         lease = account.lease
         now = account.used_at = monotonic()
         if lease.refused_until > now:
@@ -93,13 +91,18 @@ class RedisLimits:
             for index, charge in enumerate(charges.items):
                 lease.left[index] -= charge.amount
             return Verdict(True, lease.left, time())
+        return None
+
+    def ask(self, charges: Charges, done: Callable[[Verdict], None]) -> None:
+        """Take them in Redis, together with all that are asked for in this tick."""
+        account = self._account(charges)
+        lease, now = account.lease, account.used_at
         if now - account.asked_at < LIFE:
             lease.grow(self.replicas)
         account.asked_at = now
         account.waiting.append(done)
         if len(account.waiting) == 1:
             self.link.defer(lambda: self._ask_for_waiting(account))
-        return None
 
     def give(self, charges: Charges, since: float) -> None:
         """Give back what one call took: to the lease if there is one, else to Redis.
@@ -118,6 +121,13 @@ class RedisLimits:
             account.lease.left = _after(account.lease.left, charges, -1)
         else:
             self._return(account, 1, self._midnight)
+
+    def _account(self, charges: Charges) -> _Account:
+        account = self._accounts.get(charges)
+        if account is None:
+            self._make_room()
+            account = self._accounts[charges] = _Account(charges, self.link.prefix)
+        return account
 
     def _ask_for_waiting(self, account: _Account) -> None:
         """Ask once for all the calls of this tick, and for those to come where they may be leased."""

@@ -6,22 +6,28 @@ The in-memory twin is the laptop's store, and each replica's own while Redis is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from mcpace_sidecar.limits.bucket import Charges, Verdict
 
 
-class LimitStore(Protocol):
+class LimitStore:
     """Where levels are kept."""
 
-    def take(self, charges: Charges, done: Callable[[Verdict], None]) -> Verdict | None:
-        """Take all charges or none: the verdict, or None, and `done` is told it later."""
+    def take(self, charges: Charges) -> Verdict | None:
+        """Take all charges or none: the verdict, or None: whoever has them must be asked."""
+        raise NotImplementedError
+
+    def ask(self, charges: Charges, done: Callable[[Verdict], None]) -> None:
+        """The same of whoever has them; `done` is told the verdict, later."""
+        raise NotImplementedError
 
     def give(self, charges: Charges, since: float) -> None:
         """Give back what one call took, as nearly as can be and never more: it has turned out to be none.
 
         `since`: when the call began, in seconds of the monotonic clock.
         """
+        raise NotImplementedError
 
     def __len__(self) -> int:
         """How many buckets and quotas are held in memory."""
+        raise NotImplementedError

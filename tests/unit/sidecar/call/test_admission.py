@@ -90,7 +90,7 @@ async def test_the_headers_say_what_is_left_of_a_call_and_nothing_of_one_that_wa
     heeded = []
     for _ in range(3):
         admission = Admission(plane, "t")
-        verdict = admission.charge(limits, Client("somebody"), None, lambda _: None)
+        verdict = admission.charge(limits, Client("somebody"), None)
         assert verdict is not None, "memory says so at once"
         heeded.append((admission.heed(verdict), *re.findall(rb"r=(\d+)", admission.lines)))
     assert heeded == [(True, b"1"), (True, b"0"), (False, b"0")]
