@@ -169,7 +169,7 @@ class Identities:
         known = self._vias.get((peer, apart))
         if known is None:
             known = self._look_at(peer, apart)
-            if sum(map(len, apart)) <= _LONG:
+            if len(b"".join(apart)) <= _LONG:
                 make_room(self._vias, _REMEMBERED)
                 self._vias[peer, apart] = known
         return known
@@ -187,7 +187,7 @@ class Identities:
             return Via(self, apart, self._by_address(nearest), lines, (), public, near)
         refusal = ""
         for name in names:
-            if b"\n" in name:
+            if name.find(b"\n") >= 0:
                 refusal = "The gateway's headers name the client more than once."
                 break
             if len(name) > LONGEST_NAME:
