@@ -55,16 +55,21 @@ async def told(ask: Any, *arguments: Any) -> Any:
     return await future
 
 
+async def said(ask: Any, *arguments: Any) -> Found:
+    """What is told of a record, whoever says it."""
+    return (await told(ask, *arguments))._replace(asked=True)
+
+
 async def test_what_was_written_is_read_as_it_was(records: Records) -> None:
-    assert await told(records.read, KEY) == Found(None)
+    assert await said(records.read, KEY) == Found(None)
     for record in (BORN, BORN._replace(epoch=1, subscriptions=())):
         records.write(KEY, record)
-        assert await told(records.read, KEY) == Found(record)
+        assert await said(records.read, KEY) == Found(record)
 
 
 async def test_of_many_that_claim_at_once_one_is_given_it_and_all_are_told_whom(records: Records) -> None:
     records.write(KEY, BORN)
-    claims = (told(records.claim, KEY, (A, 0), BORN._replace(owner=each)) for each in (B, C) * 20)
+    claims = (said(records.claim, KEY, (A, 0), BORN._replace(owner=each)) for each in (B, C) * 20)
     found = await asyncio.gather(*claims)
     assert {each.record.owner for each in found} in ({B}, {C})
     assert {(each.record.epoch, each.record.inner) for each in found} == {(1, b"")}
@@ -74,34 +79,34 @@ async def test_of_many_that_claim_at_once_one_is_given_it_and_all_are_told_whom(
 async def test_what_the_owner_has_learnt_is_what_its_heir_finds(records: Records) -> None:
     records.write(KEY, BORN)
     records.write(KEY, BORN._replace(level=b'"error"'))
-    found = await told(records.claim, KEY, (A, 0), BORN._replace(owner=B))
+    found = await said(records.claim, KEY, (A, 0), BORN._replace(owner=B))
     assert found == Found(BORN._replace(owner=B, epoch=1, inner=b"", level=b'"error"'))
 
 
 async def test_a_claim_by_what_was_seen_long_ago_is_told_who_has_it_now(records: Records) -> None:
     now = BORN._replace(owner=B, epoch=3, inner=b"inner-3")
     records.write(KEY, now)
-    assert await told(records.claim, KEY, (A, 0), BORN._replace(owner=C)) == Found(now)
+    assert await said(records.claim, KEY, (A, 0), BORN._replace(owner=C)) == Found(now)
 
 
 async def test_a_former_owner_writes_nothing_and_learns_that_it_is_none(records: Records) -> None:
     records.write(KEY, BORN)
     assert await told(records.renew, KEY, A, 0)
-    taken = await told(records.claim, KEY, (A, 0), BORN._replace(owner=B))
+    taken = await said(records.claim, KEY, (A, 0), BORN._replace(owner=B))
     records.write(KEY, BORN._replace(level=b'"error"'))
-    assert await told(records.read, KEY) == taken
+    assert await said(records.read, KEY) == taken
     assert not await told(records.renew, KEY, A, 0)
     assert await told(records.renew, KEY, B, 1)
 
 
 async def test_a_record_that_was_forgotten_is_made_from_what_the_sealed_id_says(records: Records) -> None:
-    found = await told(records.claim, KEY, (A, 4), BORN._replace(owner=B))
+    found = await said(records.claim, KEY, (A, 4), BORN._replace(owner=B))
     assert found == Found(BORN._replace(owner=B, epoch=5, inner=b""))
 
 
 async def test_a_record_from_before_the_store_was_away_is_behind_and_taken(records: Records) -> None:
     records.write(KEY, BORN)
-    found = await told(records.claim, KEY, (B, 2), BORN._replace(owner=C))
+    found = await said(records.claim, KEY, (B, 2), BORN._replace(owner=C))
     assert (found.record.owner, found.record.epoch) == (C, 3)
 
 
@@ -109,17 +114,17 @@ async def test_whoever_ended_a_session_has_ended_it_everywhere(records: Records)
     records.write(KEY, BORN)
     records.end(KEY)
     records.write(KEY, BORN)
-    assert await told(records.read, KEY) == Found(None, ended=True)
-    assert await told(records.claim, KEY, (A, 0), BORN._replace(owner=B)) == Found(None, ended=True)
+    assert await said(records.read, KEY) == Found(None, ended=True)
+    assert await said(records.claim, KEY, (A, 0), BORN._replace(owner=B)) == Found(None, ended=True)
     assert not await told(records.renew, KEY, A, 0)
 
 
 async def test_a_claim_without_a_session_is_anothers_after_a_while(records: Records) -> None:
     records.write(KEY, BORN)
-    await told(records.claim, KEY, (A, 0), BORN._replace(owner=B))
-    assert (await told(records.claim, KEY, (A, 0), BORN._replace(owner=C))).record.owner == B
+    await said(records.claim, KEY, (A, 0), BORN._replace(owner=B))
+    assert (await said(records.claim, KEY, (A, 0), BORN._replace(owner=C))).record.owner == B
     await _let_pass(records, 11)
-    found = await told(records.claim, KEY, (A, 0), BORN._replace(owner=C))
+    found = await said(records.claim, KEY, (A, 0), BORN._replace(owner=C))
     assert (found.record.owner, found.record.epoch) == (C, 2)
 
 
@@ -143,7 +148,7 @@ async def test_a_record_is_forgotten_when_nobody_renews_it_and_a_tombstone_later
     await told(records.renew, KEY, A, 0)
     assert 45 < await link.ask(b"TTL", records._key(KEY)) <= 50
     records.end(KEY)
-    await told(records.read, KEY)
+    await said(records.read, KEY)
     assert 4990 < await link.ask(b"TTL", records._key(KEY)) <= 5000
     await link.close()
 
@@ -164,7 +169,7 @@ async def test_a_flood_of_sessions_takes_no_more_than_its_share_of_the_store(
 ) -> None:
     link = await linked(redis_server)
     await link.ask(b"FLUSHDB")
-    records = RedisRecords(link, most=50)
+    records = RedisRecords(link, most=50 * BORN.size)
     for number in range(500):
         records.write(b"%012d" % number, BORN)
     await told(records.read, b"%012d" % 499)
@@ -174,6 +179,38 @@ async def test_a_flood_of_sessions_takes_no_more_than_its_share_of_the_store(
         BORN._replace(owner=B, epoch=1, inner=b"")
     )
     await link.close()
+
+
+async def test_what_a_session_says_later_costs_the_others_no_room(redis_server: RedisServer) -> None:
+    link = await linked(redis_server)
+    await link.ask(b"FLUSHDB")
+    records = RedisRecords(link, most=2 * BORN.size)
+    granted = records.write(KEY, BORN)
+    for number in range(100):
+        granted = records.write(KEY, BORN._replace(binding=b"%08d" % number), granted)
+    assert granted == BORN.size
+    assert records.write(b"another", BORN) == BORN.size
+    assert records.write(KEY, BORN._replace(subscriptions=(b'"x"',) * 100), granted) == granted, "no room"
+    assert (await told(records.read, KEY)).record == BORN._replace(binding=b"00000099")
+    await link.close()
+
+
+def test_records_in_memory_are_bounded_by_their_bytes() -> None:
+    records = MemoryRecords()
+    for number in range(10_000):
+        records.write(b"%012d" % number, BORN._replace(initialize=b"x" * 8000))
+    assert 900 < len(records) < 1100
+
+
+def test_memory_keeps_no_record_of_what_the_sealed_id_says() -> None:
+    records = MemoryRecords()
+    plain = BORN._replace(initialize=b"", level=b"", subscriptions=())
+    records.write(KEY, plain)
+    assert len(records) == 0
+    records.write(KEY, plain._replace(level=b'"debug"'))
+    assert len(records) == 1
+    records.write(KEY, plain)
+    assert len(records) == 0
 
 
 async def test_without_the_store_each_replica_goes_by_its_own_memory_and_says_so(

@@ -45,7 +45,7 @@ class Succession(Claims):
             if record.epoch >= before:
                 table.recall(session, record)
                 seen = record.owner, record.epoch
-        elif not loss.adopts:  # nobody has written it down, or the store is away: somebody may have it
+        elif not loss.adopts and (found.asked or not session.here):  # somebody may have it
             held = await self._find_holder(session, seen, loss.target)
             if held is not None:
                 return held

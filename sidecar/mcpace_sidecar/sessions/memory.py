@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from time import monotonic
 from typing import Any, Final
 
@@ -10,8 +11,9 @@ from mcpace_sidecar.bounded import make_room
 from mcpace_sidecar.sessions.record import ABANDONED, Found, Record, Records
 from mcpace_sidecar.sessions.sealing import Owner
 
-REMEMBERED: Final = 50_000
-"""Records that are held at most, and as many ended ones."""
+MOST: Final = 8 * 1024 * 1024
+"""Bytes of records that are held."""
+_TOMBSTONES: Final = 50_000
 
 
 class MemoryRecords(Records):
@@ -22,16 +24,21 @@ class MemoryRecords(Records):
         self._clock = clock
         self._kept: dict[bytes, tuple[Record, float, float]] = {}
         """Each with when it is forgotten, and when it was claimed."""
+        self._bytes = 0
         self._ended: dict[bytes, float] = {}
 
-    def write(self, key: bytes, record: Record) -> None:
+    def write(self, key: bytes, record: Record, granted: int = 0) -> int:
         """Keep this, unless the session is another's by now."""
         found = self._find(key)
         later = found.record is not None and _is_later(found.record, record.owner, record.epoch)
         if not found.ended and not later:
             if found.record is not None and not record.initialize:
                 record = record._replace(initialize=found.record.initialize)
-            self._keep(key, record)
+            if record.epoch or record.level or record.subscriptions or record.initialize:
+                self._keep(key, record)
+            else:
+                self._drop(key)  # its id says as much
+        return max(record.size, granted)
 
     def read(self, key: bytes, done: Callable[[Found], Any]) -> None:
         """Tell `done` what is kept."""
@@ -55,7 +62,7 @@ class MemoryRecords(Records):
             done(found)
             return
         self._keep(key, record)
-        done(Found(record))
+        done(Found(record, asked=False))
 
     def renew(self, key: bytes, owner: Owner, epoch: int, done: Callable[[bool], Any]) -> None:
         """Keep it for longer."""
@@ -72,8 +79,8 @@ class MemoryRecords(Records):
 
     def end(self, key: bytes) -> None:
         """Nobody makes it again."""
-        self._kept.pop(key, None)
-        make_room(self._ended, REMEMBERED)
+        self._drop(key)
+        make_room(self._ended, _TOMBSTONES)
         self._ended[key] = self._clock() + self.max_age
 
     def _find(self, key: bytes) -> Found:
@@ -85,15 +92,23 @@ class MemoryRecords(Records):
             del self._ended[key]
         kept = self._kept.get(key)
         if kept is not None and kept[1] <= now:
-            del self._kept[key]
+            self._drop(key)
             kept = None
-        return Found(kept[0] if kept is not None else None)
+        return Found(kept[0] if kept is not None else None, asked=False)
 
     def _keep(self, key: bytes, record: Record) -> None:
         now = self._clock()
-        self._kept.pop(key, None)  # the oldest are those that were not heard of for the longest
-        make_room(self._kept, REMEMBERED)
+        self._drop(key)  # the oldest are those that were not heard of for the longest
+        self._bytes += record.size
+        if self._bytes > MOST:
+            for old in list(islice(self._kept, max(1, len(self._kept) // 16))):
+                self._drop(old)
         self._kept[key] = record, now + self.idle_timeout, now
+
+    def _drop(self, key: bytes) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._bytes -= kept[0].size
 
     def _is_abandoned(self, key: bytes) -> bool:
         record, _, claimed = self._kept[key]

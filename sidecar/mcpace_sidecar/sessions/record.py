@@ -16,6 +16,8 @@ from mcpace_sidecar.sessions.sealing import Owner
 
 ABANDONED: Final = 10
 """Seconds after which a claim without a session is another's to take."""
+_EMPTY: Final = 320
+"""Bytes of a record that says nothing, and of its place among others."""
 
 
 class Record(NamedTuple):
@@ -37,6 +39,12 @@ class Record(NamedTuple):
     """The URIs that are subscribed to, as JSON."""
     binding: bytes = b""
     """Whose it is: a digest of the credential the server has last accepted."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        told = sum(map(len, self.subscriptions))
+        return _EMPTY + len(self.inner) + len(self.initialize) + len(self.level) + told
 
     def fields(self) -> dict[bytes, bytes]:
         """As a hash holds it."""
@@ -89,7 +97,7 @@ class Found(NamedTuple):
     ended: bool = False
     """Whether its client has ended it."""
     asked: bool = True
-    """Whether the store has said so: False where it does not answer."""
+    """Whether a store that all share has said so: False where there is none, or it does not answer."""
 
 
 class Records:
@@ -101,8 +109,12 @@ class Records:
         self.max_age = 86_400
         """Seconds for which it is remembered that a session was ended."""
 
-    def write(self, key: bytes, record: Record) -> None:
-        """Keep this, unless the session is another's by now; nobody waits for it."""
+    def write(self, key: bytes, record: Record, granted: int = 0) -> int:
+        """Keep this, unless the session is another's by now; nobody waits for it.
+
+        `granted`: bytes that its session has been given before. Returns how many it has now: where there is
+        no room for more, it is not kept.
+        """
         raise NotImplementedError
 
     def read(self, key: bytes, done: Callable[[Found], Any]) -> None:

@@ -18,9 +18,9 @@ from mcpace_sidecar.sessions.memory import MemoryRecords
 from mcpace_sidecar.sessions.record import ABANDONED, FIELDS, Found, Record, Records
 from mcpace_sidecar.sessions.sealing import Owner
 
-MOST: Final = 10_000
-"""Sessions that one sidecar records in the time for which a record is kept: nothing counts who begins
-sessions, and the store is others' too. The sealed ids carry those beyond."""
+MOST: Final = 8 * 1024 * 1024
+"""Bytes that one sidecar records of new sessions in the time for which a record is kept: nothing counts who
+begins sessions, and the store is others' too. The sealed ids carry those beyond."""
 
 
 class RedisRecords(Records):
@@ -33,22 +33,27 @@ class RedisRecords(Records):
         self.local = MemoryRecords(clock)
         self._clock = clock
         self._since = 0.0
-        self._written = 0
-        """How many were begun since then."""
+        self._granted = 0
+        """Bytes that sessions were given since then."""
 
-    def write(self, key: bytes, record: Record) -> None:
+    def write(self, key: bytes, record: Record, granted: int = 0) -> int:
         """Keep this, unless the session is another's by now."""
-        self._follow()
-        self.local.write(key, record)
-        if not record.epoch and not self._has_room():
-            return
+        if record.initialize or not self.link.up:  # the table, or its id, says what else there is
+            self._follow()
+            self.local.write(key, record)
+            if not self.link.up:
+                return granted
+        size = max(record.size, granted)
+        if not record.epoch and not self._grants(size - granted):
+            return granted
         fields = [part for pair in record.fields().items() for part in pair]
         self._record(unread, key, record.owner, record.epoch, fields)
+        return size
 
     def read(self, key: bytes, done: Callable[[Found], Any]) -> None:
         """Tell `done` what is kept."""
         if not self.link.up:
-            self.local.read(key, lambda found: done(found._replace(asked=found.ended)))
+            self.local.read(key, done)
             return
 
         def told(answer: Any) -> None:
@@ -67,7 +72,7 @@ class RedisRecords(Records):
 
         def told(answer: Any) -> None:
             if not isinstance(answer, list) or not answer:
-                self.local.claim(key, seen, mine, lambda found: done(found._replace(asked=found.ended)))
+                self.local.claim(key, seen, mine, done)
                 return
             found = _found(answer[0] == 1, answer[1:])
             if found.record is not None:
@@ -98,12 +103,14 @@ class RedisRecords(Records):
         whose = str(owner).encode(), b"%d" % epoch
         self.link.run(done, RECORD, [self._key(key)], *whose, b"%d" % self.idle_timeout, *fields)
 
-    def _has_room(self) -> bool:
+    def _grants(self, size: int) -> bool:
         now = self._clock()
         if now > self._since + self.idle_timeout:
-            self._since, self._written = now, 0
-        self._written += 1
-        return self._written <= self._most
+            self._since, self._granted = now, 0
+        if self._granted + size > self._most:
+            return False
+        self._granted += size
+        return True
 
     def _follow(self) -> None:
         self.local.idle_timeout, self.local.max_age = self.idle_timeout, self.max_age

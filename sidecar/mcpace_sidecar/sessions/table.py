@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final, NamedTuple, Protocol
@@ -47,8 +46,8 @@ class Session:
 
     __slots__ = (
         "binding", "client", "ended", "epoch", "forgotten", "here", "holder", "id", "initialize", "inner",
-        "issued", "key", "level", "listener", "news", "owner", "rebound", "renewed", "reviving", "spoken",
-        "stays", "subscriptions", "used", "version",
+        "issued", "key", "level", "listener", "news", "owner", "rebound", "recorded", "renewed", "reviving",
+        "spoken", "stays", "subscriptions", "used", "version",
     )  # fmt: skip
 
     def __init__(self, session_id: bytes, key: bytes, sealed: Sealed) -> None:
@@ -62,6 +61,8 @@ class Session:
         """Whether that is this sidecar."""
         self.renewed = 0.0
         """When it was last said that it lives, in seconds of the monotonic clock."""
+        self.recorded = 0
+        """Bytes that its record has been given."""
         self.initialize: bytes = b""
         """The params of the client's `initialize`, where its id does not carry them."""
         self.epoch = 0
@@ -209,7 +210,7 @@ class Table:
             session.owner = self.owner
         if len(self._known) >= self._most:
             self._make_room()
-        session.used = monotonic()
+        session.used = session.renewed = monotonic()
         self._known[session_id] = session
         return session
 
@@ -258,7 +259,7 @@ class Table:
         """Tell other sidecars what there is to know of a session that is held here."""
         if self.records is not None and session.here:
             session.renewed = monotonic()
-            self.records.write(session.key, self.record(session))
+            session.recorded = self.records.write(session.key, self.record(session), session.recorded)
 
     def record(self, session: Session) -> Record:
         """A session, as other sidecars know it."""
@@ -342,12 +343,17 @@ class Table:
         records.renew(session.key, self.owner, session.epoch, told)
 
     def _make_room(self) -> None:
-        """Forget those that were unused the longest, of whoever has the most: a flood costs the flooder."""
-        most, _ = Counter(session.client for session in self._known.values()).most_common(1)[0]
-        theirs = [s for s in self._known.values() if s.client == most and s.reviving is None]
-        theirs.sort(key=lambda session: (session.listener is not None, session.used))
-        for session in theirs[: max(1, len(theirs) // 16)]:
-            self._forget(session)
+        """Forget a sixteenth, of whoever has most those unused the longest: a flood costs the flooder."""
+        lately = sorted(self._known.values(), key=lambda s: (s.listener is not None, s.used), reverse=True)
+        count: dict[str, int] = {}
+        ranked: list[tuple[int, int]] = []
+        for place, session in enumerate(lately):
+            rank = count[session.client] = count.get(session.client, 0) + 1
+            if session.reviving is None:
+                ranked.append((rank, place))
+        ranked.sort(reverse=True)
+        for _, place in ranked[: max(1, len(ranked) // 16)]:
+            self._forget(lately[place])
 
     def _forget(self, session: Session) -> None:
         self._told -= session.told

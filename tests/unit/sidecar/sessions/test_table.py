@@ -49,6 +49,14 @@ def test_a_flood_forgets_the_flooders_own() -> None:
     assert not any(session.forgotten for session in honest)
 
 
+def test_room_among_many_clients_is_made_for_many() -> None:
+    known = table(most=1600)
+    for number in range(1600):
+        begun(known, f"client {number}")
+    begun(known, "one more")
+    assert len(known) == 1501, "or each that comes would have all looked at again"
+
+
 def test_what_was_forgotten_is_found_again_as_its_id_says() -> None:
     known = table(most=10)
     first = begun(known)
