@@ -361,6 +361,7 @@ for method, params in (
 
 if __name__ == "__main__":
     if "PORT" in os.environ:
-        server.run("streamable-http", host="127.0.0.1", port=int(os.environ["PORT"]))
+        host = os.environ.get("HOST", "127.0.0.1")
+        server.run("streamable-http", host=host, port=int(os.environ["PORT"]))
     else:
         server.run("stdio")

@@ -7,9 +7,11 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tests.kit.programs import ROOT, serving
+from tests.kit.replicas import replicas
 from tests.kit.sidecars import Start
 from tools.packages.install import modules, node
 from tools.ports import free_port
@@ -83,6 +85,19 @@ async def test_the_suite_gives_the_same_result_directly_and_through_the_sidecar(
     assert names
     failing = {name: through[name] for name in names if through.get(name)}
     assert not failing
+
+
+async def test_the_suite_gives_the_same_result_through_three_replicas_in_turns(
+    fixture_server: int, tmp_path: Path
+) -> None:
+    direct = await suite(fixture_server, "2025-11-25", tmp_path / "direct")
+    command = [sys.executable, str(ROOT / "tests/conformance/server.py")]
+    for name, config in (("bare", {}), ("everything", EVERYTHING)):
+        (folder := tmp_path / f"replicas-{name}").mkdir()
+        async with replicas(folder, 3, config, command) as server:
+            through = await suite(urlsplit(server.url).port, "2025-11-25", tmp_path / name)
+            assert through == direct, name
+            assert min(server.turns) > 20, "each replica was asked"
 
 
 @pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])

@@ -1,7 +1,8 @@
 """Several replicas of a server, each a sidecar and a server process, behind a plain Service.
 
 A replica has an address of its own (127.0.0.2, 127.0.0.3, …), as a pod has, and the same ports on it. The
-Service spreads requests, not connections, in turns over those that are ready: harder than any real one.
+Service spreads requests, not connections, in turns over those that are ready: harder than any real one. Or it
+sends all of a client's to one of them, for as long as that is ready.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from tests.kit.programs import ROOT
+from tests.kit.service import Service
+from tests.kit.vanishing import vanish
 from tests.kit.waiting import DEADLINE, STARTING, until
 from tools.packages.install import modules, node, python_v1
 from tools.ports import free_port
 
 Part = Literal["server", "sidecar"]
+KEY = "5e" * 32
 SERVER = [str(python_v1()), str(ROOT / "tests/clients/session_server.py")]
 
 
@@ -36,18 +40,36 @@ class Replica:
         self.ready = False
         """Whether the Service sends requests here."""
         self.processes: dict[Part, asyncio.subprocess.Process] = {}
+        self.environment: dict[str, str] = {}
+        """What its processes alone are told."""
+        self.ahead = 0.0
+        """Seconds by which its sidecar's clock is."""
 
     def command(self, part: Part) -> list[str]:
         r = self._replicas
         if part == "server":
             return r.server
         return [
-            sys.executable, "-m", "mcpace_cli", "sidecar", "--config", str(r.config), "--name", "ns/session",
+            sys.executable, *self._program, "sidecar", "--config", str(r.config), "--name", "ns/session",
             "--listen", f"{self.address}:{r.data}", "--admin-listen", f"{self.address}:{r.admin}",
             "--upstream", f"http://{self.address}:{r.port}",
             "--relay-listen", f"{self.address}:{r.relay}",
             "--peers", ",".join(each.address for each in r.all) + f":{r.relay}",
         ]  # fmt: skip
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Where clients' requests come in."""
+        return self.address, self._replicas.data
+
+    @property
+    def url(self) -> str:
+        """The same, of this replica alone."""
+        return "http://{}:{}/mcp".format(*self.place)
+
+    @property
+    def _program(self) -> list[str]:
+        return ["-m", "tests.kit.ahead", str(self.ahead)] if self.ahead else ["-m", "mcpace_cli"]
 
     async def start(self, *parts: Part) -> None:
         """Start its processes, or those that are named; ready once both answer."""
@@ -57,7 +79,8 @@ class Replica:
                 self.processes[part] = await asyncio.create_subprocess_exec(
                     *self.command(part), stdout=log, stderr=log, cwd=r.folder,
                     env=os.environ | {"HOST": self.address, "PORT": str(r.port), "DONE": str(r.folder / "done")}
-                    | {"MCPACE_SESSION_KEY": "5e" * 32} | r.environment,
+                    | {"MCPACE_SESSION_KEY": KEY} | ({"PYTHONPATH": str(ROOT)} if self.ahead else {})
+                    | r.environment | self.environment,
                 )  # fmt: skip
         await until(self._answers, f"{self.address} to answer; its logs lie in {r.folder}", STARTING)
         self.ready = True
@@ -65,25 +88,50 @@ class Replica:
     async def _answers(self) -> bool:
         for part, process in self.processes.items():
             assert process.returncode is None, f"the {part} of {self.address} has ended: {self.logs(part)}"
+        return (await self.asks("/readyz")).startswith(b"HTTP/1.1 200 ")
+
+    async def asks(self, path: str) -> bytes:
+        """What its admin port answers; empty: nothing."""
         try:
             reader, writer = await asyncio.open_connection(self.address, self._replicas.admin)
         except OSError:
-            return False
+            return b""
         with contextlib.suppress(OSError):
-            writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
             answer = await reader.read(-1)
             writer.close()
-            return answer.startswith(b"HTTP/1.1 200 ")
-        return False
+            return answer
+        return b""
+
+    async def metric(self, name: str) -> float:
+        """The sum of a metric's samples."""
+        lines = (await self.asks("/metrics")).decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+    async def leave(self) -> None:
+        """End as a pod does: no new calls, drained, then told to end."""
+        self.ready = False
+        self.processes["sidecar"].send_signal(signal.SIGUSR1)
+        async with asyncio.timeout(DEADLINE):
+            await self.asks("/drained")
+        await self.kill("server", by=signal.SIGTERM)
+        await self.kill("sidecar", by=signal.SIGTERM)
+
+    def vanish(self) -> None:
+        """Be gone with its node, without a word to anybody: what is sent to it is not even acknowledged."""
+        self.ready = False
+        for process in self.processes.values():
+            vanish(process.pid)
 
     async def kill(self, *parts: Part, by: signal.Signals = signal.SIGKILL) -> None:
-        """End its processes, or those that are named, and wait for that; the whole of it leaves the Service."""
-        if not parts:
+        """End its processes, or those that are named, and wait for that; without a sidecar it leaves the Service."""
+        if not parts or "sidecar" in parts:
             self.ready = False
         ending = [self.processes.pop(part) for part in parts or tuple(self.processes)]
         for process in ending:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(by)
+                process.send_signal(signal.SIGCONT)
         async with asyncio.timeout(DEADLINE):
             for process in ending:
                 await process.wait()
@@ -92,8 +140,8 @@ class Replica:
         return (self._replicas.folder / f"{part}-{self.address}.log").read_text()
 
 
-class Replicas:
-    """All of them, and the Service."""
+class Replicas(Service):
+    """All of them, and the Service that any client may use."""
 
     def __init__(
         self,
@@ -110,18 +158,8 @@ class Replicas:
         self.config.write_text(yaml.safe_dump(config))
         self.port, self.data, self.admin, self.relay = (free_port() for _ in range(4))
         self.all = [Replica(self, each) for each in range(number)]
-        self.served: dict[str, int] = {}
-        """Which replica was sent the last request of each HTTP method."""
-        self.next: int | None = None
-        """The replica that the next request goes to, whoever's turn it is."""
-        self._turns = itertools.count()
-        self._service: asyncio.Server | None = None
-        self._serving: set[asyncio.Task[None]] = set()
-
-    @property
-    def url(self) -> str:
-        assert self._service is not None
-        return f"http://127.0.0.1:{self._service.sockets[0].getsockname()[1]}/mcp"
+        super().__init__(self.all)
+        self._services: list[Service] = []
 
     @property
     def done(self) -> list[dict[str, Any]]:
@@ -130,63 +168,27 @@ class Replicas:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     async def start(self) -> None:
-        self._service = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        await super().start()
         await asyncio.gather(*(replica.start() for replica in self.all))
 
+    async def service(self, begins: int, goes_on: int) -> Service:
+        """A Service for clients whose sessions begin at one replica, and go on through another."""
+        made = Service(self.all)
+        made.begins, made.goes_on = begins, goes_on
+        await made.start()
+        self._services.append(made)
+        return made
+
+    def holder(self, process: str) -> int:
+        """Which replica's server this is."""
+        pids = [each.processes["server"].pid if "server" in each.processes else 0 for each in self.all]
+        return pids.index(int(process))
+
     async def end(self) -> None:
-        if self._service is not None:
-            self._service.close()
-        for task in self._serving:
-            task.cancel()
+        for service in (*self._services, self):
+            await Service.end(service)
         for replica in self.all:
             await replica.kill()
-
-    def _turn(self) -> tuple[int, Replica]:
-        steered, self.next = self.next, None
-        if steered is not None:
-            return steered, self.all[steered]
-        ready = [(number, each) for number, each in enumerate(self.all) if each.ready]
-        assert ready, "no replica is ready"
-        return ready[next(self._turns) % len(ready)]
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        try:
-            await self._pass(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
-            writer.transport.abort()
-        finally:
-            self._serving.discard(task)
-            writer.close()
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request of a connection, which closes after its answer."""
-        head = await reader.readuntil(b"\r\n\r\n")
-        lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
-        lines.insert(1, b"Connection: close")
-        number, replica = self._turn()
-        self.served[head.split(b" ", 1)[0].decode()] = number
-        there, onward = await asyncio.open_connection(replica.address, self.data)
-        onward.write(b"\r\n".join(lines))
-        pumps = [
-            asyncio.ensure_future(_pump(there, writer)),
-            asyncio.ensure_future(_pump(reader, onward)),
-        ]
-        try:
-            await pumps[0]
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            onward.close()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
-    writer.close()
 
 
 @contextlib.asynccontextmanager
@@ -195,10 +197,16 @@ async def replicas(
     number: int = 3,
     config: dict[str, Any] | None = None,
     server: list[str] = SERVER,
+    clocks: Sequence[float] = (),
     **environment: str,
 ) -> AsyncIterator[Replicas]:
-    """So many replicas of a server, which end with the block. `environment`: of all their processes."""
+    """So many replicas of a server, which end with the block. `environment`: of all their processes.
+
+    `clocks`: by how many seconds that of each sidecar is ahead.
+    """
     made = Replicas(folder, number, config or {}, server, environment)
+    for replica, ahead in zip(made.all, clocks, strict=False):
+        replica.ahead = ahead
     try:
         await made.start()
         yield made

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from tests.kit.connection import Client
 from tests.kit.forgetful import INITIALIZE, VERSION, Forgetful, begin
+from tests.kit.repeating import repetitions
 from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import SSE, Heard, Scripted, chunk, json_answer
 from tests.kit.waiting import until
@@ -96,6 +97,35 @@ async def test_sixty_calls_after_a_loss_begin_one_session(
         answers = await asyncio.gather(*(posts(sidecar, session, CALL) for _ in range(60)))
         assert {status for status, _, _ in answers} == {200}
         assert len(server.revivals) == losses
+
+
+@pytest.mark.repeated
+async def test_many_sessions_lost_at_once_are_begun_again_a_few_at_a_time(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    """Each once, and none waits for ever."""
+    at_once = [0, 0]
+
+    async def begins(heard: Heard) -> AsyncIterator[bytes]:
+        at_once[0] += 1
+        at_once[1] = max(at_once)
+        await asyncio.sleep(0.002)
+        at_once[0] -= 1
+        yield server.begin(heard.message)
+
+    sidecar = await start(scripted.port)
+    sessions = [await begin(sidecar) for _ in range(repetitions(10_000))]
+    server.forget()
+    server.hooks["initialize"] = begins
+    places = asyncio.Semaphore(200)
+
+    async def calls(session: str) -> int:
+        async with places:
+            return (await posts(sidecar, session, CALL))[0]
+
+    assert set(await asyncio.gather(*map(calls, sessions))) == {200}
+    assert len(server.begun) == 2 * len(sessions)
+    assert at_once == [0, 16]
 
 
 async def test_it_goes_on_with_what_was_negotiated_and_what_the_server_was_told(
