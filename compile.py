@@ -61,6 +61,7 @@ INTERPRETED: Final = {
     "sessions/revival": "coroutines, off the path",
     "stdio/channel": "protocols, and asyncio's",
     "stdio/guard": "off the path",
+    "stdio/strays": "off the path",
     "stdio/pipes": "asyncio's protocols",
     "stdio/processes": "coroutines, off the path",
     "telemetry/accesslog": "off unless asked for",

@@ -16,6 +16,8 @@ from tests.kit.programs import ROOT
 from tools.packages.install import modules, node, python_v1
 from tools.ports import free_port
 
+from mcpace_sidecar.stdio import strays
+
 SERVER = [sys.executable, "-I", str(ROOT / "tests/kit/lineserver.py")]
 PAGE = (ROOT / "docs/stdio.md").read_text()
 PAGE_LINES = [
@@ -108,6 +110,17 @@ def test_nothing_is_left_of_processes_when_mcpace_run_ends_however_it_does(
         run.send(number)
         run.wait()
         wait_for(lambda: not any(map(lives, pids)), f"the groups {pids} to end; {run.said}")
+
+
+def test_not_even_what_has_left_its_group_is_left_when_mcpace_run_is_killed(tmp_path: Path):
+    script = 'echo "$MCPACE_PROCESS here" >&2; exec "$@"'
+    with running(tmp_path, *PLACES, "--", "sh", "-c", script, "sh", *SERVER, "leaves") as run:
+        run.url()
+        marks = wait_for(lambda: set(re.findall(r"([0-9a-f]+\.\d+) here", run.said)), "a process to say so")
+        wait_for(lambda: all(map(strays.alive, marks)), "its child to begin")
+        run.send(signal.SIGKILL)
+        run.wait()
+        wait_for(lambda: not any(map(strays.alive, marks)), f"what bears {marks} to end")
 
 
 def test_a_session_goes_on_when_its_process_ends_without_a_manifest_too(tmp_path: Path):

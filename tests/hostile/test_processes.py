@@ -6,12 +6,21 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from tests.kit.processes import ACCEPT, BOTH, INITIALIZE, SERVER, Serve, lives, said, session
 from tests.kit.sidecars import Start
 from tests.kit.waiting import until
 from tools.ports import free_port
+
+from mcpace_sidecar.stdio import strays
+
+
+def delete(client: dict[str, str]) -> bytes:
+    """The request that ends a client's session."""
+    session = client["Mcp-Session-Id"]
+    return f"DELETE /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: {session}\r\n\r\n".encode()
 
 
 @BOTH
@@ -58,10 +67,7 @@ async def test_sessions_beyond_the_bound_wait_and_nobody_loses_a_process(serve_l
     await until(lambda: sidecar.plane.pool.waiting == 1, "a session to wait")
     for client in clients:
         assert said((await sidecar.call("count", **client))[2]) == "1"
-    one = (
-        f"DELETE /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: {clients[0]['Mcp-Session-Id']}\r\n\r\n"
-    )
-    assert (await sidecar.raw(one.encode())).startswith(b"HTTP/1.1 204")
+    assert (await sidecar.raw(delete(clients[0]))).startswith(b"HTTP/1.1 204")
     assert (await waiting)[0] == 200
     assert said((await sidecar.call("count", **clients[1]))[2]) == "2"
     assert (await sidecar.call("count", **clients[0]))[0] == 404
@@ -92,6 +98,28 @@ async def test_a_session_whose_client_has_left_ends_and_one_that_listens_does_no
     await until(
         lambda: len(sidecar.launch.groups) == 1, "their processes to end"
     )  # the sidecar's own stays
+
+
+async def test_a_server_that_nobody_calls_for_long_keeps_no_process_but_those_ahead(serve_lines: Serve):
+    """A day is a second here; who calls afterwards is served as before."""
+    sidecar = await serve_lines(processes="shared", maxProcesses=4, idleTimeout="1s")
+    held = [await sidecar.begin("hold") for _ in range(4)]
+    await until(lambda: len(sidecar.launch.groups) == 4, "a process for each call")
+    for _, writer in held:
+        writer.close()
+    await until(lambda: len(sidecar.launch.groups) == 1, "the others to end", 30)
+    client = await session(sidecar)
+    assert said((await sidecar.call("echo", {"a": 1}, **client))[2]) == '{"a": 1}'
+
+
+async def test_sessions_that_nobody_calls_for_long_keep_no_process_but_those_ahead(serve_lines: Serve):
+    sidecar = await serve_lines("leaves", idleTimeout="1s", warm=2)
+    clients = [await session(sidecar) for _ in range(6)]
+    marks = [said((await sidecar.call("mark", **client))[2]) for client in clients]
+    await until(lambda: not sidecar.plane.pool.table, "the sessions' processes to be asked to end")
+    await until(lambda: len(sidecar.launch.groups) == 3, "all but the warm ones and its own to end", 30)
+    assert not any(map(strays.alive, marks))
+    assert said((await sidecar.call("pid", **clients[0]))[2]).isdigit(), "its session goes on in another"
 
 
 @pytest.mark.parametrize(
@@ -131,20 +159,41 @@ async def test_nothing_is_left_of_a_process_that_does_not_want_to_end(serve_line
     sidecar = await serve_lines(how)
     client = await session(sidecar)
     pid = int(said((await sidecar.call("pid", **client))[2]))
-    one = f"DELETE /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: {client['Mcp-Session-Id']}\r\n\r\n"
-    await sidecar.raw(one.encode())
+    await sidecar.raw(delete(client))
     await until(lambda: pid not in sidecar.launch.groups, "its group to end")
     assert not lives(pid)
     with pytest.raises(ProcessLookupError):
         os.killpg(pid, 0)
 
 
+async def test_what_has_left_its_group_ends_with_the_process_that_started_it(serve_lines: Serve):
+    sidecar = await serve_lines("leaves")
+    one, other = await session(sidecar), await session(sidecar)
+    pid = int(said((await sidecar.call("pid", **one))[2]))
+    marks = [said((await sidecar.call("mark", **client))[2]) for client in (one, other)]
+    assert all(map(strays.alive, marks))
+    await sidecar.raw(delete(one))
+    await until(lambda: pid not in sidecar.launch.groups, "all of it to end")
+    assert not strays.alive(marks[0])
+    assert strays.alive(marks[1]), "what is another's goes on"
+
+
+async def test_a_process_that_ignores_the_end_of_its_input_is_asked_to_end(
+    serve_lines: Serve, tmp_path: Path
+):
+    sidecar = await serve_lines(f"trap:{tmp_path}/said")
+    client = await session(sidecar)
+    pid = int(said((await sidecar.call("pid", **client))[2]))
+    await sidecar.raw(delete(client))
+    await until(lambda: not lives(pid), "it to end")
+    assert (tmp_path / "said").read_text() == "trapped"
+
+
 async def test_a_process_that_ends_when_its_input_does_is_not_killed(serve_lines: Serve):
     sidecar = await serve_lines()
     client = await session(sidecar)
     pid = int(said((await sidecar.call("pid", **client))[2]))
-    one = f"DELETE /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: {client['Mcp-Session-Id']}\r\n\r\n"
-    await sidecar.raw(one.encode())
+    await sidecar.raw(delete(client))
     await until(lambda: not lives(pid), "it to end", 1.9)
 
 
@@ -191,10 +240,7 @@ async def test_a_process_behind_a_connection_is_as_one_behind_pipes(
     if processes == "perSession":
         other = await session(sidecar)
         assert int(said((await sidecar.call("pid", **other))[2])) != first
-        one = (
-            f"DELETE /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: {other['Mcp-Session-Id']}\r\n\r\n"
-        )
-        await sidecar.raw(one.encode())
+        await sidecar.raw(delete(other))
     _, _, answer = await sidecar.call("die", **client)
     assert answer["error"]["code"] == 50200
     if processes == "perSession":

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -27,6 +28,8 @@ def call(number: Any, params: dict[str, Any]) -> None:
     name, arguments = params["name"], params.get("arguments") or {}
     if name == "echo":
         say(id=number, result=text(json.dumps(arguments, ensure_ascii=False)))
+    elif name == "mark":
+        say(id=number, result=text(os.environ["MCPACE_PROCESS"]))
     elif name == "pid":
         say(id=number, result=text(str(os.getpid())))
     elif name == "count":
@@ -120,6 +123,15 @@ def main(how: str) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
+    if how == "leaves":  # as what starts a browser does
+        subprocess.Popen(
+            [sys.executable, "-I", __file__, "deaf-child"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    if how.startswith("trap:"):
+        signal.signal(signal.SIGTERM, lambda *_: (Path(how[5:]).write_text("trapped"), os._exit(0)))
     begun = False
     for line in sys.stdin:
         message = json.loads(line)
@@ -162,7 +174,7 @@ def main(how: str) -> None:
             )
         elif number is not None:
             say(id=number, error={"code": -32601, "message": "Method not found"})
-    while how == "deaf":
+    while how == "deaf" or how.startswith("trap:"):
         time.sleep(1)
 
 

@@ -1,10 +1,12 @@
-"""Ends process groups where we are killed and can end nothing: a shell that reads from a pipe of ours."""
+"""Ends processes where we are killed and can end nothing: a shell that reads from a pipe of ours."""
 
 from __future__ import annotations
 
 import contextlib
 import subprocess
 from typing import Final
+
+from mcpace_sidecar.stdio.strays import MARK
 
 _GUARD: Final = """
 trap '' INT TERM HUP QUIT
@@ -16,18 +18,28 @@ while read -r what group; do
     .) exit 0 ;;
   esac
 done
+strays() {
+  [ -n "$1" ] || return 0
+  for each in /proc/[0-9]*; do
+    tr '\\0' '\\n' <"$each/environ" | grep -q "^$1\\." && echo "${each#/proc/}"
+  done
+}
 for each in $groups; do kill -s TERM -- "-$each"; done
-[ -z "$groups" ] || sleep 3
+left=$(strays "$1")
+for each in $left; do kill -s TERM "$each"; done
+[ -z "$groups$left" ] || sleep 3
 for each in $groups; do kill -s KILL -- "-$each"; done
+for each in $(strays "$1"); do kill -s KILL "$each"; done
 """
 
 
 class Guard:
     """It, from now on until `dismiss`."""
 
-    def __init__(self) -> None:
+    def __init__(self, mark: str = "") -> None:
+        """`mark`: what their environment says of those that are no group's any more, but for a number."""
         self._shell = subprocess.Popen(  # noqa: S603 - because the shell's words are ours
-            ["/bin/sh", "-c", _GUARD, "mcpace-guard"],
+            ["/bin/sh", "-c", _GUARD, "mcpace-guard", f"{MARK}={mark}" if mark else ""],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

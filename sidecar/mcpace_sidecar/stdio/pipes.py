@@ -1,14 +1,17 @@
 """Processes of this machine: each by pipes, and in a session and a process group of its own.
 
-What it writes to its standard error goes to ours, under the server's name.
+What leaves that group ends with it all the same, where its environment says whose it is. What a process
+writes to its standard error goes to ours, under the server's name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import queue
+import secrets
 import signal
 import sys
 import threading
@@ -16,6 +19,7 @@ from collections.abc import Mapping
 from typing import Final, cast
 
 from mcpace_sidecar.errors import UpstreamError
+from mcpace_sidecar.stdio import strays
 from mcpace_sidecar.stdio.channel import Channel, Heard, Launch
 from mcpace_sidecar.stdio.guard import Guard
 
@@ -30,8 +34,10 @@ _LONGEST: Final = 16 << 10
 class _Child(asyncio.SubprocessProtocol, Channel):
     """One process."""
 
-    def __init__(self, process: Heard, pipes: Pipes) -> None:
+    def __init__(self, process: Heard, pipes: Pipes, mark: str) -> None:
+        """`mark`: by which all that it starts is known."""
         self._process = process
+        self._mark = mark
         self._pipes = pipes
         self._transport: asyncio.SubprocessTransport | None = None
         self._input: asyncio.WriteTransport | None = None
@@ -106,7 +112,7 @@ class _Child(asyncio.SubprocessProtocol, Channel):
         try:
             os.killpg(self._group, 0)
         except ProcessLookupError:
-            return False
+            return strays.alive(self._mark)
         except OSError:
             return True
         return True
@@ -123,6 +129,7 @@ class _Child(asyncio.SubprocessProtocol, Channel):
         # A group that has ended may be a stranger's by its number: `lives` was asked just before.
         with contextlib.suppress(OSError):
             os.killpg(self._group, number)
+        strays.send(self._mark, number)
 
     def _tell(self, data: bytes) -> None:
         """Pass on what it says of itself, line by line."""
@@ -174,15 +181,18 @@ class Pipes(Launch):
         self.name = name
         self.told = _Told()
         self._guard: Guard | None = None
+        self._mark = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
         self.groups: set[int] = set()
         """The processes' groups, as far as they live: each is a session too."""
 
     async def start(self, process: Heard) -> Channel:
         """Start it."""
+        mark = f"{self._mark}.{next(self._numbers)}"
         try:
             transport, child = await asyncio.get_running_loop().subprocess_exec(
-                lambda: _Child(process, self), *self.command,
-                env=dict(self._environment), start_new_session=True,
+                lambda: _Child(process, self, mark), *self.command,
+                env={**self._environment, strays.MARK: mark}, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             words = f"Cannot start '{self.command[0]}': {error.strerror}."
@@ -193,7 +203,7 @@ class Pipes(Launch):
     def began(self, group: int) -> None:
         """A process of this group runs: it ends with us, however we end."""
         if self._guard is None:
-            self._guard = Guard()
+            self._guard = Guard(self._mark)
         self._guard.watch(group)
         self.groups.add(group)
 

@@ -302,6 +302,11 @@ class Shared(Home):
             elif worker.ready and worker.look(now):
                 worker.process.end()
                 self.lose(worker, UpstreamError("closed", "The server's process hung, and was ended."))
+        spare = len(self.workers) - max(1, self.settings.warm)
+        idle = [each for each in self.workers if each.idle and each.idle_since + self.idle_timeout < now]
+        for worker in idle[: max(0, spare)]:
+            worker.process.end()
+            self.workers.remove(worker)
         self.serve(now)
 
     async def close(self) -> None:

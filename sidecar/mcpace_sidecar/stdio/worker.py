@@ -80,6 +80,7 @@ class Worker(Holder):
         "calls",
         "deadline",
         "given_up",
+        "idle_since",
         "modern",
         "process",
         "ready",
@@ -94,6 +95,8 @@ class Worker(Holder):
         """Those that nobody waits for -> since when."""
         self.streams: dict[bytes, Asked] = {}
         """The subscriptions of clients of the era without handshakes, by ids of ours."""
+        self.idle_since = monotonic()
+        """When it last had a call."""
         self.ready = False
         """Whether it has said who it is."""
         self.modern = False
@@ -115,6 +118,11 @@ class Worker(Holder):
         """Shake hands: it has not said that it does without."""
         self._patient, self.process.probed = 0.0, False
         self.process.write(_INITIALIZE)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it does nothing for anybody."""
+        return self.ready and not self.calls and not self.streams
 
     @property
     def free(self) -> bool:
@@ -178,7 +186,7 @@ class Worker(Holder):
         elif message_id in self.calls:
             self.given_up.pop(message_id, None)
             asked = self.calls.pop(message_id)
-            home.served = now
+            home.served = self.idle_since = now
             if asked is not None:
                 asked.giver = None
                 home.in_progress.discard(asked)

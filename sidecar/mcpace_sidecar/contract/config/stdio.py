@@ -40,7 +40,8 @@ class Stdio(Model):
     )
     idle_timeout: Duration = Field(
         default="10m",
-        description="How long a session without calls and without an open event stream keeps its process.",
+        description="How long a session without calls and without an open event stream keeps its process,"
+        " and one of `shared` goes on without a call beside the first and the `warm` ones.",
     )
     start_timeout: Duration = Field(
         default="20s",
