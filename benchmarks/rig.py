@@ -114,6 +114,13 @@ class Contender:
     pid: int
     admin: int = 0
     ready: float = 0.0
+    beside: tuple[int, ...] = ()
+    """Processes that share its work, and its core."""
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds of all of them."""
+        return sum(map(cpu, (self.pid, *self.beside)))
 
 
 @dataclass(frozen=True)
@@ -258,7 +265,9 @@ class Rig:
         given = (environment or {}) | ({"MCPACE_LIMITS_URL": redis} if redis else {})
         process = self.start(PROXY_CORE, [*within, *command], given)
         wait_for(f"http://127.0.0.1:{admin}/healthz")
-        return Contender(data, process.pid, admin, time.perf_counter() - began)
+        ready = time.perf_counter() - began
+        wait_for(f"http://127.0.0.1:{data}/")  # it listens there once it has looked for Redis
+        return Contender(data, process.pid, admin, ready)
 
     def load(self, who: Contender, call: str = "", connections: int = 32, seconds: float = 1) -> Window:
         """Run one window of load. Ends the run if any call failed.
@@ -266,15 +275,15 @@ class Rig:
         `call` is what `call.lua` takes.
         """
         command = ["taskset", "-c", LOAD_CORE, *load_command(who.port, call, connections, seconds)]
-        before = cpu(who.pid)
+        before = who.cpu
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrk:
             time.sleep(seconds * EDGE)  # while it starts, and connects, nobody is busy
-            used, began = cpu(who.pid), time.perf_counter()
+            used, began = who.cpu, time.perf_counter()
             time.sleep(seconds * (1 - 2 * EDGE))
-            busy = (cpu(who.pid) - used) / (time.perf_counter() - began)
+            busy = (who.cpu - used) / (time.perf_counter() - began)
             output, _ = wrk.communicate()
         calls = calls_of(output)
-        window = Window(calls.rate, (cpu(who.pid) - before) / calls.number * 1e6, busy)
+        window = Window(calls.rate, (who.cpu - before) / calls.number * 1e6, busy)
         words = f"{window.rate:.0f}/s, {window.cost:.1f} µs a call, core {busy:.0%}"
         print(f"  port {who.port} {call[:40]}: {words}", file=sys.stderr, flush=True)
         return window
@@ -381,6 +390,13 @@ class Client:
         self._line = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         self._port = port
         self.session = ""
+
+    def moved(self, port: int) -> Client:
+        """The same session, at another port; its connection is there."""
+        client = Client(port)
+        client._line.connect()
+        client.session = self.session
+        return client
 
     def begin(self) -> str:
         """Begin a session; return its id."""
