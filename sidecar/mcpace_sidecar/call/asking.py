@@ -330,7 +330,8 @@ class Asking:
             plane.on_upstream_down()
         elif error.reason == "timeout" and answer.admission is not None and not call.context.modern:
             onward = self._within.onward if self._within is not None else call.context.onward
-            plane.tell_cancelled(asked, onward, call.lines, call.message_id)
+            if onward:  # else it was not sent
+                plane.tell_cancelled(asked, onward, call.lines, call.message_id)
         refusing.refuse(answer, Refusal(refusals.OF_SERVER[error.reason], str(error)))
 
     def strayed(self) -> None:

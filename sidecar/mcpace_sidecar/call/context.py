@@ -20,7 +20,7 @@ from mcpace_sidecar.identity.callers import AUTHORIZATION, bearer_of
 from mcpace_sidecar.identity.client import Caller, Client
 from mcpace_sidecar.mcp.methods import MODERN
 from mcpace_sidecar.relay import peer
-from mcpace_sidecar.sessions.sealing import UNBOUND
+from mcpace_sidecar.sessions.sealing import UNBOUND, Owner
 from mcpace_sidecar.sessions.table import Session, Table
 
 _MIRRORS: Final = re.compile(
@@ -71,7 +71,9 @@ class Context:
         "_session",
         "_sessions",
         "_sessions_epoch",
+        "_sessions_for",
         "_sessions_onward",
+        "_sessions_owner",
         "_sessions_there",
         "_target",
         "_unmirrored",
@@ -146,6 +148,8 @@ class Context:
         """By which it is remembered whether the server knows the session."""
         self._binding: tuple[Client, bytes] | None = None
         self._sessions_epoch = -1
+        self._sessions_for: Client | None = None
+        self._sessions_owner: Owner | None = None
         self._sessions_onward = b""
         self._sessions_there = b""
         self.mirrors = True
@@ -255,8 +259,10 @@ class Context:
 
     def onward_to(self, session: Session, client: Client | None) -> bytes:
         """The head that goes to the sidecar that holds the session."""
-        if session.epoch != self._sessions_epoch or not self._sessions_there:
+        known = session.epoch == self._sessions_epoch and self._sessions_for is client
+        if not known or self._sessions_owner is not session.owner or not self._sessions_there:
             self._sessions_epoch, self._sessions_onward = session.epoch, b""
+            self._sessions_for, self._sessions_owner = client, session.owner
             binding = self.binding(client) if client is not None else UNBOUND
             self._sessions_there = b"%bMcpace-Epoch: %d %d\r\nMcpace-Binding: %b\r\n" % (
                 peer.without(self.onward), session.owner.boot, session.epoch, binding.hex().encode(),

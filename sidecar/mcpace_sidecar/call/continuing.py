@@ -27,11 +27,15 @@ from mcpace_sidecar.mcp.methods import TOLD
 from mcpace_sidecar.relay import peer
 from mcpace_sidecar.sessions import epochs
 from mcpace_sidecar.sessions.revival import RETURNS_WITHIN, Loss
-from mcpace_sidecar.sessions.sealing import UNBOUND
+from mcpace_sidecar.sessions.sealing import UNBOUND, Owner
 from mcpace_sidecar.sessions.table import Revived, Session
 
 _REPEATS: Final = 3
 """How often a call may be sent again because of what became of the server."""
+_DENIALS: Final = 20
+"""How often because another's credential was refused."""
+_LEARNS: Final = 0.1
+"""Seconds within which a sidecar that was started anew learns of its sessions."""
 _LOOKS: Final[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.4, 0.5)
 """Seconds between two looks whether a server that has ended listens again; the last ones stay so."""
 _AGAIN: Final = 0.05
@@ -79,7 +83,8 @@ class Continuing(Releasing):
         self.pool: Backend = answer.plane.pool
         """Whom it was last sent to: the server, or the sidecar that holds the session."""
         self._epoch = -1
-        """That of the session as it was last sent."""
+        self._owner: Owner | None = None
+        """Those of the session as it was last sent."""
         self._elsewhere = False
         """Whether another sidecar was asked."""
         self._asked = False
@@ -89,6 +94,8 @@ class Continuing(Releasing):
         self.mark = ""
         """What the ids of the server's questions begin with, where it is this sidecar that asks it."""
         self._repeats = 0
+        self._denials = 0
+        self._waited = False
         self._looks = 0
         self._since = 0.0
         """Since when the server is not there; 0: it is."""
@@ -134,10 +141,14 @@ class Continuing(Releasing):
             said = peer.verdict(peer.MOVED, session.owner, session.epoch)
             self._answer.settle("success", said, b"", 421)
             return False
-        self._epoch = session.epoch
+        self._epoch, self._owner = session.epoch, session.owner
         self._elsewhere = not session.here
         self.mark = epochs.mark_of(session.epoch, session.inner) if session.here else ""
         peers = self._plane.peers
+        if session.here and not session.inner:  # nobody could begin it again when it was lost
+            if not self._lost():
+                refusing.refuse(self._answer, refusals.no_session())
+            return False
         if self._plane.draining and peers is not None and session.here and self._hands_over(session):
             return False
         if session.here or peers is None:
@@ -181,7 +192,8 @@ class Continuing(Releasing):
         session.stays = now + _STAYS
         self._await_revival()
         lines = call.context.sender + call.lines
-        loss = Loss(call.head.target, lines, self._binding, "drained", down=True)
+        place = session.owner.place
+        loss = Loss(call.head.target, lines, self._binding, place, session.epoch, "drained", down=True)
         self._plane.revival.revive(session, loss, self.revived)
         return True
 
@@ -299,6 +311,10 @@ class Continuing(Releasing):
         if session is None or session.ended:
             refusing.refuse(self._answer, refusals.no_session())
             return
+        if verdict == peer.AGAIN and not self._waited:
+            self._waited = True
+            self._again_in(_LEARNS)
+            return
         moved = peer.whose(verdict)
         if moved is not None and self._repeats < _REPEATS and table.move(session, *moved):
             self._repeats += 1
@@ -334,7 +350,8 @@ class Continuing(Releasing):
         session = call.context.session_now()
         if session is None or self._repeats >= _REPEATS:
             return False
-        others = session.epoch != self._epoch or session.reviving is not None  # have seen it before
+        moved = session.epoch != self._epoch or session.owner != self._owner
+        others = moved or session.reviving is not None  # have seen it before
         if not others:
             if call.client is None or (session.here and session.binding not in (UNBOUND, self._binding)):
                 return False
@@ -344,7 +361,8 @@ class Continuing(Releasing):
                 answer.settle("success", refusals.OK_JSON, b"")
                 return True
             if not plane.table.revives or plane.table.is_old(session):
-                plane.table.end(session)
+                if session.here:  # else its owner may be only out of reach
+                    plane.table.end(session)
                 self._asking.drop()
                 refusing.refuse(answer, refusals.no_session())
                 return True
@@ -354,19 +372,22 @@ class Continuing(Releasing):
             return True
         self._repeats += 1
         plane.sessions.heard(call.context.heard_as, b"", 404)
-        self._revive(session, down=down)
+        self._revive(session, moved=moved, down=down)
         return True
 
-    def _revive(self, session: Session, *, down: bool) -> None:
+    def _revive(self, session: Session, *, moved: bool, down: bool) -> None:
         """Have it begun again, unless it has been, and be sent in it."""
-        if session.epoch != self._epoch and session.reviving is None:
+        if moved and session.reviving is None:
             self._park()
             self._again()
         else:
             self._await_revival()
             lines = self._call.context.sender + self._call.lines
             reason = "server_lost" if session.here else "owner_lost"
-            loss = Loss(self._call.head.target, lines, self._binding, reason, down=down)
+            owner = self._owner or session.owner
+            loss = Loss(
+                self._call.head.target, lines, self._binding, owner.place, self._epoch, reason, down=down
+            )
             self._plane.revival.revive(session, loss, self.revived)
 
     @property
@@ -393,8 +414,8 @@ class Continuing(Releasing):
                 self._asking.ask()
             elif revived.error is not None:
                 self._asking.fail(revived.error)
-            elif revived.denied and revived.denied != self._binding and self._repeats < _REPEATS:
-                self._repeats += 1  # that was said to somebody else
+            elif revived.denied and revived.denied != self._binding and self._denials < _DENIALS:
+                self._denials += 1  # that was said to somebody else
                 self._given_up = False
                 self._asking.ask()
             elif revived.head is not None and revived.head.status >= 300:
@@ -494,6 +515,6 @@ class Continuing(Releasing):
     def moved(self) -> None:
         """The session goes on in another process: listen to that (table.Listener)."""
         session = self._call.context.live
-        elsewhere = session is not None and session.epoch != self._epoch
+        elsewhere = session is not None and (session.epoch != self._epoch or session.owner != self._owner)
         if elsewhere and not self._call.ended and self._answer.waiting is not self:
             self._again_in(0.0)

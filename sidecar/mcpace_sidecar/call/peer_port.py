@@ -64,18 +64,14 @@ class PeerPort:
         connection.rewriter = None
         session = context.session_now()
         if session is None:
-            connection.answer(peer.verdict(peer.ENDED), b"")
+            ended = plane.table.has_ended(context.session)
+            connection.answer(peer.verdict(peer.ENDED if ended else peer.UNREADY), b"")
             return None
         asked = base.get(peer.ADOPT)
         if asked is not None:
             return self._adopt(connection, context, session, asked, base)
-        boot, epoch = peer.epoch_of(base.get(peer.EPOCH))
-        # Who was started anew at the same place may find the session at its server as it was.
-        known = boot == plane.table.owner.boot or epoch == session.epoch
-        if not session.here or not known or epoch > session.epoch:
-            said = peer.verdict(peer.GONE)
-            if not session.here and session.epoch > epoch:
-                said = peer.verdict(peer.MOVED, session.owner, session.epoch)
+        said = self._verdict(session, *peer.epoch_of(base.get(peer.EPOCH)))
+        if said:
             connection.answer(said, b"")
             return None
         read = connection.request
@@ -85,26 +81,42 @@ class PeerPort:
         exchange.take_over()
         return None if exchange.answer.ended else exchange.answer
 
+    def _verdict(self, session: Session, boot: int, epoch: int) -> bytes:
+        """What is said of a session instead of asking the server; empty: the server is asked."""
+        if session.reviving is not None:  # the call waits for that
+            return b""
+        if not session.here and session.epoch > epoch:
+            return peer.verdict(peer.MOVED, session.owner, session.epoch)
+        # Who was started anew at the same place may find the session at its server as it was.
+        anew = boot != self.plane.table.owner.boot
+        if session.here and epoch <= session.epoch and not (anew and epoch != session.epoch):
+            return b""
+        return peer.verdict(peer.AGAIN if anew and not session.recorded else peer.GONE)
+
     def _adopt(
         self, connection: ClientConnection, context: Context, session: Session, asked: bytes,
         head: RequestHead,
     ) -> Adoption | None:  # fmt: skip
-        seen, plane = peer.whose(asked), self.plane
-        if seen is not None and session.epoch > seen[1] and session.reviving is None:
-            connection.answer(peer.verdict(peer.MOVED, session.owner, session.epoch), b"")
-            return None
+        seen, plane, claims = peer.whose(asked), self.plane, self.plane.revival.claims
         reason = (head.get(peer.REASON) or b"").decode("latin-1")
-        asks = reason == peer.ASKS and session.reviving is None
-        if seen is None or asks or plane.draining or not self._is_ready():
+        if seen is not None and session.reviving is None:
+            holds = session.here and session.inner != b"" and session.epoch == seen[1]
+            if session.epoch > seen[1] or (holds and reason == peer.ASKS):
+                connection.answer(peer.verdict(peer.MOVED, session.owner, session.epoch), b"")
+                return None
+        unable = plane.draining or not self._is_ready()
+        if seen is None or claims is None or reason == peer.ASKS or unable or claims.is_asking(session):
             connection.answer(peer.verdict(peer.UNREADY), b"")
             return None
+        claims.take(session)
         plane.table.move(session, *seen)
         adoption = Adoption(connection, session)
         client = context.caller.client if context.caller is not None else None
         assert client is not None
         loss = Loss(
             head.target, context.sender + connection.request.lines, context.binding(client),
-            reason if reason in ("owner_lost", "drained") else "owner_lost", adopts=True,
+            seen[0].place, seen[1], reason if reason in ("owner_lost", "drained") else "owner_lost",
+            adopts=True,
         )  # fmt: skip
         plane.revival.revive(session, loss, adoption.revived)
         return None if adoption.answered else adoption

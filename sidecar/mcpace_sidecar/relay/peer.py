@@ -35,6 +35,8 @@ GONE: Final = b"gone"
 """It is not known here."""
 ENDED: Final = b"ended"
 """Its client has ended it."""
+AGAIN: Final = b"again"
+"""Who was started anew here is about to learn it."""
 UNREADY: Final = b"unready"
 """It cannot be taken over here."""
 

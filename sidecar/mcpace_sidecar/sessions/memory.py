@@ -27,17 +27,20 @@ class MemoryRecords(Records):
         self._bytes = 0
         self._ended: dict[bytes, float] = {}
 
-    def write(self, key: bytes, record: Record, granted: int = 0) -> int:
+    def write(
+        self, key: bytes, record: Record, done: Callable[[bool | None], Any], granted: int = 0
+    ) -> int:
         """Keep this, unless the session is another's by now."""
         found = self._find(key)
-        later = found.record is not None and _is_later(found.record, record.owner, record.epoch)
-        if not found.ended and not later:
+        ours = not found.ended and not (found.record is not None and _is_later(found.record, record))
+        if ours:
             if found.record is not None and not record.initialize:
                 record = record._replace(initialize=found.record.initialize)
             if record.epoch or record.level or record.subscriptions or record.initialize:
                 self._keep(key, record)
             else:
                 self._drop(key)  # its id says as much
+        done(ours)
         return max(record.size, granted)
 
     def read(self, key: bytes, done: Callable[[Found], Any]) -> None:
@@ -55,7 +58,7 @@ class MemoryRecords(Records):
             return
         if record is None:
             record = mine._replace(epoch=seen[1] + 1, inner=b"")
-        elif record.epoch < seen[1] or (record.owner, record.epoch) == seen or self._is_abandoned(key):
+        elif _was_seen(record, seen) or self._is_abandoned(key):
             epoch = max(record.epoch, seen[1]) + 1
             record = record._replace(owner=mine.owner, epoch=epoch, inner=b"")
         else:
@@ -63,19 +66,6 @@ class MemoryRecords(Records):
             return
         self._keep(key, record)
         done(Found(record, asked=False))
-
-    def renew(self, key: bytes, owner: Owner, epoch: int, done: Callable[[bool], Any]) -> None:
-        """Keep it for longer."""
-        found = self._find(key)
-        if found.ended:
-            done(False)
-            return
-        if found.record is not None:
-            if (found.record.owner, found.record.epoch) != (owner, epoch):
-                done(False)
-                return
-            self._keep(key, found.record)
-        done(True)
 
     def end(self, key: bytes) -> None:
         """Nobody makes it again."""
@@ -118,6 +108,13 @@ class MemoryRecords(Records):
         return len(self._kept)
 
 
-def _is_later(kept: Record, owner: Owner, epoch: int) -> bool:
-    """Whether what is kept is of a later owner than this one."""
-    return kept.epoch > epoch or (kept.epoch == epoch and kept.owner != owner)
+def _is_later(kept: Record, record: Record) -> bool:
+    """Whether what is kept is of a later owner; who was started anew at the same place is no other."""
+    same_place = kept.owner.place == record.owner.place
+    return kept.epoch > record.epoch or (kept.epoch == record.epoch and not same_place)
+
+
+def _was_seen(kept: Record, seen: tuple[Owner, int]) -> bool:
+    """Whether who claims has seen this owner's loss, or a later one's."""
+    owner, epoch = seen
+    return kept.epoch < epoch or (kept.epoch == epoch and kept.owner.place == owner.place)

@@ -14,8 +14,8 @@ import msgspec
 
 from mcpace_sidecar.sessions.sealing import Owner
 
-ABANDONED: Final = 10
-"""Seconds after which a claim without a session is another's to take."""
+ABANDONED: Final = 30
+"""Seconds after which a claim without a session is anybody's: it cannot take so long to begin one."""
 _EMPTY: Final = 320
 """Bytes of a record that says nothing, and of its place among others."""
 
@@ -109,11 +109,14 @@ class Records:
         self.max_age = 86_400
         """Seconds for which it is remembered that a session was ended."""
 
-    def write(self, key: bytes, record: Record, granted: int = 0) -> int:
-        """Keep this, unless the session is another's by now; nobody waits for it.
+    def write(
+        self, key: bytes, record: Record, done: Callable[[bool | None], Any], granted: int = 0
+    ) -> int:
+        """Keep this, and for longer, unless the session is another's by now.
 
-        `granted`: bytes that its session has been given before. Returns how many it has now: where there is
-        no room for more, it is not kept.
+        `done` is told whether it is its owner's; None: the store does not say. `granted`: bytes that its
+        session has been given before. Returns how many it has now: where there is no room for more, it is
+        not kept.
         """
         raise NotImplementedError
 
@@ -130,10 +133,6 @@ class Records:
         is said there. `mine` is kept where there is none: its record was forgotten. Whoever ended it
         has ended it.
         """
-        raise NotImplementedError
-
-    def renew(self, key: bytes, owner: Owner, epoch: int, done: Callable[[bool], Any]) -> None:
-        """Keep it for longer; `done` is told whether it is still this owner's, as far as is known."""
         raise NotImplementedError
 
     def end(self, key: bytes) -> None:

@@ -23,6 +23,10 @@ MOST: Final = 8 * 1024 * 1024
 begins sessions, and the store is others' too. The sealed ids carry those beyond."""
 
 
+_TOMBSTONE: Final = 160
+"""Bytes that say that a session has ended."""
+
+
 class RedisRecords(Records):
     """Records in Redis, a hash each."""
 
@@ -36,18 +40,25 @@ class RedisRecords(Records):
         self._granted = 0
         """Bytes that sessions were given since then."""
 
-    def write(self, key: bytes, record: Record, granted: int = 0) -> int:
+    def write(
+        self, key: bytes, record: Record, done: Callable[[bool | None], Any], granted: int = 0
+    ) -> int:
         """Keep this, unless the session is another's by now."""
         if record.initialize or not self.link.up:  # the table, or its id, says what else there is
             self._follow()
-            self.local.write(key, record)
-            if not self.link.up:
-                return granted
+            self.local.write(key, record, unread)
         size = max(record.size, granted)
+        if not self.link.up:
+            done(None)
+            return granted
         if not record.epoch and not self._grants(size - granted):
+            done(True)
             return granted
         fields = [part for pair in record.fields().items() for part in pair]
-        self._record(unread, key, record.owner, record.epoch, fields)
+        self.link.run(
+            lambda answer: done(answer != 0 if isinstance(answer, int) else None), RECORD, [self._key(key)],
+            str(record.owner).encode(), b"%d" % record.epoch, b"%d" % self.idle_timeout, *fields,
+        )  # fmt: skip
         return size
 
     def read(self, key: bytes, done: Callable[[Found], Any]) -> None:
@@ -76,7 +87,7 @@ class RedisRecords(Records):
                 return
             found = _found(answer[0] == 1, answer[1:])
             if found.record is not None:
-                self.local.write(key, found.record)
+                self.local.write(key, found.record, unread)
             done(found)
 
         values = mine._replace(inner=b"").fields()
@@ -86,22 +97,14 @@ class RedisRecords(Records):
             *FIELDS, *(values.get(name, b"") for name in FIELDS),
         )  # fmt: skip
 
-    def renew(self, key: bytes, owner: Owner, epoch: int, done: Callable[[bool], Any]) -> None:
-        """Keep it for longer."""
-        self._record(lambda answer: done(answer != 0), key, owner, epoch, [])
-
     def end(self, key: bytes) -> None:
         """Nobody makes it again."""
         self._follow()
         self.local.end(key)
-        self.link.send(unread, b"HSET", self._key(key), b"ended", b"1", b"initialize", b"")
-        self.link.send(unread, b"EXPIRE", self._key(key), b"%d" % self.max_age)
-
-    def _record(
-        self, done: Callable[[Any], None], key: bytes, owner: Owner, epoch: int, fields: list[bytes]
-    ) -> None:
-        whose = str(owner).encode(), b"%d" % epoch
-        self.link.run(done, RECORD, [self._key(key)], *whose, b"%d" % self.idle_timeout, *fields)
+        if self._grants(_TOMBSTONE):
+            self.link.send(unread, b"DEL", self._key(key))
+            self.link.send(unread, b"HSET", self._key(key), b"ended", b"1")
+            self.link.send(unread, b"EXPIRE", self._key(key), b"%d" % self.max_age)
 
     def _grants(self, size: int) -> bool:
         now = self._clock()

@@ -50,6 +50,10 @@ class Loss(NamedTuple):
     """Its header lines, credentials above all."""
     binding: bytes
     """What tells that credential from others."""
+    place: str
+    """Who held it when the call was sent: where that sidecar's relay port is."""
+    epoch: int
+    """How often it had been begun again by then."""
     reason: str = "server_lost"
     down: bool = False
     """Whether the server of this replica is known not to be there."""
@@ -60,8 +64,24 @@ class Loss(NamedTuple):
 class Claims:
     """Who begins a session again, where several could."""
 
-    async def settle(self, session: Session, loss: Loss) -> int | Revived:
-        """The epoch under which it is for this replica to do; or what became of it, elsewhere."""
+    async def find(self, session: Session, loss: Loss) -> Revived | None:
+        """What became of it elsewhere; None: it is for this replica to begin it again."""
+        raise NotImplementedError
+
+    async def claim(self, session: Session, loss: Loss) -> int | Revived:
+        """The epoch under which this replica begins it again; or what became of it meanwhile."""
+        raise NotImplementedError
+
+    async def keep(self, session: Session, inner: bytes, epoch: int) -> bool:
+        """Say that it has been begun again; whether it is still this replica's."""
+        raise NotImplementedError
+
+    def is_asking(self, session: Session) -> bool:
+        """Whether others are asked to begin it, and this replica cannot."""
+        raise NotImplementedError
+
+    def take(self, session: Session) -> None:
+        """Others are not asked any more: this replica is."""
         raise NotImplementedError
 
 
@@ -103,7 +123,7 @@ class Revival:
 
     async def _revive(self, session: Session, loss: Loss) -> None:
         try:
-            async with self._room, asyncio.timeout(_WITHIN):
+            async with asyncio.timeout(_WITHIN):
                 revived = await self._attempt(session, loss)
         except UpstreamError as error:
             revived = Revived(error=error)
@@ -122,12 +142,17 @@ class Revival:
             session.listener.moved()
 
     async def _attempt(self, session: Session, loss: Loss) -> Revived:
-        epoch = session.epoch + 1
         if self.claims is not None:
-            settled = await self.claims.settle(session, loss)
-            if isinstance(settled, Revived):
-                return settled
-            epoch = settled
+            found = await self.claims.find(session, loss)
+            if found is not None:
+                return found
+        async with self._room:  # and not while others are asked, who may ask this one
+            epoch: int | Revived = session.epoch + 1
+            if self.claims is not None:
+                epoch = await self.claims.claim(session, loss)
+            return epoch if isinstance(epoch, Revived) else await self._begin(session, loss, epoch)
+
+    async def _begin(self, session: Session, loss: Loss, epoch: int) -> Revived:
         params = self._params(session)
         if params is None:
             return Revived()
@@ -155,18 +180,18 @@ class Revival:
         if session.version and spoken != session.version and min(spoken, session.version) < _REWRITABLE:
             log.warning("A session ends: the server's new process speaks another version of MCP")
             return Revived()
-        post += b"Mcp-Session-Id: %b\r\nMCP-Protocol-Version: %b\r\n" % (inner, spoken)
+        of_session = b"Mcp-Session-Id: %b\r\nMCP-Protocol-Version: %b\r\n" % (inner, spoken)
         for message in _replayed(session):
-            answer, said = await self._send(post, message)
+            answer, said = await self._send(post + of_session, message)
             if answer.status >= 300:
-                log.warning(
-                    "A session goes on without %s: HTTP %d %s", message["method"], answer.status, said[:200]
-                )
+                words = "A session goes on without %s: HTTP %d %s"
+                log.warning(words, message["method"], answer.status, said[:200])
+        if self.claims is not None and not await self.claims.keep(session, inner, epoch):
+            return Revived(again=True)  # another has begun it meanwhile
         session.news = b"".join(map(event_of, _news(session, result.get("capabilities") or {})))
         session.spoken = spoken if session.version and spoken != session.version else b""
         session.inner, session.epoch = inner, epoch
         session.owner, session.here = self._table.owner, True
-        self._table.keep(session)
         self._count(loss.reason)
         return Revived(again=True)
 
@@ -199,6 +224,17 @@ class Revival:
                 if not error.refused or monotonic() > until:
                     raise
             await asyncio.sleep(_LOOK)
+
+    def _leave(self, loss: Loss, of_session: bytes) -> None:
+        """End the server's session that nobody will use; whether it does is its own affair."""
+        request = b"DELETE %b HTTP/1.1\r\n%b%b\r\n" % (loss.target, loss.lines, of_session)
+        task = asyncio.get_running_loop().create_task(self._end(request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end(self, request: bytes) -> None:
+        with contextlib.suppress(UpstreamError):
+            await Fetch().from_pool(self._pool, request, _TIMEOUT)
 
     async def _send(self, post: bytes, message: dict[str, Any]) -> tuple[ResponseHead, bytes]:
         body = msgspec.json.encode(message)

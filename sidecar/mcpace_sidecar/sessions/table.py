@@ -15,6 +15,7 @@ from mcpace_sidecar.contract.quantity import seconds
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.mcp.jsonrpc import Told
+from mcpace_sidecar.sessions import heir
 from mcpace_sidecar.sessions.record import Found, Record, Records
 from mcpace_sidecar.sessions.sealing import Owner, Sealed, Sealer, is_known
 
@@ -62,7 +63,7 @@ class Session:
         self.renewed = 0.0
         """When it was last said that it lives, in seconds of the monotonic clock."""
         self.recorded = 0
-        """Bytes that its record has been given."""
+        """Bytes that its record has been given; 0: none is known of."""
         self.initialize: bytes = b""
         """The params of the client's `initialize`, where its id does not carry them."""
         self.epoch = 0
@@ -114,8 +115,8 @@ class Session:
 
     @property
     def told(self) -> int:
-        """Bytes of its subscriptions."""
-        return sum(map(len, self.subscriptions))
+        """Bytes of what its client has said."""
+        return len(self.initialize) + sum(map(len, self.subscriptions))
 
 
 class Moved(NamedTuple):
@@ -131,6 +132,16 @@ class Moved(NamedTuple):
 
 
 _decoder: Final = msgspec.json.Decoder(Told)
+
+
+def _is_later(session: Session, owner: Owner, epoch: int) -> bool:
+    """Whether somebody has begun it again later than is known here.
+
+    Two may have done so at once who could not hear each other: then all agree on the heir.
+    """
+    if epoch != session.epoch or owner.place == session.owner.place:
+        return epoch > session.epoch
+    return heir.ranked(session.key, (owner.place, session.owner.place))[0] == owner.place
 
 
 class Revived:
@@ -212,7 +223,9 @@ class Table:
             self._make_room()
         session.used = session.renewed = monotonic()
         self._known[session_id] = session
-        return session
+        if session.here and self.records is not None:
+            self._ask(session, self.records)
+        return None if session.ended else session
 
     def learn(self, session: Session, method: str, params: bytes) -> None:
         """The server has taken what it was told in a session; there is room for so much of it."""
@@ -248,7 +261,8 @@ class Table:
         if opened is not None and self.records is not None:
             key, sealed = opened
             lacks = b"" if sealed.initialize or len(initialize) > MOST_INITIALIZE else initialize
-            self.records.write(key, Record(self.owner, 0, inner, version, lacks, binding=binding))
+            record = Record(self.owner, 0, inner, version, lacks, binding=binding)
+            self.records.write(key, record, lambda _: None)
         return session_id
 
     def _is_here(self, owner: Owner) -> bool:
@@ -257,9 +271,31 @@ class Table:
 
     def keep(self, session: Session) -> None:
         """Tell other sidecars what there is to know of a session that is held here."""
-        if self.records is not None and session.here:
-            session.renewed = monotonic()
-            session.recorded = self.records.write(session.key, self.record(session), session.recorded)
+        records = self.records
+        if records is None or not session.here:
+            return
+
+        def told(is_ours: bool | None) -> None:
+            if is_ours is None:
+                session.renewed = -RENEWED  # said again with the next sweep
+            elif not is_ours:
+                self._ask(session, records)
+
+        session.renewed = monotonic()
+        session.recorded = records.write(session.key, self.record(session), told, session.recorded)
+
+    def _ask(self, session: Session, records: Records) -> None:
+        """What others know of a session that was thought to be held here."""
+
+        def told(found: Found) -> None:
+            if found.ended:
+                self._bury(session)
+            elif found.record is not None:
+                if not self.follow(session, found.record) and not session.recorded:
+                    self.recall(session, found.record)
+                session.recorded = session.recorded or found.record.size
+
+        records.read(session.key, told)
 
     def record(self, session: Session) -> Record:
         """A session, as other sidecars know it."""
@@ -270,31 +306,35 @@ class Table:
 
     def follow(self, session: Session, record: Record) -> bool:
         """Heed what others know of it, if that is later than what is known here: an epoch only rises."""
-        here = self._is_here(record.owner)
-        others = record.owner != session.owner and not here
-        if record.epoch < session.epoch or (record.epoch == session.epoch and not others):
+        if not _is_later(session, record.owner, record.epoch):
             return False
         self.recall(session, record)
-        session.owner, session.epoch = record.owner, record.epoch
-        session.here, session.inner = here, record.inner
+        self._pass(session, record.owner, record.epoch, record.inner)
         return True
 
     def move(self, session: Session, owner: Owner, epoch: int) -> bool:
         """Heed who is said to hold a session; False: nothing later than what is known here."""
-        if epoch <= session.epoch or self._is_here(owner):
+        if self._is_here(owner) or not _is_later(session, owner, epoch):
             return False
-        session.owner, session.epoch, session.here = owner, epoch, False
+        self._pass(session, owner, epoch, b"")
         return True
+
+    def _pass(self, session: Session, owner: Owner, epoch: int, inner: bytes) -> None:
+        session.owner, session.epoch, session.inner = owner, epoch, inner
+        session.here = self._is_here(owner)
+        if session.listener is not None and session.reviving is None:
+            session.listener.moved()
 
     def recall(self, session: Session, record: Record) -> None:
         """What its record says of it, whoever has it."""
-        self._told -= session.told
+        counts = not (session.ended or session.forgotten)
+        self._told -= session.told if counts else 0
         session.level, session.subscriptions = record.level, record.subscriptions
-        self._told += session.told
         session.version = record.version or session.version
-        if not self.initialize(session):
-            session.initialize = record.initialize
         session.binding = record.binding or session.binding
+        if record.initialize and not self.initialize(session):
+            session.initialize = record.initialize
+        self._told += session.told if counts else 0
 
     def initialize(self, session: Session) -> bytes:
         """The params of the client's `initialize`; empty where its id does not carry them."""
@@ -311,36 +351,31 @@ class Table:
 
     def end(self, session: Session) -> None:
         """It has ended: nobody begins it again."""
+        self._bury(session)
+        if self.records is not None:
+            self.records.end(session.key)
+
+    def has_ended(self, session_id: bytes) -> bool:
+        """Whether the session of this id is known to have ended."""
+        opened = self._sealer.open(session_id)
+        return opened is not None and opened[0] in self._tombs
+
+    def _bury(self, session: Session) -> None:
         if self._known.pop(session.id, None) is not None:
             self._told -= session.told
         session.ended = True
-        if self.records is not None:
-            self.records.end(session.key)
         make_room(self._tombs, _TOMBSTONES)
         self._tombs[session.key] = None
 
     def sweep(self, now: float) -> None:
-        """Forget some of those that are idle."""
+        """Forget some of those that are idle, and say of some that they live."""
         for session_id in self._round.some(SWEPT):
             session = self._known[session_id]
-            if now - session.used > self._idle and session.listener is None and session.reviving is None:
+            listened = session.listener is not None
+            if now - session.used > self._idle and not listened and session.reviving is None:
                 self._forget(session)
-            elif session.here and self.records is not None and session.used > session.renewed + RENEWED:
-                self._renew(session, self.records)
-
-    def _renew(self, session: Session, records: Records) -> None:
-        """Say that it lives; whoever was away learns here that it is another's by now."""
-
-        def told(is_ours: bool) -> None:
-            if not is_ours:
-                records.read(session.key, found)
-
-        def found(found: Found) -> None:
-            if found.record is not None:
-                self.follow(session, found.record)
-
-        session.renewed = monotonic()
-        records.renew(session.key, self.owner, session.epoch, told)
+            elif session.renewed + RENEWED < (now if listened else session.used):
+                self.keep(session)  # who was away learns here that it is another's by now
 
     def _make_room(self) -> None:
         """Forget a sixteenth, of whoever has most those unused the longest: a flood costs the flooder."""

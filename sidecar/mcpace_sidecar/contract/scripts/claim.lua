@@ -15,7 +15,9 @@ local abandoned = known[3] == '' and now - tonumber(known[4] or 0) >= tonumber(A
 if not known[1] then
   for name, value in pairs(mine) do redis.call('HSET', KEYS[1], name, value) end
 end
-if not known[1] or epoch < seen or (epoch == seen and known[1] == ARGV[1]) or abandoned then
+local function place(owner) return string.match(owner, '^(.*) ') end
+local was_seen = known[1] and epoch == seen and place(known[1]) == place(ARGV[1])
+if not known[1] or epoch < seen or was_seen or abandoned then
   redis.call('HSET', KEYS[1], 'owner', mine.owner, 'epoch', string.format('%d', math.max(epoch, seen) + 1),
     'inner', '', 'claimed', now)
   redis.call('EXPIRE', KEYS[1], ARGV[3])
