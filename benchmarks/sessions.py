@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from load import Client
 from redis import Redis
 from rig import (
     CONFIG,
     LOAD_CORE,
     REDIS,
     SESSIONS,
-    Client,
     Contender,
     Rig,
     Window,

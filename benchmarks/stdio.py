@@ -19,19 +19,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from rig import (
-    ARGUMENTS,
-    INITIALIZE,
-    Calls,
-    Client,
-    arguments,
-    calls_of,
-    load_command,
-    machine,
-    publish,
-    table,
-    wait_for,
-)
+from load import ARGUMENTS, INITIALIZE, Calls, Client, calls_of, load_command
+from rig import arguments, machine, publish, table, wait_for
 from tools.packages.install import mcp_proxy, modules, node, supergateway
 from tools.ports import free_port
 
