@@ -53,6 +53,13 @@ class Home(Backend):
         self.streams: set[UpstreamConnection] = set()
         """The connections of open streams, which are none of the calls'."""
 
+    def tune(self, opened: socket.socket) -> None:
+        """Tell the kernel how to hold a new connection."""
+        if self.near:  # bound what one read may bring, for clients that stop reading
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        else:
+            probe(opened)
+
     def give_back(self, connection: UpstreamConnection) -> None:
         """Take a connection back that is free again."""
         raise NotImplementedError
@@ -109,15 +116,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the transport; bound what one read may bring, for clients that stop reading."""
+        """Remember the transport."""
         self._transport = cast("asyncio.Transport", transport)
         opened = transport.get_extra_info("socket")
-        if opened is None:
-            return
-        if self._pool.near:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        else:
-            probe(opened)
+        if opened is not None:
+            self._pool.tune(opened)
 
     def send(self, request: Sequence[bytes], receiver: Receiver, patience: float | None) -> None:
         """Send one request, given in pieces; `patience` bounds the server's silence in seconds."""

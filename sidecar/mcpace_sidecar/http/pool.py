@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -100,6 +101,8 @@ class Pool(Home):
         super().__init__(address, on_error, near=tls is None)
         self.opened = 0
         """Connections opened so far."""
+        self.most_opening = sys.maxsize
+        """How many may be opened at once; whoever waits is served by those that there are, too."""
         self.max_idle = max_idle
         self._tls = tls
         self._hosts = list(address.hosts)
@@ -211,24 +214,23 @@ class Pool(Home):
 
     def _open_for_line(self) -> None:
         calls = max(0, min(len(self._line), self.max_connections - self._calls))
-        for _ in range(calls + len(self._streams_line) - len(self._opening)):
+        wanted = min(calls + len(self._streams_line), self.most_opening)
+        for _ in range(wanted - len(self._opening)):
             task = asyncio.get_running_loop().create_task(self._open())
             self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            task.add_done_callback(self._opened)
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        if not task.cancelled():
+            self._open_for_line()
 
     async def _open(self) -> None:
         try:
             async with asyncio.timeout(self.connect_timeout):
                 connection = await self._connect()
         except (OSError, TimeoutError) as error:
-            refused = not isinstance(error, TimeoutError)
-            how = f"not within {self.connect_timeout:g} s"
-            if refused:
-                how = words_of(error)
-            words = f"The server does not accept connections on {self.address} ({how})."
-            if isinstance(error, ssl.SSLError):
-                words = f"TLS with {self.address} failed: {error.reason or error}."
-            self._fail_line(UpstreamError("connect", words, refused=refused))
+            self.not_opened(error)
             return
         except Exception as error:  # noqa: BLE001 - because those who wait are told, whatever it is
             self.on_error(error)
@@ -237,6 +239,15 @@ class Pool(Home):
         self.opened += 1
         self._all.add(connection)
         self.give_back(connection)
+
+    def not_opened(self, error: OSError) -> None:
+        """One connection could not be opened: it speaks for the address, and nobody would fare better."""
+        refused = not isinstance(error, TimeoutError)
+        how = words_of(error) if refused else f"not within {self.connect_timeout:g} s"
+        words = f"The server does not accept connections on {self.address} ({how})."
+        if isinstance(error, ssl.SSLError):
+            words = f"TLS with {self.address} failed: {error.reason or error}."
+        self._fail_line(UpstreamError("connect", words, refused=refused))
 
     async def _connect(self) -> UpstreamConnection:
         """Connect to the first of the hosts that accepts; OSError."""
@@ -259,7 +270,6 @@ class Pool(Home):
         return connection
 
     def _fail_line(self, error: UpstreamError) -> None:
-        # One failed connection speaks for the address: nobody in the lines would fare better.
         for line in (self._line, self._streams_line):
             for waiting in list(line):
                 line.pop(waiting, None)

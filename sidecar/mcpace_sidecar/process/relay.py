@@ -33,8 +33,9 @@ class Relay:
         self._listen = listen
         self.connections = Connections(shed)
         self.peers = Peers(
-            table.owner.place, certificates.clients(), link, names, lambda: len(table) > 0, on_error
-        )
+            table.owner.place, certificates.clients(), link, names, lambda: len(table) > 0, on_error,
+            plane.pool.gathered,
+        )  # fmt: skip
         self.port = PeerPort(plane, is_ready)
         self._door = RelayPort(self.port, self.connections, certificates.server())
         table.records = records

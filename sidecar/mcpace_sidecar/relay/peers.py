@@ -8,99 +8,28 @@ without Redis by the name under which all pods are found.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
-from mcpace_sidecar.contract.config import SidecarConfig
 from mcpace_sidecar.contract.scripts import PEERS
 from mcpace_sidecar.http.address import Address
-from mcpace_sidecar.http.client import UpstreamConnection
-from mcpace_sidecar.http.known import ResponseHeads
+from mcpace_sidecar.http.ledger import Ledger
 from mcpace_sidecar.http.pool import Pool
-from mcpace_sidecar.http.tcp import watch
 from mcpace_sidecar.redis.link import Link
+from mcpace_sidecar.relay.peer_pool import PeerPool
 
 HEARTBEAT: Final = 10.0
 """Seconds between two signs of life, while sessions live."""
 LIFE: Final = 25
 """Seconds after which a silent peer is no heir."""
-CONNECT_TIMEOUT: Final = 0.3
-"""Seconds that a peer has to accept a connection: it is near, or gone."""
-HANDSHAKE_TIMEOUT: Final = 2.0
-"""Seconds of a handshake: it may be busy."""
 SHUNNED: Final = 5.0
 """Seconds for which nobody waits for a peer that did not answer."""
 NAMED: Final = 5.0
 """Seconds for which an answer of DNS is believed."""
-IDLE_TIMEOUT: Final = 30.0
-MOST_CONNECTIONS: Final = 256
-"""Connections to one peer; TLS makes them large."""
 FORGOTTEN: Final = 300.0
 """Seconds after which a peer that nobody asks anything is forgotten."""
-
-
-class PeerPool(Pool):
-    """Kept connections to one peer, which has proved that it is one."""
-
-    def __init__(
-        self, address: Address, certificates: list[tuple[ssl.SSLContext, str]],
-        on_silent: Callable[[], None], on_error: Callable[[Exception], None],
-    ) -> None:  # fmt: skip
-        """`certificates`: how to speak to it, and the name to ask for, the best first.
-
-        `on_silent` is told that it does not answer at all.
-        """
-        super().__init__(address, certificates[0][0], on_error=on_error)
-        self._certificates = certificates
-        self._on_silent = on_silent
-        self._responses = ResponseHeads()
-        self.used = monotonic()
-        self.max_connections = MOST_CONNECTIONS
-        self.idle_timeout = IDLE_TIMEOUT
-        self.connect_timeout = CONNECT_TIMEOUT + len(certificates) * HANDSHAKE_TIMEOUT
-
-    def adopt(self, config: SidecarConfig) -> None:
-        """Its bounds are its own."""
-
-    async def _connect_to(self, host: str) -> UpstreamConnection:
-        *others, last = list(enumerate(self._certificates))
-        for number, certificate in (*others, last):
-            try:
-                connection = await self._shake_hands(host, *certificate)
-            except ConnectionRefusedError:
-                raise  # nobody is there
-            except (ssl.SSLError, ConnectionError):
-                if number == last[0]:
-                    raise
-                continue  # it may know another of our certificates
-            if number:  # the next time first by what it knows
-                self._certificates.insert(0, self._certificates.pop(number))
-            return connection
-        raise AssertionError
-
-    async def _shake_hands(self, host: str, tls: ssl.SSLContext, name: str) -> UpstreamConnection:
-        loop = asyncio.get_running_loop()
-        opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            opened.setblocking(False)
-            watch(opened)
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await loop.sock_connect(opened, (host, self.address.port))
-            except TimeoutError:
-                self._on_silent()
-                raise
-            _, connection = await loop.create_connection(
-                lambda: UpstreamConnection(self, self._responses), sock=opened,
-                ssl=tls, server_hostname=name, ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
-            )  # fmt: skip
-        except BaseException:
-            opened.close()
-            raise
-        return connection
 
 
 class Peers:
@@ -109,10 +38,11 @@ class Peers:
     def __init__(
         self, me: str, certificates: list[tuple[ssl.SSLContext, str]], link: Link | None,
         name: Address | None, are_needed: Callable[[], bool], on_error: Callable[[Exception], None],
+        gathered: Ledger,
     ) -> None:  # fmt: skip
         """`me`: where this one listens. `name`: under which all are found, and their port.
 
-        `are_needed`: whether sessions live here.
+        `are_needed`: whether sessions live here. `gathered`: what is held of answers that are not whole.
         """
         self.me = me
         self._certificates = certificates
@@ -120,6 +50,7 @@ class Peers:
         self._name = name
         self._are_needed = are_needed
         self._on_error = on_error
+        self._gathered = gathered
         self._pools: dict[str, PeerPool] = {}
         self._shunned: dict[str, float] = {}
         self._named: list[str] = []
@@ -134,7 +65,9 @@ class Peers:
             host, _, port = place.rpartition(":")
             address = Address(host.strip("[]"), int(port))
             certificates = list(self._certificates)
-            pool = PeerPool(address, certificates, lambda: self.shun(place), self._on_error)
+            pool = PeerPool(
+                address, certificates, self._gathered, lambda: self.shun(place), self._on_error
+            )
             self._pools[place] = pool
         pool.used = monotonic()
         return pool
