@@ -48,6 +48,7 @@ async def write(word: str, seconds: float = 0) -> str:
     """Does something that must not be done twice, and takes its time to say so."""
     done("write", word=word)
     await asyncio.sleep(seconds)
+    done("wrote", word=word)
     return f"wrote {word}"
 
 

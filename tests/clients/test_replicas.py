@@ -92,6 +92,19 @@ async def test_sixty_calls_at_once_after_a_loss_find_one_session(started: Starte
             await server.all[holds].start(*parts)
 
 
+async def test_calls_that_come_over_after_a_loss_wait_for_the_slots_of_who_takes_them(
+    started: Started,
+) -> None:
+    async with started(2, {"concurrency": {"maxInFlight": 1, "maxQueued": 100}}) as server:
+        session = await begun(server)
+        await server.all[0].kill()
+        write = {"name": "write", "arguments": {"word": "w", "seconds": 0.05}}
+        message = {"id": 1, "method": "tools/call", "params": write}
+        told = await asyncio.gather(*(post(server, message, mcp_session_id=session) for _ in range(12)))
+        assert [status for status, _, _ in told] == [200] * 12
+        assert [each["did"] for each in server.done if each["did"] != "start"] == ["write", "wrote"] * 12
+
+
 async def test_a_call_whose_owner_ends_is_told_so_and_the_session_goes_on(started: Started) -> None:
     async with started() as server, client(ONE, server.url) as session:
         holds = await owner(server, session)

@@ -12,7 +12,8 @@ import re
 from time import monotonic
 from typing import Final, Protocol
 
-from mcpace_sidecar.call import evidence, refusals, refusing
+from mcpace_sidecar.call import evidence, refusals, refusing, room
+from mcpace_sidecar.call.admission import Admission
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.call import EVENT_STREAM
 from mcpace_sidecar.call.listening import Listening
@@ -89,6 +90,8 @@ class Continuing(Releasing):
         """Whether another sidecar was asked."""
         self._asked = False
         """Whether anybody was."""
+        self.deadline = 0.0
+        """When a slot must have come free for it, where the session has come over to this replica."""
         self.onward = b""
         """The head with which it was last sent."""
         self.mark = ""
@@ -141,6 +144,9 @@ class Continuing(Releasing):
             said = peer.verdict(peer.MOVED, session.owner, session.epoch)
             self._answer.settle("success", said, b"", 421)
             return False
+        admission = self._answer.admission
+        if admission is not None and admission.elsewhere is session.here and not self._goes_over(admission):
+            return False
         self._epoch, self._owner = session.epoch, session.owner
         self._elsewhere = not session.here
         self.mark = epochs.mark_of(session.epoch, session.inner) if session.here else ""
@@ -157,6 +163,7 @@ class Continuing(Releasing):
             self._alone()
             return False
         else:
+            self._plane.metrics.count("mcpace_relayed_calls")
             self.pool = peers.pool(session.owner.place)
             self.onward = call.context.onward_to(session, call.client)
         message = call.message
@@ -211,6 +218,43 @@ class Continuing(Releasing):
         answer = self._answer
         asked = self.pool is self._plane.pool and self._asked and answer.waiting is not self
         return asked and not answer.endless and answer.call.context.live is session
+
+    # -- the session has gone over to this replica, or from it (bulkhead.slots.Queued)
+
+    def _goes_over(self, admission: Admission) -> bool:
+        """Whether it may be sent where the session is now: slots and breakers are there."""
+        if not admission.elsewhere:
+            admission.leave()
+            admission.elsewhere = True
+            return True
+        admission.elsewhere = False
+        self._asking.drop()
+        self.deadline = self._call.started + self._call.context.settings.patience
+        return room.found(self._answer, admission, self)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it waits no more."""
+        return self._call.ended
+
+    def seated(self, left: float) -> None:
+        """A slot has come free."""
+        answer = self._answer
+        answer.waiting = None
+        try:
+            if answer.admission is not None:
+                answer.admission.seated(self)
+            self._asking.ask(left)
+        except Exception as error:  # noqa: BLE001 - because whatever it is, it is this call's end alone
+            answer.broke("seat", error)
+
+    def overdue(self) -> None:
+        """No slot came free in time."""
+        self._answer.waiting = None
+        try:
+            room.overdue(self._answer)
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self._answer.broke("overdue", error)
 
     def _alone(self) -> None:
         """Whoever holds the session does not answer."""
@@ -432,21 +476,18 @@ class Continuing(Releasing):
         call, answer = self._call, self._answer
         if self._given_up:
             return False
-        if self._elsewhere and error.reason == "connect":  # so it was not sent
-            return self._lost()
-        if error.refused:  # the same
+        if self._elsewhere:
+            self._plane.metrics.count("mcpace_relay_failures", error.reason)
+            if error.reason == "connect":  # the owner is gone, so it was not sent
+                return self._lost()
+        elif error.refused:  # the same of the server
             return self._waits()
+        if call.lasts and self._listens_again(error):
+            return True
         if error.reason not in ("closed", "truncated") or (
             answer.stream is not None and answer.stream.answered()
         ):
             return False
-        if isinstance(answer.stream, Listening):
-            if answer.stream.may_go_on:
-                pauses = self._pauses = self._pauses or Backoff(_AGAIN, _LIVES)
-                if monotonic() - self._listened > _LIVES:
-                    pauses.reset()
-                self._again_in(pauses.next())
-            return answer.stream.may_go_on
         message = call.message
         if message is None:
             return False
@@ -463,6 +504,22 @@ class Continuing(Releasing):
             goes_on = " The session goes on." if self._plane.table.revives else ""
             words = f"{error} Whether the call took effect is unknown.{goes_on}"
             refusing.refuse(answer, Refusal(refusals.OF_SERVER[error.reason], words))
+        return True
+
+    def _listens_again(self, error: UpstreamError) -> bool:
+        """Whether its stream is asked for again: it has been heard, or whoever holds it is only busy."""
+        stream = self._answer.stream
+        if isinstance(stream, Listening):
+            if error.reason not in ("closed", "truncated", "busy") or not stream.may_go_on:
+                return False
+        elif not self._elsewhere or error.reason != "busy" or self._looks >= _ATTACHES:
+            return False
+        else:
+            self._looks += 1
+        pauses = self._pauses = self._pauses or Backoff(_AGAIN, _LIVES)
+        if monotonic() - self._listened > _LIVES and self._listened:
+            pauses.reset()
+        self._again_in(pauses.next())
         return True
 
     def _waits(self) -> bool:

@@ -25,7 +25,7 @@ from typing import final
 
 from mcpace_sidecar.cache.entry import Entry, Place
 from mcpace_sidecar.cache.lookup import Lookup
-from mcpace_sidecar.call import batch, keeping, own_tools, refusals, refusing, stages
+from mcpace_sidecar.call import batch, keeping, own_tools, refusals, refusing, room, stages
 from mcpace_sidecar.call.admission import Admission
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.asking import Asking
@@ -35,7 +35,7 @@ from mcpace_sidecar.call.fanout import Child, Part
 from mcpace_sidecar.call.legacy_sse import Posted
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.call.refusals import Refusal
-from mcpace_sidecar.call.waiting import InLine, Parked
+from mcpace_sidecar.call.waiting import Parked
 from mcpace_sidecar.http.downstream import Downstream, Nobody
 from mcpace_sidecar.identity.client import Caller
 from mcpace_sidecar.limits.bucket import Verdict
@@ -337,20 +337,10 @@ class Exchange:
             admission.elsewhere = True
             self.forward()
             return
-        wait = admission.wait()
-        if wait:
-            words = "The server keeps failing and is left alone for a while."
-            self.refuse(Refusal(refusals.BREAKER, words, seconds=wait))
-            return
         call.stage = stages.ENTER
         self.deadline = self.started + self.patience
-        entered = admission.enter(self)
-        if entered:
+        if room.found(self.answer, admission, self):
             self.forward()
-        elif entered is None:
-            self.refuse(Refusal(refusals.QUEUE, "The server is busy and the queue is full."))
-        else:
-            self.answer.waiting = InLine(self.plane.bulkhead, self)
 
     def seated(self, left: float) -> None:
         """A slot has come free."""
@@ -366,7 +356,7 @@ class Exchange:
         """No slot came free in time."""
         self.answer.waiting = None
         try:
-            self.refuse(Refusal(refusals.OVERDUE, "The server is busy: no slot came free in time."))
+            room.overdue(self.answer)
         except Exception as error:  # noqa: BLE001 - because of the same
             self.broke("overdue", error)
 
