@@ -354,7 +354,9 @@ async def test_connections_that_say_nothing_are_bounded_in_all_and_end_in_time(
                     each = socket.socket()
                     each.bind((f"127.0.1.{number + 1}", 0))
                     opened.append(each)
-                    await asyncio.get_running_loop().sock_connect(each, ("127.0.0.1", relay.port.address.port))
+                    await asyncio.get_running_loop().sock_connect(
+                        each, ("127.0.0.1", relay.port.address.port)
+                    )
             await until(lambda: relay.port.refused + len(relay.port.comers) == 800, "all to have come")
             assert len(relay.port.comers) <= MOST
             assert await peer.ask(relay.place) == b"relayed"
@@ -389,7 +391,8 @@ async def test_a_flood_of_handshakes_is_bounded_and_a_peer_is_heard_all_the_same
         began, before = time.monotonic(), relay.port.begun
         said = hello[1].read()
         hostiles = [
-            flood.create_task(hostile(relay.port.address.port, began + 2.0, said, counted)) for _ in range(64)
+            flood.create_task(hostile(relay.port.address.port, began + 2.0, said, counted))
+            for _ in range(64)
         ]
         await until(lambda: counted[0] > 500, "the flood")
         assert await peer.ask(relay.place) == b"relayed"
@@ -434,6 +437,12 @@ async def test_peers_find_each_other_in_redis_while_sessions_live_and_by_name_wi
         task.cancel()
     await link.close()
     named = Peers(
-        "127.0.0.7:9", certificates, link, Address("127.0.0.8,127.0.0.9", 9), lambda: False, print, Ledger(0)
+        "127.0.0.7:9",
+        certificates,
+        link,
+        Address("127.0.0.8,127.0.0.9", 9),
+        lambda: False,
+        print,
+        Ledger(0),
     )
     assert await found(named) == ["127.0.0.7:9", "127.0.0.8:9", "127.0.0.9:9"]

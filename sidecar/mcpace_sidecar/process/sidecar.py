@@ -337,6 +337,8 @@ class Sidecar:
         yield "mcp_active_connections", {}, len(self.connections.open)
         yield "mcpace_open_streams", {}, len(self.plane.audience)
         yield "mcpace_sessions", {}, len(self.table)
+        if self.plane.peers is not None:
+            yield "mcpace_peers", {}, len(self.plane.peers.known)
         yield "mcpace_held_bytes", {"what": "bodies"}, self.connections.held
         yield "mcpace_held_bytes", {"what": "answers"}, self.connections.owed
         yield "mcpace_held_bytes", {"what": "gathered"}, self.plane.pool.gathered.held

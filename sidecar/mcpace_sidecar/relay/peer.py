@@ -46,7 +46,7 @@ _LINES: Final = re.compile(rb"^mcpace-[^\r\n]*\r\n", re.IGNORECASE | re.MULTILIN
 
 def without(lines: bytes) -> bytes:
     """These header lines, without those that only sidecars tell each other."""
-    return _LINES.sub(b"", lines)
+    return _LINES.sub(b"", lines) if b"mcpace-" in lines.lower() else lines
 
 
 def verdict(what: bytes, owner: Owner | None = None, epoch: int = 0) -> bytes:

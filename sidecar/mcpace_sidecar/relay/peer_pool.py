@@ -32,7 +32,7 @@ HANDSHAKE_TIMEOUT: Final = 2.0
 AT_ONCE: Final = 8
 """Handshakes at once: a burst of calls waits for the connections that there are."""
 SILENCE: Final = 0.3
-"""Seconds for which a peer that is asked something may be silent, before it is asked whether it is there."""
+"""Seconds for which a peer may be silent that is asked something; then it is asked whether it is there."""
 _MOST_SILENCE: Final = 5.0
 """The same, where it has said so and has been silent since: its server takes its time."""
 _TRIES: Final = 2
@@ -193,7 +193,9 @@ class PeerPool(Pool):
             raise _BusyError from last
         raise last
 
-    async def _shake_hands(self, opened: socket.socket, tls: ssl.SSLContext, name: str) -> UpstreamConnection:
+    async def _shake_hands(
+        self, opened: socket.socket, tls: ssl.SSLContext, name: str
+    ) -> UpstreamConnection:
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: UpstreamConnection(self, self._responses), sock=opened,

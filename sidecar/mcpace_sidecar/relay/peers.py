@@ -55,6 +55,8 @@ class Peers:
         self._shunned: dict[str, float] = {}
         self._named: list[str] = []
         self._named_at = -NAMED
+        self.known: frozenset[str] = frozenset()
+        """Where those listen that were found when they were last looked for."""
         self._looking: asyncio.Task[None] | None = None
         self._wanted: list[Callable[[list[str]], Any]] = []
 
@@ -65,9 +67,7 @@ class Peers:
             host, _, port = place.rpartition(":")
             address = Address(host.strip("[]"), int(port))
             certificates = list(self._certificates)
-            pool = PeerPool(
-                address, certificates, self._gathered, lambda: self.shun(place), self._on_error
-            )
+            pool = PeerPool(address, certificates, self._gathered, lambda: self.shun(place), self._on_error)
             self._pools[place] = pool
         pool.used = monotonic()
         return pool
@@ -93,7 +93,7 @@ class Peers:
             # Those that hold no session are known by name alone.
             said = answer if isinstance(answer, list) else []
             living = [each.decode() for each in said if isinstance(each, bytes)]
-            self._resolve(lambda named: done(self._living([*living, *named])))
+            self._resolve(lambda named: done(self._found([*living, *named])))
 
         if self._link is None or not self._link.up:
             told(None)
@@ -102,6 +102,10 @@ class Peers:
 
     def _beat(self, link: Link, told: Callable[[Any], None]) -> None:
         link.run(told, PEERS, [link.prefix + b"peers"], self.me.encode(), b"%d" % LIFE)
+
+    def _found(self, places: list[str]) -> list[str]:
+        self.known = frozenset(places) - {self.me}
+        return self._living(places)
 
     def _living(self, places: Any) -> list[str]:
         return [place for place in {self.me, *places} if not self.is_shunned(place)]
@@ -136,8 +140,8 @@ class Peers:
     async def stay_present(self) -> None:
         """Say that this one lives, for as long as it holds sessions."""
         while True:
-            if self._link is not None and self._link.up and self._are_needed():
-                self._beat(self._link, lambda _: None)
+            if self._are_needed():
+                self.look(lambda _: None)
             await asyncio.sleep(HEARTBEAT)
 
     def leave(self) -> None:

@@ -48,6 +48,11 @@ COUNTERS: Final = {
     ),
     "mcpace_unauthorized_requests": ("Requests refused for their credential.", ()),
     "mcpace_session_revived": ("Sessions that were begun again, by what was lost.", ("reason",)),
+    "mcpace_relayed_calls": ("Requests passed on to the replica that holds their session.", ()),
+    "mcpace_relay_failures": (
+        "Those that it did not answer: connect (it is gone), busy, closed, truncated, timeout, malformed.",
+        ("reason",),
+    ),
     "mcpace_calls_lost": (
         "Calls of sessions that were answered by an error, because the server ended while it ran them.",
         (),
@@ -71,6 +76,7 @@ GAUGES: Final = {
     "mcp_active_connections": ("Client connections open now.", ()),
     "mcpace_open_streams": ("Event streams of clients that are open now.", ()),
     "mcpace_sessions": ("Sessions that this replica has lately heard of.", ()),
+    "mcpace_peers": ("Other replicas that this one has lately heard of, while it holds sessions.", ()),
     "mcpace_held_bytes": (
         "Bytes held for clients together: bodies, answers gathered, answers that they have not read.",
         ("what",),
