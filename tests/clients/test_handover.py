@@ -1,15 +1,20 @@
 """What becomes of the sessions of a replica that ends in its turn: the others have them before it is gone."""
 
+from __future__ import annotations
+
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from tests.kit.rawsession import RawSession
 from tests.kit.redis import RedisServer
-from tests.kit.replicas import CLIENTS, Client, Replicas, client, replicas
+from tests.kit.replicas import CLIENTS, Client, Replica, Replicas, client, replicas
+from tests.kit.waiting import DEADLINE
 
 Started = Callable[..., AbstractAsyncContextManager[Replicas]]
 ONE = "python v1"
@@ -43,7 +48,10 @@ async def owner(server: Replicas, session: Client) -> int:
 async def handed_over(server: Replicas) -> list[float]:
     """How many sessions of replicas that ended each replica has begun again."""
     found = []
-    for number in range(len(server.all)):
+    for number, replica in enumerate(server.all):
+        if not replica.processes:
+            found.append(0.0)
+            continue
         metrics = (await told(server, number, b"GET /metrics")).decode().splitlines()
         samples = [
             each for each in metrics if each.startswith('mcpace_session_revived_total{reason="drained"')
@@ -127,3 +135,60 @@ async def test_a_rollout_of_three_replicas_under_load_fails_no_call(started: Sta
             expected = [k + 1 for a, b in zip(begun, [*begun[1:], len(counts)]) for k in range(b - a)]
             assert counts == expected, "a call ran twice, or a session was begun for nothing"
             assert len(begun) <= 4
+
+
+class Stream:
+    """The stream on which a session's client hears its server, at one replica; never opened again."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def opened(cls, replica: Replica, session: RawSession) -> Stream:
+        place = urlsplit(replica.url)
+        reader, writer = await asyncio.open_connection(place.hostname, place.port)
+        writer.write(
+            b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nMcp-Session-Id: %b\r\n\r\n"
+            % session.id.encode()
+        )
+        stream = cls(reader, writer)
+        await stream.hears(b"HTTP/1.1 200 ")
+        await stream.hears(b"\r\n\r\n")
+        return stream
+
+    async def hears(self, word: bytes) -> None:
+        """Wait for it."""
+        try:
+            async with asyncio.timeout(DEADLINE):
+                await self.reader.readuntil(word)
+        except (asyncio.IncompleteReadError, TimeoutError) as error:
+            pytest.fail(f"the stream did not bring {word!r}: {error}")
+
+
+async def test_a_stream_stays_open_where_only_the_server_of_its_owner_ends(started: Started) -> None:
+    async with started() as server:
+        session = await RawSession(server.all[0].url).begin()
+        stream = await Stream.opened(server.all[1], session)
+        await server.all[0].kill("server")
+        await stream.hears(b"process was replaced")
+        session.url = server.all[1].url
+        assert await session.call("say", text="hello") == "said"
+        await stream.hears(b"hello")
+        stream.writer.close()
+
+
+async def test_a_session_that_is_only_listened_to_is_handed_over_and_its_client_notices_nothing(
+    started: Started,
+) -> None:
+    async with started(3, {"drainTimeout": "30s"}) as server:
+        session = await RawSession(server.all[0].url).begin()
+        stream = await Stream.opened(server.all[1], session)
+        await drained(server, 0)
+        await stream.hears(b"process was replaced")
+        assert b'"drained":true' in await told(server, 0, b"GET /drained")
+        await server.all[0].kill(by=signal.SIGTERM)
+        session.url = server.all[1].url
+        assert await session.call("say", text="hello") == "said"
+        await stream.hears(b"hello")
+        assert (await handed_over(server))[0] == 0
+        stream.writer.close()

@@ -96,12 +96,10 @@ async def test_calls_that_come_over_after_a_loss_wait_for_the_slots_of_who_takes
     started: Started,
 ) -> None:
     async with started(2, {"concurrency": {"maxInFlight": 1, "maxQueued": 100}}) as server:
-        session = await begun(server)
-        await server.all[0].kill()
-        write = {"name": "write", "arguments": {"word": "w", "seconds": 0.05}}
-        message = {"id": 1, "method": "tools/call", "params": write}
-        told = await asyncio.gather(*(post(server, message, mcp_session_id=session) for _ in range(12)))
-        assert [status for status, _, _ in told] == [200] * 12
+        session = await RawSession(server.url).begin()
+        await server.all[server.holder(await session.call("process"))].kill()
+        told = await asyncio.gather(*(session.call("write", word="w", seconds=0.05) for _ in range(12)))
+        assert told == ["wrote w"] * 12
         assert [each["did"] for each in server.done if each["did"] != "start"] == ["write", "wrote"] * 12
 
 

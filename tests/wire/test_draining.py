@@ -117,6 +117,20 @@ async def test_a_server_whose_call_outlasts_the_drain_is_told_all_the_same(
     assert (await call)[0] == 200
 
 
+async def test_a_call_that_outlasts_the_sidecar_is_told_so(
+    scripted: Scripted, start: Start, release: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcpace_sidecar.process.sidecar.LAST_WORDS", 0.2)
+    sidecar = await start(scripted.port, {"drainTimeout": "200ms"})
+    await sidecar.ready()
+    call = asyncio.create_task(sidecar.call("slow"))
+    await sidecar.busy(1)
+    sidecar.end()
+    _, _, told = await call
+    assert "ends before the call did" in told["error"]["message"]
+    assert not release.is_set()
+
+
 async def test_asking_whether_it_is_drained_changes_nothing(
     scripted: Scripted, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

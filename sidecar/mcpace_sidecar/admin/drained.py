@@ -11,6 +11,7 @@ from collections import Counter
 from time import monotonic
 from typing import Final
 
+from mcpace_sidecar.call import leaving
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.http.downstream import status_line
 from mcpace_sidecar.http.server import ClientConnection
@@ -69,7 +70,7 @@ class Drained:
 
     @property
     def _is_drained(self) -> bool:
-        return self._plane.draining and not self._plane.in_flight
+        return self._plane.draining and leaving.is_done(self._plane)
 
     def _is_enough(self, now: float, since: float) -> bool:
         patience = self._plane.settings.drain_timeout

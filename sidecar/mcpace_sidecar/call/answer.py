@@ -323,6 +323,19 @@ class Answer:
         except Exception as error:  # noqa: BLE001 - because of the same
             self.broke("drain", error)
 
+    @property
+    def passed_on(self) -> bool:
+        """Whether it is an open event stream that another replica passes on to its client."""
+        return self.endless and self.begun and self.call.context.relayed
+
+    def cut(self) -> None:
+        """Break off such a stream: who passes it on asks for it again, where its session is by then."""
+        try:
+            self._cut()
+            self.settle("success")
+        except Exception as error:  # noqa: BLE001 - because of the same
+            self.broke("drain", error)
+
     def stranded(self) -> None:
         """The stream of 2024-11-05 that would have brought it has ended."""
         try:

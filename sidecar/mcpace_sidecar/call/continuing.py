@@ -141,6 +141,9 @@ class Continuing(Releasing):
             session.reviving.append(self.revived)
             return False
         if call.context.relayed and not session.here:  # what is relayed goes no further
+            if self._answer.begun:
+                self._answer.cut()
+                return False
             said = peer.verdict(peer.MOVED, session.owner, session.epoch)
             self._answer.settle("success", said, b"", 421)
             return False

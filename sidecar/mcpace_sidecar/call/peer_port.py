@@ -34,6 +34,8 @@ class PeerPort:
         self.heads = RequestHeads(plane.settings.relayed)
         self.max_request_bytes: int = plane.settings.max_request_bytes
         self.idle_timeout = 60.0
+        self.leaving = False
+        """Whether sessions are held no more: this replica is gone in a moment."""
 
     @property
     def draining(self) -> bool:
@@ -62,6 +64,9 @@ class PeerPort:
                 sessions=plane.table, relayed=True,
             )  # fmt: skip
         connection.rewriter = None
+        if self.leaving:
+            connection.answer(peer.verdict(peer.GONE), b"")
+            return None
         session = context.session_now()
         if session is None:
             ended = plane.table.has_ended(context.session)

@@ -10,7 +10,6 @@ from mcpace_sidecar.call.peer_port import PeerPort
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.errors import ConfigError, ListenError, words_of
 from mcpace_sidecar.http.address import Address
-from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.redis.link import Link
 from mcpace_sidecar.relay.certificate import Certificates
 from mcpace_sidecar.relay.peers import Peers
@@ -24,27 +23,27 @@ class Relay:
 
     def __init__(
         self, listen: Address, names: Address | None, keys: tuple[bytes, ...], plane: Plane,
-        records: Records, link: Link | None, is_ready: Callable[[], bool], shed: Callable[[str], None],
+        records: Records, link: Link | None, is_ready: Callable[[], bool],
         on_error: Callable[[Exception], None],
     ) -> None:  # fmt: skip
         """`keys`: of the server; `names`: under which peers are found without `link`'s Redis."""
         table = plane.table
         certificates = Certificates(*keys)
         self._listen = listen
-        self.connections = Connections(shed)
+        self._connections = plane.connections
         self.peers = Peers(
             table.owner.place, certificates.clients(), link, names, lambda: len(table) > 0, on_error,
             plane.pool.gathered,
         )  # fmt: skip
         self.port = PeerPort(plane, is_ready)
-        self._door = RelayPort(self.port, self.connections, certificates.server())
+        self._door = RelayPort(self.port, plane.connections, certificates.server())
         table.records = records
         table.adopt(plane.settings.config.sessions)
         plane.peers = self.peers
         plane.revival.claims = Succession(
             table, records, self.peers, lambda: is_ready() and not plane.draining
         )
-        self.sweeps = (self.connections.sweep, self.peers.sweep)
+        self.sweeps = (self.peers.sweep,)
 
     async def open(self) -> None:
         """Listen; ListenError."""
@@ -53,10 +52,15 @@ class Relay:
         except OSError as error:
             raise ListenError(self._listen, words_of(error)) from error
 
+    def leave(self) -> None:
+        """Hold no session any more, and say so."""
+        self.port.leaving = True
+        self.peers.leave()
+
     async def close(self) -> None:
         """Close every connection."""
         await self._door.close()
-        for connection in list(self.connections.open):
+        for connection in self._connections.of(self.port):
             connection.close_if_idle()
         await self.peers.close()
 

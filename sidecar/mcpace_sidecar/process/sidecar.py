@@ -15,6 +15,7 @@ from typing import Any, Final
 from mcpace_sidecar.admin.port import Admin
 from mcpace_sidecar.cache.memory import MemoryResults
 from mcpace_sidecar.cache.policy import list_tag
+from mcpace_sidecar.call import leaving
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.call.port import DataPort
 from mcpace_sidecar.contract.budget import SHARES, Budget
@@ -23,7 +24,7 @@ from mcpace_sidecar.contract.environment import SESSION_KEY
 from mcpace_sidecar.egress.doors import Doors
 from mcpace_sidecar.errors import ConfigError, ListenError, words_of
 from mcpace_sidecar.http.address import Address
-from mcpace_sidecar.http.connections import Connections
+from mcpace_sidecar.http.connections import Connections, Guest
 from mcpace_sidecar.http.downstream import Application
 from mcpace_sidecar.http.listener import listen
 from mcpace_sidecar.http.server import ClientConnection
@@ -125,7 +126,7 @@ class Sidecar:
             self._relay = Relay(
                 options.relay_listen, options.peers, options.session_keys, self.plane, stores.records,
                 stores.links[0] if options.limits_url is not None else None,
-                lambda: handshake.ready, shed, raised,
+                lambda: handshake.ready, raised,
             )  # fmt: skip
         self._doors = Doors(self._door_connections, faults)
         self.findings = Findings(lambda: configuration.settings, self.catalog, self.tallies.looked_up)
@@ -141,6 +142,7 @@ class Sidecar:
             self._doors.sweep,
             self._admin.drained.sweep,
             self._heap.sweep,
+            self._let_go,
             self._rotate,
             *stores.sweeps(),
             lambda _: self.plane.refunds.sweep(),
@@ -161,8 +163,6 @@ class Sidecar:
         self.connections.bound(budget.connections, budget.bodies, budget.answers)
         self._door_connections.bound(budget.connections, budget.egress, budget.egress)
         self.plane.audience.most = budget.streams
-        if self._relay is not None:
-            self._relay.connections.bound(budget.connections, budget.bodies, budget.answers)
         self.plane.pool.gathered.most = budget.gathered
 
     async def start(self) -> None:
@@ -193,8 +193,13 @@ class Sidecar:
         # Open streams would keep the server from ending; their clients go elsewhere now.
         self.handshake.unsubscribe()
         for answer in list(self.plane.in_flight):
-            if answer.endless:
+            if answer.endless and not answer.call.context.relayed:
                 answer.close_stream()
+
+    @property
+    def _clients(self) -> list[Guest]:
+        """The connections of clients: peers' count with them, and stay until all has ended."""
+        return self.connections.of(self.data_port)
 
     @property
     def processes(self) -> Processes | None:
@@ -217,28 +222,29 @@ class Sidecar:
         for server in self._servers[1:]:
             server.close()
         # A request may be on its way to a connection that looks idle: it is answered, and then closed.
-        for connection in self.connections.open:
+        for connection in self._clients:
             connection.close_after_answer()
         lingering = time.monotonic() + LINGER
-        while self.connections.open and time.monotonic() < lingering:
+        while self._clients and time.monotonic() < lingering:
             await asyncio.sleep(0.02)
-        for connection in list(self.connections.open):
+        for connection in self._clients:
             connection.close_if_idle()
         patience = self.configuration.settings.drain_timeout
         deadline = max(self.plane.draining_since + patience, time.monotonic() + LAST_WORDS)
-        while self.plane.in_flight and time.monotonic() < deadline:
+        while not leaving.is_done(self.plane) and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
-        if self.plane.in_flight:
-            log.warning("%d calls did not end within %g s", len(self.plane.in_flight), patience)
-        await self.stores.leave()
         if self._relay is not None:
-            self._relay.peers.leave()
+            self._relay.leave()
+        told = leaving.tell(self.plane)
+        if told:
+            log.warning("%d calls did not end within %g s", told, patience)
+        await self.stores.leave()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for server in self._servers:
             server.close()
-        for connection in [*self.connections.open, *self._admin_connections.open]:
+        for connection in [*self._clients, *self._admin_connections.open]:
             connection.close_if_idle()
         await self._revival.close()
         if self._relay is not None:
@@ -287,6 +293,10 @@ class Sidecar:
                 except Exception as error:  # noqa: BLE001 - because the others are swept all the same
                     self._faults.tell("sweep", error)
 
+    def _let_go(self, now: float) -> None:
+        if self.plane.draining:
+            leaving.let_go(self.plane, now)
+
     def _rotate(self, now: float) -> None:
         del now
         self.tallies.rotate()
@@ -334,7 +344,7 @@ class Sidecar:
         reloads.info("The configuration was reloaded: %s", changed)
 
     def _gauges(self) -> Iterator[tuple[str, dict[str, str], float]]:
-        yield "mcp_active_connections", {}, len(self.connections.open)
+        yield "mcp_active_connections", {}, len(self._clients)
         yield "mcpace_open_streams", {}, len(self.plane.audience)
         yield "mcpace_sessions", {}, len(self.table)
         if self.plane.peers is not None:
