@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcpace_sidecar.contract.config.rate_limits import Limit, RateLimits
+from mcpace_sidecar.contract.config.rate_limits import Limit, RateLimits, Tier
 from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.limits.bucket import Charge, Charges, Kind
 
@@ -18,6 +18,17 @@ class Price:
         self.cost = limit.cost
         self.per_minute = limit.requests_per_minute
         self.shared = limit.per == "server"
+
+
+class _Terms:
+    """What a manifest says of one tier."""
+
+    __slots__ = ("name", "per_day", "per_minute")
+
+    def __init__(self, tier: Tier) -> None:
+        self.name = tier.name
+        self.per_minute = tier.requests_per_minute
+        self.per_day = tier.requests_per_day
 
 
 class _Noted:
@@ -36,7 +47,7 @@ class LimitPlan:
     def __init__(self, limits: RateLimits) -> None:
         self.limits = limits
         self.default_tier = limits.default_tier or limits.tiers[0].name
-        self._tiers = {tier.name: tier for tier in limits.tiers}
+        self._tiers = {tier.name: _Terms(tier) for tier in limits.tiers}
         self._alike: dict[tuple[str, Price | None], Charges] = {}
         """Some client's charges, by its tier and what it calls: everybody's are on the same terms."""
 
@@ -58,9 +69,9 @@ class LimitPlan:
         tier = self._tiers[self.tier(client)]
         cost = price.cost if price is not None else 1
         whose = f"{tier.name}:{client.name}"
-        plan = [Charge(f"minute:{whose}", "minute", tier.requests_per_minute, cost)]
-        if tier.requests_per_day is not None:
-            plan.append(Charge(f"day:{whose}", "day", tier.requests_per_day, cost))
+        plan = [Charge(f"minute:{whose}", "minute", tier.per_minute, cost)]
+        if tier.per_day is not None:
+            plan.append(Charge(f"day:{whose}", "day", tier.per_day, cost))
         if price is not None and price.per_minute is not None:
             whom = "all" if price.shared else "each"
             key = f"{price.kind}:{whom}:{price.name}" + ("" if price.shared else f":{client.name}")
