@@ -47,7 +47,7 @@ class Charges:
         """`like`: another client's on the same terms, which are put into the same words."""
         self.items = tuple(items)
         self.keeper: object = None
-        self.levels: Sequence[Level] = ()
+        self.levels: tuple[Level, ...] = ()
         """Where the keeper has what is left of each; it looks for them again where one was forgotten."""
         if like is not None:
             self.names: list[bytes] = like.names

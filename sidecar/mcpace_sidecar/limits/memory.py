@@ -57,14 +57,14 @@ class MemoryLimits(LimitStore):
             if level is not None:
                 level.left = min(float(level.capacity), level.left + charge.amount)
 
-    def _find(self, charges: Charges, now: float) -> list[Level]:
+    def _find(self, charges: Charges, now: float) -> tuple[Level, ...]:
         levels = []
         for charge in charges.items:
             level = self._levels.get(charge.key)
             if level is None:
                 level = self._levels[charge.key] = Level(share(charge, self.replicas), now, charge.pace)
             levels.append(level)
-        return levels
+        return tuple(levels)
 
     def _make_room(self, more: int, now: float) -> None:
         """Of the next levels of the round, forget what is full again and some of which least was used.
@@ -101,7 +101,7 @@ class MemoryLimits(LimitStore):
         return f"<MemoryLimits {len(self._levels)}/{LEVELS} levels, {self.replicas} replicas>"
 
 
-def _lacks_one(levels: Sequence[Level]) -> bool:
+def _lacks_one(levels: tuple[Level, ...]) -> bool:
     """Whether any of these was forgotten."""
     for level in levels:  # noqa: SIM110 - because each call comes here, and this is many times faster
         if level.forgotten:
