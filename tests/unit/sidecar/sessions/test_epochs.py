@@ -13,7 +13,7 @@ def answered(data: bytes) -> bytes:
 
 
 def to_server(mark: str, body: bytes) -> object:
-    told = epochs.to_server(mark, body, msgspec.Raw(b"x") if b'"id"' in body else None)
+    told = epochs.to_server(mark, body, b"x" if b'"id"' in body else None)
     return None if told is None else msgspec.json.decode(told)
 
 
