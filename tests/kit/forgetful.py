@@ -17,6 +17,8 @@ INITIALIZE = {
     "clientInfo": {"name": "test", "version": "1"},
 }
 VERSION = {"Mcp-Protocol-Version": "2025-11-25"}
+LIST = {"jsonrpc": "2.0", "id": 7, "method": "tools/list"}
+CALL = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "t", "arguments": {}}}
 
 
 class Forgetful:
@@ -112,3 +114,29 @@ async def begin(sidecar: Running, **headers: str) -> str:
     status, told, _ = await sidecar.post(message, **headers)
     assert status == 200
     return told["mcp-session-id"]
+
+
+async def posts(
+    sidecar: Running, session: str, message: Any, **headers: str
+) -> tuple[int, dict[str, str], Any]:
+    """Post a message in a session, as the SDKs do."""
+    return await sidecar.post(message, Mcp_Session_Id=session, **(VERSION | headers))
+
+
+def breaking(*answers: bytes) -> Any:
+    """Breaks off after each of these in turn, then answers."""
+    left = list(answers)
+
+    def answer(heard: Heard) -> AsyncIterator[bytes] | bytes:
+        if not left:
+            return json_answer(b'{"jsonrpc":"2.0","id":7,"result":{"content":[],"isError":false}}')
+        begun = left.pop(0)
+
+        async def broken() -> AsyncIterator[bytes]:
+            if begun:
+                yield begun
+            heard.writer.close()
+
+        return broken()
+
+    return answer
