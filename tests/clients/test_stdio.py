@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.clients.test_clients_and_servers import CLIENTS, scenario
 from tests.kit.programs import ROOT
 from tests.kit.sidecars import Running, Start
 from tests.kit.waiting import until
-from tools.packages.install import modules, node, python_v1
+from tools.packages.install import modules, node, python_v1, servers
 
 from mcpace_sidecar.stdio.pipes import Pipes
 from mcpace_sidecar.stdio.sessions import Sessions
@@ -45,6 +45,11 @@ SERVERS: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         {"tool": "git_status", "arguments": {"repo_path": "FOLDER"}},
         "Repository status",
     ),
+    "fetch": (
+        [servers() / "mcp-server-fetch", "--ignore-robots-txt", "--allow-private-ips"],
+        {"tool": "fetch", "arguments": {"url": "PAGE"}},
+        "A page of this machine",
+    ),
 }
 
 Serve = Callable[..., Awaitable[Running]]
@@ -68,16 +73,32 @@ def serve(start: Start, tmp_path: Path) -> Serve:
     return begin
 
 
+@pytest.fixture
+async def page() -> AsyncIterator[str]:
+    """The URL of a page of this machine."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b"<html><body><p>A page of this machine</p></body></html>"
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n")
+        writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    server.close()
+
+
 @pytest.mark.parametrize("processes", ["perSession", "shared"])
 @pytest.mark.parametrize("name", SERVERS)
 async def test_every_official_client_lists_and_calls(
-    name: str, processes: str, serve: Serve, tmp_path: Path
+    name: str, processes: str, serve: Serve, tmp_path: Path, page: str
 ) -> None:
     command, call, words = SERVERS[name]
     folder = str(tmp_path.resolve())
     init = await asyncio.create_subprocess_exec("git", "init", "-q", folder)
     assert await init.wait() == 0
-    call, words = json.loads(json.dumps([call, words]).replace("FOLDER", folder))
+    call, words = json.loads(json.dumps([call, words]).replace("FOLDER", folder).replace("PAGE", page))
     sidecar = await serve([folder if word == "FOLDER" else word for word in command], processes)
     for client in CLIENTS:
         got = await scenario(client, sidecar.url, [call, call])
@@ -186,6 +207,21 @@ async def test_a_server_that_keeps_a_file_keeps_every_write_where_its_process_is
     )
     kept = (tmp_path / "memory.jsonl").read_text().splitlines()
     assert len({json.loads(line)["name"] for line in kept}) == 100
+
+
+@pytest.mark.parametrize("processes", ["perSession", "shared"])
+async def test_a_server_that_asks_a_client_what_it_cannot_answer_hangs_in_nobodys_call(
+    serve: Serve, processes: str
+) -> None:
+    sidecar = await serve(MODERN, processes)
+    calls = [
+        {"tool": "test_sampling", "arguments": {"prompt": "anything"}},
+        {"tool": "test_simple_text", "arguments": {}},
+    ]
+    for client in CLIENTS:
+        asked, after = (await scenario(client, sidecar.url, calls))["results"]
+        assert asked.get("isError") or asked.get("code"), (client, asked)
+        assert after["text"].startswith("This is a"), (client, after)
 
 
 async def test_a_client_whose_process_is_killed_in_a_call_sees_one_error(serve: Serve) -> None:

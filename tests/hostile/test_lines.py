@@ -3,7 +3,8 @@
 import asyncio
 import json
 
-from tests.kit.processes import ACCEPT, BOTH, Serve, said, session
+from tests.kit.processes import ACCEPT, BOTH, Serve, delete, said, session
+from tests.kit.waiting import until
 
 
 @BOTH
@@ -35,7 +36,28 @@ async def test_four_mebibytes_pass_both_ways(serve_lines: Serve, processes: str)
     assert len(said((await sidecar.call("big", {"bytes": 4 << 20}, **client))[2])) == 4 << 20
     given = {"a": "x" * (4 << 20)}
     assert json.loads(said((await sidecar.call("echo", given, **client))[2])) == given
-    assert sidecar.plane.pool.gathered.held == 0
+    await until(lambda: sidecar.plane.pool.gathered.held == 0, "nothing to be held")
+
+
+async def test_what_a_process_does_not_read_is_counted_and_bounded_for_all_together(serve_lines: Serve):
+    sidecar = await serve_lines()
+    client = await session(sidecar)
+    gathered = sidecar.plane.pool.gathered
+    gathered.most = 3 << 20
+    assert said((await sidecar.call("deaf", **client))[2]) == "deaf"
+    note = {"jsonrpc": "2.0", "method": "notifications/a", "params": {"a": "x" * (700 << 10)}}
+    taken = 0
+    while (answer := await sidecar.post(note, **client))[0] == 202:
+        taken += 1
+        assert taken < 8, "it takes without end"
+        assert gathered.held > 600 << 10
+    assert "does not read what it is given" in answer[2]["error"]["message"]
+    assert 2 <= taken <= 5
+    assert gathered.held <= gathered.most
+    other = await session(sidecar)
+    assert said((await sidecar.call("echo", {"a": 1}, **other))[2]) == '{"a": 1}'
+    await sidecar.raw(delete(client))
+    assert gathered.held == 0
 
 
 @BOTH
@@ -48,7 +70,7 @@ async def test_an_answer_longer_than_there_is_room_for_fails_its_call_alone(
     _, _, answer = await sidecar.call("big", {"bytes": 3 << 20}, **client)
     assert "longer than there is room for" in answer["error"]["message"]
     assert said((await sidecar.call("echo", {"a": 1}, **client))[2]) == '{"a": 1}'
-    assert sidecar.plane.pool.gathered.held == 0
+    await until(lambda: sidecar.plane.pool.gathered.held == 0, "nothing to be held")
 
 
 async def test_what_a_server_says_on_its_own_waits_for_whoever_listens(serve_lines: Serve):

@@ -5,22 +5,16 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from tests.kit.processes import ACCEPT, BOTH, INITIALIZE, SERVER, Serve, lives, said, session
+from tests.kit.processes import ACCEPT, BOTH, INITIALIZE, SERVER, Serve, delete, lives, said, session
 from tests.kit.sidecars import Start
 from tests.kit.waiting import until
 from tools.ports import free_port
 
 from mcpace_sidecar.stdio import strays
-
-
-def delete(client: dict[str, str]) -> bytes:
-    """The request that ends a client's session."""
-    session = client["Mcp-Session-Id"]
-    return f"DELETE /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: {session}\r\n\r\n".encode()
 
 
 @BOTH
@@ -197,9 +191,13 @@ async def test_a_process_that_ends_when_its_input_does_is_not_killed(serve_lines
     await until(lambda: not lives(pid), "it to end", 1.9)
 
 
+Listen = Callable[[int], Awaitable[int]]
+
+
 @pytest.fixture
-async def container() -> AsyncIterator[int]:
-    """A port at which each connection is a process, as in a pod."""
+async def listen() -> AsyncIterator[Listen]:
+    """Makes each connection to a port a process, as in a pod."""
+    servers: list[asyncio.Server] = []
     started: list[asyncio.subprocess.Process] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -219,9 +217,13 @@ async def container() -> AsyncIterator[int]:
         await asyncio.gather(pump(reader, process.stdin), pump(process.stdout, writer))
         await process.wait()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
+    async def listen(port: int) -> int:
+        servers.append(await asyncio.start_server(serve, "127.0.0.1", port))
+        return int(servers[-1].sockets[0].getsockname()[1])
+
+    yield listen
+    for server in servers:
+        server.close()
     for process in started:
         if process.returncode is None:
             process.kill()
@@ -230,9 +232,9 @@ async def container() -> AsyncIterator[int]:
 
 @BOTH
 async def test_a_process_behind_a_connection_is_as_one_behind_pipes(
-    start: Start, container: int, processes: str
+    start: Start, listen: Listen, processes: str
 ):
-    sidecar = await start(container, {"transport": "stdio", "stdio": {"processes": processes}})
+    sidecar = await start(await listen(0), {"transport": "stdio", "stdio": {"processes": processes}})
     await sidecar.ready()
     client = await session(sidecar)
     first = int(said((await sidecar.call("pid", **client))[2]))
@@ -256,6 +258,18 @@ async def test_a_container_that_starts_no_processes_is_said(start: Start):
         "No process of the server can be started: nothing answers on 127.0.0.1:"
         in answer["error"]["message"]
     )
+
+
+async def test_a_container_that_does_not_listen_yet_is_no_failure(start: Start, listen: Listen):
+    """As while its image is pulled: it is looked for as often as at first."""
+    port = free_port()
+    sidecar = await start(port, {"transport": "stdio"})
+    processes = sidecar.sidecar.processes
+    await until(lambda: processes.starts >= 8, "it to be tried some times", 30)
+    assert (dict(processes.failed), processes.in_a_row) == ({}, 0)
+    assert "nothing answers on 127.0.0.1:" in sidecar.handshake.problem
+    await listen(port)
+    await until(lambda: sidecar.handshake.ready, "it to be found within seconds", 10)
 
 
 async def test_a_server_that_refuses_the_handshake_is_not_started_without_end(serve_lines: Serve):

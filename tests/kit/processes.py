@@ -71,3 +71,9 @@ def lives(pid: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def delete(client: dict[str, str]) -> bytes:
+    """The request that ends a client's session."""
+    session = client["Mcp-Session-Id"]
+    return f"DELETE /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: {session}\r\n\r\n".encode()

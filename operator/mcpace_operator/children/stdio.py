@@ -16,9 +16,9 @@ NAME: Final = "mcpace-stdio"
 FOLDER: Final = "/mcpace"
 SHIPPED: Final = "/opt/stdio"
 """Where the sidecar's image has what is copied."""
-PROCESS: Final = 48
-"""MiB of one process of a usual server, what it shares with others counted by its share: those of Python's
-and Node.js' SDKs have 39 to 70 (PSS)."""
+PROCESS: Final = 64
+"""MiB of one process of a usual server, what it shares with others counted by its share: they have 31 to 66
+(PSS; benchmarks/processes.py)."""
 AHEAD: Final = 4
 """Processes, beside the warm ones, for which memory is requested where the manifest requests none."""
 _MOST: Final = 4096

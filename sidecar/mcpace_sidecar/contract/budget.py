@@ -55,8 +55,11 @@ SHARES: Final = {
         "the connection that has not read for the longest is closed",
     ),
     "gathered": Share(
-        2, 1, "bytes of answers that are read whole before they are passed on, and of batches' parts",
-        "one passes as it comes: it is not kept, and not cut into pages; a part gets an error",
+        2, 1,
+        "bytes of answers that are read whole before they are passed on, of batches' parts, and of what"
+        " processes of stdio have not read",
+        "one passes as it comes: it is not kept, and not cut into pages; a part gets an error; such a"
+        " process is given nothing more",
     ),
     "egress": Share(2, 1, "bytes of the bodies, and of the answers, at the doors of `egress`", "the same"),
 }  # fmt: skip

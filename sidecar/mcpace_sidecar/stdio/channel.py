@@ -56,6 +56,9 @@ class Channel:
 class Launch:
     """How processes are started."""
 
+    waits = False
+    """Whether who starts them may not be there yet, so that none is at fault where none starts."""
+
     async def start(self, process: Heard) -> Channel:
         """Start one, which is told what it writes and that it has ended; UpstreamError."""
         raise NotImplementedError
@@ -110,6 +113,8 @@ class _Connection(asyncio.Protocol, Channel):
 
 class Connections(Launch):
     """Each connection to an address is a process there: in a pod, where its container starts them."""
+
+    waits = True
 
     def __init__(self, address: Address) -> None:
         self._address = address

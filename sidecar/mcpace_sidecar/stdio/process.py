@@ -8,10 +8,10 @@ from typing import Final
 
 import msgspec
 
-from mcpace_sidecar.http.ledger import Ledger
+from mcpace_sidecar.http.ledger import Holding, Ledger
 from mcpace_sidecar.mcp.jsonrpc import Said
 from mcpace_sidecar.stdio.channel import Channel
-from mcpace_sidecar.stdio.lines import Cutter
+from mcpace_sidecar.stdio.lines import LIGHT, Cutter
 
 STARTING: Final = 0
 """It is being started: what is written waits."""
@@ -58,6 +58,7 @@ class Process:
         "_killing",
         "_on_end",
         "_on_error",
+        "_unread",
         "_waiting",
         "answered",
         "gone",
@@ -90,6 +91,7 @@ class Process:
         self._on_end = on_end
         self._on_error = on_error
         self._cutter = Cutter(gathered)
+        self._unread = Holding(gathered)
         self._channel: Channel | None = None
         self._waiting: list[bytes] = []
         self._due = 0.0
@@ -113,8 +115,16 @@ class Process:
 
     @property
     def stuck(self) -> bool:
-        """Whether it does not read what it is given."""
-        return self._channel is not None and self._channel.unread() > MOST_UNREAD
+        """Whether it does not read what it is given, and there is no room for more of that."""
+        return not self._weigh() or self._unread.size > MOST_UNREAD
+
+    def _weigh(self) -> bool:
+        """Count what it has not read; whether there is room for it."""
+        unread = self._channel.unread() if self._channel is not None else 0
+        if unread <= LIGHT:
+            self._unread.resize(0)
+            return True
+        return self._unread.resize(unread)
 
     def write(self, line: bytes) -> None:
         """Give it a message, which `line_of` has made a line."""
@@ -122,6 +132,8 @@ class Process:
             self._waiting.append(line + b"\n")
         else:
             self._channel.write(line + b"\n")
+            if len(line) > LIGHT:
+                self._weigh()
 
     # -- what its channel tells
 
@@ -173,6 +185,7 @@ class Process:
         asked = self.state == ENDING
         self.state = ENDED
         self._cutter.release()
+        self._unread.resize(0)
         if asked:
             return
         self._due = monotonic()
@@ -193,6 +206,7 @@ class Process:
         self.state = ENDING
         self.holder = None
         self._due = monotonic() + TO_END
+        self._unread.resize(0)
         if self._channel is not None:
             self._channel.end_input()
 
@@ -203,6 +217,7 @@ class Process:
     def look(self, now: float) -> bool:
         """Take the next step where it is due; whether nothing is left of it."""
         if self.state < ENDING:
+            self._weigh()
             return False
         channel = self._channel
         if channel is None:

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 AGAIN: Final = (0.25, 30.0)
 """Seconds until one is started after the second that failed in a row: at first, at most."""
+THERE_YET: Final = 0.5
+"""Seconds until one is tried again where nobody is there to start it yet, as while its image is pulled."""
 LIVED: Final = 60.0
 """Seconds that a process lives for, after which its end is no failure in a row with another."""
 ENDING_AT_MOST: Final = 8.0
@@ -118,9 +120,12 @@ class Processes:
         if process.baffled:
             return f"The server's process {how}."
         if not process.ran:
-            self._fall(0.0)
-            self.failed["command"] += 1
             self.problem = how
+            if self._launch.waits:
+                self._not_before = monotonic() + THERE_YET
+            else:
+                self._fall(0.0)
+                self.failed["command"] += 1
             return how
         return self._failed("ended", process, f"{how} before it answered `initialize`")
 

@@ -52,13 +52,13 @@ def test_a_server_that_speaks_http_is_left_as_it_is():
 @pytest.mark.parametrize(
     ("spec", "requested"),
     [
-        ({}, {"memory": "240Mi"}),
-        ({"stdio": {"warm": 3}}, {"memory": "336Mi"}),
-        ({"stdio": {"maxProcesses": 2}}, {"memory": "96Mi"}),
-        ({"stdio": {"processes": "shared"}}, {"memory": "48Mi"}),
+        ({}, {"memory": "320Mi"}),
+        ({"stdio": {"warm": 3}}, {"memory": "448Mi"}),
+        ({"stdio": {"maxProcesses": 2}}, {"memory": "128Mi"}),
+        ({"stdio": {"processes": "shared"}}, {"memory": "64Mi"}),
         ({"resources": {"requests": {"memory": "1Gi", "cpu": "1"}}}, {"memory": "1Gi", "cpu": "1"}),
         ({"resources": {"limits": {"memory": "1Gi"}}}, None),
-        ({"autoscaling": {"maxReplicas": 3}}, {"memory": "240Mi", "cpu": "100m"}),
+        ({"autoscaling": {"maxReplicas": 3}}, {"memory": "320Mi", "cpu": "100m"}),
     ],
 )
 def test_memory_is_requested_for_the_warm_processes_and_some_more(spec, requested):
