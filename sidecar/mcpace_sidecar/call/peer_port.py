@@ -7,6 +7,7 @@ is relayed goes no further: who is not the owner says so.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 
 from mcpace_sidecar.call import refusals
 from mcpace_sidecar.call.answer import Answer
@@ -31,6 +32,7 @@ class PeerPort:
         """`is_ready`: whether sessions can be taken over."""
         self.plane = plane
         self._is_ready = is_ready
+        self._since = monotonic()
         self.heads = RequestHeads(plane.settings.relayed)
         self.max_request_bytes: int = plane.settings.max_request_bytes
         self.idle_timeout = 60.0
@@ -103,7 +105,8 @@ class PeerPort:
         head: RequestHead,
     ) -> Adoption | None:  # fmt: skip
         seen, plane, claims = peer.whose(asked), self.plane, self.plane.revival.claims
-        reason = (head.get(peer.REASON) or b"").decode("latin-1")
+        said = head.get(peer.REASON) or b""
+        reason = said.partition(b" ")[0].decode("latin-1")
         if seen is not None and session.reviving is None:
             holds = session.here and session.inner != b"" and session.epoch == seen[1]
             if session.epoch > seen[1] or (holds and reason == peer.ASKS):
@@ -112,6 +115,9 @@ class PeerPort:
         unable = plane.draining or not self._is_ready()
         if seen is None or claims is None or reason == peer.ASKS or unable or claims.is_asking(session):
             connection.answer(peer.verdict(peer.UNREADY), b"")
+            return None
+        if peer.is_elder(said, monotonic() - self._since):
+            connection.answer(peer.verdict(peer.ELDER), b"")
             return None
         claims.take(session)
         plane.table.move(session, *seen)

@@ -20,7 +20,7 @@ BINDING: Final = b"mcpace-binding"
 ADOPT: Final = b"mcpace-adopt"
 """Asks to take a session over, from the owner and epoch that were seen."""
 REASON: Final = b"mcpace-reason"
-"""Why."""
+"""Why; and, where one ends that wants a younger heir, its age in seconds."""
 ASKS: Final = "asks"
 """The reason of who only wants to know whether somebody has it."""
 DRAINED: Final = "drained"
@@ -39,6 +39,8 @@ AGAIN: Final = b"again"
 """Who was started anew here is about to learn it."""
 UNREADY: Final = b"unready"
 """It cannot be taken over here."""
+ELDER: Final = b"elder"
+"""It could be, but this one will soon be replaced itself, as like as not."""
 
 
 _LINES: Final = re.compile(rb"^mcpace-[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
@@ -62,6 +64,16 @@ def whose(said: bytes) -> tuple[Owner, int] | None:
         return Owner.read(owner), int(epoch)
     except ValueError:
         return None
+
+
+def is_elder(reason: bytes, age: float) -> bool:
+    """Whether a reason says that younger ones are wanted, of which one of this age in seconds is none.
+
+    In a rollout those that are less than half as old as who ends have been replaced: a session that goes
+    to one of them moves no second time.
+    """
+    _, _, oldest = reason.partition(b" ")
+    return oldest.isdigit() and 2 * age > int(oldest)
 
 
 def epoch_of(said: bytes | None) -> tuple[int, int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
+from itertools import chain
+from time import monotonic
 from typing import Any, Final
 
 from mcpace_sidecar.errors import UpstreamError
@@ -43,6 +45,7 @@ class Succession(Claims):
         self._records = records
         self._peers = peers
         self._is_ready = is_ready
+        self._since = monotonic()
         self._asking: dict[bytes, Asking] = {}
         self._at_once = asyncio.Semaphore(_AT_ONCE)
 
@@ -126,14 +129,21 @@ class Succession(Claims):
             places = ranked(session.key, await _told(self._peers.look))
             if loss.down or not self._is_ready():
                 places = [place for place in places if place != me]  # but where there is nobody else
-            for place in places:
+            elders: list[str] = []
+            younger = loss
+            if loss.reason == peer.DRAINED:
+                younger = loss._replace(reason=f"{loss.reason} {monotonic() - self._since:.0f}")
+            asked = chain(((place, younger) for place in places), ((place, loss) for place in elders))
+            for place, why in asked:
                 if place == me or asking.taken.done():
                     break
                 if place == loss.place or self._peers.is_shunned(place):
                     continue
-                said = await self._ask_unless(asking, place, session, loss)
+                said = await self._ask_unless(asking, place, session, why)
                 if said == peer.ENDED:
                     return Revived()
+                if said == peer.ELDER:
+                    elders.append(place)
                 moved = peer.whose(said)
                 if moved is not None:
                     self._table.move(session, *moved)
