@@ -108,14 +108,15 @@ class Replica:
         lines = (await self.asks("/metrics")).decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
-    async def leave(self) -> None:
-        """End as a pod does: no new calls, drained, then told to end."""
+    async def leave(self) -> bool:
+        """End as a pod does: no new calls, drained, then told to end; whether nothing was left in flight."""
         self.ready = False
         self.processes["sidecar"].send_signal(signal.SIGUSR1)
         async with asyncio.timeout(DEADLINE):
-            await self.asks("/drained")
+            answer = await self.asks("/drained")
         await self.kill("server", by=signal.SIGTERM)
         await self.kill("sidecar", by=signal.SIGTERM)
+        return b'"drained":true' in answer
 
     def vanish(self) -> None:
         """Be gone with its node, without a word to anybody: what is sent to it is not even acknowledged."""
