@@ -58,6 +58,14 @@ class UpstreamError(McpaceError):
         self.refused = refused
 
 
+class SilentError(OSError):
+    """A peer that does not acknowledge a connection."""
+
+
+class BusyError(OSError):
+    """A peer that takes a connection, and does not prove itself in time."""
+
+
 class LostError(McpaceError):
     """A call that nothing would ever have led on, or a slot that outlived its call."""
 

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Final
 
 from mcpace_sidecar.contract.config import SidecarConfig
-from mcpace_sidecar.errors import UpstreamError
+from mcpace_sidecar.errors import BusyError, SilentError, UpstreamError
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.client import UpstreamConnection
 from mcpace_sidecar.http.known import ResponseHeads
@@ -120,7 +120,7 @@ class PeerPool(Pool):
     async def _ask(self) -> None:
         try:
             opened = await self._reach(self.address.hosts[0])
-        except _SilentError:
+        except SilentError:
             self._end_if_silent()
         except OSError:
             pass  # its connections end by themselves
@@ -143,7 +143,7 @@ class PeerPool(Pool):
 
     def not_opened(self, error: OSError) -> None:
         """One connection could not be opened: what that says of the peer."""
-        silent = isinstance(error, _SilentError)
+        silent = isinstance(error, SilentError)
         refused = isinstance(error, ConnectionRefusedError)
         proves_nothing = isinstance(error, ssl.SSLError)
         if refused or proves_nothing or error.errno in _UNREACHABLE or (silent and self._end_if_silent()):
@@ -166,7 +166,7 @@ class PeerPool(Pool):
         for left in reversed(range(_TRIES)):
             try:
                 return await self._prove(host)
-            except _BusyError:
+            except BusyError:
                 if not left:
                     raise
             await asyncio.sleep(_BETWEEN)
@@ -190,7 +190,7 @@ class PeerPool(Pool):
                     self._certificates.insert(0, self._certificates.pop(number))
                 return connection
         if busy:
-            raise _BusyError from last
+            raise BusyError from last
         raise last
 
     async def _shake_hands(
@@ -220,20 +220,12 @@ class PeerPool(Pool):
                     reached = done.pop().result()
                     return reached
                 if len(attempts) == _TRIES:
-                    raise _SilentError
+                    raise SilentError
                 attempts.append(loop.create_task(_dial(place)))
         finally:
             for attempt in attempts:
                 attempt.cancel()
                 attempt.add_done_callback(lambda ended: _close_other(ended, reached))
-
-
-class _SilentError(OSError):
-    """It acknowledges nothing."""
-
-
-class _BusyError(OSError):
-    """It is there, and has not proved itself in time."""
 
 
 async def _dial(place: tuple[str, int]) -> socket.socket:
