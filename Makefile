@@ -48,7 +48,7 @@ ifdef BASE
 else
 	@$(RUN) python -m tools.cluster.binaries kube-apiserver kube-controller-manager kube-scheduler kubectl kwok >/dev/null
 	@$(RUN) python -m tools.packages.install --yardsticks
-	@for each in proxy latency growth anatomy longest stdio sessions; do \
+	@for each in proxy latency growth anatomy longest stdio sessions flood; do \
 	  .venv-bench/bin/python benchmarks/$$each.py --compiled .venv-compiled/bin/python $(BENCH) || exit 1; done
 	@.venv-bench/bin/python benchmarks/thousand.py --servers $(SERVERS) $(filter --write,$(BENCH))
 	@test "$$(id -u)" != 0 || $(RUN) python -m tools.cluster.requirements e2e

@@ -92,6 +92,28 @@ async def test_a_redis_that_is_away_before_during_or_after_a_loss_loses_no_sessi
         assert await counts(session, 20) == list(range(1, 21))
 
 
+async def test_a_replica_whose_node_vanishes_costs_its_calls_and_no_session(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """Nothing is acknowledged any more, and nobody is told so."""
+    async with replicas(tmp_path, 3, MCPACE_LIMITS_URL=redis_server.url) as server:
+        sessions = [await begun(server) for _ in range(4)]
+        for session in sessions:
+            assert await counts(session, 3) == [1, 2, 3]
+        server.goes_on = 1
+        calls = [
+            asyncio.create_task(session.asks("write", word=str(number), seconds=60))
+            for number, session in enumerate(sessions)
+        ]
+        await until(lambda: len(server.done) == 3 + len(calls), "the calls to run")
+        server.goes_on = None
+        server.all[0].vanish()
+        for told in await asyncio.gather(*calls):
+            assert "effect is unknown" in told.answer["error"]["message"], told
+        for session in sessions:
+            assert await counts(session, 20) == list(range(1, 21))
+
+
 async def test_a_replica_that_vanished_is_waited_for_by_nobody_a_second_time(tmp_path: Path) -> None:
     async with replicas(tmp_path, 3) as server:
         sessions = [await begun(server) for _ in range(30)]
