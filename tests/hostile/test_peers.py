@@ -121,9 +121,11 @@ async def test_a_machine_that_vanishes_ends_its_kept_connections_at_once() -> No
         other.app.silent = True
         accepted = [guest._transport.get_extra_info("socket") for guest in other.connections.open]  # type: ignore[attr-defined]
         listens = Stream()
-        one.peers.pool(other.place).request((REQUEST,), listens, None)
+        pool = one.peers.pool(other.place)
+        pool.request((REQUEST,), listens, None)
         await until(lambda: other.app.asked == [b"/"] * 3, "the stream's request")
         drops_all(*other.port._listening, *accepted)
+        pool.heard = time.monotonic()
         asked = [asyncio.ensure_future(one.ask(other.place)) for _ in range(3)]
         began = time.monotonic()
         told = await asyncio.gather(*asked, return_exceptions=True)
@@ -132,6 +134,25 @@ async def test_a_machine_that_vanishes_ends_its_kept_connections_at_once() -> No
         assert time.monotonic() - began < KEEPALIVE, "that nobody is there was asked, and not waited for"
         assert one.peers.is_shunned(other.place)
         assert [error.reason for error in listens.failed] == ["closed"]
+
+
+async def test_nothing_is_sent_to_a_machine_that_vanished_while_it_was_asked_nothing() -> None:
+    async with relays((NEW,), (NEW,)) as (one, other):
+        assert await one.ask(other.place) == b"relayed"
+        pool: Any = one.peers.pool(other.place)
+        pool.heard -= 1.0
+        assert await one.ask(other.place) == b"relayed"
+        assert pool.opened == 1, "it was asked whether it is there, and is"
+        drops_all(
+            *other.port._listening,
+            *(guest._transport.get_extra_info("socket") for guest in other.connections.open),  # type: ignore[attr-defined]
+        )
+        pool.heard -= 1.0
+        pool._there = -1.0
+        with pytest.raises(UpstreamError) as raised:
+            await one.ask(other.place)
+        assert raised.value.reason == "connect", "so it may be asked of another, whatever it is"
+        assert one.peers.is_shunned(other.place)
 
 
 async def test_a_peer_that_thinks_is_left_alone() -> None:

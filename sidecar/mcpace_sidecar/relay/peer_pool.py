@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import math
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -68,7 +69,9 @@ class PeerPool(Pool):
         self._asking: asyncio.Task[None] | None = None
         self._silence = SILENCE
         self._asked_at = 0.0
-        """When it was last asked whether it is there."""
+        """When it was last asked whether it is there, because it was silent."""
+        self._there = -math.inf
+        """When it has last said that it is."""
         self.used = monotonic()
         self.most_opening = AT_ONCE
         self.max_connections = MOST_CONNECTIONS
@@ -86,10 +89,19 @@ class PeerPool(Pool):
     def request(
         self, request: Sequence[bytes], receiver: Receiver, patience: float | None
     ) -> UpstreamConnection | PendingRequest:
-        """Send a request, and look after a moment whether there is anybody to answer it."""
+        """Send a request, and look after a moment whether there is anybody to answer it.
+
+        Where nothing was heard for a moment, that is asked before: what was not sent may go elsewhere.
+        """
         if self._looking is None and patience is not None:
             self._looking = asyncio.get_running_loop().call_later(SILENCE, self._look)
-        return super().request(request, receiver, patience)
+        if not self._idle or monotonic() - max(self.heard, self._there) < SILENCE:
+            return super().request(request, receiver, patience)
+        line = self._line if patience is not None else self._streams_line
+        waiting = PendingRequest(request, receiver, patience, line)
+        if self._asking is None:
+            self._asking = asyncio.get_running_loop().create_task(self._ask())
+        return waiting
 
     async def close(self) -> None:
         """Close every connection."""
@@ -123,11 +135,21 @@ class PeerPool(Pool):
         except SilentError:
             self._end_if_silent()
         except OSError:
-            pass  # its connections end by themselves
+            self._serve_lines()  # its connections end by themselves
         else:
             opened.close()
+            self._there = monotonic()
+            self._serve_lines()
         finally:
             self._asking = None
+
+    def _serve_lines(self) -> None:
+        while self._idle and (self._line or self._streams_line):
+            connection = self._idle.pop()
+            if connection.usable and not self._serve(connection):
+                self._idle.append(connection)
+                break
+        self._open_for_line()
 
     def _end_if_silent(self) -> bool:
         """It has acknowledged no connection. Whether it has said nothing meanwhile either, and is gone."""
@@ -135,6 +157,7 @@ class PeerPool(Pool):
             return False
         self._on_gone()
         words = "The replica that holds the session has vanished."
+        self._fail_line(UpstreamError("connect", words))
         for connection in list(self._all):
             connection.fail(UpstreamError("closed", words))
         return True
