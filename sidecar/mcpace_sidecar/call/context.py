@@ -14,7 +14,7 @@ from mcpace_sidecar.call.refusals import OK_JSON, Refusal
 from mcpace_sidecar.call.settings import OURS, PLACES, Settings
 from mcpace_sidecar.http import compression
 from mcpace_sidecar.http.address import Address
-from mcpace_sidecar.http.head import RequestHead
+from mcpace_sidecar.http.head import RequestHead, ResponseHead
 from mcpace_sidecar.identity import origins
 from mcpace_sidecar.identity.callers import AUTHORIZATION, bearer_of
 from mcpace_sidecar.identity.client import Caller, Client
@@ -36,6 +36,8 @@ _OF_MESSAGE: Final = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """The lines that belong to one message, and not to whoever sends it."""
+_LONGEST_RENAMED: Final = 2048
+"""Bytes of an answer's lines that are remembered for the next one."""
 _ONCE: Final = (AUTHORIZATION, b"content-type", b"mcp-protocol-version", b"mcp-session-id", b"origin")
 _FORWARDED: Final = b"x-forwarded-"
 _BOUND: Final = re.compile(rb"[0-9a-f]{16}")
@@ -68,6 +70,8 @@ class Context:
         "_ours",
         "_persons",
         "_private",
+        "_renamed",
+        "_renamed_from",
         "_session",
         "_sessions",
         "_sessions_epoch",
@@ -152,6 +156,7 @@ class Context:
         self._sessions_owner: Owner | None = None
         self._sessions_onward = b""
         self._sessions_there = b""
+        self._renamed = self._renamed_from = b""
         self.mirrors = True
         """Whether the headers mirror the body that this is of."""
         self.trace: bytes = (head.get(b"traceparent") or b"")[:64]
@@ -268,6 +273,15 @@ class Context:
                 peer.without(self.onward), session.owner.boot, session.epoch, binding.hex().encode(),
             )  # fmt: skip
         return self._sessions_there
+
+    def renamed(self, head: ResponseHead, name: bytes) -> bytes:
+        """The lines of an answer's head with the id by which the client knows the session."""
+        if head.onward is self._renamed_from:  # servers repeat themselves
+            return self._renamed
+        renamed = head.onward.replace(head.session_line, b"mcp-session-id: %b\r\n" % name, 1)
+        if len(renamed) <= _LONGEST_RENAMED:
+            self._renamed_from, self._renamed = head.onward, renamed
+        return renamed
 
     def session_now(self) -> Session | None:
         """The session that it is of, looked up again where that was forgotten; None: it has ended."""

@@ -51,7 +51,7 @@ def lines(plane: Plane, call: Call, head: ResponseHead, version: bytes) -> bytes
 
     `version`: what `initialize` has negotiated; where it begins no session, and is in none, no id is given.
     """
-    context, named = call.context, b""
+    context, line = call.context, b""
     if not context.settings.continues or context.route != "mcp":
         return head.onward
     if version and head.status < 300 and may_open(call):
@@ -59,10 +59,10 @@ def lines(plane: Plane, call: Call, head: ResponseHead, version: bytes) -> bytes
         assert message is not None
         binding = context.binding(call.client) if call.client is not None else UNBOUND
         inner = head.get(b"mcp-session-id") or b""
-        named = plane.table.mint(inner, version, message.params, binding)
+        line = b"mcp-session-id: %b\r\n" % plane.table.mint(inner, version, message.params, binding)
     elif context.live is not None:
-        named = context.live.id
-    return head.onward.replace(head.session_line, b"mcp-session-id: %b\r\n" % named if named else b"", 1)
+        return context.renamed(head, context.live.id)
+    return head.onward.replace(head.session_line, line, 1)
 
 
 class Opening(Stream):
