@@ -106,7 +106,7 @@ class Session:
         other is whose the server says it is. `holder`: the client, where it is known.
         """
         if binding == self.binding:
-            self.holder = holder
+            self.holder = holder or self.holder  # whom another replica has judged has no name here
             return False
         if is_known(self.binding) and not (holder and holder == self.holder):
             return False

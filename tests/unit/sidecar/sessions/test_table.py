@@ -87,6 +87,33 @@ def test_one_that_has_moved_is_found_where_it_went_however_long_it_was_forgotten
     assert known.find(session.id) is None
 
 
+def test_a_known_clients_session_follows_what_that_client_shows_beside_and_no_other_client() -> None:
+    sealer = Sealer("ns/one", [KEY])
+    key, renewed, others = (
+        sealer.binding((b"anna", b"token 1"), known=True),
+        sealer.binding((b"anna", b"token 2"), known=True),
+        sealer.binding((b"bert",), known=True),
+    )
+    session = begun(table())
+    session.binding = key
+    assert not session.accepted(renewed, "anna"), "nobody has shown that it is hers"
+    assert not session.accepted(key, "anna")
+    assert not session.accepted(others, "bert")
+    assert not session.accepted(sealer.binding((b"token",)), "")
+    assert not session.accepted(key, ""), "as another replica says it"
+    assert session.accepted(renewed, "anna")
+    assert session.binding == renewed
+
+
+def test_any_other_session_is_whose_the_server_says_it_is() -> None:
+    sealer = Sealer("ns/one", [KEY])
+    session = begun(table())
+    for token in (b"first", b"renewed"):
+        assert session.accepted(sealer.binding((token,)), "")
+    assert session.accepted(sealer.binding((b"anna",), known=True), "anna")
+    assert not session.accepted(sealer.binding((b"renewed",)), "")
+
+
 def test_there_is_room_for_so_many_that_have_moved() -> None:
     known = table(most=50)
     for number in range(1000):
