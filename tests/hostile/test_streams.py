@@ -9,8 +9,10 @@ import pytest
 from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import RESULT, SSE, Heard, Scripted, chunk, json_answer
 from tests.kit.waiting import DEADLINE, until
+from tools.ports import free_port
 
 from mcpace_sidecar.call.audience import Audience
+from mcpace_sidecar.http.address import Address
 
 GET = b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
 FEW = {"memory": 1, "files": 192}
@@ -146,6 +148,24 @@ async def test_a_stream_that_is_asked_for_once_the_sidecar_ends_does_not_keep_it
         await sidecar.waiting
     assert not any(heard.line.startswith(b"GET /mcp") for heard in scripted.calls)
     late.leave()
+
+
+async def test_where_other_replicas_are_streams_stay_until_services_send_their_clients_there(
+    scripted: Scripted, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted.answer = hello
+    relay = Address("127.0.0.1", free_port())
+    sidecar = await start(scripted.port, relay_listen=relay, session_keys=(b"k" * 32,))
+    await sidecar.ready()
+    early = await Listening.to(sidecar)
+    assert b"hello" in await early.reads(b"hello\n\n")
+    sidecar.drain()
+    late = await Listening.to(sidecar)
+    assert b"hello" in await late.reads(b"hello\n\n"), "it may come here once more"
+    monkeypatch.setattr("mcpace_sidecar.call.plane.FORGETTING", 0.0)
+    for client in (early, late):
+        assert (await client.reads(b"0\r\n\r\n")).endswith(b"0\r\n\r\n"), "it ends in order"
+        client.leave()
 
 
 async def test_a_silent_stream_says_that_it_is_open_and_never_in_the_midst_of_an_event(

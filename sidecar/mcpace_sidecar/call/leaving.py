@@ -20,8 +20,17 @@ UNDISTURBED: Final = 0.5
 _UNKNOWN: Final = "The replica ends before the call did. Whether it took effect is unknown."
 
 
+def close_streams(plane: Plane) -> None:
+    """End in order what clients listen to: they open it again, elsewhere."""
+    for each in list(plane.in_flight):
+        if each.endless and not each.call.context.relayed:
+            each.close_stream()
+
+
 def let_go(plane: Plane, now: float) -> None:
-    """Cut the streams whose sessions can go over, each once."""
+    """End clients' streams once Services send those elsewhere; cut each whose session can go over."""
+    if not plane.opens_streams:
+        close_streams(plane)
     streams: list[tuple[Answer, Session]] = []
     asked: set[Session] = set()
     for each in plane.in_flight:

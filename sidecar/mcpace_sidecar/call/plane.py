@@ -47,6 +47,9 @@ from mcpace_sidecar.telemetry.tally import Tallies
 MOST_STREAMS = 1024
 """Open event streams, until the budget is known."""
 _CANCEL_PATIENCE = 5.0
+FORGETTING = 3.0
+"""Seconds from a drain's beginning in which Services still send clients here: where there are other
+replicas, streams stay open so long, and may be opened again."""
 
 
 class InFlight(Protocol):
@@ -143,6 +146,13 @@ class Plane:
         """Be unready from now on, and ask clients, answer by answer, to go elsewhere."""
         if not self.draining:
             self.draining, self.draining_since = True, monotonic()
+
+    @property
+    def opens_streams(self) -> bool:
+        """Whether a client's event stream may stay open: it would keep the sidecar from ending."""
+        if not self.draining:
+            return True
+        return self.peers is not None and monotonic() - self.draining_since < FORGETTING
 
     def tell(self, call: CallEnded) -> None:
         """Tell everyone who wants to know of an ended tool call."""

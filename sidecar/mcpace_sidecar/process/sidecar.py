@@ -190,11 +190,10 @@ class Sidecar:
         if not self.plane.draining:
             log.info("Draining: unready, connections close with their next answer")
         self.plane.drain()
-        # Open streams would keep the server from ending; their clients go elsewhere now.
+        # Open streams would keep the server from ending; their clients go elsewhere.
         self.handshake.unsubscribe()
-        for answer in list(self.plane.in_flight):
-            if answer.endless and not answer.call.context.relayed:
-                answer.close_stream()
+        if not self.plane.opens_streams:
+            leaving.close_streams(self.plane)
 
     @property
     def _clients(self) -> list[Guest]:
