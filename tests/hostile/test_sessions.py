@@ -151,7 +151,7 @@ async def in_listening(server: Forgetful, sidecar: Running, session: str, creden
     client = await Client.to(sidecar, head.encode())
     await client.reads(b": open\n\n")
     client.leave()
-    await sidecar.idle()
+    await sidecar.forsaken()
 
 
 @pytest.mark.parametrize("renew", [in_events, in_a_notification, in_listening])

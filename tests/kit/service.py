@@ -51,6 +51,11 @@ class Service:
         for task in self._serving:
             task.cancel()
 
+    def cut(self) -> None:
+        """Break every connection of clients, as a gateway does that is replaced."""
+        for task in self._serving:
+            task.cancel()
+
     def _turn(self, head: bytes) -> int:
         steered, self.next = self.next, None
         if steered is not None:

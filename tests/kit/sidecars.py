@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from time import monotonic
 from typing import Any
 
 import msgspec
 from tests.kit.waiting import DEADLINE, until
 
+from mcpace_sidecar.call.recording import AWAY
 from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.limits.redis import RedisLimits
@@ -77,6 +79,15 @@ class Running:
     async def idle(self) -> None:
         """Wait until no call is in flight."""
         await until(lambda: not self.in_flight, "every call to end")
+
+    async def forsaken(self) -> None:
+        """The same, once clients that have left did not come back for longer than they are waited for."""
+
+        def ended() -> bool:
+            self.plane.recordings.sweep(monotonic() + AWAY + 1)
+            return not self.in_flight
+
+        await until(ended, "every call to end, those of clients that have left too")
 
     async def busy(self, calls: int) -> None:
         """Wait until so many calls are in flight."""

@@ -136,9 +136,6 @@ async def test_a_client_that_listens_is_told_what_was_lost(
     await client.reads(b": open\n\n")
     assert [method for method, _ in server.ran].count("GET") == 2, "it listens to the new process"
     client.leave()
-    await sidecar.idle()
-    again = await listens(sidecar, session)
-    again.leave()
 
 
 async def test_a_server_that_is_away_is_waited_for(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from mcpace_sidecar.cache.entry import Entry
 from mcpace_sidecar.cache.lookup import Lookup
@@ -20,13 +20,14 @@ from mcpace_sidecar.call.admission import Admission
 from mcpace_sidecar.call.awaited import Awaited
 from mcpace_sidecar.call.call import Call
 from mcpace_sidecar.call.plane import Plane
+from mcpace_sidecar.call.recording import Recording
 from mcpace_sidecar.call.refusals import NOBODY, Refusal
 from mcpace_sidecar.call.stages import END, ENDED, FORWARD, PARTS, PURGE
 from mcpace_sidecar.call.stream import Stream
 from mcpace_sidecar.call.waiting import Releasing, Waiting
 from mcpace_sidecar.clock import monotonic
-from mcpace_sidecar.http import compression, sse
-from mcpace_sidecar.http.downstream import Downstream
+from mcpace_sidecar.http import sse
+from mcpace_sidecar.http.downstream import Downstream, Gatherer, Nobody
 from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.mcp import responses
 from mcpace_sidecar.telemetry.events import Status
@@ -36,16 +37,6 @@ LOST_AFTER: Final = 3.0
 """Seconds after which a call that waits for nothing known is given up."""
 _HELD: Final = 10
 """More than a call may hold."""
-
-
-class Gatherer(Protocol):
-    """A `Downstream` in this process."""
-
-    def told(self, http: int, *, events: bool) -> None:
-        """What the head says that comes next: its status, and whether its body is events."""
-
-    def goes_elsewhere(self) -> bool:
-        """Whether a whole answer may come in place of the rest of a begun one."""
 
 
 class Answer:
@@ -63,8 +54,10 @@ class Answer:
     """What of it waits for the stream of 2024-11-05."""
     endless = False
     """Whether it is an open event stream, and counted as one."""
+    recording: Recording | None = None
+    """What is said on its stream, held for a client that comes back."""
     deserted = False
-    """Whether its client has left, and it goes on for others who wait for its result."""
+    """Whether it goes on for others who wait for its result, without its client."""
     _kept: Entry | None = None
     """The kept result that is the answer, as it is."""
     _idle = 0.0
@@ -193,19 +186,11 @@ class Answer:
         if self.gatherer is not None:
             self.gatherer.told(http, events=events)
         elif plain and not events and context.coding and len(body) > context.settings.compress_over:
-            small = self._compressed(context.coding, body)
+            small = self.plane.compressed(self._kept, self.call.message_id, context.coding, body)
             if small is not None:
                 head += b"Content-Encoding: %b\r\nVary: Accept-Encoding\r\n" % context.coding
                 body = small
         self.downstream.answer(head, body)
-
-    def _compressed(self, coding: bytes, body: bytes) -> bytes | None:
-        """The same in that coding; None where that is not worth it. A kept result is compressed once."""
-        kept, end = self._kept, responses.result_end(self.call.message_id)
-        if kept is None or len(end) > compression.LONGEST_END:
-            return compression.compress(coding, body)
-        stem = self.plane.results.compressed(kept, coding)
-        return stem.ended(end) if stem is not None else None
 
     def give(self, status: Status, entry: Entry, shaped: bytes | None) -> None:
         """Answer with a kept result, or with what was made of it."""
@@ -271,6 +256,9 @@ class Answer:
         within, self.within = self.within, None
         if within is not None:
             within.release()
+        recording, self.recording = self.recording, None
+        if recording is not None:
+            plane.recordings.close(recording, monotonic())
         awaited, self.awaited = self.awaited, None
         if awaited is not None:
             awaited.forget()
@@ -288,20 +276,33 @@ class Answer:
     # -- what the client does (http.downstream.Responder)
 
     def client_gone(self) -> None:
-        """Its client waits no more: give the call up.
-
-        It goes on for others who wait for its result: whoever leaves costs them nothing.
-        """
+        """Its client waits no more: give the call up, unless it may come back, or others wait for it."""
         stream = self.stream
         try:
             if stream is not None and stream.outcome is not None:
                 stream.conclude()  # it did not wait for the end of the stream
-            elif self._is_awaited and not self.call.opened:
-                self.deserted = True
-            else:
-                self.settle("cancelled")
+            elif not self._outlives_client():
+                self.abandon()
         except Exception as error:  # noqa: BLE001 - because of the same
             self.broke("client", error)
+
+    def _outlives_client(self) -> bool:
+        """Whether its stream goes on until its client comes back."""
+        recording, plane = self.recording, self.plane
+        stays = recording is not None and self.begun and not (self.endless and plane.draining)
+        if not stays or recording is None or not plane.recordings.leave(recording, monotonic()):
+            return False
+        self.downstream = Nobody()
+        if self.waiting is not None:
+            self.waiting.pause(False)
+        return True
+
+    def abandon(self) -> None:
+        """Its client does not come back (recording.Holder)."""
+        if self._is_awaited and not self.call.opened:
+            self.deserted = True
+        else:
+            self.settle("cancelled")
 
     def client_paused(self, paused: bool) -> None:
         """Read only as fast as the client reads from us."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import Final
 
-from mcpace_sidecar.call import evidence, keeping, opening, refusals, refusing, stages, streaming
+from mcpace_sidecar.call import evidence, keeping, opening, refusals, refusing, resuming, stages, streaming
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.call import EVENT_STREAM
 from mcpace_sidecar.call.continuing import Continuing
@@ -71,7 +71,10 @@ class Asking:
             answer.awaited.expect(self)
         call.stage = stages.FORWARD
         answer.waiting = self
-        request = onward, call.lines, call.trace, call.mirrors, framing, body
+        lines = call.lines
+        if self._within is not None and call.message is None:
+            lines += resuming.last_event(answer, self._within.inner)
+        request = onward, lines, call.trace, call.mirrors, framing, body
         self._ticket = pool.request(request, self, patience)
 
     def _join_audience(self) -> None:
@@ -384,6 +387,15 @@ class Asking:
         if message is None or message.id is None or ids.same_id(written, message.id):
             return False
         return not (is_error and (written in answers.ABSENT or not self._plane.knows(written)))
+
+    def record(self) -> None:
+        """Hold the events of its stream, where its client may come back."""
+        if self._within is not None and self._within.inner:
+            resuming.record(self._answer, self._within.inner)
+
+    def concluding(self, event: bytes) -> bytes:
+        """An error of ours as an event, under an id that says that it is the last one."""
+        return resuming.concluding(self._answer, event) if self._within is not None else event
 
     def told(self, data: bytes) -> bytes:
         """A request or notification of the server's, as the client is to see it."""

@@ -6,6 +6,7 @@ address lives as long as there is room for it, and a client that hoards pays for
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 
@@ -52,6 +53,9 @@ class Audience:
             del streams[listener]
             if not streams:
                 del self._of[client]
+
+    def __iter__(self) -> Iterator[Listener]:
+        return iter(list(self._clients))
 
     def __len__(self) -> int:
         return len(self._clients)

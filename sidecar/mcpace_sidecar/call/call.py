@@ -16,6 +16,7 @@ from mcpace_sidecar.identity.callers import Via
 from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.mcp import methods
 from mcpace_sidecar.mcp.request import Message
+from mcpace_sidecar.sessions.event_ids import Place
 from mcpace_sidecar.telemetry.events import CacheUse, CallEnded, Status
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Call:
     cache_use: CacheUse = ""
     mirrors = b""
     """The header lines that mirror its body, of a part whose head is shared by others."""
+    after: Place | None = None
+    """Up to where its client has heard the stream of which it asks for the rest."""
     opened = b""
     """Where that was opened, which is not where its messages are posted."""
     _span = b""

@@ -30,6 +30,7 @@ _JSON_TYPE: Final = re.compile(
     rb'application/json(?:[ \t]*;[ \t]*charset=(?:utf-8|"utf-8"))?[ \t]*;?', re.IGNORECASE
 )
 _SESSION: Final = re.compile(rb"^mcp-session-id:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
+_LAST_EVENT: Final = re.compile(rb"^last-event-id:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 _VERSION: Final = re.compile(rb"^mcp-protocol-version:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 _OF_MESSAGE: Final = re.compile(
     rb"^(?:accept|accept-encoding|content-type|last-event-id|mcp(?:ace)?-[a-z0-9-]*):[^\r\n]*\r\n",
@@ -248,14 +249,17 @@ class Context:
 
     @property
     def onward_now(self) -> bytes:
-        """The head that goes to the server: in a session, with the id by which the server knows it now."""
+        """The head that goes to the server: in a session, with the id by which the server knows it now.
+
+        It lacks the id of an event that its client asks to go on from: that is ours.
+        """
         session = self.live
         if session is None:
             return self.onward
         if session.epoch != self._sessions_epoch or not self._sessions_onward:
             self._sessions_epoch, self._sessions_there = session.epoch, b""
             line = b"Mcp-Session-Id: %b\r\n" % session.inner
-            onward = _SESSION.sub(lambda _: line, self.onward, count=1)
+            onward = _SESSION.sub(lambda _: line, _LAST_EVENT.sub(b"", self.onward), count=1)
             if session.spoken:
                 line = b"MCP-Protocol-Version: %b\r\n" % session.spoken
                 onward = _VERSION.sub(lambda _: line, onward, count=1)
@@ -269,8 +273,9 @@ class Context:
             self._sessions_epoch, self._sessions_onward = session.epoch, b""
             self._sessions_for, self._sessions_owner = client, session.owner
             binding = self.binding(client) if client is not None else UNBOUND
+            onward = _LAST_EVENT.sub(b"", peer.without(self.onward))
             self._sessions_there = b"%bMcpace-Epoch: %d %d\r\nMcpace-Binding: %b\r\n" % (
-                peer.without(self.onward), session.owner.boot, session.epoch, binding.hex().encode(),
+                onward, session.owner.boot, session.epoch, binding.hex().encode(),
             )  # fmt: skip
         return self._sessions_there
 

@@ -24,9 +24,11 @@ from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.backend import Backend
 from mcpace_sidecar.http.downstream import status_line
 from mcpace_sidecar.http.head import ResponseHead
-from mcpace_sidecar.mcp.methods import TOLD
+from mcpace_sidecar.mcp import request
+from mcpace_sidecar.mcp.methods import CANCELLED, TOLD
+from mcpace_sidecar.mcp.request import Message
 from mcpace_sidecar.relay import peer
-from mcpace_sidecar.sessions import epochs
+from mcpace_sidecar.sessions import epochs, event_ids
 from mcpace_sidecar.sessions.revival import RETURNS_WITHIN, Loss
 from mcpace_sidecar.sessions.sealing import UNBOUND, Owner
 from mcpace_sidecar.sessions.table import Revived, Session
@@ -37,8 +39,12 @@ _DENIALS: Final = 20
 """How often because another's credential was refused."""
 _LEARNS: Final = 0.1
 """Seconds within which a sidecar that was started anew learns of its sessions."""
+_NAMING: Final = frozenset({None, epochs.PROGRESS, CANCELLED})
+"""The methods of messages that name others; None: an answer."""
 _LOOKS: Final[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.4, 0.5)
 """Seconds between two looks whether a server that has ended listens again; the last ones stay so."""
+_FIRST_LINES: Final = 120
+"""Bytes in which all lines stand but for the data of a plain result (mcp.answers)."""
 _AGAIN: Final = 0.05
 """Seconds until a stream is asked for again that the server still holds for another listener."""
 _LIVES: Final = 5.0
@@ -92,6 +98,8 @@ class Continuing(Releasing):
         """Whether anybody was."""
         self.deadline = 0.0
         """When a slot must have come free for it, where the session has come over to this replica."""
+        self.inner = b""
+        """The server's id of the session in which it was last sent; empty: another sidecar was asked."""
         self.onward = b""
         """The head with which it was last sent."""
         self.mark = ""
@@ -152,6 +160,7 @@ class Continuing(Releasing):
             return False
         self._epoch, self._owner = session.epoch, session.owner
         self._elsewhere = not session.here
+        self.inner = session.inner if session.here else b""
         self.mark = epochs.mark_of(session.epoch, session.inner) if session.here else ""
         peers = self._plane.peers
         if session.here and not session.inner:  # nobody could begin it again when it was lost
@@ -170,13 +179,10 @@ class Continuing(Releasing):
             self.pool = peers.pool(session.owner.place)
             self.onward = call.context.onward_to(session, call.client)
         message = call.message
-        answers = message is not None and (message.method is None or message.method == epochs.PROGRESS)
-        if session.here and message is not None and answers:
-            body = epochs.to_server(self.mark, call.body, message.id)
-            if body is None:
-                self._answer.settle("success", status_line(202), b"", 202)  # whoever asked that has ended
-                return False
-            call.body = body
+        here = session.here and message is not None and message.method in _NAMING
+        if here and message is not None and not self._heed(session, message):
+            self._answer.settle("success", status_line(202), b"", 202)  # whoever asked that has ended
+            return False
         session.used = call.started
         if not session.client and call.client is not None:
             session.client = call.client.name
@@ -266,6 +272,17 @@ class Continuing(Releasing):
             self._given_up = True
             self._asking.fail(error)
 
+    def _heed(self, session: Session, message: Message) -> bool:
+        """A message that names another; whether it is for the process that the session is in now."""
+        call = self._call
+        if message.method == CANCELLED:
+            self._plane.recordings.cancel(session.key, request.cancelled(message))
+            return True
+        body = epochs.to_server(self.mark, call.body, message.id)
+        if body is not None:
+            call.body = body
+        return body is not None
+
     # -- while it waits for something else than the server's answer (waiting.Waiting)
 
     def leads_on(self) -> bool:
@@ -328,15 +345,18 @@ class Continuing(Releasing):
         if session is not None and status < 300:
             if self._call.head.method == b"DELETE":
                 self._plane.table.end(session)
+                self._plane.recordings.end(session.key)
             elif self._call.client is not None and session.accepted(self._binding, self._holder):
                 self._plane.table.keep(session)
         return False
 
     def streams(self, body: bytes, shown: int) -> bool:
-        """Whether whole events are read one by one: for what they ask, or for want of the response."""
-        if shown == evidence.NOTHING:
+        """Whether whole events are read one by one: for ids and questions, or for want of the response."""
+        if shown == evidence.PLAIN:
+            return body.startswith(b"id:") or body.find(b"\nid:", 0, _FIRST_LINES) >= 0
+        if shown == evidence.NOTHING or body.startswith(b"id:") or b"\nid:" in body:
             return True
-        return self.mark != "" and shown != evidence.PLAIN and b'"method"' in body
+        return self.mark != "" and b'"method"' in body
 
     @staticmethod
     def _is_unknown(status: int, body: bytes) -> bool:
@@ -558,6 +578,8 @@ class Continuing(Releasing):
         if session is not None and isinstance(stream, Listening):
             self._repeats, self._looks, self._since = 0, 0, 0.0
             self._listened = monotonic()
+            if self._answer.recording is not None:
+                self._answer.recording.hear(event_ids.process_of(self.inner))
             news, session.news = session.news, b""
             stream.tell(news, session, self, self.mark)
 

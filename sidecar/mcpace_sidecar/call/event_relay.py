@@ -31,6 +31,7 @@ class EventRelay(Stream):
         self._conversed = False
         self._resumable = False
         """Whether the server may end the stream to be asked for the rest (MCP 2025-11-25, transports)."""
+        self._recording = flow.answer.recording
         self._said: list[bytes] = []
         """What passes when all that came with it has been read."""
 
@@ -47,6 +48,7 @@ class EventRelay(Stream):
             self._said.append(self._events.rest())
             self.release()
             self._say_all()
+            self._flow.unrecord()
             self._flow.answer.stream = Opaque(self._flow, self._head, outcome or _UNREAD)
         else:
             self._say_all()
@@ -57,10 +59,10 @@ class EventRelay(Stream):
         """The last event may lack its empty line. Without a response it is no success."""
         rest = self._events.rest()
         if rest:
-            said = self._read(rest)
+            self._said.append(self._read(rest))
             if self._flow.answer.ended:
                 return
-            self._flow.say(said)
+            self._say_all()
         outcome = self.outcome
         if outcome is None and not self._resumable and self._call.unanswered():
             return
@@ -73,9 +75,13 @@ class EventRelay(Stream):
 
     def fail(self, words: bytes) -> bool:
         """As an event."""
-        self._say_all()
         if self.outcome is None:
-            self._flow.say(sse.event_of(words))
+            event = sse.event_of(words)
+            if self._recording is None:
+                self._said.append(self._call.concluding(event))
+            else:
+                self._said.append(self._numbered(event, last=True))
+        self._say_all()
         return True
 
     def beat(self, now: float, every: float) -> None:
@@ -95,8 +101,10 @@ class EventRelay(Stream):
     def _read(self, event: bytes) -> bytes:
         data = sse.data_of(event)
         if not data:
-            self._resumable = self._resumable or b"id:" in event
-            return event
+            if sse.id_of(event) is None:
+                return event
+            self._resumable = True
+            return self._numbered(event)
         what = answers.kind(data)
         if what in ("request", "notification"):
             told = self._call.told(data)
@@ -119,5 +127,14 @@ class EventRelay(Stream):
             self.outcome = outcome
             shaped = self._call.take(outcome)
             if shaped is not None:
-                return sse.with_data(event, responses.result_body(answers.id_of(data), shaped))
+                event = sse.with_data(event, responses.result_body(answers.id_of(data), shaped))
+            return self._numbered(event, last=True)
+        return self._numbered(event)
+
+    def _numbered(self, event: bytes, *, last: bool = False) -> bytes:
+        """The event, under an id of ours where it is held; its line passes before it."""
+        if self._recording is None:
+            return event
+        line, event = self._recording.add(event, last=last)
+        self._said.append(line)
         return event

@@ -25,7 +25,7 @@ from typing import final
 
 from mcpace_sidecar.cache.entry import Entry, Place
 from mcpace_sidecar.cache.lookup import Lookup
-from mcpace_sidecar.call import batch, keeping, own_tools, refusals, refusing, room, stages
+from mcpace_sidecar.call import batch, keeping, own_tools, refusals, refusing, resuming, room, stages
 from mcpace_sidecar.call.admission import Admission
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.asking import Asking
@@ -113,7 +113,7 @@ class Exchange:
         call.client = caller.client if caller is not None else None
         self._admitted = True
         if call.head.method != b"POST":
-            self.forward()
+            self._pass_on()
             return
         call.stage = stages.CLASSIFY
         try:
@@ -182,7 +182,15 @@ class Exchange:
         elif call.context.route in ("mcp", "pair") and call.head.method == b"POST":
             self.classify()
         else:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """It is no message: the server answers it, unless it asks for the rest of what was said."""
+        answer = resuming.resume(self.answer) if self.call.head.method == b"GET" else None
+        if answer is None:
             self.forward()
+        else:
+            self.answer = answer
 
     def classify(self) -> None:
         """What the message is, and what is done about such a message."""

@@ -17,7 +17,6 @@ from mcpace_sidecar.call.context import Context
 from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.call.stages import PARTS
 from mcpace_sidecar.http import sse
-from mcpace_sidecar.http.downstream import status_line
 from mcpace_sidecar.mcp import answers
 
 MAX_BATCHED: Final = 100
@@ -217,7 +216,7 @@ class Fanout:
         try:
             if not self.streaming:
                 self.streaming = True
-                self._answer.begin(status_line(200) + refusals.EVENTS, None, 200, events=True)
+                self._answer.begin(refusals.OK_EVENTS, None, 200, events=True)
             self._answer.send(event)
         except Exception as error:  # noqa: BLE001 - because the part is well
             self._answer.broke("parts", error)

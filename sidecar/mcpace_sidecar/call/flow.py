@@ -27,6 +27,12 @@ class Flow:
         if self._pulse is not None and self._pulse.due(now, every):
             self.answer.send(sse.PING)
 
+    def unrecord(self) -> None:
+        """What is said from now on is not held for a client that comes back, nor what was."""
+        recording, self.answer.recording = self.answer.recording, None
+        if recording is not None:
+            self.answer.plane.recordings.forget(recording)
+
     def settle(self, status: Status) -> None:
         """Nothing more comes."""
         self.answer.settle(status, sent=self.come)

@@ -7,7 +7,8 @@ from mcpace_sidecar.call.stream import Stream
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding, Ledger
-from mcpace_sidecar.sessions import epochs
+from mcpace_sidecar.mcp import answers
+from mcpace_sidecar.sessions import epochs, event_ids
 from mcpace_sidecar.sessions.table import Listener, Session
 
 
@@ -21,6 +22,9 @@ class Listening(Stream):
         self._events = sse.Events()
         self._holding = Holding(gathered)
         """Bytes of an event that is not whole."""
+        self._recording = flow.answer.recording
+        self.last = b""
+        """The last id that came with an event."""
         self._whole = True
         """Whether only whole events have passed."""
         self._session: Session | None = None
@@ -35,12 +39,10 @@ class Listening(Stream):
         if not self._whole:
             flow.say(piece)
             return
-        events = self._events.feed(piece)
-        if self._mark:
-            events = [self._marked(event) for event in events]
-        said = b"".join(events)
+        said = b"".join(map(self._said, self._events.feed(piece)))
         if self._events.overfull or not self._holding.resize(self._events.held):
             self._whole = False  # longer than is held: from here on it passes as it comes
+            flow.unrecord()
             self._holding.resize(0)
             said += self._events.rest()
         if said:
@@ -51,10 +53,18 @@ class Listening(Stream):
         """Whether other events may follow those that have passed."""
         return self._whole
 
-    def _marked(self, event: bytes) -> bytes:
-        data = sse.data_of(event)
-        marked = epochs.to_client(self._mark, data) if data else data
-        return event if marked is data else sse.with_data(event, marked)
+    def _said(self, event: bytes) -> bytes:
+        """An event as the client sees it."""
+        data, recording = sse.data_of(event), self._recording
+        if data and self._mark:
+            marked = epochs.to_client(self._mark, data)
+            event = event if marked is data else sse.with_data(event, marked)
+        theirs = sse.id_of(event)
+        self.last = theirs or self.last
+        if recording is None or (not data and theirs is None):
+            return event
+        last = recording.kind == event_ids.MESSAGE and answers.kind(data) == "response"
+        return b"".join(recording.add(event, last=last))
 
     def tell(self, events: bytes, session: Session, listener: Listener, mark: str) -> None:
         """Hear another process, after some events of ours. What the last one's event began with is gone.
@@ -66,13 +76,13 @@ class Listening(Stream):
         self._events = sse.Events()
         self._holding.resize(0)
         if events:
-            self._flow.say(events)
+            self._flow.say(b"".join(map(self._said, sse.Events().feed(events))))
 
     def end(self) -> None:
         """The server has ended it: its client opens another."""
         rest = self._events.rest()
         if rest:
-            self._flow.say(rest)
+            self._flow.say(self._said(rest) if self._whole else rest)
         self._flow.settle("success")
 
     def conclude(self) -> None:

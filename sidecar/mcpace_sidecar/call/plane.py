@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Protocol
 
 from mcpace_sidecar.bulkhead.slots import Breakers, Bulkhead
+from mcpace_sidecar.cache.entry import Entry
 from mcpace_sidecar.cache.flight import Flights
 from mcpace_sidecar.cache.store import ResultStore
 from mcpace_sidecar.call import refusals
@@ -18,12 +19,14 @@ from mcpace_sidecar.call.awaited import OpenStream
 from mcpace_sidecar.call.call import Call
 from mcpace_sidecar.call.page_rate import PageRate
 from mcpace_sidecar.call.policies import NEXT_PAGE, PARALLEL
+from mcpace_sidecar.call.recording import Recordings
 from mcpace_sidecar.call.sessions import Sessions
 from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.call.spent import Spent
 from mcpace_sidecar.conversations.questions import Questions
 from mcpace_sidecar.conversations.store import ConversationStore
 from mcpace_sidecar.errors import LostError
+from mcpace_sidecar.http import compression
 from mcpace_sidecar.http.backend import Backend
 from mcpace_sidecar.http.connections import Connections
 from mcpace_sidecar.http.downstream import length_line, status_line
@@ -31,7 +34,7 @@ from mcpace_sidecar.http.receiver import Unheard
 from mcpace_sidecar.limits.bucket import Charges
 from mcpace_sidecar.limits.memory import MemoryLimits
 from mcpace_sidecar.limits.store import LimitStore
-from mcpace_sidecar.mcp import ids
+from mcpace_sidecar.mcp import ids, responses
 from mcpace_sidecar.mcp.catalog import Catalog
 from mcpace_sidecar.mcp.methods import TOOLS_CALL
 from mcpace_sidecar.mcp.request import Message
@@ -120,6 +123,7 @@ class Plane:
         self.refunds = MemoryLimits()
         """What was given back lately: whoever makes sessions up is limited all the same."""
         self.audience = Audience(MOST_STREAMS)
+        self.recordings = Recordings()
         self.questions = Questions()
         self.spent = Spent()
         self.pairs: dict[bytes, OpenStream] = {}
@@ -196,6 +200,14 @@ class Plane:
         if self.refunds.take(charges).allowed:
             self.limits.give(charges, since)
 
+    def compressed(self, kept: Entry | None, message_id: bytes, coding: bytes, body: bytes) -> bytes | None:
+        """A body in that coding; None where that is not worth it. `kept`: it is this result's, so once."""
+        end = responses.result_end(message_id)
+        if kept is None or len(end) > compression.LONGEST_END:
+            return compression.compress(coding, body)
+        stem = self.results.compressed(kept, coding)
+        return stem.ended(end) if stem is not None else None
+
     def learn_hint(self, message: Message, ttl: float) -> None:
         """Remember whether results of a method say that they may be kept, in seconds."""
         assert message.method is not None
@@ -231,6 +243,7 @@ class Plane:
         for each in (
             self.pool.sweep,
             self.table.sweep,
+            self.recordings.sweep,
             self.bulkhead.sweep,
             *(pair.sweep for pair in self.pairs.values()),
         ):

@@ -46,9 +46,9 @@ class DataPort:
     def on_request(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Answer | None:
         """Answer a request, or return the answer that will come."""
         exchange = self.exchange(connection, head, body)
-        answer = exchange.answer
-        self.plane.in_flight.add(answer)
+        self.plane.in_flight.add(exchange.answer)
         exchange.start()
+        answer = exchange.answer
         return None if answer.ended else answer
 
     def exchange(self, connection: ClientConnection, head: RequestHead, body: bytes) -> Exchange:

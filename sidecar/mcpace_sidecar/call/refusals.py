@@ -22,6 +22,7 @@ from mcpace_sidecar.telemetry.events import Status
 JSON: Final = b"Content-Type: application/json\r\n"
 OK_JSON: Final = status_line(200) + JSON
 EVENTS: Final = b"Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+OK_EVENTS: Final = status_line(200) + EVENTS
 
 NOBODY: Final = 0
 TOOL: Final = 1
@@ -137,6 +138,14 @@ SESSION: Final = Reason(
     "there is no such session: its id is none of this server's, it has ended, or it was lost and is older"
     " than `sessions.maxAge`",
 )  # fmt: skip
+HEARD: Final = Reason(
+    40500, 405, "", "", "a GET with the `Last-Event-ID` of a response: there is nothing after it"
+)
+UNHEARD: Final = Reason(
+    50200, 200, "", "",
+    "on the stream of a GET with `Last-Event-ID`: what came after that event is held no more",
+    record="failed",
+)  # fmt: skip
 STRANDED: Final = Reason(
     50200, 502, "", "", "the 2024-11-05 stream that its answer belongs to has ended", record="cancelled"
 )
@@ -205,7 +214,8 @@ OF_SERVER: Final[dict[str, Reason]] = {
 
 TABLE: Final = (
     NOT_JSON, MESSAGE, *(row for row in OF_HTTP.values() if row.code == INVALID_REQUEST), PARAMS, BROKEN,
-    HEADER, CREDENTIAL, ORIGIN, PATH, SESSION, METHOD, CODING, TYPE, LIMITED, STRANDED, NO_RESPONSE,
+    HEADER, CREDENTIAL, ORIGIN, PATH, SESSION, METHOD, HEARD, CODING, TYPE, LIMITED, STRANDED, NO_RESPONSE,
+    UNHEARD,
     QUEUE, OVERDUE, BREAKER, AWAITING, UNOPENED, TOKENS,
     *(row for row in OF_HTTP.values() if row.code != INVALID_REQUEST), *OF_SERVER.values(),
 )  # fmt: skip

@@ -105,10 +105,10 @@ class Settings:
         cache = config.cache or Cache()
         self.vary_on = self.keys.vary_on
         apart = tuple(name for name in self.identities.apart if name not in self.vary_on)
-        read = {self.identities.key_header, *self.vary_on}
+        read = {self.identities.key_header, *self.vary_on, *((b"last-event-id",) if self.continues else ())}
         self.names = Names(_READ | PLACES | read, apart, (b"x-forwarded-", OURS))
         """The request headers that decide something under this configuration."""
-        self.relayed = Names(_READ | peer.READ, (), (OURS,))
+        self.relayed = Names(_READ | peer.READ | {b"last-event-id"}, (), (OURS,))
         """The same of those that another sidecar passes on."""
         self.all_apart = apart == self.identities.apart
         self.paging = config.responses.page is not None

@@ -62,6 +62,12 @@ class Streamed(Protocol):
     def strayed(self) -> None:
         """End, and with the connection that brought the answer to another request."""
 
+    def record(self) -> None:
+        """Hold the events of its stream for when its client's connection breaks, where it may come back."""
+
+    def concluding(self, event: bytes) -> bytes:
+        """An error of ours, as the client is to see it."""
+
     def told(self, data: bytes) -> bytes:
         """A request or notification of the server's, as the client is to see it."""
 

@@ -38,6 +38,10 @@ def of(
     # Events that are read may be given another shape, and another length.
     length = None if plain and judged else head.length
     answer.begin(call.lines(head) + answer.limit_lines, length, head.status, events=events)
+    if plain and events and (listens or judged):
+        call.record()
+        if answer.recording is not None and answer.recording.primes:
+            flow.say(b"".join(answer.recording.add(b"data: \n\n")))
     if plain and events and listens:
         return Listening(flow, head, gathered)
     if plain and judged:

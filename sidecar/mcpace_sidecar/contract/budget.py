@@ -54,6 +54,10 @@ SHARES: Final = {
         2, 1, "bytes of answers that clients do not read",
         "the connection that has not read for the longest is closed",
     ),
+    "replays": Share(
+        1, 1, "bytes of what was said on streams of sessions, for clients whose connections break",
+        "what has ended is forgotten, then what the client with the most holds: it is told that it is lost",
+    ),
     "gathered": Share(
         2, 1,
         "bytes of answers that are read whole before they are passed on, of batches' parts, and of what"
@@ -61,7 +65,7 @@ SHARES: Final = {
         "one passes as it comes: it is not kept, and not cut into pages; a part gets an error; such a"
         " process is given nothing more",
     ),
-    "egress": Share(2, 1, "bytes of the bodies, and of the answers, at the doors of `egress`", "the same"),
+    "egress": Share(1, 1, "bytes of the bodies, and of the answers, at the doors of `egress`", "the same"),
 }  # fmt: skip
 """What is bounded, and by how much: sixteen sixteenths."""
 
@@ -69,7 +73,7 @@ SHARES: Final = {
 class Budget:
     """The bounds under one memory limit."""
 
-    __slots__ = ("answers", "bodies", "connections", "egress", "gathered", "memory", "streams")
+    __slots__ = ("answers", "bodies", "connections", "egress", "gathered", "memory", "replays", "streams")
 
     def __init__(self, memory: int, cache: int, files: int) -> None:
         """`memory`: bytes that the process may use, `cache` of them; `files` it may open."""
@@ -80,6 +84,7 @@ class Budget:
         self.streams = min(most["streams"], self.connections // 2)
         self.bodies, self.answers = most["bodies"], most["answers"]
         self.gathered, self.egress = most["gathered"], most["egress"]
+        self.replays = most["replays"]
 
 
 def memory_limit(root: Path = Path("/")) -> int:

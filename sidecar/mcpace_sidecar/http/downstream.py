@@ -69,6 +69,16 @@ class Downstream(Protocol):
         """Break off an answer that cannot be completed."""
 
 
+class Gatherer(Protocol):
+    """A `Downstream` in this process."""
+
+    def told(self, http: int, *, events: bool) -> None:
+        """What the head says that comes next: its status, and whether its body is events."""
+
+    def goes_elsewhere(self) -> bool:
+        """Whether a whole answer may come in place of the rest of a begun one."""
+
+
 class HeadRewriter(Protocol):
     """What has a say in the head of every answer to a request."""
 

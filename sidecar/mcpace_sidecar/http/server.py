@@ -32,8 +32,8 @@ class ClientConnection(Guest):
     """One client's connection."""
 
     __slots__ = (
-        "_buffer", "_close", "_framing", "_reading", "_responder", "_since", "_state", "_transport",
-        "app", "request", "rewriter", "via",
+        "_buffer", "_close", "_framing", "_reading", "_since", "_state", "_transport",
+        "app", "request", "responder", "rewriter", "via",
     )  # fmt: skip
 
     def __init__(
@@ -47,7 +47,7 @@ class ClientConnection(Guest):
         self._state = IDLE
         self._buffer = b""
         """The beginning of a head, or what has come before its turn."""
-        self._responder: Responder | None = None
+        self.responder: Responder | None = None
         """Of a request whose answer is still to come."""
         self._framing: AnswerFraming | None = None  # of a begun answer
         self._close = False
@@ -83,7 +83,7 @@ class ClientConnection(Guest):
         """Tell what answers the request in progress that nobody waits any more."""
         del exc
         self._transport = None
-        responder, self._responder = self._responder, None
+        responder, self.responder = self.responder, None
         self._forget_request()
         self.reads()
         self._all.leave(self)
@@ -94,14 +94,14 @@ class ClientConnection(Guest):
         """Pass the client's slowness on; until it has read, no other request is taken."""
         assert self._transport is not None
         self.stops(self._transport.get_write_buffer_size())
-        if self._responder is not None:
-            self._responder.client_paused(True)
+        if self.responder is not None:
+            self.responder.client_paused(True)
 
     def resume_writing(self) -> None:
         """Pass the client's recovery on, or take its next request."""
         self.reads()
-        if self._responder is not None:
-            self._responder.client_paused(False)
+        if self.responder is not None:
+            self.responder.client_paused(False)
         elif self._state == HEAD:
             asyncio.get_running_loop().call_soon(self._resume)
 
@@ -120,7 +120,7 @@ class ClientConnection(Guest):
     def broke(self, error: Exception) -> None:
         """Answer a request that raised while it was gathered; break off what was being answered."""
         lines, body = self.app.on_broken(error)
-        if self._responder is None:
+        if self.responder is None:
             self._end(500, lines, body)
         elif self._transport is not None:
             self._transport.abort()
@@ -199,7 +199,7 @@ class ClientConnection(Guest):
         if responder is not None and self._transport is None:
             responder.client_gone()
         elif self._state in (ASKED, BEGUN):
-            self._responder = responder
+            self.responder = responder
 
     def _refuse(self, error: ProtocolError) -> None:
         """Answer what is no request, and end: what follows it cannot be trusted.
@@ -287,7 +287,7 @@ class ClientConnection(Guest):
 
     def abort(self) -> None:
         """Cut the connection: the only honest end of an answer that cannot be completed."""
-        self._responder = None
+        self.responder = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -298,7 +298,7 @@ class ClientConnection(Guest):
     def _done(self, closing: bool) -> None:
         body_comes, self._state = self._state == BODY, IDLE
         self.request.head = None
-        self._responder = self._framing = None
+        self.responder = self._framing = None
         self.release()
         if self._transport is None:
             return

@@ -107,6 +107,22 @@ def name_of(event: bytes) -> bytes:
     return names[-1] if names else b""
 
 
+def id_of(event: bytes) -> bytes | None:
+    """The id of one event; None where it has none."""
+    if b"\nid" not in event and b"\rid" not in event and not event.startswith(b"id"):
+        return None
+    ids = _values(event, b"id")
+    return ids[-1] if ids else None
+
+
+def without_id(event: bytes) -> bytes:
+    """The event without its id."""
+    kept = [
+        line for line in event.splitlines(keepends=True) if line.rstrip(b"\r\n").partition(b":")[0] != b"id"
+    ]
+    return b"".join(kept)
+
+
 def with_data(event: bytes, data: bytes) -> bytes:
     """The event with other data: its id, its name and its retry stay."""
     kept = [line for line in event.splitlines() if line and line.partition(b":")[0] != b"data"]

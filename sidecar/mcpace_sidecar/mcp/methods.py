@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 MODERN: Final = b"2026-07-28"
 """The first version without a handshake."""
 
+CANCELLED: Final = "notifications/cancelled"
 INITIALIZE: Final = "initialize"
 TOOLS_CALL: Final = "tools/call"
 TOOLS_LIST: Final = "tools/list"

@@ -17,6 +17,7 @@ from mcpace_sidecar.mcp.jsonrpc import (
     CountedCall,
     Enclosed,
     Envelope,
+    OfProgress,
     Params,
     Traced,
     batch_of,
@@ -124,6 +125,15 @@ class Message:
         return self.params if call is None else b"\0".join((call.arguments, call.meta))
 
 
+def cancelled(message: Message) -> bytes:
+    """The id of the request that a `notifications/cancelled` names, as it was written; empty if none."""
+    try:
+        return bytes(_naming.decode(message.params).request_id)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return b""
+
+
+_naming: Final = msgspec.json.Decoder(OfProgress)
 _call: Final = msgspec.json.Decoder(CountedCall)
 _traced: Final = msgspec.json.Decoder(Traced)
 _enclosed: Final = msgspec.json.Decoder(Enclosed)

@@ -164,6 +164,8 @@ class Sidecar:
         self._door_connections.bound(budget.connections, budget.egress, budget.egress)
         self.plane.audience.most = budget.streams
         self.plane.pool.gathered.most = budget.gathered
+        self.plane.recordings.ledger.most = budget.replays
+        self.plane.recordings.away.most = budget.streams // 4
 
     async def start(self) -> None:
         """Listen on both ports, then begin to look after everything; ListenError if a port is taken."""
@@ -351,6 +353,8 @@ class Sidecar:
         yield "mcpace_held_bytes", {"what": "bodies"}, self.connections.held
         yield "mcpace_held_bytes", {"what": "answers"}, self.connections.owed
         yield "mcpace_held_bytes", {"what": "gathered"}, self.plane.pool.gathered.held
+        yield "mcpace_held_bytes", {"what": "replays"}, self.plane.recordings.ledger.held
+        yield "mcpace_streams_away", {}, len(self.plane.recordings.away)
         for what in SHARES:
             yield "mcpace_bound", {"what": what}, getattr(self.budget, what)
         yield "mcpace_calls_in_flight", {}, len(self.plane.in_flight)

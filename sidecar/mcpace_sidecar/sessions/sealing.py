@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import ipaddress
 import os
@@ -40,6 +41,8 @@ _TAG: Final = 16
 _HEAD: Final = struct.Struct(">IB16sHI8sB")
 """Issued, family of the owner's address, the address, its port, its boot, binding, version."""
 _VERSIONS: Final = (b"", b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25")
+_EVENTS: Final = b" events"
+"""What else a name of a replica's is bound to, so that it is no session's id."""
 _RAW, _HEX, _UUID = range(3)
 _SPREADING: Final = 600.0
 """Seconds for which ids are sealed by the key before, where there is one: until all replicas know both."""
@@ -130,6 +133,25 @@ class Sealer:
             said.update(b"%d:%b" % (len(part), part))
         first, *rest = said.digest()[:BINDING]
         return bytes((first | _KNOWN if known else first & ~_KNOWN, *rest))
+
+    def name_of(self, owner: Owner) -> bytes:
+        """What a replica is called in ids of events: only replicas learn who it is."""
+        nonce = os.urandom(_NONCE)
+        plain = str(owner).encode()
+        _, cipher = self._ciphers[0 if monotonic() > self._spread_at else -1]
+        return _encode(nonce + cipher.encrypt(nonce, plain, self._bound + _EVENTS))
+
+    def named(self, name: bytes) -> Owner | None:
+        """The replica of this name; None: no replica was given it."""
+        # Imported here because cryptography is held in memory only where a server has sessions.
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - because of that
+
+        for _, cipher in self._ciphers:
+            with contextlib.suppress(InvalidTag, ValueError):
+                raw = base64.b64decode(name + b"=" * (-len(name) % 4), b"-_", validate=True)
+                plain = cipher.decrypt(raw[:_NONCE], raw[_NONCE:], self._bound + _EVENTS)
+                return Owner.read(plain.decode())
+        return None
 
     def seal(self, sealed: Sealed) -> bytes:
         """An id."""

@@ -171,6 +171,7 @@ class Table:
         """`owner`: this sidecar; `most`: sessions that are known at once."""
         self._sealer = sealer
         self.owner = owner
+        self._name = b""
         self._most = most
         self._known: dict[bytes, Session] = {}
         """By id."""
@@ -335,6 +336,17 @@ class Table:
         if record.initialize and not self.initialize(session):
             session.initialize = record.initialize
         self._told += session.told if counts else 0
+
+    @property
+    def name(self) -> bytes:
+        """What this sidecar is called in ids of events."""
+        if not self._name:
+            self._name = self._sealer.name_of(self.owner)
+        return self._name
+
+    def named(self, name: bytes) -> Owner | None:
+        """The sidecar that is called so; None: there is none."""
+        return self._sealer.named(name)
 
     def initialize(self, session: Session) -> bytes:
         """The params of the client's `initialize`; empty where its id does not carry them."""

@@ -53,6 +53,10 @@ COUNTERS: Final = {
         "Those that it did not answer: connect (it is gone), busy, closed, truncated, timeout, malformed.",
         ("reason",),
     ),
+    "mcpace_streams_resumed": (
+        "Times a client came back to a stream: goes_on, replayed, ended, lost.",
+        ("result",),
+    ),
     "mcpace_calls_lost": (
         "Calls of sessions that were answered by an error, because the server ended while it ran them.",
         (),
@@ -78,8 +82,12 @@ GAUGES: Final = {
     "mcpace_sessions": ("Sessions that this replica has lately heard of.", ()),
     "mcpace_peers": ("Other replicas that this one has lately heard of, while it holds sessions.", ()),
     "mcpace_held_bytes": (
-        "Bytes held for clients together: bodies, answers gathered, answers that they have not read.",
+        "Bytes held for clients: bodies, answers gathered, answers that they have not read, replays.",
         ("what",),
+    ),
+    "mcpace_streams_away": (
+        "Streams of sessions that go on while their client's connection is broken.",
+        (),
     ),
     "mcpace_bound": (
         "How many, or how many bytes, there may be of each part of the budget.",

@@ -1,0 +1,171 @@
+"""A client asks for the rest of a stream (GET with `Last-Event-ID`), or listens again.
+
+Whatever is held here is said, and what still comes is its from then on. What is held nowhere is asked of
+the server, where that gave ids of its own. Else the client is told on the stream that it is lost: SDKs
+take an HTTP error for a reason to ask again. A stream of which all was heard is 405: they stop at that.
+Source: MCP 2025-11-25, basic/transports (resumability and redelivery).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mcpace_sidecar.call import refusals
+from mcpace_sidecar.call.answer import Answer
+from mcpace_sidecar.call.listening import Listening
+from mcpace_sidecar.call.recording import Recording
+from mcpace_sidecar.call.refusals import Refusal
+from mcpace_sidecar.http import sse
+from mcpace_sidecar.http.server import ClientConnection
+from mcpace_sidecar.sessions import event_ids
+from mcpace_sidecar.sessions.event_ids import Place
+from mcpace_sidecar.sessions.table import Session
+
+_RESUMED: Final = "mcpace_streams_resumed"
+_PRIMED: Final = b"2025-11-25"
+"""The version since which an event without data may come first: older clients take it for a message."""
+
+
+def resume(asking: Answer) -> Answer | None:
+    """What answers a GET of a session without asking the server; None: the server is to be asked."""
+    call, plane = asking.call, asking.plane
+    session = call.context.session_now() if call.context.live is not None else None
+    if session is None or not isinstance(asking.downstream, ClientConnection):
+        return None
+    asked = call.head.get(b"last-event-id")
+    place = event_ids.read(asked) if asked else None
+    if place is not None and place.kind == event_ids.END:
+        return _ended(asking)
+    if not session.here and (place is None or _is_held_by_owner(asking, session, place)):
+        return None  # who holds the session knows
+    if place is None or place.kind == event_ids.LISTENING:
+        return _listen(asking, session, place)
+    recording = None
+    if place.holder == plane.table.name:
+        recording = plane.recordings.find(session.key, place.stream)
+    if recording is not None and _is_theirs(recording, asking, session):
+        rest = recording.after(place.number)
+        if rest is not None and recording.holder is not None:
+            return _move(asking, recording.holder, rest)
+        if recording.cancelled or (recording.complete and rest == b""):
+            return _ended(asking)
+        if rest:
+            plane.metrics.count(_RESUMED, "replayed")
+            asking.settle("success", refusals.OK_EVENTS, rest, events=True)
+            return asking
+    if place.theirs and place.process == event_ids.process_of(session.inner):
+        call.after = place
+        return None
+    return _tell_lost(asking, place)
+
+
+def record(answer: Answer, inner: bytes) -> None:
+    """Hold what a stream says, so that its client may come back. `inner`: the server's session."""
+    call, plane = answer.call, answer.plane
+    session, message, after = call.context.live, call.message, call.after
+    if session is None or call.client is None or (message is not None and call.lasts):
+        return
+    if answer.gatherer is not None or not isinstance(answer.downstream, ClientConnection):
+        return
+    kind, request = event_ids.LISTENING, b""
+    if message is not None:
+        kind, request = event_ids.MESSAGE, message.id or b""
+    elif after is not None:
+        kind, request = after.kind, after.request
+    plane.recordings.name = plane.table.name
+    recording = answer.recording = plane.recordings.begin(
+        answer, session.key, kind, request, call.context.binding(call.client), call.client.name
+    )
+    if recording is not None:
+        recording.primes = session.version >= _PRIMED
+        recording.hear(event_ids.process_of(inner))
+
+
+def last_event(answer: Answer, inner: bytes) -> bytes:
+    """The line that says after which event whoever is asked is to go on, where that is known to it.
+
+    `inner`: the server's session; empty: another sidecar is asked, whose ids they are.
+    """
+    stream = answer.stream
+    if not inner:
+        last = stream.last if isinstance(stream, Listening) else b""
+        last = last or answer.call.head.get(b"last-event-id") or b""
+        return b"Last-Event-ID: %b\r\n" % last if last else b""
+    place: Place | Recording | None = answer.recording or answer.call.after
+    if place is None or not place.theirs or place.process != event_ids.process_of(inner):
+        return b""
+    return b"Last-Event-ID: %b\r\n" % place.theirs
+
+
+def concluding(answer: Answer, event: bytes) -> bytes:
+    """An error of ours, under an id that says that it is the last event: SDKs ask for what follows it."""
+    stem = event_ids.stem(answer.plane.table.name, 0, event_ids.process_of(b""), answer.call.message_id)
+    return b"id: %b%b1\n%b" % (event_ids.END, stem, event)
+
+
+def _is_held_by_owner(asking: Answer, session: Session, place: Place) -> bool:
+    """Whether what was said is held where the session is, as far as its id tells."""
+    holder = asking.plane.table.named(place.holder)
+    return place.kind == event_ids.LISTENING or (holder is not None and holder.place == session.owner.place)
+
+
+def _listen(asking: Answer, session: Session, place: Place | None) -> Answer | None:
+    """Go on with what the server says on its own, from where its client has heard it, if that is known."""
+    recordings = asking.plane.recordings
+    recording = recordings.listening(session.key)
+    if recording is None or not _is_theirs(recording, asking, session) or recording.holder is None:
+        asking.call.after = place
+        return None
+    heard = recording.heard
+    if place is not None and place.holder == recordings.name and place.stream == recording.stream:
+        heard = place.number
+    rest = recording.after(heard)
+    return _move(asking, recording.holder, recording.after(recording.first - 1) if rest is None else rest)
+
+
+def _is_theirs(recording: Recording, asking: Answer, session: Session) -> bool:
+    """Whether what was said was said to whoever asks: by the same credential, or the session's last one."""
+    client = asking.call.client
+    return client is not None and asking.call.context.binding(client) in (
+        recording.binding,
+        session.binding,
+    )
+
+
+def _move(asking: Answer, holder: object, rest: bytes | None) -> Answer:
+    """Say the rest to whoever asks, and have the answer that is still said go on there."""
+    assert isinstance(holder, Answer)
+    connection, before = asking.downstream, holder.downstream
+    assert isinstance(connection, ClientConnection)
+    holder.plane.metrics.count(_RESUMED, "goes_on")
+    asking.downstream = holder.downstream = connection
+    asking.settle("success")  # with nothing said: what was begun goes on in its place
+    if holder.recording is not None:
+        holder.plane.recordings.come_back(holder.recording)
+    if isinstance(before, ClientConnection):
+        before.abort()  # nobody has noticed yet that it broke
+    connection.responder = holder
+    connection.start(refusals.OK_EVENTS, None)
+    connection.send(rest or b"")
+    return holder
+
+
+def _ended(asking: Answer) -> Answer:
+    asking.plane.metrics.count(_RESUMED, "ended")
+    asking.refuse(Refusal(refusals.HEARD, "This stream has ended: its response was sent."))
+    return asking
+
+
+def _tell_lost(asking: Answer, place: Place) -> Answer:
+    """There is nobody any more who could say the rest."""
+    reason, words = (
+        refusals.UNHEARD,
+        "The rest of this answer is lost. Whether the call took effect is unknown.",
+    )
+    refusal = Refusal(reason, words)
+    asking.plane.metrics.count(_RESUMED, "lost")
+    stem = event_ids.stem(place.holder, place.stream, place.process, place.request)
+    line = b"id: %b%b%d\n" % (event_ids.END, stem, place.number + 1)
+    event = line + sse.event_of(refusal.body(place.request or b"null"))
+    asking.settle(reason.record, refusals.OK_EVENTS, event, events=True)
+    return asking

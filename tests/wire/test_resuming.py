@@ -1,0 +1,270 @@
+"""Streams of sessions whose clients' connections break: they come back, and hear the rest."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.kit.connection import Client
+from tests.kit.forgetful import VERSION, Forgetful, begin
+from tests.kit.sidecars import Running, Start
+from tests.kit.speaking import PROGRESS, RESPONSE, Speaking, ids, leave, sends
+from tests.kit.upstream import Scripted
+from tests.kit.waiting import until
+
+CALL = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "t", "arguments": {}}}
+
+
+@pytest.fixture
+def server(scripted: Scripted) -> Forgetful:
+    scripted.answer = server = Forgetful()
+    server.hooks["tools/call"] = Speaking()
+    server.hooks["GET"] = Speaking()
+    return server
+
+
+@pytest.fixture(autouse=True)
+async def leaving() -> AsyncIterator[None]:
+    yield
+    await leave()
+
+
+def calls(server: Forgetful) -> Speaking:
+    return server.hooks["tools/call"]  # type: ignore[return-value]
+
+
+def listening(server: Forgetful) -> Speaking:
+    return server.hooks["GET"]  # type: ignore[return-value]
+
+
+async def away(sidecar: Running, client: Client) -> None:
+    gone = len(sidecar.plane.recordings.away)
+    client.leave()
+    await until(lambda: len(sidecar.plane.recordings.away) > gone, "the client's leaving to be noticed")
+
+
+async def called(sidecar: Running, server: Forgetful, session: str, **headers: str) -> tuple[Client, bytes]:
+    """A call that was answered by some progress, and what was read of that."""
+    client = await sends(sidecar, session, CALL, **(VERSION | headers))
+    await calls(server).opened(len(calls(server).asked) or 1)
+    calls(server).says(PROGRESS % 1)
+    return client, await client.reads(b'"n":1}}\n\n')
+
+
+async def rest(sidecar: Running, session: str, last: str, **headers: str) -> bytes:
+    """All that is answered to a client that comes back."""
+    client = await sends(sidecar, session, Last_Event_ID=last, Connection="close", **(VERSION | headers))
+    return await client.reader.read(-1)
+
+
+async def test_a_call_goes_on_and_its_client_hears_the_rest(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    client, said = await called(sidecar, server, session)
+    first, second = ids(said)
+    assert b"id: %b\ndata: \n\n" % first.encode() in said, "an id before anything was said"
+    await away(sidecar, client)
+    calls(server).says(PROGRESS % 2)
+    await until(lambda: b'"n":2' in (sidecar_said(sidecar)), "the event to be held")
+    client = await sends(sidecar, session, Last_Event_ID=second, **VERSION)
+    said = await client.reads(b'"n":2}}\n\n')
+    assert said.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+    assert b'"n":1' not in said
+    calls(server).says(PROGRESS % 3, RESPONSE, ends=True)
+    said = await client.reads(b"0\r\n\r\n")
+    assert said.count(b"data: ") == 2
+    last = ids(said)[-1]
+    assert last.startswith("e.")
+    assert [method for method, _ in server.ran] == ["tools/call"], "the server was asked once"
+    assert (await rest(sidecar, session, last)).startswith(b"HTTP/1.1 405 ")
+    again = await rest(sidecar, session, first)
+    assert [b'"n":%d' % n in again for n in (1, 2, 3)] == [True] * 3
+    assert b'"result":' in again
+    assert [method for method, _ in server.ran] == ["tools/call"]
+    await sidecar.idle()
+
+
+def sidecar_said(sidecar: Running) -> bytes:
+    """What is held of all streams."""
+    found = b""
+    for of in sidecar.plane.recordings._of.values():
+        for recording in of.values():
+            found += recording.after(recording.first - 1) or b""
+    return found
+
+
+async def test_an_answer_that_came_meanwhile_is_given_to_who_comes_back(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    client, said = await called(sidecar, server, session)
+    await away(sidecar, client)
+    calls(server).says(RESPONSE, ends=True)
+    await sidecar.idle()
+    again = await rest(sidecar, session, ids(said)[-1])
+    assert again.count(b"data: ") == 1
+    assert ids(again)[0].startswith("e.")
+
+
+async def test_a_client_that_does_not_come_back_is_given_up(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port, {"concurrency": {}})
+    session = await begin(sidecar)
+    client, said = await called(sidecar, server, session)
+    await away(sidecar, client)
+    assert sidecar.plane.bulkhead.in_flight == 1, "the server is at work on it"
+    await sidecar.forsaken()
+    assert sidecar.plane.bulkhead.in_flight == 0
+    assert sidecar.plane.recordings.ledger.held == 0
+    told = await rest(sidecar, session, ids(said)[-1])
+    assert told.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+    assert b'"id":7,"error":{"code":50200' in told
+    assert ids(told)[0].startswith("e.")
+    await until(calls(server).asked[0].reader.at_eof, "the server's connection to be closed")
+
+
+async def test_a_call_that_its_client_cancels_is_given_up(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    client, said = await called(sidecar, server, session)
+    await away(sidecar, client)
+    cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}}
+    assert (await sidecar.post(cancelled, Mcp_Session_Id=session, **VERSION))[0] == 202
+    await sidecar.idle()
+    assert (await rest(sidecar, session, ids(said)[-1])).startswith(b"HTTP/1.1 405 ")
+
+
+async def test_before_2025_11_25_ids_come_with_what_is_said_and_no_event_is_made_up(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    server.version = "2025-06-18"
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    version = {"Mcp_Protocol_Version": "2025-06-18"}
+    silent = await sends(sidecar, session, CALL, **version)
+    await silent.reads(b"\r\n\r\n")
+    silent.leave()
+    await sidecar.idle()  # it has no id to come back with
+    client = await sends(sidecar, session, CALL, **version)
+    await calls(server).opened(2)
+    calls(server).says(PROGRESS % 1)
+    said = await client.reads(b'"n":1}}\n\n')
+    assert (said.count(b"data: "), len(ids(said))) == (1, 1)
+    await away(sidecar, client)
+    calls(server).says(RESPONSE, ends=True)
+    await sidecar.idle()
+    assert b'"result":' in await rest(sidecar, session, ids(said)[0], **version)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+async def test_what_the_server_said_on_its_own_meanwhile_is_heard_by_who_listens_again(
+    scripted: Scripted, server: Forgetful, start: Start, knows: bool
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    client = await sends(sidecar, session, **VERSION)
+    await listening(server).opened(1)
+    listening(server).says(PROGRESS % 1)
+    last = ids(await client.reads(b'"n":1}}\n\n'))[-1]
+    await away(sidecar, client)
+    listening(server).says(PROGRESS % 2)
+    await until(lambda: b'"n":2' in sidecar_said(sidecar), "the event to be held")
+    headers: Any = {"Last_Event_ID": last} if knows else {}
+    client = await sends(sidecar, session, **(VERSION | headers))
+    said = await client.reads(b'"n":2}}\n\n')
+    assert b'"n":1' not in said
+    listening(server).says(PROGRESS % 3)
+    await client.reads(b'"n":3}}\n\n')
+    assert len(listening(server).asked) == 1
+    await away(sidecar, client)
+    await sidecar.forsaken()
+
+
+async def test_a_stream_that_the_server_ends_for_now_is_resumed_there(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    client = await sends(sidecar, session, CALL, **VERSION)
+    await calls(server).opened(1)
+    calls(server).says(b"id: theirs 1\nretry: 10\ndata: \n\n", ends=True)
+    said = await client.reads(b"0\r\n\r\n")
+    assert b"retry: 10\n" in said
+    assert b"theirs" not in said
+    for number in (2, 3):
+        client = await sends(sidecar, session, Last_Event_ID=ids(said)[-1], **VERSION)
+        await listening(server).opened(number - 1)
+        assert listening(server).asked[-1].headers[b"last-event-id"] == b"theirs %d" % (number - 1)
+        end = RESPONSE if number == 3 else PROGRESS % number
+        listening(server).says(b"id: theirs %d\n%b" % (number, end), ends=True)
+        said = await client.reads(b"0\r\n\r\n")
+    assert ids(said)[-1].startswith("e.")
+    assert (await rest(sidecar, session, ids(said)[-1])).startswith(b"HTTP/1.1 405 ")
+
+
+async def test_the_server_is_asked_again_from_where_it_was_heard_and_another_process_from_nowhere(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    client = await sends(sidecar, session, **VERSION)
+    await listening(server).opened(1)
+    listening(server).says(b"id: one\n" + PROGRESS % 1)
+    last = ids(await client.reads(b'"n":1}}\n\n'))[-1]
+    client.leave()
+    await sidecar.forsaken()
+    client = await sends(sidecar, session, Last_Event_ID=last, **VERSION)
+    await listening(server).opened(2)
+    assert listening(server).asked[-1].headers[b"last-event-id"] == b"one"
+    listening(server).says(b"id: two\n" + PROGRESS % 2)
+    await client.reads(b'"n":2}}\n\n')
+    listening(server).asked[-1].writer.transport.abort()
+    await listening(server).opened(3)
+    assert listening(server).asked[-1].headers[b"last-event-id"] == b"two"
+    server.forget()
+    await sidecar.post(
+        {"jsonrpc": "2.0", "id": 8, "method": "tools/list"}, Mcp_Session_Id=session, **VERSION
+    )
+    await listening(server).opened(4)
+    assert b"last-event-id" not in listening(server).asked[-1].headers
+    listening(server).says(PROGRESS % 4)
+    await client.reads(b'"n":4}}\n\n')
+    client.leave()
+    again = await sends(sidecar, session, Last_Event_ID=last, **VERSION)
+    await again.reads(b"\r\n\r\n")
+    again.leave()
+
+
+async def test_an_error_on_a_stream_bears_the_id_of_its_end(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    client, _ = await called(sidecar, server, session)
+    calls(server).says(ends=True)
+    said = await client.reads(b"0\r\n\r\n")
+    assert b'"error":{"code":50200' in said
+    assert (await rest(sidecar, session, ids(said)[-1])).startswith(b"HTTP/1.1 405 ")
+
+
+async def test_without_continuity_streams_are_the_servers(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port, {"sessions": {"continuity": False}})
+    session = await begin(sidecar)
+    client = await sends(sidecar, session, CALL, **VERSION)
+    await calls(server).opened(1)
+    calls(server).says(b"id: one\n" + PROGRESS % 1)
+    said = await client.reads(b'"n":1}}\n\n')
+    assert said.endswith(b"\r\nid: one\n" + PROGRESS % 1)
+    client.leave()
+    await sidecar.idle()
+    client = await sends(sidecar, session, Last_Event_ID="one", **VERSION)
+    await listening(server).opened(1)
+    assert listening(server).asked[-1].headers[b"last-event-id"] == b"one"
+    client.leave()
