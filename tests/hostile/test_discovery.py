@@ -144,12 +144,12 @@ async def test_subscriptions_of_two_clients_are_told_of_under_their_own_ids(
 
 async def test_what_a_server_logs_reaches_the_one_call_that_wants_it(serve_lines: Serve):
     sidecar = await serve_lines("modern")
-    _, plain = await call(sidecar, "speak")
-    assert said(plain) == "spoken"
-    _, raw = await call(sidecar, "speak", **{"io.modelcontextprotocol/logLevel": "info"})
+    _, plain = await call(sidecar, "log")
+    assert said(plain) == "logged"
+    _, raw = await call(sidecar, "log", **{"io.modelcontextprotocol/logLevel": "info"})
     told, answer = events(raw)
     assert told["params"] == {"level": "info", "data": "here"}
-    assert said(answer) == "spoken"
+    assert said(answer) == "logged"
 
 
 @BOTH

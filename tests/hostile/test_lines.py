@@ -39,6 +39,15 @@ async def test_four_mebibytes_pass_both_ways(serve_lines: Serve, processes: str)
     await until(lambda: sidecar.plane.pool.gathered.held == 0, "nothing to be held")
 
 
+@BOTH
+async def test_what_is_no_utf_8_in_an_answer_is_replaced_and_the_rest_is_exact(
+    serve_lines: Serve, processes: str
+):
+    sidecar = await serve_lines(processes=processes)
+    client = await session(sidecar)
+    assert said((await sidecar.call("latin", **client))[2]) == "Café, ☕, \ufffd"
+
+
 async def test_what_a_process_does_not_read_is_counted_and_bounded_for_all_together(serve_lines: Serve):
     sidecar = await serve_lines()
     client = await session(sidecar)

@@ -40,6 +40,10 @@ def call(number: Any, params: dict[str, Any]) -> None:
     elif name == "junk":
         sys.stdout.write('starting…\n{"level":"info"}\n[1]\n\n')
         say(id=number, result=text("well"))
+    elif name == "latin":
+        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+        sys.stdout.write(f'{{"id":{number},"result":{{"content":[{{"text":"Café, ☕, \udce9"}}]}}}}\n')
+        sys.stdout.flush()
     elif name == "big":
         say(id=number, result=text("x" * arguments["bytes"]))
     elif name == "hang":
@@ -65,15 +69,9 @@ def call(number: Any, params: dict[str, Any]) -> None:
         say(method="notifications/tools/list_changed")
         for each in subscribed:
             say(method="notifications/tools/list_changed", params={"_meta": {SUBSCRIPTION: each}})
+        say(id=number, result=text("changed"))
     elif name == "meta":
         say(id=number, result=text(json.dumps(params.get("_meta"))))
-        return
-    elif name == "speak":
-        say(method="notifications/message", params={"level": "info", "data": "here"})
-        say(id=number, result=text("spoken"))
-        return
-    if name == "changed":
-        say(id=number, result=text("changed"))
     elif name == "deaf":
         say(id=number, result=text("deaf"))
         time.sleep(3600)

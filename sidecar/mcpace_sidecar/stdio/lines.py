@@ -29,6 +29,17 @@ def line_of(body: bytes) -> bytes:
     return body
 
 
+def utf8(line: bytes) -> bytes:
+    """A line that is UTF-8, which some clients would hang without: what is none is replaced (U+FFFD)."""
+    if line.isascii():
+        return line
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return line.decode(errors="replace").encode()
+    return line
+
+
 class Cutter:
     """Cuts what a process writes into lines, in whatever pieces it comes."""
 

@@ -11,7 +11,7 @@ import msgspec
 from mcpace_sidecar.http.ledger import Holding, Ledger
 from mcpace_sidecar.mcp.jsonrpc import Said
 from mcpace_sidecar.stdio.channel import Channel
-from mcpace_sidecar.stdio.lines import LIGHT, Cutter
+from mcpace_sidecar.stdio.lines import LIGHT, Cutter, utf8
 
 STARTING: Final = 0
 """It is being started: what is written waits."""
@@ -160,6 +160,7 @@ class Process:
                     self.holder.on_dropped(self, message_id)
 
     def _take(self, line: bytes) -> None:
+        line = utf8(line)
         try:
             said = _said.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
