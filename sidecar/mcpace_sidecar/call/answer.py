@@ -169,17 +169,8 @@ class Answer:
         if admission is not None:
             admission.judge(status, asked=asked)
             if call.is_tool_call and not call.refreshing and not call.context.relayed:
-                self._record(status, sent)
+                plane.record(call, status, sent, self.awaited.accepted if self.awaited is not None else 0)
         self.free(status)
-
-    def _record(self, status: Status, sent: int) -> None:
-        call, plane = self.call, self.plane
-        seconds, received = monotonic() - call.started, len(call.body)
-        if self.awaited is not None:
-            received = max(received, self.awaited.accepted)
-        plane.tallies.count(call.label, status, seconds, call.cache_use, received, sent)
-        if plane.listeners:
-            plane.tell(call.record(status, seconds, received, sent))
 
     def _give(self, head: bytes, body: bytes, http: int, *, events: bool, plain: bool) -> None:
         context = self.call.context
@@ -359,9 +350,8 @@ class Answer:
 
     def lost(self, now: float) -> bool:
         """Whether nothing has been known for a while that would lead it on."""
-        if (self.waiting is not None and self.waiting.leads_on()) or (
-            self.awaited is not None and self.awaited.comes
-        ):
+        comes = self.awaited is not None and self.awaited.comes
+        if comes or (self.waiting is not None and self.waiting.leads_on()):
             self._idle = 0.0
         elif self._idle == 0.0:
             self._idle = now
@@ -370,9 +360,8 @@ class Answer:
     def beat(self, now: float, every: float) -> None:
         """Say that an open stream is open, where nothing was said on it for so many seconds."""
         stream, connection = self.stream, self.downstream
-        if not self.begun or stream is None or not isinstance(connection, ClientConnection):
-            return
-        if not connection.is_slow:
+        opened = self.begun and isinstance(connection, ClientConnection) and not connection.is_slow
+        if opened and stream is not None:
             stream.beat(now, every)
 
     def __repr__(self) -> str:

@@ -14,7 +14,7 @@ from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.call import EVENT_STREAM
 from mcpace_sidecar.call.continuing import Continuing
 from mcpace_sidecar.call.legacy_sse import PairStream, Posted
-from mcpace_sidecar.call.refusals import TOOL, Refusal
+from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.downstream import length_line
 from mcpace_sidecar.http.head import ResponseHead
@@ -129,13 +129,14 @@ class Asking:
         if head.plain and self._strays(body, events=events, refused=not ok):
             self.strayed()
             return
-        if self._within is not None and ok and events and self._within.streams(body, self._shown):
+        within = self._within
+        if within is not None and ok and events and evidence.needs_reading(body, self._shown, within.mark):
             self.on_head(head)
             self.on_piece(body)
             self.on_end()
             return
         if not ok:
-            if self._heeds(head.status):
+            if refusing.heeds(answer, head.status):
                 return
         elif not head.plain:
             pass  # compressed by the server: what it says is not read
@@ -176,7 +177,7 @@ class Asking:
         call.stage = stages.TAKE
         if call.context.session:
             plane.sessions.heard(call.context.heard_as, call.head.method, head.status)
-        if head.status != 200 and self._heeds(head.status):
+        if head.status != 200 and refusing.heeds(answer, head.status):
             return
         if call.context.settings.pair and call.head.method == b"GET" and head.content_type == EVENT_STREAM:
             answer.stream = PairStream(answer, head)
@@ -345,37 +346,12 @@ class Asking:
             ticket.distrust(error)
         self.fail(error)
 
-    def _heeds(self, status: int) -> bool:
-        """What an HTTP error of the server's changes; True: a kept result was answered instead of it."""
-        call, admission = self._call, self._answer.admission
-        if status in (401, 403) and call.client is not None:
-            private = call.private
-            if private is not None:
-                self._plane.results.purge((private.credential,))
-        elif admission is None:
-            return False
-        elif status == 404 and call.context.session:
-            admission.give_back(call.started)  # the session is lost: nothing was called
-        elif status >= 500:
-            admission.blame = TOOL
-            return refusing.stands_in(self._answer, "failed")
-        return False
-
     # -- how it is read (stream.Streamed)
 
     def _strays(self, body: bytes, *, events: bool = False, refused: bool = False) -> bool:
-        """Whether an answer holds the response to another request.
-
-        An error may bear an id that nobody has asked with: what a server says who could not read it.
-        `refused`: by its HTTP status, so that an error may bear any: what counts is that.
-        """
-        message = self._call.message
-        if message is None or message.id is None or self._shown >= evidence.BORNE:
-            return False
-        found = answers.stray(body, message.id, events=events)
-        if found is None or (refused and found.is_error):
-            return False
-        return self.is_anothers(found.id, is_error=found.is_error)
+        """Whether an answer holds the response to another request. `refused`: by its HTTP status."""
+        found = evidence.stray(self._call.message, body, self._shown, events=events, refused=refused)
+        return found is not None and self.is_anothers(found.id, is_error=found.is_error)
 
     def is_stray(self, body: bytes) -> bool:
         """Whether these bytes are the response to another request."""

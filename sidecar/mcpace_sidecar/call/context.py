@@ -11,17 +11,19 @@ from mcpace_sidecar.cache.policy import Private, digest, variant
 from mcpace_sidecar.call import cors, protected_resource, refusals
 from mcpace_sidecar.call.protected_resource import Resource
 from mcpace_sidecar.call.refusals import OK_JSON, Refusal
+from mcpace_sidecar.call.session_heads import SessionHeads
 from mcpace_sidecar.call.settings import OURS, PLACES, Settings
 from mcpace_sidecar.http import compression
 from mcpace_sidecar.http.address import Address
-from mcpace_sidecar.http.head import RequestHead, ResponseHead
+from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.identity import origins
 from mcpace_sidecar.identity.callers import AUTHORIZATION, bearer_of
 from mcpace_sidecar.identity.client import Caller, Client
 from mcpace_sidecar.mcp.methods import MODERN
 from mcpace_sidecar.relay import peer
-from mcpace_sidecar.sessions.sealing import UNBOUND, Owner
-from mcpace_sidecar.sessions.table import Session, Table
+from mcpace_sidecar.sessions.sealing import UNBOUND
+from mcpace_sidecar.sessions.session import Session
+from mcpace_sidecar.sessions.table import Table
 
 _MIRRORS: Final = re.compile(
     rb"^(?:(mcp-name)|mcp-param-[^:\r\n]*):[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE
@@ -29,16 +31,11 @@ _MIRRORS: Final = re.compile(
 _JSON_TYPE: Final = re.compile(
     rb'application/json(?:[ \t]*;[ \t]*charset=(?:utf-8|"utf-8"))?[ \t]*;?', re.IGNORECASE
 )
-_SESSION: Final = re.compile(rb"^mcp-session-id:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
-_LAST_EVENT: Final = re.compile(rb"^last-event-id:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
-_VERSION: Final = re.compile(rb"^mcp-protocol-version:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 _OF_MESSAGE: Final = re.compile(
     rb"^(?:accept|accept-encoding|content-type|last-event-id|mcp(?:ace)?-[a-z0-9-]*):[^\r\n]*\r\n",
     re.IGNORECASE | re.MULTILINE,
 )
 """The lines that belong to one message, and not to whoever sends it."""
-_LONGEST_RENAMED: Final = 2048
-"""Bytes of an answer's lines that are remembered for the next one."""
 _ONCE: Final = (AUTHORIZATION, b"content-type", b"mcp-protocol-version", b"mcp-session-id", b"origin")
 _FORWARDED: Final = b"x-forwarded-"
 _BOUND: Final = re.compile(rb"[0-9a-f]{16}")
@@ -71,15 +68,8 @@ class Context:
         "_ours",
         "_persons",
         "_private",
-        "_renamed",
-        "_renamed_from",
         "_session",
         "_sessions",
-        "_sessions_epoch",
-        "_sessions_for",
-        "_sessions_onward",
-        "_sessions_owner",
-        "_sessions_there",
         "_target",
         "_unmirrored",
         "_upstream",
@@ -88,6 +78,7 @@ class Context:
         "caller",
         "coding",
         "grant",
+        "heads",
         "health",
         "heard_as",
         "live",
@@ -149,15 +140,11 @@ class Context:
         if sessions is not None and self.session and self.route == "mcp":
             self.live = sessions.find(self.session)
             self.unknown = self.live is None and sessions.mints
+        if self.live is not None:
+            self.heads = SessionHeads()
         self.heard_as: bytes = self.live.key if self.live is not None else self.session
         """By which it is remembered whether the server knows the session."""
         self._binding: tuple[Client, bytes] | None = None
-        self._sessions_epoch = -1
-        self._sessions_for: Client | None = None
-        self._sessions_owner: Owner | None = None
-        self._sessions_onward = b""
-        self._sessions_there = b""
-        self._renamed = self._renamed_from = b""
         self.mirrors = True
         """Whether the headers mirror the body that this is of."""
         self.trace: bytes = (head.get(b"traceparent") or b"")[:64]
@@ -249,51 +236,21 @@ class Context:
 
     @property
     def onward_now(self) -> bytes:
-        """The head that goes to the server: in a session, with the id by which the server knows it now.
-
-        It lacks the id of an event that its client asks to go on from: that is ours.
-        """
+        """The head that goes to the server: in a session, with the id by which the server knows it now."""
         session = self.live
-        if session is None:
-            return self.onward
-        if session.epoch != self._sessions_epoch or not self._sessions_onward:
-            self._sessions_epoch, self._sessions_there = session.epoch, b""
-            line = b"Mcp-Session-Id: %b\r\n" % session.inner
-            onward = _SESSION.sub(lambda _: line, _LAST_EVENT.sub(b"", self.onward), count=1)
-            if session.spoken:
-                line = b"MCP-Protocol-Version: %b\r\n" % session.spoken
-                onward = _VERSION.sub(lambda _: line, onward, count=1)
-            self._sessions_onward = onward
-        return self._sessions_onward
+        return self.onward if session is None else self.heads.to_server(self.onward, session)
 
     def onward_to(self, session: Session, client: Client | None) -> bytes:
         """The head that goes to the sidecar that holds the session."""
-        known = session.epoch == self._sessions_epoch and self._sessions_for is client
-        if not known or self._sessions_owner is not session.owner or not self._sessions_there:
-            self._sessions_epoch, self._sessions_onward = session.epoch, b""
-            self._sessions_for, self._sessions_owner = client, session.owner
-            binding = self.binding(client) if client is not None else UNBOUND
-            onward = _LAST_EVENT.sub(b"", peer.without(self.onward))
-            self._sessions_there = b"%bMcpace-Epoch: %d %d\r\nMcpace-Binding: %b\r\n" % (
-                onward, session.owner.boot, session.epoch, binding.hex().encode(),
-            )  # fmt: skip
-        return self._sessions_there
-
-    def renamed(self, head: ResponseHead, name: bytes) -> bytes:
-        """The lines of an answer's head with the id by which the client knows the session."""
-        if head.onward is self._renamed_from:  # servers repeat themselves
-            return self._renamed
-        renamed = head.onward.replace(head.session_line, b"mcp-session-id: %b\r\n" % name, 1)
-        if len(renamed) <= _LONGEST_RENAMED:
-            self._renamed_from, self._renamed = head.onward, renamed
-        return renamed
+        binding = self.binding(client) if client is not None else UNBOUND
+        return self.heads.to_peer(self.onward, session, binding)
 
     def session_now(self) -> Session | None:
         """The session that it is of, looked up again where that was forgotten; None: it has ended."""
         session = self.live
         if session is not None and session.forgotten and self._sessions is not None:
             session = self.live = self._sessions.find(self.session)
-            self._sessions_epoch, self._private = -1, None
+            self.heads, self._private = SessionHeads(), None
         return None if session is None or session.ended else session
 
     @property

@@ -7,31 +7,29 @@ told so: no call is just left without an answer.
 
 from __future__ import annotations
 
-import asyncio
-import re
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
-from mcpace_sidecar.call import evidence, refusals, refusing, room
+from mcpace_sidecar.call import evidence, handover, refusals, refusing, room
 from mcpace_sidecar.call.admission import Admission
 from mcpace_sidecar.call.answer import Answer
+from mcpace_sidecar.call.arriving import Arriving
 from mcpace_sidecar.call.call import EVENT_STREAM
 from mcpace_sidecar.call.listening import Listening
 from mcpace_sidecar.call.refusals import Refusal
-from mcpace_sidecar.call.waiting import Releasing
+from mcpace_sidecar.call.sent import Asker, Sent
 from mcpace_sidecar.contract.backoff import Backoff
 from mcpace_sidecar.errors import UpstreamError
-from mcpace_sidecar.http.backend import Backend
 from mcpace_sidecar.http.downstream import status_line
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.mcp import request
-from mcpace_sidecar.mcp.methods import CANCELLED, TOLD
+from mcpace_sidecar.mcp.methods import CANCELLED
 from mcpace_sidecar.mcp.request import Message
 from mcpace_sidecar.relay import peer
 from mcpace_sidecar.sessions import epochs, event_ids
 from mcpace_sidecar.sessions.revival import RETURNS_WITHIN, Loss
-from mcpace_sidecar.sessions.sealing import UNBOUND, Owner
-from mcpace_sidecar.sessions.table import Revived, Session
+from mcpace_sidecar.sessions.sealing import UNBOUND
+from mcpace_sidecar.sessions.session import Revived, Session
 
 _REPEATS: Final = 3
 """How often a call may be sent again because of what became of the server."""
@@ -43,86 +41,31 @@ _NAMING: Final = frozenset({None, epochs.PROGRESS, CANCELLED})
 """The methods of messages that name others; None: an answer."""
 _LOOKS: Final[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.4, 0.5)
 """Seconds between two looks whether a server that has ended listens again; the last ones stay so."""
-_FIRST_LINES: Final = 120
-"""Bytes in which all lines stand but for the data of a plain result (mcp.answers)."""
 _AGAIN: Final = 0.05
 """Seconds until a stream is asked for again that the server still holds for another listener."""
 _LIVES: Final = 5.0
 """Seconds after which a stream was not in vain, and at most until one is asked for again."""
 _ATTACHES: Final = 100
 """How often that is done."""
-_UNDISTURBED: Final = 0.5
-"""The part of a drain in which a session with a call in flight stays where that is."""
-_STAYS: Final = 2.0
-"""Seconds until others are asked again to take a session of a replica that ends."""
-_UNKNOWN: Final = re.compile(
-    rb"(?i)no valid session|(?:invalid|expired|unknown) (?:or \w+ )?session"
-    rb"|session[^\"]{0,64}(?:not found|expired|unknown)"
-)
-"""How servers word an HTTP 400 that says it is the session's."""
 
 
-class Asker(Protocol):
-    """The asking of the server."""
-
-    def ask(self, left: float | None = None) -> None:
-        """Send the request."""
-
-    def drop(self) -> None:
-        """What comes of the answer is not wanted."""
-
-    def fail(self, error: UpstreamError) -> None:
-        """End without the server's answer."""
-
-    def take_answer(self, head: ResponseHead, body: bytes) -> None:
-        """Give this answer."""
-
-
-class Continuing(Releasing):
+class Continuing(Sent):
     """What leads one call on, whatever becomes of the server's process. Once per call."""
 
     def __init__(self, asker: Asker, answer: Answer) -> None:
-        self._asker: Asker | None = asker
-        self._answer = answer
-        answer.within = self
-        self._call = answer.call
-        self._plane = answer.plane
-        self.pool: Backend = answer.plane.pool
-        """Whom it was last sent to: the server, or the sidecar that holds the session."""
-        self._epoch = -1
-        self._owner: Owner | None = None
-        """Those of the session as it was last sent."""
-        self._elsewhere = False
-        """Whether another sidecar was asked."""
-        self._asked = False
-        """Whether anybody was."""
-        self.deadline = 0.0
-        """When a slot must have come free for it, where the session has come over to this replica."""
-        self.inner = b""
-        """The server's id of the session in which it was last sent; empty: another sidecar was asked."""
-        self.onward = b""
-        """The head with which it was last sent."""
-        self.mark = ""
-        """What the ids of the server's questions begin with, where it is this sidecar that asks it."""
+        super().__init__(asker, answer)
         self._repeats = 0
         self._denials = 0
         self._waited = False
         self._looks = 0
         self._since = 0.0
         """Since when the server is not there; 0: it is."""
-        self._overdue: asyncio.TimerHandle | None = None
-        """Ends the wait for the session."""
         self._listened = 0.0
         """Since when the server speaks on the session's stream."""
         self._pauses: Backoff | None = None
         """Before it is asked for that again."""
         self._given_up = False
         """Whether what the server says is passed on, whatever it is."""
-
-    @property
-    def _asking(self) -> Asker:
-        assert self._asker is not None
-        return self._asker
 
     def release(self) -> None:
         """The call has ended: no cycle stays, and nobody keeps it who would have led it on."""
@@ -190,43 +133,14 @@ class Continuing(Releasing):
         return True
 
     def _hands_over(self, session: Session) -> bool:
-        """Whether another replica takes the session over first, because this one ends.
-
-        What is in flight ends here.
-        """
-        call, now = self._call, monotonic()
-        message = call.message
-        if message is not None:
-            asks = message.method is not None and message.id is not None
-        else:
-            asks = call.head.method == b"GET"
-        if not asks or now < session.stays or session.binding not in (UNBOUND, self._binding):
+        """Whether another replica takes the session over first, because this one ends."""
+        now = monotonic()
+        bound = session.binding not in (UNBOUND, self._binding)
+        if bound or not handover.is_due(self._plane, self._call, session, now):
             return False
-        patience = self._plane.settings.drain_timeout
-        if now - self._plane.draining_since < patience * _UNDISTURBED and self._is_busy(session):
-            return False
-        session.stays = now + _STAYS
-        self._await_revival()
-        lines = call.context.sender + call.lines
-        place = session.owner.place
-        loss = Loss(call.head.target, lines, self._binding, place, session.epoch, "drained", down=True)
-        self._plane.revival.revive(session, loss, self.revived)
+        session.stays = now + handover.STAYS
+        self._begin_again(session, session.owner.place, session.epoch, "drained", down=True)
         return True
-
-    def _is_busy(self, session: Session) -> bool:
-        """Whether the server is asked something in the session: it may ask back, and is to be answered."""
-        return any(
-            isinstance(other, Answer)
-            and isinstance(other.within, Continuing)
-            and other.within.is_asking(session)
-            for other in self._plane.in_flight
-        )
-
-    def is_asking(self, session: Session) -> bool:
-        """Whether this call of the session is at the server of this replica."""
-        answer = self._answer
-        asked = self.pool is self._plane.pool and self._asked and answer.waiting is not self
-        return asked and not answer.endless and answer.call.context.live is session
 
     # -- the session has gone over to this replica, or from it (bulkhead.slots.Queued)
 
@@ -238,32 +152,7 @@ class Continuing(Releasing):
             return True
         admission.elsewhere = False
         self._asking.drop()
-        self.deadline = self._call.started + self._call.context.settings.patience
-        return room.found(self._answer, admission, self)
-
-    @property
-    def ended(self) -> bool:
-        """Whether it waits no more."""
-        return self._call.ended
-
-    def seated(self, left: float) -> None:
-        """A slot has come free."""
-        answer = self._answer
-        answer.waiting = None
-        try:
-            if answer.admission is not None:
-                answer.admission.seated(self)
-            self._asking.ask(left)
-        except Exception as error:  # noqa: BLE001 - because whatever it is, it is this call's end alone
-            answer.broke("seat", error)
-
-    def overdue(self) -> None:
-        """No slot came free in time."""
-        self._answer.waiting = None
-        try:
-            room.overdue(self._answer)
-        except Exception as error:  # noqa: BLE001 - because of the same
-            self._answer.broke("overdue", error)
+        return room.found(self._answer, admission, Arriving(self._asking, self._answer))
 
     def _alone(self) -> None:
         """Whoever holds the session does not answer."""
@@ -283,46 +172,6 @@ class Continuing(Releasing):
             call.body = body
         return body is not None
 
-    # -- while it waits for something else than the server's answer (waiting.Waiting)
-
-    def leads_on(self) -> bool:
-        """The session is begun again, or cannot be, in bounded time."""
-        return True
-
-    def cancel(self) -> None:
-        """Nobody waits any more: what comes finds that it has ended."""
-
-    def pause(self, paused: bool) -> None:
-        """Nothing is read."""
-
-    def _park(self) -> None:
-        self._asking.drop()
-        self._answer.waiting = self
-
-    def _await_revival(self) -> None:
-        """Wait for as long as for any answer of the server's."""
-        self._park()
-        patience = self._call.context.settings.patience
-        self._overdue = asyncio.get_running_loop().call_later(patience, self._give_up_waiting)
-
-    def _give_up_waiting(self) -> None:
-        if not self._call.ended and self._asker is not None and self._answer.waiting is self:
-            words = "The server did not take the session again in time."
-            self._asking.fail(UpstreamError("timeout", words))
-
-    def _again_in(self, seconds: float) -> None:
-        self._park()
-        asyncio.get_running_loop().call_later(seconds, self._again)
-
-    def _again(self) -> None:
-        if self._call.ended:
-            return
-        try:
-            self._answer.waiting = None
-            self._asking.ask()
-        except Exception as error:  # noqa: BLE001 - because whatever it is, it is this call's end alone
-            self._answer.broke("session", error)
-
     # -- what the server says
 
     def heeds(self, head: ResponseHead, body: bytes) -> bool:
@@ -334,7 +183,7 @@ class Continuing(Releasing):
                 self._obey(verdict)
                 return True
             self._hear(head.get(peer.EPOCH))
-        unknown = not self._elsewhere and self._is_unknown(status, body)
+        unknown = not self._elsewhere and evidence.knows_no_session(status, body)
         if unknown and not self._given_up and self._lost():
             return True
         stream = self._answer.stream
@@ -349,25 +198,6 @@ class Continuing(Releasing):
             elif self._call.client is not None and session.accepted(self._binding, self._holder):
                 self._plane.table.keep(session)
         return False
-
-    def streams(self, body: bytes, shown: int) -> bool:
-        """Whether whole events are read one by one: for ids and questions, or for want of the response."""
-        if shown == evidence.PLAIN:
-            return body.startswith(b"id:") or body.find(b"\nid:", 0, _FIRST_LINES) >= 0
-        if shown == evidence.NOTHING or body.startswith(b"id:") or b"\nid:" in body:
-            return True
-        return self.mark != "" and b'"method"' in body
-
-    @staticmethod
-    def _is_unknown(status: int, body: bytes) -> bool:
-        """Whether the server says that it does not know the session."""
-        return status == 404 or (status == 400 and _UNKNOWN.search(body) is not None)
-
-    def _hear(self, told: bytes | None) -> None:
-        """The owner has begun the session again since it was last asked."""
-        session = self._call.context.live
-        if told and session is not None and not session.here and told.isdigit():
-            session.epoch = max(session.epoch, int(told))
 
     def _obey(self, verdict: bytes) -> None:
         """The sidecar that was asked says itself what there is to do: it has not asked its server."""
@@ -388,23 +218,6 @@ class Continuing(Releasing):
             self._again_in(0.0)
         else:
             self._alone()
-
-    def learn(self) -> None:
-        """The server has taken what it was told."""
-        session, message = self._call.context.live, self._call.message
-        if session is not None and message is not None and message.method in TOLD:
-            self._plane.table.learn(session, message.method or "", message.params)
-            self._plane.table.keep(session)
-
-    def told(self, lines: bytes) -> bytes:
-        """The lines of an answer's head without what sidecars tell each other; with it, to another one."""
-        lines = peer.without(lines)
-        session = self._call.context.live
-        if self._call.context.relayed and session is not None and session.here:
-            known = peer.epoch_of(self._call.head.get(peer.EPOCH))[1]
-            if session.epoch != known:
-                lines += b"Mcpace-Epoch: %d\r\n" % session.epoch
-        return lines
 
     # -- the session is lost
 
@@ -448,25 +261,17 @@ class Continuing(Releasing):
             self._park()
             self._again()
         else:
-            self._await_revival()
-            lines = self._call.context.sender + self._call.lines
             reason = "server_lost" if session.here else "owner_lost"
             owner = self._owner or session.owner
-            loss = Loss(
-                self._call.head.target, lines, self._binding, owner.place, self._epoch, reason, down=down
-            )
-            self._plane.revival.revive(session, loss, self.revived)
+            self._begin_again(session, owner.place, self._epoch, reason, down=down)
 
-    @property
-    def _holder(self) -> str:
-        """The client, where it is known."""
-        client = self._call.client
-        return "" if client is None or client.anonymous else client.name
-
-    @property
-    def _binding(self) -> bytes:
-        client = self._call.client
-        return self._call.context.binding(client) if client is not None else UNBOUND
+    def _begin_again(self, session: Session, place: str, epoch: int, reason: str, *, down: bool) -> None:
+        """Have it begun again for this call's sake. `place`, `epoch`: who held it, as far as is known."""
+        self._await_revival()
+        call = self._call
+        lines = call.context.sender + call.lines
+        loss = Loss(call.head.target, lines, self._binding, place, epoch, reason, down=down)
+        self._plane.revival.revive(session, loss, self.revived)
 
     def revived(self, revived: Revived) -> None:
         """It has been begun again, or cannot be."""
@@ -561,14 +366,6 @@ class Continuing(Releasing):
         self._again_in(_LOOKS[min(self._looks, len(_LOOKS) - 1)])
         self._looks += 1
         return True
-
-    @property
-    def _may_run_twice(self) -> bool:
-        """Whether the server may be sent it again, though it may have run it."""
-        call = self._call
-        message = call.message
-        named = message is not None and message.target in call.context.settings.repeatable
-        return call.repeatable or (named and call.is_tool_call)
 
     # -- its stream is what the server says on its own
 

@@ -32,7 +32,7 @@ from mcpace_sidecar.call.asking import Asking
 from mcpace_sidecar.call.call import Call
 from mcpace_sidecar.call.context import Context
 from mcpace_sidecar.call.fanout import Child, Part
-from mcpace_sidecar.call.legacy_sse import Posted
+from mcpace_sidecar.call.legacy_sse import is_posted
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.call.waiting import Parked
@@ -54,7 +54,7 @@ class Exchange:
     """When a slot must have come free, in seconds of the monotonic clock."""
     _places: tuple[Place, ...] = ()
     """Where its result may be kept."""
-    _admitted = False
+    admitted = False
     """Whether its limits let it go on, or none counts it."""
     _rounds = 0
     """How often the server has asked before this call went on, of those that one counted call covers."""
@@ -95,36 +95,11 @@ class Exchange:
                 self.answer.settle("success", head, body if self.call.head.method == b"GET" else None)
             else:
                 self.forward()
-        elif context.route == "pair" and not self._find_pair():
+        elif context.route == "pair" and not is_posted(self.answer):
             words = "No stream of this sidecar's has this endpoint: open one first."
             self.refuse(Refusal(refusals.PATH, words))
         else:
             self.identify()
-
-    def take_over(self) -> None:
-        """Begin where another sidecar has left it: it is identified, counted and looked up there."""
-        try:
-            self._take_over()
-        except Exception as error:  # noqa: BLE001 - because of the same
-            self.broke("request", error)
-
-    def _take_over(self) -> None:
-        call, plane, caller = self.call, self.plane, self.call.context.caller
-        call.client = caller.client if caller is not None else None
-        self._admitted = True
-        if call.head.method != b"POST":
-            self._pass_on()
-            return
-        call.stage = stages.CLASSIFY
-        try:
-            message = call.message = request.classify(call.body)
-        except MessageError as error:
-            self.refuse(refusals.of_message(error, error.message_id))
-            return
-        if message.target is not None:
-            call.label = plane.label(message)
-            self.answer.admission = Admission(plane, call.label)
-        self.enter()
 
     def refused(self) -> bool:
         """Refuse by its head alone what is refused whatever its body is; whether it was."""
@@ -141,16 +116,6 @@ class Exchange:
         """Why its head alone is refused."""
         context, via = self.call.context, self.call.via
         return context.refusal or (Refusal(refusals.HEADER, via.refusal) if via.refusal else None)
-
-    def _find_pair(self) -> bool:
-        call, answer = self.call, self.answer
-        pair = self.plane.pairs.get(call.head.target)
-        if pair is None:
-            return False
-        call.opened = pair.opened
-        call.pair = pair
-        answer.downstream = answer.gatherer = Posted(pair, answer.downstream)
-        return True
 
     def identify(self) -> None:
         """Whose call it is."""
@@ -182,9 +147,9 @@ class Exchange:
         elif call.context.route in ("mcp", "pair") and call.head.method == b"POST":
             self.classify()
         else:
-            self._pass_on()
+            self.pass_on()
 
-    def _pass_on(self) -> None:
+    def pass_on(self) -> None:
         """It is no message: the server answers it, unless it asks for the rest of what was said."""
         answer = resuming.resume(self.answer) if self.call.head.method == b"GET" else None
         if answer is None:
@@ -225,7 +190,7 @@ class Exchange:
         if plane.offers and call.is_tool_call and own_tools.start(self, self.answer, message):
             return
         if message.target is None or settings.limits is None:
-            self._admitted = True
+            self.admitted = True
         elif message.state:
             rounds = plane.conversations.continues(call.conversation(message.state), self._continued)
             if rounds is not None:
@@ -244,8 +209,8 @@ class Exchange:
         """`rounds`: how often the server had asked when it goes on, where it does."""
         if rounds:
             self._rounds = rounds
-            self._admitted = True
-        if self._admitted or not self.call.context.settings.count_cache_hits:
+            self.admitted = True
+        if self.admitted or not self.call.context.settings.count_cache_hits:
             self.look_up()
         else:
             self.admit()
@@ -280,7 +245,7 @@ class Exchange:
             assert call.client is not None
             self.refuse(refusals.limited(verdict, limits.tier(call.client), admission.lines))
             return
-        self._admitted = True
+        self.admitted = True
         if self.answer.lookup is not None:  # looked up before it was counted
             self.enter()
         else:
@@ -326,7 +291,7 @@ class Exchange:
     def missed(self) -> None:
         """No kept result does."""
         self.answer.waiting = None
-        if self._admitted:
+        if self.admitted:
             self.enter()
         else:
             self.admit()
@@ -413,7 +378,7 @@ class Exchange:
 
     def _refresh(self, stale: Call) -> None:
         call = self.call
-        self._admitted = True
+        self.admitted = True
         call.client, call.opened, call.pair = stale.client, stale.opened, stale.pair
         message = call.message = request.classify(call.body)
         policy = call.policy = call.context.settings.policies.of(message)

@@ -13,7 +13,7 @@ from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.continuing import Continuing
 from mcpace_sidecar.call.plane import InFlight, Plane
 from mcpace_sidecar.call.refusals import Refusal
-from mcpace_sidecar.sessions.table import Session
+from mcpace_sidecar.sessions.session import Session
 
 UNDISTURBED: Final = 0.5
 """The part of a drain in which a session with a call in flight stays where that is."""

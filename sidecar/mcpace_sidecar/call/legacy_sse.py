@@ -254,3 +254,14 @@ class Posted:
     def abort(self) -> None:
         """It broke off."""
         self._connection.abort()
+
+
+def is_posted(answer: Answer) -> bool:
+    """Whether the stream is open whose endpoint a message was posted to: it is answered there."""
+    call = answer.call
+    pair = answer.plane.pairs.get(call.head.target)
+    if pair is None:
+        return False
+    call.opened, call.pair = pair.opened, pair
+    answer.downstream = answer.gatherer = Posted(pair, answer.downstream)
+    return True

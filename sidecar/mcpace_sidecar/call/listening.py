@@ -9,7 +9,7 @@ from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding, Ledger
 from mcpace_sidecar.mcp import answers
 from mcpace_sidecar.sessions import epochs, event_ids
-from mcpace_sidecar.sessions.table import Listener, Session
+from mcpace_sidecar.sessions.session import Listener, Session
 
 
 class Listening(Stream):

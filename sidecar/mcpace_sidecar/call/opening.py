@@ -61,7 +61,7 @@ def lines(plane: Plane, call: Call, head: ResponseHead, version: bytes) -> bytes
         inner = head.get(b"mcp-session-id") or b""
         line = b"mcp-session-id: %b\r\n" % plane.table.mint(inner, version, message.params, binding)
     elif context.live is not None:
-        return context.renamed(head, context.live.id)
+        return context.heads.renamed(head, context.live.id)
     return head.onward.replace(head.session_line, line, 1)
 
 

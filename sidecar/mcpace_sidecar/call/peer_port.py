@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from mcpace_sidecar.call import refusals
+from mcpace_sidecar.call import refusals, stages
+from mcpace_sidecar.call.admission import Admission
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.call import Call
 from mcpace_sidecar.call.context import Context
@@ -20,9 +21,11 @@ from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.http.known import RequestHeads
 from mcpace_sidecar.http.server import ClientConnection
+from mcpace_sidecar.mcp import request
+from mcpace_sidecar.mcp.strictness import MessageError
 from mcpace_sidecar.relay import peer
 from mcpace_sidecar.sessions.revival import Loss
-from mcpace_sidecar.sessions.table import Revived, Session
+from mcpace_sidecar.sessions.session import Revived, Session
 
 
 class PeerPort:
@@ -85,7 +88,10 @@ class PeerPort:
         via = plane.settings.identities.via("127.0.0.1", ())
         exchange = Exchange(plane, connection, Call(context, via, head, body, read.trace, read.lines))
         plane.in_flight.add(exchange.answer)
-        exchange.take_over()
+        try:
+            _begin(exchange)
+        except Exception as error:  # noqa: BLE001 - because whatever it is, it is this call's end alone
+            exchange.broke("request", error)
         return None if exchange.answer.ended else exchange.answer
 
     def _verdict(self, session: Session, boot: int, epoch: int) -> bytes:
@@ -141,6 +147,26 @@ class PeerPort:
         """Count and log what was raised where a request was gathered, and say so."""
         self.plane.faults.tell("connection", error)
         return refusals.JSON, refusals.broken().body(b"null")
+
+
+def _begin(exchange: Exchange) -> None:
+    """Begin where another sidecar has left it: it is identified, counted and looked up there."""
+    call, plane, caller = exchange.call, exchange.plane, exchange.call.context.caller
+    call.client = caller.client if caller is not None else None
+    exchange.admitted = True
+    if call.head.method != b"POST":
+        exchange.pass_on()
+        return
+    call.stage = stages.CLASSIFY
+    try:
+        message = call.message = request.classify(call.body)
+    except MessageError as error:
+        exchange.refuse(refusals.of_message(error, error.message_id))
+        return
+    if message.target is not None:
+        call.label = plane.label(message)
+        exchange.answer.admission = Admission(plane, call.label)
+    exchange.enter()
 
 
 class Adoption:

@@ -42,7 +42,7 @@ from mcpace_sidecar.relay.peers import Peers
 from mcpace_sidecar.sessions.revival import Revival
 from mcpace_sidecar.sessions.table import Table
 from mcpace_sidecar.telemetry import accesslog
-from mcpace_sidecar.telemetry.events import CallEnded, Listener
+from mcpace_sidecar.telemetry.events import CallEnded, Listener, Status
 from mcpace_sidecar.telemetry.faults import Faults, Site
 from mcpace_sidecar.telemetry.metrics import Metrics
 from mcpace_sidecar.telemetry.tally import Tallies
@@ -227,6 +227,13 @@ class Plane:
         )
         request = onward, lines, length_line(len(body)), body
         asked.request(request, Unheard(), _CANCEL_PATIENCE)
+
+    def record(self, call: Call, status: Status, sent: int, accepted: int) -> None:
+        """Count a tool's call that has ended, and tell who listens. `sent`, `accepted`: bytes."""
+        seconds, received = monotonic() - call.started, max(len(call.body), accepted)
+        self.tallies.count(call.label, status, seconds, call.cache_use, received, sent)
+        if self.listeners:
+            self.tell(call.record(status, seconds, received, sent))
 
     def knows(self, message_id: bytes) -> bool:
         """Whether a request of this id is on its way, or has lately ended."""

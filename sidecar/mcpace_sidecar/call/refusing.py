@@ -6,7 +6,7 @@ from typing import Final
 
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.keeping import shaped
-from mcpace_sidecar.call.refusals import Refusal
+from mcpace_sidecar.call.refusals import TOOL, Refusal
 from mcpace_sidecar.telemetry.events import Status
 
 _STOOD_IN: Final = ("shed", "failed")
@@ -29,3 +29,20 @@ def refuse(answer: Answer, refusal: Refusal) -> None:
     answer.note(refusal)
     if answer.begun or record not in _STOOD_IN or not stands_in(answer, record):
         answer.refuse(refusal)
+
+
+def heeds(answer: Answer, status: int) -> bool:
+    """What an HTTP error of the server's changes; True: a kept result was answered instead of it."""
+    call, admission = answer.call, answer.admission
+    if status in (401, 403) and call.client is not None:
+        private = call.private
+        if private is not None:
+            answer.plane.results.purge((private.credential,))
+    elif admission is None:
+        return False
+    elif status == 404 and call.context.session:
+        admission.give_back(call.started)  # the session is lost: nothing was called
+    elif status >= 500:
+        admission.blame = TOOL
+        return stands_in(answer, "failed")
+    return False

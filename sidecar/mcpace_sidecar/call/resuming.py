@@ -19,7 +19,7 @@ from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.sessions import event_ids
 from mcpace_sidecar.sessions.event_ids import Place
-from mcpace_sidecar.sessions.table import Session
+from mcpace_sidecar.sessions.session import Session
 
 _RESUMED: Final = "mcpace_streams_resumed"
 _PRIMED: Final = b"2025-11-25"
@@ -158,14 +158,11 @@ def _ended(asking: Answer) -> Answer:
 
 def _tell_lost(asking: Answer, place: Place) -> Answer:
     """There is nobody any more who could say the rest."""
-    reason, words = (
-        refusals.UNHEARD,
-        "The rest of this answer is lost. Whether the call took effect is unknown.",
-    )
-    refusal = Refusal(reason, words)
+    words = "The rest of this answer is lost. Whether the call took effect is unknown."
+    refusal = Refusal(refusals.UNHEARD, words)
     asking.plane.metrics.count(_RESUMED, "lost")
     stem = event_ids.stem(place.holder, place.stream, place.process, place.request)
     line = b"id: %b%b%d\n" % (event_ids.END, stem, place.number + 1)
     event = line + sse.event_of(refusal.body(place.request or b"null"))
-    asking.settle(reason.record, refusals.OK_EVENTS, event, events=True)
+    asking.settle(refusal.reason.record, refusals.OK_EVENTS, event, events=True)
     return asking

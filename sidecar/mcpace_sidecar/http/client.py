@@ -73,25 +73,10 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to the server; serves one request at a time."""
 
     __slots__ = (
-        "_bodied",
-        "_bodyless",
-        "_buffer",
-        "_gathered",
-        "_head",
-        "_heads",
-        "_interim",
-        "_paused",
-        "_pool",
-        "_reader",
-        "_receiver",
-        "_reserved",
-        "_state",
-        "_transport",
-        "deadline",
-        "fresh",
-        "idle_until",
+        "_bodied", "_bodyless", "_buffer", "_gathered", "_head", "_heads", "_interim", "_paused", "_pool",
+        "_reader", "_receiver", "_reserved", "_state", "_transport", "deadline", "fresh", "idle_until",
         "patience",
-    )
+    )  # fmt: skip
 
     def __init__(self, pool: Home, heads: ResponseHeads) -> None:
         self._pool = pool
@@ -398,6 +383,5 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
 
     def _forget(self) -> None:
-        self._gathered = []
         self._pool.gathered.give(self._reserved)
-        self._reserved = 0
+        self._gathered, self._reserved = [], 0

@@ -17,7 +17,8 @@ from mcpace_sidecar.sessions.heir import ranked
 from mcpace_sidecar.sessions.record import Found, Records
 from mcpace_sidecar.sessions.revival import Claims, Loss
 from mcpace_sidecar.sessions.sealing import UNBOUND
-from mcpace_sidecar.sessions.table import Revived, Session, Table
+from mcpace_sidecar.sessions.session import Revived, Session
+from mcpace_sidecar.sessions.table import Table
 
 _ADOPTION: Final = 20.0
 """Seconds that a peer may take to begin a session again."""

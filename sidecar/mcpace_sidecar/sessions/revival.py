@@ -20,7 +20,8 @@ from mcpace_sidecar.http.fetch import Fetch
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.sse import event_of
 from mcpace_sidecar.mcp import answers
-from mcpace_sidecar.sessions.table import Revived, Session, Table
+from mcpace_sidecar.sessions.session import Revived, Session
+from mcpace_sidecar.sessions.table import Table
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,8 @@ import time
 
 from mcpace_sidecar.contract.config.sessions import Sessions
 from mcpace_sidecar.sessions.sealing import UNBOUND, Owner, Sealed, Sealer
-from mcpace_sidecar.sessions.table import MOST_SUBSCRIPTIONS, MOST_TOLD, Session, Table
+from mcpace_sidecar.sessions.session import Session
+from mcpace_sidecar.sessions.table import MOST_SUBSCRIPTIONS, MOST_TOLD, Table
 
 KEY = b"k" * 32
 OWNER = Owner("127.0.0.1", 0, 1)
