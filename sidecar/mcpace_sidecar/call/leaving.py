@@ -47,6 +47,7 @@ def let_go(plane: Plane, now: float) -> None:
     for answer, session in streams:
         stays = session.stays > 0.0 or session.reviving is not None or (undisturbed and session in asked)
         if not stays or not session.here:
+            session.stays = max(session.stays, now)
             answer.cut()
 
 

@@ -45,21 +45,24 @@ class Comers:
         """All that there are."""
         return [comer for comers in self._by_peer.values() for comer in comers]
 
+    def has_room(self, peer: str) -> bool:
+        """Whether one more of this address may come: not where it has the most already."""
+        its = len(self._by_peer.get(peer, ()))
+        return its < self._most_each and (self._count < self._most or its < len(self._heaviest()))
+
     def add(self, comer: Comer) -> Comer | None:
-        """Take one in; who has to go for it, if anybody: itself, or one of the address with the most."""
-        its = self._by_peer.get(comer.peer, {})
-        if len(its) >= self._most_each:
-            return comer
+        """Take in one for which there is room; who has to go for it, if anybody."""
         leaves: Comer | None = None
         if self._count >= self._most:
-            heaviest = max(self._by_peer.values(), key=len)
-            if len(heaviest) <= len(its):
-                return comer
-            leaves = next(reversed(heaviest))
+            leaves = next(reversed(self._heaviest()))
             self.discard(leaves)
         self._by_peer.setdefault(comer.peer, {})[comer] = None
         self._count += 1
         return leaves
+
+    def _heaviest(self) -> dict[Comer, None]:
+        """Those of the address with the most, the newest last."""
+        return max(self._by_peer.values(), key=lambda comers: len(comers))  # noqa: PLW0108 - because of its type
 
     def discard(self, comer: Comer) -> None:
         """It waits no more."""

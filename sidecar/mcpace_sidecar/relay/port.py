@@ -77,7 +77,7 @@ class RelayPort:
         """`tls` refuses whoever presents no certificate that it trusts."""
         self.accepted = Budget(4000.0, 500.0)
         """Connections that are taken from the kernel, and cost little."""
-        self.failing = Budget(50.0, 50.0)
+        self.failing = Budget(25.0, 50.0)
         """Handshakes that come to nothing."""
         self.begun = 0
         self.refused = 0
@@ -168,14 +168,18 @@ class RelayPort:
                 if error.errno in _EMPTY:  # it would be told again at once
                     self._wait_for_budget()
                 return
-            self._take(opened, str(place[0]))
+            peer = str(place[0])
+            if self.comers.has_room(peer):
+                self._take(opened, peer)
+            else:
+                self.refused += 1
+                opened.close()
 
     def _take(self, opened: socket.socket, peer: str) -> None:
         opened.setblocking(False)
         comer = Comer(opened, peer, monotonic())
         leaves = self.comers.add(comer)
-        if leaves is not comer:
-            asyncio.get_running_loop().add_reader(opened, self._hear, comer)
+        asyncio.get_running_loop().add_reader(opened, self._hear, comer)
         if leaves is not None:
             self._drop(leaves)
         if self._overdue is None:
