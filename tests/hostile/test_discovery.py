@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.kit.processes import ACCEPT, BOTH, Serve, said, session
+from tests.kit.processes import ACCEPT, BOTH, INITIALIZE, Serve, said, session
 from tests.kit.sidecars import Running
 from tests.kit.waiting import until
 
@@ -104,6 +104,18 @@ async def test_what_headers_say_must_be_what_the_body_says(serve_lines: Serve, p
     assert (await ask(sidecar, "no/method"))[0] == 404
 
 
+async def test_a_server_that_knows_no_handshake_says_so_to_who_shakes_hands_and_keeps_no_process_for_it(
+    serve_lines: Serve,
+):
+    sidecar = await serve_lines("modern", warm=0)
+    for _ in range(20):
+        _, _, answer = await sidecar.post(INITIALIZE, Accept=ACCEPT)
+        assert answer["error"]["code"] == -32022
+    assert said((await call(sidecar, "pid"))[1]).isdigit()
+    assert sidecar.handshake.ready
+    await until(lambda: len(sidecar.launch.groups) == 1, "their processes to end", 30)
+
+
 async def test_clients_of_both_eras_use_one_process_where_it_is_shared(serve_lines: Serve):
     sidecar = await serve_lines("modern", "shared")
     client = await session(sidecar)
@@ -112,6 +124,12 @@ async def test_clients_of_both_eras_use_one_process_where_it_is_shared(serve_lin
     seen = json.loads(said((await sidecar.call("meta", **client))[2]))
     assert seen["io.modelcontextprotocol/protocolVersion"] == VERSION
     assert seen["io.modelcontextprotocol/clientCapabilities"] == {}
+    reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
+    writer.write(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+    assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    await call(sidecar, "changed")
+    assert await reader.readuntil(b"notifications/tools/list_changed")
+    writer.close()
 
 
 @BOTH
