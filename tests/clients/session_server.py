@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from mcp.server.fastmcp import Context, FastMCP
 from mcp.types import SamplingMessage, TextContent
@@ -16,7 +17,7 @@ from pydantic import BaseModel
 server = FastMCP(
     "session", host=os.environ.get("HOST", "127.0.0.1"), port=int(os.environ["PORT"]), log_level="ERROR"
 )
-counts: dict[int, int] = {}
+counts: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 """Of each session: how often it counted."""
 
 
@@ -32,9 +33,8 @@ class Name(BaseModel):
 @server.tool()
 async def count(ctx: Context) -> str:
     """Counts, in this session's memory."""
-    key = id(ctx.session)
-    counts[key] = counts.get(key, 0) + 1
-    return str(counts[key])
+    counts[ctx.session] = counts.get(ctx.session, 0) + 1
+    return str(counts[ctx.session])
 
 
 @server.tool()

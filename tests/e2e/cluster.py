@@ -50,7 +50,7 @@ def readme(beginning: str) -> list[str]:
 class Cluster(Kubectl):
     """A cluster with mcpace in it."""
 
-    _executor = ThreadPoolExecutor(1)
+    _executor = ThreadPoolExecutor(2)
     foreign = os.environ.get("MCPACE_E2E_KUBECONFIG") not in (None, str(Node().kubeconfig))
     """Whether it is somebody else's, with programs of its own."""
 

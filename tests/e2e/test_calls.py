@@ -80,6 +80,21 @@ def test_the_same_client_is_pro_once_its_key_is_in_the_secret(cluster: Cluster, 
     assert len(answered(outcomes)) == 30
 
 
+def test_every_call_of_a_session_is_answered_whichever_pod_it_reaches(cluster: Cluster, weather: str):
+    before = [cluster.metrics(pod).get(FORECASTS, 0) for pod in cluster.pods("weather")]
+    outcomes = cluster.ask(
+        urls=[weather], clients=8, calls=20, tool="forecast", arguments=OSLO, key="a-key-of-annas", mode="legacy",
+        connections="each call",
+    )  # fmt: skip
+    failed = [outcome for outcome in outcomes if not outcome["ok"]]
+    assert len(outcomes) == 160
+    assert not failed, failed[:3]
+    after = [cluster.metrics(pod).get(FORECASTS, 0) for pod in cluster.pods("weather")]
+    counted = [now - then for now, then in zip(after, before, strict=True)]
+    assert sum(counted) == 160
+    assert min(counted) > 40, f"the calls were not spread over the pods: {counted}"
+
+
 def test_a_result_cached_through_one_pod_is_a_hit_through_the_other(cluster: Cluster, weather: str):
     one, other = cluster.pods("weather")
     before = cluster.metrics(other)

@@ -14,6 +14,9 @@ from tools.cluster.node import ADDRESS
 
 IMAGE = "mcpace/test-queries:1"
 PORT = 10250 + 200
+SESSIONS = 100
+"""That are held all the while, and call so rarely that they are no load."""
+WAITS = 'mcp_tool_calls_total{status="success",tool="wait"}'
 OBJECTS = [
     {
         "apiVersion": "apiregistration.k8s.io/v1",
@@ -75,7 +78,7 @@ def metrics_server(cluster: Cluster, tmp_path: Path) -> Iterator[None]:
             cluster.run("delete", "-f", "-", stdin=json.dumps(body))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_pods_come_under_load_and_go_after_it(cluster: Cluster, metrics_server: None):
     quick = {
         "stabilizationWindowSeconds": 0,
@@ -87,7 +90,11 @@ def test_pods_come_under_load_and_go_after_it(cluster: Cluster, metrics_server: 
     cluster.apply("busy", image=IMAGE, autoscaling=scaling)
     cluster.ready("busy")
     url = "http://busy.default.svc/mcp"
-    cluster.ok("exec", "client", "--", "rm", "-f", "/tmp/enough")
+    cluster.ok("exec", "client", "--", "rm", "-f", "/tmp/enough", "/tmp/calm")
+    calm = cluster.ask_meanwhile(
+        urls=[url], clients=SESSIONS, seconds=350, until="/tmp/calm", pause=SESSIONS / 5, tool="wait",
+        arguments={"seconds": 0}, mode="legacy", connections="each call",
+    )  # fmt: skip
     asking = cluster.ask_meanwhile(
         urls=[url], clients=3, seconds=100, until="/tmp/enough", tool="burn", arguments={"seconds": 0.1}
     )
@@ -105,6 +112,25 @@ def test_pods_come_under_load_and_go_after_it(cluster: Cluster, metrics_server: 
     until(
         lambda: cluster.get("deployment/busy")["spec"]["replicas"] == 1, "one replica when it is quiet", 120
     )
+    until(
+        lambda: len(cluster.items("pods", "-l", "mcpace.dev/server=busy")) == 1,
+        "the others to end",
+        90,
+        calm,
+    )
     cluster.ready("busy")
     assert cluster.get("mcpserver/busy")["status"]["replicasReady"] == "1/1"
+    (pod,) = cluster.pods("busy")
+    before = cluster.metrics(pod).get(WAITS, 0)
+    until(
+        lambda: cluster.metrics(pod).get(WAITS, 0) >= before + SESSIONS,
+        "every session to call again",
+        90,
+        calm,
+    )
+    cluster.ok("exec", "client", "--", "touch", "/tmp/calm")
+    outcomes = calm.result(90)
+    failed = [o for o in outcomes if not o["ok"]]
+    assert not failed, f"{len(failed)} of {len(outcomes)} calls of sessions failed: {failed[:3]}"
+    assert len({o["client"] for o in outcomes}) == SESSIONS
     cluster.ok("delete", "mcpserver", "busy")

@@ -55,6 +55,29 @@ def test_a_server_of_stdio_answers_from_both_of_its_pods(
     )
 
 
+@pytest.mark.timeout(400)
+def test_a_rollout_under_sessions_of_processes_fails_no_call(cluster: Cluster, served: Served):
+    repository = "/opt/repository"
+    served("log", ["mcp-server-git", "--repository", repository])
+    before = {pod["metadata"]["name"] for pod in cluster.pods("log")}
+    cluster.ok("exec", "client", "--", "rm", "-f", "/tmp/enough")
+    asking = cluster.ask_meanwhile(
+        urls=["http://log.default.svc/mcp"], clients=8, seconds=300, until="/tmp/enough", pause=0.5,
+        tool="git_log", arguments={"repo_path": repository}, mode="legacy", connections="each call",
+    )  # fmt: skip
+    cluster.ok("rollout", "restart", "deployment/log")
+    until(
+        lambda: not before & {pod["metadata"]["name"] for pod in cluster.items("pods", "-l", "mcpace.dev/server=log")},
+        "the old pods to end", 200, asking,
+    )  # fmt: skip
+    cluster.ready("log")
+    cluster.ok("exec", "client", "--", "touch", "/tmp/enough")
+    outcomes = asking.result(60)
+    failed = [outcome for outcome in outcomes if not outcome["ok"]]
+    assert len({outcome["client"] for outcome in outcomes}) == 8
+    assert not failed, f"{len(failed)} of {len(outcomes)} calls failed: {failed[:3]}"
+
+
 def test_an_image_without_a_libc_and_a_shell_is_enough(cluster: Cluster, served: Served):
     urls = served("static", ["/stdio"], image=STATIC)
     outcomes = cluster.ask(urls=urls, calls=6, tool="count", mode="legacy")
