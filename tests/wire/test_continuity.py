@@ -74,10 +74,11 @@ async def test_many_sessions_lost_at_once_are_begun_again_a_few_at_a_time(
     at_once = [0, 0]
 
     async def begins(heard: Heard) -> AsyncIterator[bytes]:
-        at_once[0] += 1
+        of_client = heard.message["params"]["clientInfo"]["name"] != "mcpace"
+        at_once[0] += of_client
         at_once[1] = max(at_once)
         await asyncio.sleep(0.002)
-        at_once[0] -= 1
+        at_once[0] -= of_client
         yield server.begin(heard.message)
 
     sidecar = await start(scripted.port)
