@@ -7,6 +7,8 @@ import pytest
 from tests.kit.replicas import CLIENTS, client, replicas
 from tests.kit.waiting import until
 
+KEY = "5e" * 32
+
 
 @pytest.mark.parametrize("name", CLIENTS)
 async def test_a_call_whose_connection_breaks_is_answered_and_run_once(name: str, tmp_path: Path) -> None:
@@ -54,3 +56,36 @@ async def test_a_question_is_answered_though_its_connection_breaks(name: str, tm
         async with asyncio.timeout(20):
             told = await asked
         assert told["result"]["content"][0]["text"] == "sampled seconds=2", told
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_a_call_outlives_the_replica_that_passed_it_on(name: str, tmp_path: Path) -> None:
+    async with replicas(tmp_path, 3, MCPACE_SESSION_KEY=KEY) as server:
+        through = await server.service(begins=0, goes_on=1)
+        async with client(name, through.url) as session:
+            assert server.holder(await session.call("process")) == 0
+            slow = session.ask("call", tool="slow", arguments={"steps": 8, "seconds": 0.5}, progress=True)
+            await session.hears("progress", progress=2)
+            await server.all[1].kill()
+            async with asyncio.timeout(30):
+                told = await slow
+            assert told["result"]["content"][0]["text"] == "8 steps", told
+            heard = [each["progress"] for each in session.heard if each["heard"] == "progress"]
+            assert heard == [*range(1, 9)]
+            assert server.holder(await session.call("process")) == 0
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_a_call_whose_replica_was_lost_is_told_once_that_it_is_lost(
+    name: str, tmp_path: Path
+) -> None:
+    async with replicas(tmp_path, 3, MCPACE_SESSION_KEY=KEY) as server:
+        through = await server.service(begins=0, goes_on=1)
+        async with client(name, through.url) as session:
+            slow = session.ask("call", tool="slow", arguments={"steps": 40, "seconds": 0.5}, progress=True)
+            await session.hears("progress", progress=2)
+            await server.all[0].kill()
+            async with asyncio.timeout(30):
+                told = await slow
+            assert "error" in told, told
+            assert await session.call("count") == "1"
