@@ -74,21 +74,17 @@ class Client:
         if answer.status != 200 or not self.session:
             raise SystemExit(f"port {self._port} begins no session: HTTP {answer.status}")
 
-    def call(self, tool: str, **headers: str) -> bytes:
+    def call(self, tool: str) -> bytes:
         """Call a tool in it, with the argument that `echo` has; return what is answered."""
         message = {"id": 1, "method": "tools/call", "params": {"name": tool, "arguments": ARGUMENTS}}
-        self.post(message, **headers)
+        self.post(message)
         if b'"result"' not in self.said:
             raise SystemExit(f"port {self._port} answers a call with {self.said!r}")
         return self.said
 
-    def post(self, message: dict[str, object], **headers: str) -> http.client.HTTPResponse:
+    def post(self, message: dict[str, object]) -> http.client.HTTPResponse:
         """Send a message in it; what is answered is in `said`."""
-        head = {
-            "Content-Type": "application/json",
-            "Accept": "application/json, text/event-stream",
-            **headers,
-        }
+        head = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
         if self.session:
             head |= {"Mcp-Session-Id": self.session, "MCP-Protocol-Version": "2025-11-25"}
         self._line.request("POST", "/mcp", json.dumps({"jsonrpc": "2.0", **message}), head)
