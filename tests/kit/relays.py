@@ -115,4 +115,5 @@ async def relays(*all_secrets: tuple[bytes, ...]) -> AsyncIterator[list[Relay]]:
             for connection in list(each.connections.open):
                 connection.abort()
         await until(lambda: not any(each.open_connections for each in made), "all connections to end")
-        await asyncio.sleep(0)
+        for _ in range(10):  # handshakes that were broken off let go of their transports
+            await asyncio.sleep(0)
