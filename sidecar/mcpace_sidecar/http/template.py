@@ -40,7 +40,7 @@ class Template:
                 return 0
             value = data[at:end]
             if gap.kind == TRACE:
-                if trace or not is_trace(value):
+                if not is_trace(value):
                     return 0
                 trace = data[at - gap.size : end + 2]
             elif not value.decode("latin-1").isprintable():

@@ -285,26 +285,34 @@ def test_a_head_means_the_same_where_others_were_known_without_what_varies(shape
         means_the_same(heads, [*shape[:at], *lines, *shape[at:]], connection)
 
 
-@given(
-    values=st.lists(
-        st.sampled_from(
-            [b"1", b"", b" ", b"\t2", b"\xff", b"\x01", b"a\rb", b"a\nb", b"3\r\nX-Real-IP: 5", b"4\r\n"]
-        ),
-        min_size=3,
-        max_size=3,
-    )
-)
-def test_what_fits_a_connections_last_head_means_the_same(values) -> None:
+VALUES = [
+    b" 1",
+    b"",
+    b" ",
+    b"\t2",
+    b" \xff",
+    b" \x01",
+    b" a\rb",
+    b" a\nb",
+    b" 3\r\nX-Real-IP: 5",
+    b" 4\r\n",
+]
+TRACES = [TRACE[12:-2], TRACE[12:-3], TRACE[12:-3] + b"\x01", TRACE[12:-2] + b"\r\n" + TRACE[:-2]]
+
+
+@given(values=st.lists(st.sampled_from(VALUES), min_size=3, max_size=3), trace=st.sampled_from(TRACES))
+def test_what_fits_a_connections_last_head_means_the_same(values, trace) -> None:
     heads = RequestHeads(NAMES)
     connection = Gathering(heads)
 
-    def of(one: bytes, two: bytes, three: bytes) -> list[bytes]:
-        return [b"X-R: " + one, b"X-Real-IP: " + two, b"X-B: 1", b"X-Real-IP:" + three]
+    def of(one: bytes, two: bytes, three: bytes, traced: bytes = TRACES[0]) -> list[bytes]:
+        lines = [b"X-R:" + one, b"X-Real-IP:" + two, b"X-B: 1", b"X-Real-IP:" + three]
+        return [*lines, b"traceparent:" + traced]
 
     for number in range(3 * VARIES_AFTER):
-        means_the_same(heads, of(b"%d" % number, b"1.1.1.%d" % number, b""), connection)
-    means_the_same(heads, of(*values), connection)
-    means_the_same(heads, of(b"1", b"", b"4.4.4.4"), connection)
+        means_the_same(heads, of(b" %d" % number, b"", b" 1.1.1.%d" % number), connection)
+    means_the_same(heads, of(*values, trace), connection)
+    means_the_same(heads, of(b" 1", b"", b" 4.4.4.4"), connection)
 
 
 def test_a_connections_head_is_known_though_its_client_differs_from_the_last_one() -> None:
