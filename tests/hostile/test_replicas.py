@@ -230,7 +230,7 @@ async def test_a_call_that_must_not_run_twice_does_not_whatever_is_killed(
     async with replicas(tmp_path, 3, MCPACE_LIMITS_URL=redis_server.url) as server:
         sessions = [await begun(server, number % 3) for number in range(6)]
         writing = [asyncio.create_task(writes(server, n, each)) for n, each in enumerate(sessions)]
-        for kill in range(repetitions(150)):
+        for kill in range(repetitions(200)):
             replica, before = server.all[chance.randrange(3)], len(told)
             await until(lambda before=before: len(told) > before + 6, "calls to run")  # type: ignore[misc]
             parts: tuple[Part, ...] = (("server",), ("sidecar",), ("server", "sidecar"))[kill % 3]
