@@ -53,6 +53,7 @@ INTERPRETED: Final = {
     "mcp/headers": "remembered with the head",
     "mcp/uris": "remembered with the head",
     "relay/certificate": "a library's work",
+    "relay/peers": "coroutines, and one look-up a relayed call",
     "relay/port": "coroutines, off the path",
     "relay/succession": "coroutines, off the path",
     "sessions/heir": "off the path",

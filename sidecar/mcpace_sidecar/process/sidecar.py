@@ -10,7 +10,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mcpace_sidecar.admin.port import Admin
 from mcpace_sidecar.cache.memory import MemoryResults
@@ -33,7 +33,6 @@ from mcpace_sidecar.process.backends import Backends
 from mcpace_sidecar.process.configuration import Configuration
 from mcpace_sidecar.process.heap import Heap
 from mcpace_sidecar.process.options import Options, Usage
-from mcpace_sidecar.process.relay import Relay, own_address
 from mcpace_sidecar.process.stores import Stores
 from mcpace_sidecar.server.findings import REASONS, Findings
 from mcpace_sidecar.server.handshake import Handshake
@@ -44,6 +43,9 @@ from mcpace_sidecar.stdio.processes import Processes
 from mcpace_sidecar.telemetry.faults import Faults
 from mcpace_sidecar.telemetry.metrics import Metrics
 from mcpace_sidecar.telemetry.tally import Tallies
+
+if TYPE_CHECKING:
+    from mcpace_sidecar.process.relay import Relay
 
 log = logging.getLogger(__name__)
 reloads = logging.getLogger("mcpace_sidecar.reloads")
@@ -70,6 +72,15 @@ full of cycles, and would wait long to be looked for."""
 
 _NOWHERE: Final = Address("127.0.0.1", 0)
 """The place of a sidecar that no other reaches."""
+
+
+def _own_address(options: Options) -> Address:
+    """Where other sidecars reach this one; ConfigError."""
+    if options.relay_listen is None:
+        return _NOWHERE
+    from mcpace_sidecar.process.relay import own_address  # noqa: PLC0415 - because of its libraries
+
+    return own_address(options.relay_listen)
 
 
 class Sidecar:
@@ -104,7 +115,7 @@ class Sidecar:
             lambda kind: stores.results.purge((list_tag(kind),)),
             frozenset({options.listen.port, options.admin_listen.port}) if options.in_pod else None,
         )
-        place = own_address(options.relay_listen) if options.relay_listen is not None else _NOWHERE
+        place = _own_address(options)
         owner = Owner(place.host, place.port, int.from_bytes(os.urandom(4)))
         self.table = Table(Sealer(options.name, options.session_keys), owner)
         revived = functools.partial(self.metrics.count, "mcpace_session_revived")
@@ -123,6 +134,9 @@ class Sidecar:
                 raise ConfigError(
                     f"--relay-listen needs a key by which replicas know each other: set {SESSION_KEY}"
                 )
+            # Imported here because a sidecar without peers should not hold what speaks to them in memory.
+            from mcpace_sidecar.process.relay import Relay  # noqa: PLC0415 - because of that
+
             self._relay = Relay(
                 options.relay_listen, options.peers, options.session_keys, self.plane, stores.records,
                 stores.links[0] if options.limits_url is not None else None,

@@ -11,14 +11,16 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mcpace_sidecar.contract.scripts import PEERS
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.ledger import Ledger
 from mcpace_sidecar.http.pool import Pool
-from mcpace_sidecar.redis.link import Link
 from mcpace_sidecar.relay.peer_pool import PeerPool
+
+if TYPE_CHECKING:  # a sidecar without Redis should not hold its client in memory
+    from mcpace_sidecar.redis.link import Link
 
 HEARTBEAT: Final = 10.0
 """Seconds between two signs of life, while sessions live."""
