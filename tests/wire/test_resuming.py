@@ -268,3 +268,33 @@ async def test_without_continuity_streams_are_the_servers(
     await listening(server).opened(1)
     assert listening(server).asked[-1].headers[b"last-event-id"] == b"one"
     client.leave()
+
+
+async def test_a_stream_that_was_announced_with_a_length_is_said_without_it(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    said = PROGRESS % 1
+
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n"
+    server.hooks["GET"] = lambda _: head % len(said) + said
+    client = await sends(sidecar, session, **VERSION)
+    answer = await client.reads(b"0\r\n\r\n")
+    assert b"content-length" not in answer.lower()
+    assert said.partition(b"data: ")[2] in answer
+
+
+async def test_a_long_request_is_not_held_while_its_client_is_gone(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    arguments = {"params": {"name": "t", "arguments": {"long": "x" * 1_000_000}}}
+    client = await sends(sidecar, session, CALL | arguments, **VERSION)
+    await calls(server).opened(1)
+    calls(server).says(PROGRESS % 1)
+    await client.reads(b'"n":1}}\n\n')
+    await away(sidecar, client)
+    (held,) = [each.call for each in sidecar.plane.in_flight if each.call.message is not None]
+    assert (len(held.body), held.received > 1_000_000) == (0, True)

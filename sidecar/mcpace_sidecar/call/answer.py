@@ -284,6 +284,7 @@ class Answer:
         if not stays or recording is None or not plane.recordings.leave(recording, monotonic()):
             return False
         self.downstream = Nobody()
+        self.call.forget_body()
         if self.waiting is not None:
             self.waiting.pause(False)
         return True
@@ -365,8 +366,7 @@ class Answer:
             stream.beat(now, every)
 
     def __repr__(self) -> str:
-        held = f", {self.lookup!r}" if self.lookup is not None else ""
-        return f"<Exchange {self.call!r}{held}{', deserted' if self.deserted else ''}>"
+        return f"<Exchange {self.call!r}{f', {self.lookup!r}' if self.lookup is not None else ''}>"
 
     # -- what nobody expected
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mcpace_sidecar.telemetry.spans import Spans
 
 EVENT_STREAM: Final = b"text/event-stream"
+_LONG: Final = 64 * 1024
+"""Bytes of a body that is not held by a call whose client is gone."""
 _WAITING: Final = 2048
 """Bytes of a call that waits, beside its head."""
 
@@ -44,6 +46,8 @@ class Call:
     """The header lines that mirror its body, of a part whose head is shared by others."""
     after: Place | None = None
     """Up to where its client has heard the stream of which it asks for the rest."""
+    received = 0
+    """Bytes of its body, where that is held no more."""
     opened = b""
     """Where that was opened, which is not where its messages are posted."""
     _span = b""
@@ -68,6 +72,13 @@ class Call:
         self.started = monotonic()
         self.pair: OpenStream | None = None
         """The stream of 2024-11-05 that its answer goes to."""
+
+    def forget_body(self) -> None:
+        """Hold no long body: nobody sends it again, and its client's connection counted it."""
+        if len(self.body) > _LONG:
+            self.received, self.body = len(self.body), b""
+            if self.message is not None:
+                self.message.forget()
 
     @property
     def ended(self) -> bool:

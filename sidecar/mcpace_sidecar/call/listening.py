@@ -43,6 +43,7 @@ class Listening(Stream):
         if self._events.overfull or not self._holding.resize(self._events.held):
             self._whole = False  # longer than is held: from here on it passes as it comes
             flow.unrecord()
+            self._recording = None
             self._holding.resize(0)
             said += self._events.rest()
         if said:
@@ -66,13 +67,20 @@ class Listening(Stream):
         last = recording.kind == event_ids.MESSAGE and answers.kind(data) == "response"
         return b"".join(recording.add(event, last=last))
 
-    def tell(self, events: bytes, session: Session, listener: Listener, mark: str) -> None:
+    @property
+    def is_of_call(self) -> bool:
+        """Whether it goes on with a call's stream, and is not the session's own."""
+        return self._recording is not None and self._recording.kind == event_ids.MESSAGE
+
+    def tell(self, events: bytes, session: Session | None, listener: Listener, mark: str) -> None:
         """Hear another process, after some events of ours. What the last one's event began with is gone.
 
-        `mark`: what the ids of its questions begin with.
+        `session`: whose stream this is now; None: nobody's. `mark`: what the ids of its questions begin
+        with.
         """
         self._session, self._listener, self._mark = session, listener, mark
-        session.listener = listener
+        if session is not None:
+            session.listener = listener
         self._events = sse.Events()
         self._holding.resize(0)
         if events:

@@ -230,7 +230,7 @@ class Plane:
 
     def record(self, call: Call, status: Status, sent: int, accepted: int) -> None:
         """Count a tool's call that has ended, and tell who listens. `sent`, `accepted`: bytes."""
-        seconds, received = monotonic() - call.started, max(len(call.body), accepted)
+        seconds, received = monotonic() - call.started, max(len(call.body), call.received, accepted)
         self.tallies.count(call.label, status, seconds, call.cache_use, received, sent)
         if self.listeners:
             self.tell(call.record(status, seconds, received, sent))

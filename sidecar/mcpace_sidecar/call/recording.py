@@ -109,6 +109,8 @@ class Recording:
         if self.size + size > MOST_OF_ONE or not self._all.take(size):
             self.clear()
         else:
+            if not self._events:  # room was made of what it held itself
+                self.first = self.number
             self.size += size
             self._events.append((line, event))
         return line, event

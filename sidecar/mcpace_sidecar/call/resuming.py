@@ -144,6 +144,9 @@ def _move(asking: Answer, holder: object, rest: bytes | None) -> Answer:
         holder.plane.recordings.come_back(holder.recording)
     if isinstance(before, ClientConnection):
         before.abort()  # nobody has noticed yet that it broke
+    holder.deserted = False
+    if holder.waiting is not None:
+        holder.waiting.pause(False)  # whoever read too slowly is not who reads now
     connection.responder = holder
     connection.start(refusals.OK_EVENTS, None)
     connection.send(rest or b"")

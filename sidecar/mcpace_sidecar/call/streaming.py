@@ -35,8 +35,8 @@ def of(
     if plain and events and opens:
         return Opening(call, answer, head, gathered)
     flow = Flow(answer, pulse=events and plain and head.length is None)
-    # Events that are read may be given another shape, and another length.
-    length = None if plain and judged else head.length
+    # Events that are read may be given another shape, or an id, and another length.
+    length = None if plain and (judged or (events and listens)) else head.length
     answer.begin(call.lines(head) + answer.limit_lines, length, head.status, events=events)
     if plain and events and (listens or judged):
         call.record()

@@ -97,6 +97,15 @@ def test_where_there_is_no_room_what_has_ended_goes_first_then_the_one_with_the_
     assert hoards[0].after(0) is None
 
 
+def test_what_makes_room_of_itself_still_says_each_event_once() -> None:
+    stream, _ = begun(made(most=2000))
+    for n in range(9):
+        stream.add(b"data: %d%b\n\n" % (n, b"x" * 400))
+        assert stream.after(stream.number) == b""
+        rest = stream.after(stream.number - 1)
+        assert rest is None or rest.count(b"data: ") == 1, "held, or not"
+
+
 def test_a_stream_goes_on_without_its_client_for_a_while() -> None:
     recordings = made()
     stream, answering = begun(recordings)
