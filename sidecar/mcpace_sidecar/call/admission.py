@@ -87,6 +87,8 @@ class Admission:
         """Tell the circuit breakers what the call says of the server. `asked`: whether it was."""
         breakers = self._plane.breakers
         if self.elsewhere:
+            if self._trying:  # this server was not tried
+                breakers.forgotten(self._label)
             return
         if self.blame:
             breakers.judged(self._label, failed=True, server=self.blame == SERVER)

@@ -95,6 +95,8 @@ class Continuing(Sent):
             if self._answer.begun:
                 self._answer.cut()
                 return False
+            if self._answer.admission is not None:
+                self._answer.admission.elsewhere = True
             said = peer.verdict(peer.MOVED, session.owner, session.epoch)
             self._answer.settle("success", said, b"", 421)
             return False
@@ -352,19 +354,16 @@ class Continuing(Sent):
 
     def _waits(self) -> bool:
         """Whether the server, which is not there, is waited for."""
-        now = monotonic()
+        now, looks = monotonic(), self._looks
+        if looks == 0:
+            self._plane.on_upstream_down()
+        self._looks += 1
         if self._plane.peers is not None:  # others are there
-            if self._looks == 0:
-                self._plane.on_upstream_down()
-            self._looks += 1
             return self._lost(down=True)
         self._since = self._since or now
         if now - self._since > min(RETURNS_WITHIN, self._call.context.settings.patience):
             return False
-        if self._looks == 0:
-            self._plane.on_upstream_down()
-        self._again_in(_LOOKS[min(self._looks, len(_LOOKS) - 1)])
-        self._looks += 1
+        self._again_in(_LOOKS[min(looks, len(_LOOKS) - 1)])
         return True
 
     # -- its stream is what the server says on its own
@@ -377,8 +376,9 @@ class Continuing(Sent):
             self._listened = monotonic()
             if self._answer.recording is not None:
                 self._answer.recording.hear(event_ids.process_of(self.inner))
-            news, session.news = session.news, b""
-            stream.tell(news, session, self, self.mark)
+            own = not stream.is_of_call
+            news, session.news = (session.news, b"") if own else (b"", session.news)
+            stream.tell(news, session if own else None, self, self.mark)
 
     def _attach(self, stream: Listening, head: ResponseHead, body: bytes) -> None:
         """The server answers for the stream that another process of it had begun."""

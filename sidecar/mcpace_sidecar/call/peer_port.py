@@ -190,7 +190,8 @@ class Adoption:
         if revived.again:
             said = peer.verdict(peer.MOVED, session.owner, session.epoch)
         else:
-            said = peer.verdict(peer.UNREADY if revived.error or revived.head else peer.ENDED)
+            lives = revived.error or revived.head or revived.denied
+            said = peer.verdict(peer.UNREADY if lives else peer.ENDED)
         connection.answer(said, b"")
 
     def client_gone(self) -> None:

@@ -133,7 +133,8 @@ class PeerPool(Pool):
         try:
             opened = await self._reach(self.address.hosts[0])
         except SilentError:
-            self._end_if_silent()
+            if not self._end_if_silent():
+                self._serve_lines()
         except OSError:
             self._serve_lines()  # its connections end by themselves
         else:

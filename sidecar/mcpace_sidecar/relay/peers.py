@@ -128,7 +128,7 @@ class Peers:
             try:
                 async with asyncio.timeout(1.0):
                     told = await loop.getaddrinfo(name, port, type=1)
-            except (OSError, TimeoutError):
+            except (OSError, TimeoutError, UnicodeError):
                 continue
             found |= {str(Address(str(place[0]), port)) for *_, place in told}
         if found:

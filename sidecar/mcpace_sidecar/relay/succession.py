@@ -18,7 +18,7 @@ from mcpace_sidecar.sessions.record import Found, Records
 from mcpace_sidecar.sessions.revival import Claims, Loss
 from mcpace_sidecar.sessions.sealing import UNBOUND
 from mcpace_sidecar.sessions.session import Revived, Session
-from mcpace_sidecar.sessions.table import Table
+from mcpace_sidecar.sessions.table import RENEWED, Table
 
 _ADOPTION: Final = 20.0
 """Seconds that a peer may take to begin a session again."""
@@ -98,6 +98,8 @@ class Succession(Claims):
         table = self._table
         mine = table.record(session)._replace(owner=table.owner, epoch=epoch, inner=inner)
         is_ours = await _told(functools.partial(self._records.write, session.key, mine))
+        if is_ours is None:
+            session.renewed = -RENEWED  # said again with the next sweep
         if is_ours is not False:
             return True
         found: Found = await _told(functools.partial(self._records.read, session.key))

@@ -134,6 +134,8 @@ class Revival:
         except Exception as error:  # noqa: BLE001 - because those who wait are told, whatever it is
             self._on_error(error)
             revived = Revived(error=UpstreamError("internal", "Internal error"))
+        if loss.reason == "drained" and session.here and (revived.error or revived.head):
+            revived = Revived(again=True)  # nobody can take it, and here it lives
         if not (revived.again or revived.denied or revived.error is not None or revived.head is not None):
             self._table.end(session)
         waiting, session.reviving = session.reviving or [], None
@@ -156,7 +158,7 @@ class Revival:
     async def _begin(self, session: Session, loss: Loss, epoch: int) -> Revived:
         params = self._params(session)
         if params is None:
-            return Revived()
+            return _cannot(loss)
         post = b"POST %b HTTP/1.1\r\n%b" % (loss.target, loss.lines)
         head, body = await self._initialize(post, params)
         inner = head.get(b"mcp-session-id")
@@ -179,8 +181,8 @@ class Revival:
             return Revived(head=head, body=body)
         spoken = str(result.get("protocolVersion", "")).encode("ascii", "replace")
         if session.version and spoken != session.version and min(spoken, session.version) < _REWRITABLE:
-            log.warning("A session ends: the server's new process speaks another version of MCP")
-            return Revived()
+            log.warning("The server's new process speaks another version of MCP: no session goes on in it")
+            return _cannot(loss)
         of_session = b"Mcp-Session-Id: %b\r\nMCP-Protocol-Version: %b\r\n" % (inner, spoken)
         for message in _replayed(session):
             answer, said = await self._send(post + of_session, message)
@@ -226,22 +228,17 @@ class Revival:
                     raise
             await asyncio.sleep(_LOOK)
 
-    def _leave(self, loss: Loss, of_session: bytes) -> None:
-        """End the server's session that nobody will use; whether it does is its own affair."""
-        request = b"DELETE %b HTTP/1.1\r\n%b%b\r\n" % (loss.target, loss.lines, of_session)
-        task = asyncio.get_running_loop().create_task(self._end(request))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _end(self, request: bytes) -> None:
-        with contextlib.suppress(UpstreamError):
-            await Fetch().from_pool(self._pool, request, _TIMEOUT)
-
     async def _send(self, post: bytes, message: dict[str, Any]) -> tuple[ResponseHead, bytes]:
         body = msgspec.json.encode(message)
         head = b"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
         request = b"%b%bContent-Length: %d\r\n\r\n%b" % (post, head, len(body), body)
         return await Fetch().from_pool(self._pool, request, _TIMEOUT)
+
+
+def _cannot(loss: Loss) -> Revived:
+    """It has ended, as far as this replica knows; whoever asked it to take a session over may know more."""
+    words = "This replica cannot begin the session again."
+    return Revived(error=UpstreamError("internal", words)) if loss.adopts else Revived()
 
 
 def _replayed(session: Session) -> Iterable[dict[str, Any]]:

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from tests.kit.played import Played
+from tests.kit.waiting import until
 
 from mcpace_sidecar.call.admission import Admission
 from mcpace_sidecar.call.refusals import NOBODY, SERVER, TOOL
@@ -70,6 +71,16 @@ async def test_a_trial_that_tells_nothing_lets_the_next_call_try(status: str, as
     assert other.wait() > 0, "who was not let through ends no trial"
     trial.judge(status, asked=asked)
     assert Admission(plane, "t").wait() == 0.0
+
+
+async def test_a_trial_that_goes_on_at_another_replica_lets_the_next_call_try() -> None:
+    plane = Played({"concurrency": {"circuitBreaker": {"failures": 1, "openFor": "1ms"}}}).plane
+    plane.breakers.judged("t", failed=True, server=True)
+    trial, other = Admission(plane, "t"), Admission(plane, "t")
+    await until(lambda: trial.wait() == 0.0, "the breaker to let one try")
+    trial.elsewhere = True
+    trial.judge("success", asked=True)
+    assert other.wait() == 0.0
 
 
 @pytest.mark.parametrize("status", ["success", "error"])
