@@ -33,8 +33,8 @@ from mcpace_sidecar.sessions.session import Revived, Session
 
 _REPEATS: Final = 3
 """How often a call may be sent again because of what became of the server."""
-_DENIALS: Final = 20
-"""How often because another's credential was refused."""
+_OTHERS: Final = 20
+"""How often because of what was said to another call."""
 _LEARNS: Final = 0.1
 """Seconds within which a sidecar that was started anew learns of its sessions."""
 _NAMING: Final = frozenset({None, epochs.PROGRESS, CANCELLED})
@@ -55,8 +55,10 @@ class Continuing(Sent):
     def __init__(self, asker: Asker, answer: Answer) -> None:
         super().__init__(asker, answer)
         self._repeats = 0
-        self._denials = 0
+        self._others = 0
         self._waited = False
+        self._joined = False
+        """Whether it waits for what another call, or replica, has begun."""
         self._looks = 0
         self._since = 0.0
         """Since when the server is not there; 0: it is."""
@@ -89,6 +91,7 @@ class Continuing(Sent):
                 self._answer.settle("success", status_line(202), b"", 202)  # whoever asked that has ended
                 return False
             self._await_revival()
+            self._joined = True
             session.reviving.append(self.revived)
             return False
         if call.context.relayed and not session.here:  # what is relayed goes no further
@@ -140,7 +143,6 @@ class Continuing(Sent):
         bound = session.binding not in (UNBOUND, self._binding)
         if bound or not handover.is_due(self._plane, self._call, session, now):
             return False
-        session.stays = now + handover.STAYS
         self._begin_again(session, session.owner.place, session.epoch, "drained", down=True)
         return True
 
@@ -283,15 +285,14 @@ class Continuing(Sent):
             if self._overdue is not None:
                 self._overdue.cancel()
             self._answer.waiting = None
-            self._given_up = not revived.again
-            if revived.again:
+            joined, self._joined = self._joined, False
+            others = (revived.error is not None and joined) or revived.denied not in (b"", self._binding)
+            self._others += others
+            self._given_up = not revived.again and not (others and self._others <= _OTHERS)
+            if not self._given_up:
                 self._asking.ask()
             elif revived.error is not None:
                 self._asking.fail(revived.error)
-            elif revived.denied and revived.denied != self._binding and self._denials < _DENIALS:
-                self._denials += 1  # that was said to somebody else
-                self._given_up = False
-                self._asking.ask()
             elif revived.head is not None and revived.head.status >= 300:
                 self._asking.take_answer(revived.head, revived.body)
             else:

@@ -12,8 +12,6 @@ from mcpace_sidecar.sessions.session import Session
 
 _UNDISTURBED: Final = 0.5
 """The part of a drain in which a session with a call in flight stays where that is."""
-STAYS: Final = 2.0
-"""Seconds until others are asked again to take a session of a replica that ends."""
 
 
 def is_due(plane: Plane, call: Call, session: Session, now: float) -> bool:

@@ -58,6 +58,8 @@ class Sent(Releasing):
         """What the ids of the server's questions begin with, where it is this sidecar that asks it."""
         self._overdue: asyncio.TimerHandle | None = None
         """Ends the wait for the session."""
+        self._later: asyncio.TimerHandle | None = None
+        """When it is sent again."""
 
     @property
     def _asking(self) -> Asker:
@@ -143,7 +145,9 @@ class Sent(Releasing):
 
     def _again_in(self, seconds: float) -> None:
         self._park()
-        asyncio.get_running_loop().call_later(seconds, self._again)
+        if self._later is not None:  # several may say so at once: it is sent again once
+            self._later.cancel()
+        self._later = asyncio.get_running_loop().call_later(seconds, self._again)
 
     def _again(self) -> None:
         if self._call.ended:

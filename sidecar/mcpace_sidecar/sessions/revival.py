@@ -33,6 +33,10 @@ _TIMEOUT: Final = 15.0
 """Seconds that one answer may take."""
 _WITHIN: Final = 30.0
 """Seconds that all of them may take together."""
+STAYS: Final = 2.0
+"""Seconds until others are asked again to take a session of a replica that ends."""
+_TAKEN: Final = 5.0
+"""Seconds for which calls wait until another replica has taken a session over that lives here."""
 _LOOK: Final = 0.05
 _REWRITABLE: Final = b"2025-06-18"
 """The version since which requests say theirs: of later ones a client need not know which is spoken."""
@@ -124,7 +128,7 @@ class Revival:
 
     async def _revive(self, session: Session, loss: Loss) -> None:
         try:
-            async with asyncio.timeout(_WITHIN):
+            async with asyncio.timeout(_TAKEN if loss.reason == "drained" else _WITHIN):
                 revived = await self._attempt(session, loss)
         except UpstreamError as error:
             revived = Revived(error=error)
@@ -134,8 +138,10 @@ class Revival:
         except Exception as error:  # noqa: BLE001 - because those who wait are told, whatever it is
             self._on_error(error)
             revived = Revived(error=UpstreamError("internal", "Internal error"))
-        if loss.reason == "drained" and session.here and (revived.error or revived.head):
-            revived = Revived(again=True)  # nobody can take it, and here it lives
+        if loss.reason == "drained":
+            session.stays = monotonic() + STAYS
+            if session.here and (revived.error or revived.head):
+                revived = Revived(again=True)  # nobody can take it, and here it lives
         if not (revived.again or revived.denied or revived.error is not None or revived.head is not None):
             self._table.end(session)
         waiting, session.reviving = session.reviving or [], None
