@@ -88,6 +88,8 @@ async def test_a_session_whose_client_has_left_ends_and_one_that_listens_does_no
     await until(lambda: len(sidecar.plane.pool.table) == 1, "the session that was left to end")
     assert said((await sidecar.call("count", **listens))[2]) == "1"
     writer.close()
+    await until(lambda: sidecar.plane.recordings.away, "its leaving to be noticed")
+    await sidecar.forsaken()
     await until(lambda: not sidecar.plane.pool.table, "the other to end once nobody listens")
     await until(
         lambda: len(sidecar.launch.groups) == 1, "their processes to end"

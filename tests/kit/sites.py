@@ -127,7 +127,7 @@ async def in_seat(broken: Broken) -> None:
 
 
 async def in_overdue(broken: Broken) -> None:
-    broken.breaks(Exchange, "refuse")
+    broken.breaks(Answer, "note")
     waiting = await queued(broken)
     for each in broken.plane.bulkhead.queue:
         if VICTIM in each.call.body:
