@@ -114,7 +114,8 @@ def stages() -> dict[str, tuple[float, float]]:
 
     def judge() -> None:
         charges = limits.charges(client, policy.price)
-        verdict = plane.limits.take(charges, print)
+        verdict = plane.limits.take(charges)
+        assert verdict is not None
         charges.lines(verdict.left, verdict.at)
 
     def look_up() -> None:

@@ -78,8 +78,8 @@ async def idle(session: Client, loss: Loss, _: Replicas) -> Ended:
 
 async def calling(session: Client, loss: Loss, server: Replicas) -> Ended:
     word = session.name
-    slow = session.ask("call", tool="slow", arguments={"steps": 10, "seconds": 0.25}, progress=True)
-    write = session.ask("call", tool="write", arguments={"word": word, "seconds": 2.5})
+    slow = session.ask("call", tool="slow", arguments={"steps": 20, "seconds": 0.25}, progress=True)
+    write = session.ask("call", tool="write", arguments={"word": word, "seconds": 5})
 
     def progress() -> list[float]:
         return [each["progress"] for each in session.heard if each["heard"] == "progress"]
@@ -90,11 +90,11 @@ async def calling(session: Client, loss: Loss, server: Replicas) -> Ended:
     await until(lambda: progress() and written(), "both calls to run")
 
     async def ended() -> None:
-        loss.judge(await slow, "10 steps")
+        loss.judge(await slow, "20 steps")
         loss.judge(await write, f"wrote {word}")
         told = progress()
         assert told == list(range(1, len(told) + 1))
-        assert len(told) == 10 or not loss.keeps_calls
+        assert len(told) == 20 or not loss.keeps_calls
         assert await session.call("write", word=f"{word} again") == f"wrote {word} again"
         assert written() == 1
 
