@@ -40,9 +40,7 @@ def started(request: pytest.FixtureRequest, tmp_path: Path) -> Started:
 
 async def owner(server: Replicas, session: Client) -> int:
     """Which replica holds the session."""
-    process = int(await session.call("process"))
-    held = [each.processes["server"].pid if "server" in each.processes else 0 for each in server.all]
-    return held.index(process)
+    return server.holder(await session.call("process"))
 
 
 async def handed_over(server: Replicas) -> list[float]:

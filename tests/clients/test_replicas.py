@@ -11,7 +11,7 @@ import pytest
 from tests.kit.rawsession import RawSession
 from tests.kit.redis import RedisServer
 from tests.kit.repeating import repetitions
-from tests.kit.replicas import CLIENTS, Replicas, client, replicas
+from tests.kit.replicas import CLIENTS, Replicas, client, converse, replicas
 
 Started = Callable[..., AbstractAsyncContextManager[Replicas]]
 ONE = "python v1"
@@ -46,17 +46,7 @@ async def test_any_replica_serves_any_session(name: str, tmp_path: Path) -> None
         assert "count" in await session.do("list")
         assert [await session.call("count") for _ in range(7)] == [*"1234567"]
         assert len({await session.call("process") for _ in range(6)}) == 1
-        assert await session.call("sample", text="hi") == "sampled hi"
-        assert await session.call("ask") == "accept Ada"
-        told = await session.do("call", tool="slow", arguments={"steps": 3, "seconds": 0.02}, progress=True)
-        assert told["content"][0]["text"] == "3 steps"
-        assert [each["progress"] for each in session.heard if each["heard"] == "progress"] == [1, 2, 3]
-        await session.do("level", level="info")
-        await session.do("subscribe", uri="memo://one")
-        assert await session.call("say", text="hello") == "said"
-        await session.hears("notifications/message", data="hello")
-        await session.hears("notifications/tools/list_changed")
-        await session.hears("notifications/resources/updated")
+        await converse(session)
 
 
 async def test_a_session_outlives_its_owner_with_all_that_it_was_told(started: Started) -> None:

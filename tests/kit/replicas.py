@@ -317,3 +317,18 @@ async def client(name: str, url: str) -> AsyncIterator[Client]:
         yield made
     finally:
         await made.close()
+
+
+async def converse(session: Client) -> None:
+    """All that a client and its server say to each other in a session: asked, told, and told unasked."""
+    assert await session.call("sample", text="hi") == "sampled hi"
+    assert await session.call("ask") == "accept Ada"
+    told = await session.do("call", tool="slow", arguments={"steps": 3, "seconds": 0.02}, progress=True)
+    assert told["content"][0]["text"] == "3 steps"
+    assert [each["progress"] for each in session.heard if each["heard"] == "progress"] == [1, 2, 3]
+    await session.do("level", level="info")
+    await session.do("subscribe", uri="memo://one")
+    assert await session.call("say", text="hello") == "said"
+    await session.hears("notifications/message", data="hello")
+    await session.hears("notifications/tools/list_changed")
+    await session.hears("notifications/resources/updated")
