@@ -12,6 +12,7 @@ from tests.kit.rawsession import RawSession
 from tests.kit.redis import RedisServer
 from tests.kit.repeating import repetitions
 from tests.kit.replicas import CLIENTS, Replicas, client, converse, replicas
+from tests.kit.waiting import DEADLINE
 
 Started = Callable[..., AbstractAsyncContextManager[Replicas]]
 ONE = "python v1"
@@ -101,7 +102,7 @@ async def test_a_call_whose_owner_ends_is_told_so_and_the_session_goes_on(starte
         while not any(each["did"] == "write" for each in server.done):
             await asyncio.sleep(0.01)
         await server.all[holds].kill()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             told = await call
         assert "effect is unknown" in str(told), told
         assert await session.call("count") == "1"

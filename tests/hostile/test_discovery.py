@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.kit.processes import ACCEPT, BOTH, INITIALIZE, Serve, said, session
 from tests.kit.sidecars import Running
-from tests.kit.waiting import until
+from tests.kit.waiting import DEADLINE, until
 
 VERSION = "2026-07-28"
 CAPABLE = {
@@ -150,7 +150,7 @@ async def test_subscriptions_of_two_clients_are_told_of_under_their_own_ids(
         found: list[Any] = (await ask(sidecar, "test/cancelled"))[1]["result"]["cancelled"]
         return found
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while not await cancelled():
             await asyncio.sleep(0.02)
     assert said((await call(sidecar, "changed"))[1]) == "changed"

@@ -93,7 +93,7 @@ async def test_a_server_that_has_gone_is_unready_at_once(scripted: Scripted, sta
     await sidecar.call("t")
     await scripted.stop()
     await sidecar.call("t")
-    await until(lambda: not sidecar.handshake.ready, "the sidecar to be unready", seconds=3)
+    await until(lambda: not sidecar.handshake.ready, "the sidecar to be unready", seconds=20)
 
 
 async def test_a_server_on_either_loopback_is_found_and_found_again(
