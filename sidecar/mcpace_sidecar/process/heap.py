@@ -58,6 +58,11 @@ class Heap:
         self._again = Backoff(SOON, LATE)
         self._next = 0.0
 
+    def begin(self) -> None:
+        """Give back what start-up took, a megabyte or two: reading a manifest takes more than keeping it."""
+        if self._trim is not None:
+            self._trim()
+
     def sweep(self, now: float) -> None:
         """Give back what is free, where that may be much; about twice a second."""
         if self._trim is None:

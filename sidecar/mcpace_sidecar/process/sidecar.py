@@ -198,6 +198,7 @@ class Sidecar:
         for work in self.stores.kept():
             self._look_after(work)
         gc.collect()
+        self._heap.begin()
         gc.freeze()  # what start-up made stays; collections need not look at it
         gc.set_threshold(*COLLECTING)
 

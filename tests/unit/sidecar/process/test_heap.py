@@ -51,6 +51,13 @@ def test_a_process_is_trimmed_when_it_has_grown_and_seldom_where_that_gives_noth
     assert process.takes == 50 * MIB, "what was freed meanwhile has gone"
 
 
+def test_what_start_up_took_is_given_back_at_once():
+    process = Process()
+    process.takes = 60 * MIB
+    Heap(256 * MIB, process.resident, process.trim).begin()
+    assert (process.trims, process.takes) == (1, 0)
+
+
 @pytest.mark.parametrize("memory", [64 * MIB, 1024 * MIB])
 def test_a_process_may_take_half_of_its_memory_or_its_base_before_it_is_trimmed(memory: int) -> None:
     process = Process()
