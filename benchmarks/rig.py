@@ -51,6 +51,11 @@ cache:
     - {name: mine, ttl: 30s, scope: client}
 """
 
+A_MINUTE = 1_000_000
+"""Calls of one client that the tier admits, and no tier admits more."""
+QUICKEST = 100_000
+"""Calls a second that no build comes to."""
+
 NGINX_CONF = """
 daemon off; worker_processes 1; pid %(dir)s/nginx.pid; error_log %(dir)s/error.log;
 worker_rlimit_nofile 20000;
@@ -108,11 +113,25 @@ class Contender:
     ready: float = 0.0
     beside: tuple[int, ...] = ()
     """Processes that share its work, and its core."""
+    spent: float = 0.0
+    """Calls that its bucket had not been given back when they were last counted."""
+    counted: float = 0.0
 
     @property
     def cpu(self) -> float:
         """CPU seconds of all of them."""
         return sum(map(cpu, (self.pid, *self.beside)))
+
+    def spend(self, calls: int) -> None:
+        """Count calls that a sidecar has answered."""
+        now = time.monotonic()
+        self.spent = max(0.0, self.spent - (now - self.counted) * A_MINUTE / 60) + calls
+        self.counted = now
+
+    def rest(self, seconds: float) -> None:
+        """Wait until a sidecar would refuse none of one client's calls for so long."""
+        self.spend(0)
+        time.sleep(max(0.0, self.spent + QUICKEST * seconds - A_MINUTE) * 60 / A_MINUTE)
 
 
 @dataclass(frozen=True)
@@ -255,6 +274,9 @@ class Rig:
 
         `call` is what `call.lua` takes.
         """
+        limited = who.admin and "clients=" not in call  # many clients have as many buckets
+        if limited:
+            who.rest(seconds)
         command = ["taskset", "-c", LOAD_CORE, *load_command(who.port, call, connections, seconds)]
         before = who.cpu
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrk:
@@ -264,6 +286,8 @@ class Rig:
             busy = (who.cpu - used) / (time.perf_counter() - began)
             output, _ = wrk.communicate()
         calls = calls_of(output)
+        if limited:
+            who.spend(calls.number)
         window = Window(calls.rate, (who.cpu - before) / calls.number * 1e6, busy)
         words = f"{window.rate:.0f}/s, {window.cost:.1f} µs a call, core {busy:.0%}"
         print(f"  port {who.port} {call[:40]}: {words}", file=sys.stderr, flush=True)

@@ -59,7 +59,7 @@ class Heap:
         self._next = 0.0
 
     def begin(self) -> None:
-        """Give back what start-up took, a megabyte or two: reading a manifest takes more than keeping it."""
+        """Give back what start-up took, a megabyte or two: reading a manifest takes more than it keeps."""
         if self._trim is not None:
             self._trim()
 
