@@ -39,8 +39,8 @@ _OF_MESSAGE: Final = re.compile(
 _ONCE: Final = (AUTHORIZATION, b"content-type", b"mcp-protocol-version", b"mcp-session-id", b"origin")
 _FORWARDED: Final = b"x-forwarded-"
 _BOUND: Final = re.compile(rb"[0-9a-f]{16}")
-_RELAYED: Final = Caller(Client("relayed"))
-"""Whose calls those are that another sidecar passes on: it knows whose they are."""
+_RELAYED: Final = Client("relayed")
+"""Whose calls those are of which another sidecar does not say it."""
 _PERSONS: Final = frozenset(
     _FORWARDED + what
     for what in (
@@ -195,7 +195,8 @@ class Context:
 
     def _take_over(self, upstream: Address, head: RequestHead) -> None:
         """Take what another sidecar has made of it: it goes on as it came."""
-        self.coding, self.token, self.caller = b"", b"", _RELAYED
+        client = peer.client_of(head.get(peer.CLIENT)) or _RELAYED
+        self.coding, self.token, self.caller = b"", b"", Caller(client)
         lines = b"".join(line for name, line in head.onward if not name.startswith(OURS))
         host = head.get(b"host") or str(upstream).encode()
         self.onward = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (head.method, head.target, host, lines)
@@ -203,7 +204,7 @@ class Context:
         self._target, self.public, self.variant = head.target, b"", b""
         told = head.get(peer.BINDING) or b""
         binding = bytes.fromhex(told.decode()) if _BOUND.fullmatch(told) else UNBOUND
-        self._binding = (_RELAYED.client, binding) if _RELAYED.client is not None else None
+        self._binding = client, binding
 
     def _hidden(self) -> AbstractSet[bytes]:
         """The headers that go no further as they came."""
@@ -243,7 +244,7 @@ class Context:
     def onward_to(self, session: Session, client: Client | None) -> bytes:
         """The head that goes to the sidecar that holds the session."""
         binding = self.binding(client) if client is not None else UNBOUND
-        return self.heads.to_peer(self.onward, session, binding)
+        return self.heads.to_peer(self.onward, session, client, binding)
 
     def session_now(self) -> Session | None:
         """The session that it is of, looked up again where that was forgotten; None: it has ended."""

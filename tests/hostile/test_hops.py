@@ -1,0 +1,66 @@
+"""What replicas pass on to each other: whose it is, and what becomes of it where it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.kit.forgetful import CALL, INITIALIZE, LIST, VERSION, Forgetful, begin, posts
+from tests.kit.redis import RedisServer
+from tests.kit.sidecars import Running, Start, relaying
+from tests.kit.speaking import RESPONSE, Speaking, leave, sends
+from tests.kit.upstream import Heard, Scripted
+from tests.kit.waiting import DEADLINE, until
+
+from mcpace_sidecar.http.fetch import Fetch
+from mcpace_sidecar.relay import peer
+from mcpace_sidecar.sessions.sealing import UNBOUND
+
+LEVEL = {"jsonrpc": "2.0", "id": 3, "method": "logging/setLevel", "params": {"level": "info"}}
+
+
+async def adoption(owner: Running, heir: Running, session: str, reason: str) -> bytes:
+    """The verdict of a replica that is asked to take a session over."""
+    known = owner.plane.table.find(session.encode())
+    assert known is not None
+    seen = known.owner, known.epoch
+    request = peer.adoption(b"/mcp", b"Host: relay\r\n", known.id, seen, UNBOUND, reason)
+    assert owner.plane.peers is not None
+    pool = owner.plane.peers.pool(heir.plane.table.owner.place)
+    head, _ = await Fetch().from_pool(pool, request, DEADLINE)
+    return head.get(peer.VERDICT) or b""
+
+
+@pytest.fixture
+def server(scripted: Scripted) -> Forgetful:
+    scripted.answer = server = Forgetful()
+    return server
+
+
+@pytest.fixture(autouse=True)
+async def leaving() -> AsyncIterator[None]:
+    yield
+    await leave()
+
+
+async def test_who_opens_many_streams_through_another_replica_pays_for_them_alone(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    assert server
+    config = {"clients": {"trustedProxies": ["127.0.0.0/8"]}}
+    owner, ingress = [await start(scripted.port, config, **relaying()) for _ in range(2)]
+    audience = owner.plane.audience
+    audience.most = 4
+    honest, hoarder = {"X_Forwarded_For": "10.0.0.1"}, {"X_Forwarded_For": "10.0.0.2"}
+    stream = await sends(ingress, await begin(owner, **honest), **honest)
+    await stream.reads(b": open\n\n")
+    for _ in range(6):
+        hoarded = await sends(ingress, await begin(owner, **hoarder), **hoarder)
+        await hoarded.reads(b": open\n\n")
+    await until(lambda: len(audience) == 4, "streams to be shed")
+    shed = (await owner.metrics())['mcpace_shed_connections_total{reason="streams"}']
+    assert shed >= 3
+    told = {client: len(streams) for client, streams in audience._of.items()}
+    assert told == {"addr:10.0.0.1": 1, "addr:10.0.0.2": 3}
