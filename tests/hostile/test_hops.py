@@ -64,3 +64,31 @@ async def test_who_opens_many_streams_through_another_replica_pays_for_them_alon
     assert shed >= 3
     told = {client: len(streams) for client, streams in audience._of.items()}
     assert told == {"addr:10.0.0.1": 1, "addr:10.0.0.2": 3}
+
+
+async def test_who_takes_over_a_session_of_a_replica_that_has_gone_on_with_it_ends_what_it_has_begun(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    owner, heir = [await start(scripted.port, **relaying()) for _ in range(2)]
+    session = await begin(owner)
+    goes_on = asyncio.Event()
+    begun: list[Heard] = []
+
+    async def begins(heard: Heard) -> AsyncIterator[bytes]:
+        if heard.message["params"]["clientInfo"]["name"] != "mcpace":
+            begun.append(heard)
+            await goes_on.wait()
+        yield server.begin(heard.message)
+
+    server.hooks["initialize"] = begins
+    asking = asyncio.ensure_future(adoption(owner, heir, session, "drained"))
+    await until(lambda: begun, "the session to be begun")
+    known = heir.plane.table.find(session.encode())
+    assert known is not None
+    asking.cancel()
+    await until(lambda: known.reviving == [], "it to be seen that nobody waits")
+    goes_on.set()
+    await until(lambda: known.reviving is None and len(server.sessions) == 1, "it to be ended")
+    assert not known.here
+    assert (await posts(owner, session, LIST))[0] == 200
+    assert len(server.begun) == 2

@@ -195,8 +195,11 @@ class Adoption:
         connection.answer(said, b"")
 
     def client_gone(self) -> None:
-        """It waits no more."""
+        """It waits no more, and goes on with the session itself: nobody is to take that from it."""
         self._connection = None
+        waiting = self._session.reviving
+        if waiting is not None and self.revived in waiting:
+            waiting.remove(self.revived)
 
     def client_paused(self, paused: bool) -> None:
         """What it is told is short."""
