@@ -66,6 +66,35 @@ async def test_who_opens_many_streams_through_another_replica_pays_for_them_alon
     assert told == {"addr:10.0.0.1": 1, "addr:10.0.0.2": 3}
 
 
+async def test_a_replica_that_is_passed_over_ends_its_session_once_nothing_is_under_way_in_it(
+    scripted: Scripted, server: Forgetful, start: Start, redis_server: RedisServer
+) -> None:
+    options = [relaying() | {"limits_url": redis_server.url} for _ in range(2)]
+    owner, heir = [await start(scripted.port, **each) for each in options]
+    for each in (owner, heir):
+        await until(lambda each=each: each.links[0].up, "Redis to be found")
+    calls = server.hooks["tools/call"] = Speaking()
+    session = await begin(owner)
+    passed_over = server.sessions[0]
+    call = await sends(owner, session, CALL, **VERSION)
+    await calls.opened(1)
+    assert (await adoption(owner, heir, session, "owner_lost")).startswith(b"moved ")
+    assert (await posts(owner, session, LEVEL))[0] == 200  # here it learns whose the session is
+    known = owner.plane.table.find(session.encode())
+    assert known is not None
+    await until(lambda: not known.here, "the owner to learn that it was passed over")
+    assert owner.sidecar._relay is not None
+    for sweep in owner.sidecar._relay.sweeps:
+        sweep(time.monotonic())
+    left = owner.plane.table.on_passed.__self__  # type: ignore[union-attr]
+    assert len(left) == 1, "a call goes on in it"
+    calls.says(RESPONSE, ends=True)
+    await call.reads(b'"id":7')
+    await until(lambda: passed_over not in server.sessions, "it to be ended")
+    assert len(server.sessions) == 1
+    assert (await posts(owner, session, LIST))[0] == 200
+
+
 async def test_who_takes_over_a_session_of_a_replica_that_has_gone_on_with_it_ends_what_it_has_begun(
     scripted: Scripted, server: Forgetful, start: Start
 ) -> None:

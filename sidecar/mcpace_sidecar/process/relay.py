@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Callable
 
+from mcpace_sidecar.call.passed_over import PassedOver
 from mcpace_sidecar.call.peer_port import PeerPort
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.errors import ConfigError, ListenError, words_of
@@ -43,7 +44,9 @@ class Relay:
         plane.revival.claims = Succession(
             table, records, self.peers, lambda: is_ready() and not plane.draining
         )
-        self.sweeps = (self.peers.sweep,)
+        passed_over = PassedOver(plane)
+        table.on_passed = passed_over.add
+        self.sweeps = (self.peers.sweep, passed_over.sweep)
 
     async def open(self) -> None:
         """Listen; ListenError."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -70,6 +70,8 @@ class Table:
         """Whether the server is known to have sessions."""
         self.records: Records | None = None
         """What other sidecars are told of them; None: there are no others."""
+        self.on_passed: Callable[[Session], None] | None = None
+        """Told of a session that is about to be another's, though nobody here has asked for that."""
         self.adopt(Sessions())
 
     def adopt(self, config: Sessions) -> None:
@@ -205,8 +207,11 @@ class Table:
         return True
 
     def _pass(self, session: Session, owner: Owner, epoch: int, inner: bytes) -> None:
-        session.owner, session.epoch, session.inner = owner, epoch, inner
-        session.here = self._is_here(owner)
+        here = self._is_here(owner)
+        passed_over = session.here and not here and session.inner and session.reviving is None
+        if passed_over and self.on_passed is not None:
+            self.on_passed(session)
+        session.owner, session.epoch, session.inner, session.here = owner, epoch, inner, here
         if session.listener is not None and session.reviving is None:
             session.listener.moved()
 
