@@ -121,3 +121,22 @@ async def test_who_takes_over_a_session_of_a_replica_that_has_gone_on_with_it_en
     assert not known.here
     assert (await posts(owner, session, LIST))[0] == 200
     assert len(server.begun) == 2
+
+
+async def test_a_session_of_a_replica_that_says_it_is_gone_goes_on_at_once(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    owner, ingress = [await start(scripted.port, **relaying()) for _ in range(2)]
+    session = await begin(owner)
+    assert (await posts(ingress, session, CALL))[0] == 200
+    assert owner.sidecar._relay is not None
+    owner.sidecar._relay.leave()  # it has drained, and still answers
+    ran = len(server.ran)
+    assert (await posts(ingress, session, CALL))[0] == 200
+    assert server.revivals == [INITIALIZE]
+    assert [method for method, _ in server.ran[ran:]] == ["notifications/initialized", "tools/call"]
+    known = ingress.plane.table.find(session.encode())
+    assert known is not None
+    assert (known.here, known.epoch) == (True, 1)
+    assert ingress.plane.peers is not None
+    assert not ingress.plane.peers.is_shunned(str(owner.sidecar._options.relay_listen))
