@@ -237,6 +237,14 @@ class Table:
         """The sidecar that is called so; None: there is none."""
         return self._sealer.named(name)
 
+    def endpoint(self, binding: bytes) -> bytes:
+        """What this sidecar adds to the endpoint of a stream of 2024-11-05. `binding`: of who opened it."""
+        return self._sealer.endpoint(self.owner, binding)
+
+    def holder(self, name: bytes) -> tuple[Owner, bytes] | None:
+        """The sidecar that has added this, and the binding of who opened the stream; None: none has."""
+        return self._sealer.holder(name)
+
     def initialize(self, session: Session) -> bytes:
         """The params of the client's `initialize`; empty where its id does not carry them."""
         opened = self._sealer.open(session.id)
