@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 from tests.kit.waiting import DEADLINE, until
-
 from tools.ports import free_port
 
 from mcpace_sidecar.call.recording import AWAY

@@ -79,10 +79,12 @@ class Peers:
         return pool
 
     def _room(self, asking: PeerPool) -> int:
-        """How many connections more one may have; where that is none, another's idle one is closed for it."""
+        """How many connections more one may have. Where that is none, another's idle one is closed."""
         room = self.most - sum(pool.taken for pool in self._pools.values()) + asking.opening
         if room <= 0:
-            idle = max((pool for pool in self._pools.values() if pool is not asking), key=_idle, default=None)
+            idle = max(
+                (pool for pool in self._pools.values() if pool is not asking), key=_idle, default=None
+            )
             if idle is not None and idle.idle:
                 idle.shed()
         return max(0, room)
