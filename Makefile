@@ -1,5 +1,5 @@
 # Each target installs what it needs; uv itself comes from the package index when it is missing.
-.PHONY: help run test test-compiled check generate fuzz bench soak e2e kind
+.PHONY: help run test test-compiled check docs generate fuzz bench soak e2e kind
 UV := $(shell command -v uv || echo .uv/bin/uv)
 SYSTEM_PYTHON := $(shell test -x /usr/bin/python3 && echo --python /usr/bin/python3)
 RUN := $(UV) run --frozen --quiet
@@ -24,12 +24,16 @@ test-compiled: .compiled  ## the sidecar's tests against the compiled form, as t
 	@$(RUN) python -m tools.packages.install
 	@.venv-compiled/bin/python -m pytest $(COMPILED) $(TWO)
 
-check: .venv/installed  ## style, types, import contracts, generated files
+check: .venv/installed  ## style, types, import contracts, generated files, the pages
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
 	@$(RUN) lint-imports --no-logo
 	@$(RUN) python -m tools.generate --check
+	@$(MAKE) --no-print-directory docs
+
+docs: .venv/installed  ## the documentation as a site, in site/; a link that leads nowhere fails it
+	@$(RUN) sphinx-build -W --keep-going --quiet --fresh-env -b html docs site
 
 generate: .venv/installed  ## what follows from models and tables: the CRD, the reference, the chart's schema and README
 	@$(RUN) python -m tools.generate

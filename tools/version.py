@@ -19,7 +19,7 @@ ALONE: Final[Mapping[str, str]] = {
 """File -> where in it the version stands by itself."""
 IMAGE: Final = rf"(?<=mcpace/)((?:sidecar|operator|example-weather):){_NUMBER}"
 """An image of ours with its tag."""
-NAMING: Final = ("*.md", "docs/*.md", "examples/**/*.yaml", "benchmarks/*.py", "tests/**/*.py")
+NAMING: Final = ("*.md", "docs/**/*.md", "examples/**/*.yaml", "benchmarks/*.py", "tests/**/*.py")
 """The files that may name one."""
 
 

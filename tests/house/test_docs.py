@@ -1,10 +1,17 @@
 """Every command in the README and the documentation is run by a test; the manifest shown is the one applied."""
 
+import json
 import re
 
+import jsonschema
 import pytest
 import yaml
+from tests.kit.pages import BEFORE_A_CLUSTER, WALKED, Block, blocks
 from tests.kit.programs import ROOT
+from tests.kit.schemas import refusals
+
+from mcpace_operator.resource.models import parse_spec
+from mcpace_sidecar.errors import ConfigError
 
 PAGES = [
     *(ROOT / page for page in ("README.md", "CONTRIBUTING.md", "charts/mcpace/README.md")),
@@ -48,11 +55,17 @@ RUN_BY = {
     "python -m tools.cluster shell": ("tools/cluster/__main__.py", "return run(node, rest)"),
     "python -m tools.cluster down": ("tools/cluster/__main__.py", "node.down()"),
 }
-"""Command -> the file that runs it, and where in it. A new command in a page needs its test, and its line here."""
+"""Command -> the file that runs it, and where in it. A command in a page that is not walked needs its line here."""
+
+
+def named(page):
+    return str(page.relative_to(ROOT))
 
 
 def commands():
     for page in PAGES:
+        if named(page) in WALKED:
+            continue
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
             for line in block.splitlines():
                 yield page.name, line.partition("  #")[0].strip()
@@ -66,16 +79,87 @@ def test_every_command_shown_is_run_by_a_test(page, command):
 
 
 BLOCKS = {
-    "gateways.md": "tests/wire/test_gateways.py",
-    "operations.md": "tests/apiserver/test_operations.py",
+    "docs/gateways.md": "tests/wire/test_gateways.py",
+    "docs/operations.md": "tests/apiserver/test_operations.py",
+    **dict.fromkeys(BEFORE_A_CLUSTER, "tests/apiserver/test_pages.py"),
 }
 """Page -> the test that runs its blocks of several lines, those marked `bash`."""
 
 
 def test_every_block_of_commands_is_run_by_a_test():
-    assert {page.name for page in PAGES if "```bash" in page.read_text()} == set(BLOCKS)
+    assert {named(page) for page in PAGES if "```bash" in page.read_text()} == set(BLOCKS)
     for page, file in BLOCKS.items():
-        assert f'"docs/{page}"' in (ROOT / file).read_text()
+        assert f'"{page}"' in (ROOT / file).read_text() or page in BEFORE_A_CLUSTER
+
+
+ALL = [block for page in PAGES for block in blocks(named(page))]
+TYPED = {"sh", "bash"}
+SHOWN = {"text", "yaml", "python", "javascript", "dockerfile"}
+
+
+def test_what_no_test_can_run_says_for_what_it_was_written_and_when():
+    """Files of programs that are not to be had here too; Dockerfiles of the page are shown, and built by none."""
+    for block in ALL:
+        if block.language not in TYPED | SHOWN:
+            assert block.is_marked, f"{block.page}: say so above\n{block.text}"
+        assert not (block.is_marked and block.language in TYPED), f"{block.page}: {block.first}"
+
+
+OTHERS = ("argoproj.io/", "gateway.networking.k8s.io/")
+FLUX = ".toolkit.fluxcd.io/"
+"""Groups whose schemas are not to be had here; a block of theirs is marked with the version it was written for."""
+MANIFESTS = [block for block in ALL if block.language == "yaml"]
+
+
+@pytest.mark.parametrize(
+    "block", MANIFESTS, ids=[f"{b.page}: {b.text.count(chr(10))} lines" for b in MANIFESTS]
+)
+def test_every_manifest_shown_is_such_as_is_taken(block: Block):
+    documents = list(yaml.safe_load_all(block.text))
+    if block.saved == "wrong.yaml":
+        with pytest.raises(ConfigError):
+            parse_spec({"image": "x"} | documents[0]["spec"])
+    elif block.saved == "values.yaml":
+        defaults = yaml.safe_load((ROOT / "charts/mcpace/values.yaml").read_text())
+        schema = json.loads((ROOT / "charts/mcpace/values.schema.json").read_text())
+        jsonschema.validate(merged(defaults, documents[0]), schema)
+    else:
+        for document in documents:
+            _check(block, document)
+
+
+def _check(block: Block, document):
+    kind, group = document.get("kind"), document.get("apiVersion", "")
+    if kind is None:
+        parse_spec({"image": "x"} | document)
+    elif kind == "McpServer":
+        parse_spec({"image": "x"} | document["spec"])
+    elif group.startswith(OTHERS) or FLUX in group:
+        assert block.is_marked or block.page == "docs/gateways.md", f"{block.page}: {kind}"
+    else:
+        assert not refusals(document)
+
+
+def merged(below, above):
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return below | {key: merged(below.get(key), value) for key, value in above.items()}
+
+
+def test_a_page_that_shows_a_file_of_the_repository_shows_it_as_it_is():
+    found = 0
+    for block in ALL:
+        if block.saved is not None and block.saved.startswith("examples/"):
+            found += 1
+            assert yaml.safe_load(block.text) == yaml.safe_load((ROOT / block.saved).read_text())
+    assert found
+
+
+def test_every_example_is_on_the_page_of_examples():
+    page = (ROOT / "docs/howto/examples.md").read_text()
+    assert {path.name for path in (ROOT / "examples").glob("*.yaml")} - {"tour.yaml"} == set(
+        re.findall(r"\[([\w-]+\.yaml)\]\(\.\./\.\./examples/\1\)", page)
+    )
 
 
 def test_the_readmes_manifest_is_the_examples():
