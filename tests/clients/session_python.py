@@ -1,6 +1,6 @@
 """A session with the official Python SDK of either version, led by its caller.
 
-Arguments: the URL, and how the session begins (`legacy`). Each line of standard input is a request in
+Arguments: the URL, and how the session begins (`legacy`, or `sse`: the pair of 2024-11-05). Each line of standard input is a request in
 JSON, `{"id", "do", …}`; each line of standard output what became of one, `{"id", "result" | "error"}`, or
 what the server said by itself, `{"heard": METHOD, …}`. Requests run side by side.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 from mcp import types
 from mcp.client.session import ClientSession
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 PAUSE = "seconds="
@@ -89,13 +90,13 @@ async def answer(client: ClientSession, request: dict[str, Any]) -> None:
         say(id=request["id"], error={"code": getattr(told, "code", None), "message": str(error)})
 
 
-async def main(url: str) -> None:
+async def main(url: str, begins: str) -> None:
     reader = asyncio.StreamReader(limit=2**26)
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
     async with (
-        streamable_http_client(url) as streams,
+        (sse_client if begins == "sse" else streamable_http_client)(url) as streams,
         ClientSession(
             streams[0], streams[1], sampling_callback=sampled, elicitation_callback=elicited,
             list_roots_callback=rooted, logging_callback=logged, message_handler=heard,
@@ -109,4 +110,4 @@ async def main(url: str) -> None:
             task.add_done_callback(running.discard)
 
 
-asyncio.run(main(sys.argv[1]))
+asyncio.run(main(*sys.argv[1:]))

@@ -1,5 +1,7 @@
 """A server of the official Python SDK, version 1, whose sessions hold state; its port is in PORT.
 
+With TRANSPORT=sse it speaks the pair of 2024-11-05.
+
 It appends what was done, one line of JSON each, to the file that DONE names: `{"did": WHAT, …}`.
 """
 
@@ -96,4 +98,4 @@ async def subscribe(uri: Any) -> None:
 
 
 done("start")
-server.run("streamable-http")
+server.run("sse" if os.environ.get("TRANSPORT") == "sse" else "streamable-http")

@@ -4,38 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from tests.kit.rawsession import RawSession
-from tests.kit.redis import RedisServer
-from tests.kit.replicas import Client, Replica, Replicas, client, replicas
+from tests.kit.replicas import Client, Replica, Replicas, Started, client, starting
 from tests.kit.waiting import DEADLINE
 
-Started = Callable[..., AbstractAsyncContextManager[Replicas]]
 ONE = "python v1"
 
 
 @pytest.fixture(params=["redis", "alone"])
 def started(request: pytest.FixtureRequest, tmp_path: Path) -> Started:
-    """Replicas that share a Redis, or know each other only."""
-
-    @asynccontextmanager
-    async def start(number: int = 3, config: dict[str, Any] | None = None) -> AsyncIterator[Replicas]:
-        environment = {"MCPACE_ADMIN_TOKEN": "t"}
-        if request.param == "redis":
-            redis_server: RedisServer = request.getfixturevalue("redis_server")
-            with redis_server.client() as store:
-                store.flushall()
-            environment["MCPACE_LIMITS_URL"] = redis_server.url
-        async with replicas(tmp_path, number, config, **environment) as made:
-            yield made
-
-    return start
+    return starting(request, tmp_path, MCPACE_ADMIN_TOKEN="t")
 
 
 async def owner(server: Replicas, session: Client) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from mcp.client.session import ClientSession
@@ -9,6 +10,7 @@ from mcp.client.sse import sse_client
 from mcp.shared.exceptions import MCPError
 from tests.kit.laptop import mcpace
 from tests.kit.pairs import Client, Pairs
+from tests.kit.replicas import PAIRS, client, converse, replicas
 from tests.kit.sidecars import Start
 from tests.kit.upstream import Heard, Scripted, json_answer
 from tests.kit.waiting import DEADLINE, until
@@ -175,3 +177,16 @@ async def test_mcpace_call_says_what_it_does_not_speak(
     done = await asyncio.to_thread(mcpace, "call", f"http://127.0.0.1:{port}/sse")
     assert done.returncode == 2
     assert "mcpace call speaks streamable HTTP only" in done.stderr
+
+
+@pytest.mark.parametrize("name", PAIRS)
+async def test_any_replica_takes_what_an_official_client_posts(name: str, tmp_path: Path) -> None:
+    async with replicas(tmp_path, 3, {"transport": "sse"}, TRANSPORT="sse") as server:
+        async with client(name, server.url.replace("/mcp", "/sse")) as session:
+            assert [await session.call("count") for _ in range(7)] == [*"1234567"]
+            await converse(session)
+        assert all(server.turns)
+        relayed = [await each.metric("mcpace_relayed_calls_total") for each in server.all]
+        assert sum(relayed) >= 8, relayed
+        counted = [await each.metric("mcp_tool_calls_total") for each in server.all]
+        assert sorted(counted)[:2] == [0, 0], "calls are counted where their stream is, and nowhere else"

@@ -2,8 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +9,15 @@ import pytest
 from tests.kit.rawsession import RawSession
 from tests.kit.redis import RedisServer
 from tests.kit.repeating import repetitions
-from tests.kit.replicas import CLIENTS, Replicas, client, converse, replicas
+from tests.kit.replicas import CLIENTS, Replicas, Started, client, converse, replicas, starting
 from tests.kit.waiting import DEADLINE
 
-Started = Callable[..., AbstractAsyncContextManager[Replicas]]
 ONE = "python v1"
 
 
 @pytest.fixture(params=["redis", "alone"])
 def started(request: pytest.FixtureRequest, tmp_path: Path) -> Started:
-    """Replicas that share a Redis, or know each other only."""
-
-    @asynccontextmanager
-    async def start(number: int = 3, config: dict[str, Any] | None = None) -> AsyncIterator[Replicas]:
-        environment = {}
-        if request.param == "redis":
-            redis_server: RedisServer = request.getfixturevalue("redis_server")
-            with redis_server.client() as store:
-                store.flushall()
-            environment["MCPACE_LIMITS_URL"] = redis_server.url
-        async with replicas(tmp_path, number, config, **environment) as made:
-            yield made
-
-    return start
+    return starting(request, tmp_path)
 
 
 async def owner(server: Replicas, session: Any) -> int:

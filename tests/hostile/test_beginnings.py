@@ -10,12 +10,10 @@ from tests.kit.connection import POST, Client
 from tests.kit.forgetful import INITIALIZE
 from tests.kit.redis import RedisServer
 from tests.kit.repeating import repetitions
-from tests.kit.sidecars import Running, Start
+from tests.kit.sidecars import Running, Start, relaying
 from tests.kit.upstream import RESULT, Heard, Scripted, json_answer
 from tests.kit.waiting import until
-from tools.ports import free_port
 
-from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.process.heap import resident
 
 LIMITS = {"rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 600, "requestsPerDay": 3}]}}
@@ -69,10 +67,7 @@ async def test_a_flood_of_initialize_is_bounded_and_moves_no_other_servers_limit
     scripted.answer = Beginning(scripted)
     with redis_server.client() as store:
         store.flushall()
-        flooded = await start(
-            scripted.port, name="ns/flooded", limits_url=redis_server.url, session_keys=(b"k" * 32,),
-            relay_listen=Address("127.0.0.1", free_port()),
-        )  # fmt: skip
+        flooded = await start(scripted.port, name="ns/flooded", limits_url=redis_server.url, **relaying())
         other = await start(scripted.port, LIMITS, name="ns/other", limits_url=redis_server.url)
         for each in (flooded, other):
             await until(lambda each=each: each.links[0].up, "Redis to be found")

@@ -106,6 +106,29 @@ async def test_a_connection_that_fails_takes_nothing_from_calls_that_others_serv
         assert set(await asyncio.gather(*(one.ask(other.place) for _ in range(40)))) == {b"relayed"}
 
 
+async def test_connections_to_all_peers_are_bounded_together_and_idle_ones_make_room() -> None:
+    async with relays((NEW,), (NEW,), (NEW,)) as (one, busy, other):
+        one.peers.most, busy.app.silent = 4, True
+        asked = [asyncio.ensure_future(one.ask(busy.place)) for _ in range(6)]
+        await until(lambda: len(busy.app.waiting) == 4, "as many requests as there are connections")
+        waits = asyncio.ensure_future(one.ask(other.place))
+        answered, most = 0, 0
+
+        def goes_on() -> bool:
+            nonlocal answered, most
+            most = max(most, one.open_connections)
+            for each in busy.app.waiting[answered:]:
+                each.answer(b"HTTP/1.1 200 OK\r\n", b"late")
+            answered = len(busy.app.waiting)
+            one.peers.sweep(time.monotonic())
+            return waits.done()
+
+        await until(goes_on, "the other to be asked")
+        assert await waits == b"relayed"
+        assert await asyncio.gather(*asked) == [b"late"] * 6
+        assert most <= 4
+
+
 def drops_all(*sockets: Any) -> None:
     """Let the kernel drop whatever comes there, as if the machine had vanished."""
     one = struct.pack("HBBI", 6, 0, 0, 0)  # return 0: of each packet, nothing (bpf(4))

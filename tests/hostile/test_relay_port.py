@@ -10,13 +10,11 @@ import time
 
 import pytest
 from tests.kit.relays import FOREIGN, NEW, OLD, REQUEST, relays
-from tests.kit.sidecars import Start
+from tests.kit.sidecars import Start, relaying
 from tests.kit.upstream import Scripted
 from tests.kit.waiting import until
-from tools.ports import free_port
 
 from mcpace_sidecar.errors import UpstreamError
-from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.relay.certificate import Certificate
 from mcpace_sidecar.relay.comers import MOST
 
@@ -170,13 +168,10 @@ async def test_a_flood_of_handshakes_is_bounded_and_a_peer_is_heard_all_the_same
 async def test_connections_of_other_replicas_count_among_all_that_there_may_be(
     scripted: Scripted, start: Start
 ) -> None:
-    key = b"k" * 32
-    sidecar = await start(
-        scripted.port, relay_listen=Address("127.0.0.1", free_port()), session_keys=(key,)
-    )
-    relay = sidecar.sidecar._options.relay_listen
-    assert relay is not None
-    certificate = Certificate(key)
+    options = relaying()
+    sidecar = await start(scripted.port, **options)
+    relay = options["relay_listen"]
+    certificate = Certificate(*options["session_keys"])
     _, writer = await asyncio.open_connection(
         relay.host, relay.port, ssl=certificate.client(), server_hostname=certificate.name
     )

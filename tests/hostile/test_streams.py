@@ -6,13 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.kit.sidecars import Running, Start
+from tests.kit.sidecars import Running, Start, relaying
 from tests.kit.upstream import RESULT, SSE, Heard, Scripted, chunk, json_answer
 from tests.kit.waiting import DEADLINE, until
-from tools.ports import free_port
 
 from mcpace_sidecar.call.audience import Audience
-from mcpace_sidecar.http.address import Address
 
 GET = b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
 FEW = {"memory": 1, "files": 192}
@@ -154,8 +152,7 @@ async def test_where_other_replicas_are_streams_stay_until_services_send_their_c
     scripted: Scripted, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted.answer = hello
-    relay = Address("127.0.0.1", free_port())
-    sidecar = await start(scripted.port, relay_listen=relay, session_keys=(b"k" * 32,))
+    sidecar = await start(scripted.port, **relaying())
     await sidecar.ready()
     early = await Listening.to(sidecar)
     assert b"hello" in await early.reads(b"hello\n\n")

@@ -51,25 +51,30 @@ class Client:
     ) -> None:
         self.reader = reader
         self.writer = writer
-        self._sidecar = sidecar
+        self.through = sidecar
+        """Where it posts: this sidecar, or another."""
+        self.lines = b""
+        """Header lines of what it posts."""
         self.target = b""
         """Where it posts."""
         self.number = 0
         """Which of the server's streams it has."""
 
     @classmethod
-    async def begin(cls, sidecar: Running, path: bytes = b"/sse") -> Client:
-        """Ask for a stream, and leave it to the test what comes."""
+    async def begin(cls, sidecar: Running, path: bytes = b"/sse", lines: bytes = b"") -> Client:
+        """Ask for a stream, and leave it to the test what comes. `lines`: header lines of all it sends."""
         reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.data)
-        writer.write(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
-        return cls(reader, writer, sidecar)
+        writer.write(b"GET %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (path, lines))
+        client = cls(reader, writer, sidecar)
+        client.lines = lines
+        return client
 
     @classmethod
-    async def open(cls, sidecar: Running, path: bytes = b"/sse") -> Client:
-        client = await cls.begin(sidecar, path)
+    async def open(cls, sidecar: Running, path: bytes = b"/sse", lines: bytes = b"") -> Client:
+        client = await cls.begin(sidecar, path, lines)
         line = await client.hear(b"\n\n")
         client.target = line.rpartition(b"data: ")[2].strip()
-        client.number = int(client.target.partition(b"?s=")[2] or 0)
+        client.number = int(client.target.partition(b"?s=")[2].partition(b"&")[0] or 0)
         return client
 
     async def hear(self, end: bytes) -> bytes:
@@ -78,7 +83,8 @@ class Client:
 
     async def post(self, body: bytes) -> bytes:
         head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" % self.target
-        return await self._sidecar.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        head += self.lines
+        return await self.through.raw(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
 
     async def call(self, message_id: bytes) -> bytes:
         return await self.post(

@@ -14,12 +14,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
 import yaml
 from tests.kit.programs import ROOT
+from tests.kit.redis import RedisServer
 from tests.kit.service import Service
 from tests.kit.vanishing import vanish
 from tests.kit.waiting import DEADLINE, STARTING, until
@@ -215,6 +217,29 @@ async def replicas(
         await made.end()
 
 
+Started = Callable[..., contextlib.AbstractAsyncContextManager[Replicas]]
+"""Starts replicas: how many, and their configuration."""
+
+
+def starting(request: pytest.FixtureRequest, folder: Path, **environment: str) -> Started:
+    """They share a Redis, empty before, where the parameter of a fixture is `redis`; else they know each
+    other only. `environment`: of all their processes.
+    """  # noqa: D205 - because it reads on
+
+    @contextlib.asynccontextmanager
+    async def start(number: int = 3, config: dict[str, Any] | None = None) -> AsyncIterator[Replicas]:
+        more: dict[str, Any] = {**environment}
+        if request.param == "redis":
+            redis_server: RedisServer = request.getfixturevalue("redis_server")
+            with redis_server.client() as store:
+                store.flushall()
+            more["MCPACE_LIMITS_URL"] = redis_server.url
+        async with replicas(folder, number, config, **more) as made:
+            yield made
+
+    return start
+
+
 CLIENTS = {
     "python v1": ("session_python.py", "legacy"),
     "python v2": ("session_python.py", "legacy"),
@@ -222,6 +247,11 @@ CLIENTS = {
     "typescript v2": ("session_typescript.mjs", "2"),
 }
 """The official clients that hold sessions."""
+PAIRS = {
+    "python v1, the pair": ("session_python.py", "sse"),
+    "python v2, the pair": ("session_python.py", "sse"),
+}
+"""Those that speak the pair of 2024-11-05."""
 
 
 class Client:
@@ -304,10 +334,10 @@ class Client:
 @contextlib.asynccontextmanager
 async def client(name: str, url: str) -> AsyncIterator[Client]:
     """An official client whose session has begun."""
-    script, argument = CLIENTS[name]
+    script, argument = (CLIENTS | PAIRS)[name]
     programs = {"python v1": python_v1(), "python v2": Path(sys.executable)}
     process = await asyncio.create_subprocess_exec(
-        programs.get(name, node()), ROOT / "tests/clients" / script, url, argument,
+        programs.get(name.partition(",")[0], node()), ROOT / "tests/clients" / script, url, argument,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"NODE_MODULES": str(modules())}, limit=2**26,
     )  # fmt: skip

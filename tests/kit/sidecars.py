@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from tests.kit.waiting import DEADLINE, until
+from tools.ports import free_port
 
 from mcpace_sidecar.call.recording import AWAY
 from mcpace_sidecar.contract.config import SidecarConfig, parse
@@ -154,6 +155,11 @@ class Running:
 
 
 Start = Callable[..., Awaitable[Running]]
+
+
+def relaying() -> dict[str, Any]:
+    """Options of a sidecar that others of its server reach."""
+    return {"relay_listen": Address("127.0.0.1", free_port()), "session_keys": (b"k" * 32,)}
 
 
 @contextlib.asynccontextmanager

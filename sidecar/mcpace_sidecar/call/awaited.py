@@ -15,6 +15,8 @@ class OpenStream(Protocol):
 
     opened: bytes
     """Where it was opened, with its query."""
+    binding: bytes
+    """Of the known client that alone may post to it; UNBOUND: the server says who may."""
 
     def claim(self, message_id: bytes, patience: float, strand: Callable[[], None]) -> Awaited:
         """Take this id for a call until it has ended; MessageError if another's response has it."""

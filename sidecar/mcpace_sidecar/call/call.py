@@ -48,6 +48,8 @@ class Call:
     """Up to where its client has heard the stream of which it asks for the rest."""
     received = 0
     """Bytes of its body, where that is held no more."""
+    elsewhere: tuple[str, bytes] | None = None
+    """Where the replica listens that holds the stream of 2024-11-05 it was posted to, and whose that is."""
     opened = b""
     """Where that was opened, which is not where its messages are posted."""
     _span = b""

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from mcpace_sidecar.cache.policy import Private, digest, variant
-from mcpace_sidecar.call import cors, protected_resource, refusals
+from mcpace_sidecar.call import cors, endpoint, protected_resource, routing
 from mcpace_sidecar.call.protected_resource import Resource
 from mcpace_sidecar.call.refusals import OK_JSON, Refusal
 from mcpace_sidecar.call.session_heads import SessionHeads
@@ -16,7 +16,6 @@ from mcpace_sidecar.call.settings import OURS, PLACES, Settings
 from mcpace_sidecar.http import compression
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.head import RequestHead
-from mcpace_sidecar.identity import origins
 from mcpace_sidecar.identity.callers import AUTHORIZATION, bearer_of
 from mcpace_sidecar.identity.client import Caller, Client
 from mcpace_sidecar.mcp.methods import MODERN
@@ -28,19 +27,15 @@ from mcpace_sidecar.sessions.table import Table
 _MIRRORS: Final = re.compile(
     rb"^(?:(mcp-name)|mcp-param-[^:\r\n]*):[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE
 )
-_JSON_TYPE: Final = re.compile(
-    rb'application/json(?:[ \t]*;[ \t]*charset=(?:utf-8|"utf-8"))?[ \t]*;?', re.IGNORECASE
-)
 _OF_MESSAGE: Final = re.compile(
     rb"^(?:accept|accept-encoding|content-type|last-event-id|mcp(?:ace)?-[a-z0-9-]*):[^\r\n]*\r\n",
     re.IGNORECASE | re.MULTILINE,
 )
 """The lines that belong to one message, and not to whoever sends it."""
-_ONCE: Final = (AUTHORIZATION, b"content-type", b"mcp-protocol-version", b"mcp-session-id", b"origin")
 _FORWARDED: Final = b"x-forwarded-"
 _BOUND: Final = re.compile(rb"[0-9a-f]{16}")
-_RELAYED: Final = Caller(Client("relayed"))
-"""Whose calls those are that another sidecar passes on: it knows whose they are."""
+_RELAYED: Final = Client("relayed")
+"""Whose calls those are of which another sidecar does not say it."""
 _PERSONS: Final = frozenset(
     _FORWARDED + what
     for what in (
@@ -55,7 +50,6 @@ _PERSONS: Final = frozenset(
 )
 """Headers in which a gateway names a person; all others like them are of the address that is public."""
 _BATCHED: Final = (b"", b"2025-03-26")
-_METHODS: Final = frozenset({b"POST", b"GET", b"DELETE", b"OPTIONS"})
 
 
 class Context:
@@ -64,10 +58,12 @@ class Context:
     __slots__ = (
         "_binding",
         "_credential",
+        "_judged",
         "_loopback",
         "_ours",
         "_persons",
         "_private",
+        "_sealed",
         "_session",
         "_sessions",
         "_target",
@@ -108,17 +104,19 @@ class Context:
         """`believed`: what it says of the way here may pass; `paired`: its target is an open stream's.
 
         `sessions`: those whose ids are ours; None: the server's own ids pass. `relayed`: another sidecar
-        passes it on, which has judged it.
+        passes it on, which has judged whose it is.
         """
-        self.relayed = relayed
+        self._judged = relayed
+        self.relayed: bool = relayed and not paired
+        """Whether that one has judged, counted and looked up all of it: not what is posted to a stream."""
         self.settings = settings
         self.believed, self.paired = believed, paired
         self._upstream, self._loopback = upstream, loopback
-        self.route: str = "pair" if paired else _route(settings, head)
+        self.route: str = "pair" if paired else routing.route(settings, head)
         self.health: bool = head.path == settings.health_path
         """Whether a balancer asks how we are."""
         self.refusal: Refusal | None = (
-            None if relayed else _refusal(settings, head, self.route, loopback=loopback)
+            None if relayed else routing.refusal(settings, head, self.route, loopback=loopback)
         )
         """Of what is refused by its head alone."""
         self.grant: cors.Grant | None = None if relayed else cors.granted(settings.guard.origins, head)
@@ -129,6 +127,8 @@ class Context:
         self.modern: bool = self.version >= MODERN
         self.may_batch: bool = self.version in _BATCHED and self.route != "pair"
         on_stream = self.route == "pair"
+        self._sealed: bool = on_stream and endpoint.name_of(head.target) != b""
+        """Whether its target is one stream's alone, which we have named."""
         self._session: bytes = head.target if on_stream else head.get(b"mcp-session-id") or b""
         # The server may answer by it even where the era that is claimed has no sessions.
         self.session: bytes = b"" if self.modern and not on_stream else self._session
@@ -169,9 +169,10 @@ class Context:
         hidden = self._hidden()
         host = head.get(b"host") if settings.preserves_host else None
         told = _told(settings, head, believed=believed)
+        target = endpoint.of_server(head.target) if on_stream else head.target
         self.onward: bytes = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (
             head.method,
-            head.target,
+            target,
             host or str(upstream).encode(),
             b"".join(
                 line
@@ -195,15 +196,19 @@ class Context:
 
     def _take_over(self, upstream: Address, head: RequestHead) -> None:
         """Take what another sidecar has made of it: it goes on as it came."""
-        self.coding, self.token, self.caller = b"", b"", _RELAYED
+        client = peer.client_of(head.get(peer.CLIENT)) or _RELAYED
+        self.coding, self.token, self.caller = b"", b"", Caller(client)
         lines = b"".join(line for name, line in head.onward if not name.startswith(OURS))
         host = head.get(b"host") or str(upstream).encode()
-        self.onward = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (head.method, head.target, host, lines)
+        target = endpoint.of_server(head.target) if self._sealed else head.target
+        self.onward = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (head.method, target, host, lines)
         self._credential = self._varies = self._persons = ()
         self._target, self.public, self.variant = head.target, b"", b""
+        if self._sealed:
+            self.public = digest((host, *(text for name, text in head.onward if _is_public(name))))
         told = head.get(peer.BINDING) or b""
         binding = bytes.fromhex(told.decode()) if _BOUND.fullmatch(told) else UNBOUND
-        self._binding = (_RELAYED.client, binding) if _RELAYED.client is not None else None
+        self._binding = client, binding
 
     def _hidden(self) -> AbstractSet[bytes]:
         """The headers that go no further as they came."""
@@ -243,7 +248,7 @@ class Context:
     def onward_to(self, session: Session, client: Client | None) -> bytes:
         """The head that goes to the sidecar that holds the session."""
         binding = self.binding(client) if client is not None else UNBOUND
-        return self.heads.to_peer(self.onward, session, binding)
+        return self.heads.to_peer(self.onward, session, client, binding)
 
     def session_now(self) -> Session | None:
         """The session that it is of, looked up again where that was forgotten; None: it has ended."""
@@ -275,7 +280,7 @@ class Context:
         """The same, of a message whose answer goes into another's. `head`: what they are of."""
         context = Context(
             self.settings, self._upstream, head, loopback=self._loopback, believed=self.believed,
-            paired=self.paired, sessions=self._sessions,
+            paired=self.paired, sessions=self._sessions, relayed=self._judged,
         )  # fmt: skip
         context.coding = b""
         return context
@@ -303,6 +308,10 @@ class Context:
         """
         known, epoch = self._private, self.live.epoch if self.live is not None else 0
         if known is None or known[0] is not client or known[1] != named or known[3] != epoch:
+            if self._sealed:  # whoever posts to it, and wherever: it is this stream's
+                mark: Private | None = Private(client, (), (), self._session, self._session)
+                self._private = client, named, mark, epoch
+                return mark
             nobody = client.anonymous and not self._credential and not self._varies
             person = (*self._varies, b"", *self._persons, b"", *named)
             # The targets of a pair are sessions themselves.
@@ -319,25 +328,6 @@ def without_mirrors(lines: bytes) -> bytes:
     return _MIRRORS.sub(b"", lines) if lines else lines
 
 
-def _misread(settings: Settings, head: RequestHead) -> Refusal | None:
-    """A header that decides and stands there twice: of two readers each may take another."""
-    once = {name for name in (*_ONCE, settings.identities.key_header) if len(head.values(name)) > 1}
-    if once:
-        return Refusal(refusals.HEADER, f"The header {min(once).decode()} stands there more than once.")
-    return None
-
-
-def _unreadable(head: RequestHead) -> Refusal | None:
-    """A body that the server could read otherwise than it is read here (RFC 9110, section 8)."""
-    if any(coding.lower() not in (b"", b"identity") for coding in head.values(b"content-encoding")):
-        words = "Send the body as it is: a Content-Encoding is not accepted."
-        return Refusal(refusals.CODING, words)
-    if _JSON_TYPE.fullmatch(head.get(b"content-type") or b"") is None:
-        words = "Send Content-Type: application/json, in UTF-8 and without another charset."
-        return Refusal(refusals.TYPE, words)
-    return None
-
-
 def _told(settings: Settings, head: RequestHead, *, believed: bool) -> bytes:
     """What the server is told of the scheme and host that the client knows, where nobody has told it."""
     public = urlsplit(settings.config.public_url or "")
@@ -350,6 +340,11 @@ def _told(settings: Settings, head: RequestHead, *, believed: bool) -> bytes:
     return lines
 
 
+def _is_public(name: bytes) -> bool:
+    """Whether a header says of the address that is public, or of who is there, and not of the way here."""
+    return name in PLACES or (name.startswith(_FORWARDED) and name != b"x-forwarded-for")
+
+
 def _passed(head: RequestHead, hidden: AbstractSet[bytes]) -> tuple[bytes, ...]:
     """The forwarding headers that are passed on as they came, without those of the way here."""
     passed = {name for name, _ in head.onward if name.startswith(_FORWARDED)}
@@ -358,35 +353,3 @@ def _passed(head: RequestHead, hidden: AbstractSet[bytes]) -> tuple[bytes, ...]:
 
 def _values(head: RequestHead, names: tuple[bytes, ...]) -> tuple[bytes, ...]:
     return tuple(b"%b:%b" % (name, b"\0".join(values)) for name in names if (values := head.values(name)))
-
-
-def _route(settings: Settings, head: RequestHead) -> str:
-    """`mcp` and `pair` are judged; `open` is forwarded unjudged; `passed` needs only an identity."""
-    if head.path == settings.path:
-        return "open" if head.method == b"OPTIONS" else "mcp"
-    if head.path == settings.health_path:
-        return "open"
-    if head.path.startswith(b"/.well-known/") and b".." not in head.path and b"%" not in head.path:
-        return "open"
-    if head.path in settings.pass_paths:
-        return "passed"
-    return "pair" if settings.pair and head.method == b"POST" else "unknown"
-
-
-def _refusal(settings: Settings, head: RequestHead, route: str, *, loopback: bool) -> Refusal | None:
-    if route == "unknown":
-        words = f"The MCP endpoint is {settings.config.endpoint}; other paths must be in passPaths."
-        return Refusal(refusals.PATH, f"Not found. {words}")
-    if head.method not in _METHODS and route == "mcp":
-        return Refusal(refusals.METHOD, "The MCP endpoint takes POST, GET, DELETE and OPTIONS.")
-    if route == "open" and head.path == settings.health_path:
-        asks = head.method in (b"GET", b"HEAD")
-        return None if asks else Refusal(refusals.METHOD, "The health path takes GET and HEAD.")
-    if head.method in (b"HEAD", b"TRACE"):
-        return Refusal(refusals.METHOD, f"{head.method.decode()} is not passed on.")
-    if not settings.guard.admits(head, loopback=loopback):
-        return Refusal(refusals.ORIGIN, origins.WORDS)
-    if route == "open":
-        return None
-    posted = head.method == b"POST" and route != "passed"
-    return _misread(settings, head) or (_unreadable(head) if posted else None)

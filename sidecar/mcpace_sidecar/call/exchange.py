@@ -32,7 +32,7 @@ from mcpace_sidecar.call.asking import Asking
 from mcpace_sidecar.call.call import Call
 from mcpace_sidecar.call.context import Context
 from mcpace_sidecar.call.fanout import Child, Part
-from mcpace_sidecar.call.legacy_sse import is_posted
+from mcpace_sidecar.call.passing_on import NO_STREAM, PassingOn, finds_stream, is_anothers
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.call.waiting import Parked
@@ -95,9 +95,8 @@ class Exchange:
                 self.answer.settle("success", head, body if self.call.head.method == b"GET" else None)
             else:
                 self.forward()
-        elif context.route == "pair" and not is_posted(self.answer):
-            words = "No stream of this sidecar's has this endpoint: open one first."
-            self.refuse(Refusal(refusals.PATH, words))
+        elif context.route == "pair" and not finds_stream(self.answer):
+            self.refuse(Refusal(refusals.PATH, NO_STREAM))
         else:
             self.identify()
 
@@ -144,6 +143,10 @@ class Exchange:
             self.refuse(refusals.unauthorized(caller.words, caller.status, more))
         elif call.context.unknown:
             self.refuse(refusals.no_session())
+        elif call.context.route == "pair" and is_anothers(self.answer):
+            self.refuse(Refusal(refusals.PATH, NO_STREAM))
+        elif call.elsewhere is not None:
+            PassingOn(self.answer, call.elsewhere[0]).ask()
         elif call.context.route in ("mcp", "pair") and call.head.method == b"POST":
             self.classify()
         else:

@@ -11,6 +11,7 @@ from typing import Final
 from mcpace_sidecar.call import refusals, refusing
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.continuing import Continuing
+from mcpace_sidecar.call.legacy_sse import PairStream
 from mcpace_sidecar.call.plane import InFlight, Plane
 from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.sessions.session import Session
@@ -21,10 +22,17 @@ _UNKNOWN: Final = "The replica ends before the call did. Whether it took effect 
 
 
 def close_streams(plane: Plane) -> None:
-    """End in order what clients listen to: they open it again, elsewhere."""
+    """End in order what clients listen to: they open it again, elsewhere.
+
+    Not a stream of 2024-11-05 on which a call's response is still to come.
+    """
     for each in list(plane.in_flight):
-        if each.endless and not each.call.context.relayed:
+        if each.endless and not each.call.context.relayed and not _is_awaited_on(each):
             each.close_stream()
+
+
+def _is_awaited_on(each: InFlight) -> bool:
+    return isinstance(each, Answer) and isinstance(each.stream, PairStream) and each.stream.is_awaited
 
 
 def let_go(plane: Plane, now: float) -> None:

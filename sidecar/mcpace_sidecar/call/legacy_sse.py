@@ -2,7 +2,8 @@
 
 The stream's first event names where messages are posted. Each POST is an exchange like any
 other; only its answer, ours or the server's, goes out as an event of the stream, and the POST
-itself is answered 202. Source: MCP 2024-11-05, basic/transports (HTTP with SSE).
+itself is answered 202. Where there are other replicas, the endpoint says which holds the stream: they
+pass on what is posted there to them. Source: MCP 2024-11-05, basic/transports (HTTP with SSE).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from decimal import Decimal
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
+from mcpace_sidecar.call import endpoint
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.awaited import Awaited, OpenStream
 from mcpace_sidecar.call.stream import Stream
@@ -23,6 +25,7 @@ from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding
 from mcpace_sidecar.mcp import answers, ids, responses
 from mcpace_sidecar.mcp.strictness import MessageError
+from mcpace_sidecar.sessions.sealing import UNBOUND
 
 _ACCEPTED = status_line(202)
 MAX_AWAITED: Final = 1000
@@ -42,6 +45,12 @@ class PairStream(Stream):
         """Where the stream was opened, with its query."""
         self._answer = answer
         self._plane = answer.plane
+        self.binding: bytes = UNBOUND
+        self._name = b""
+        """What is added to the endpoint, so that other replicas know who has the stream."""
+        if answer.plane.peers is not None and answer.plane.settings.config.sessions.continuity:
+            self.binding = binding_of(answer)
+            self._name = answer.plane.table.endpoint(self.binding)
         self._events = sse.Events()
         self._awaited: dict[str | int | Decimal | float | None, Awaited] = {}
         self._pulse = sse.Pulse()
@@ -51,6 +60,11 @@ class PairStream(Stream):
         """What passes when all that came with it has been read; None: nothing is being read."""
         # Events may be given another length.
         answer.begin(head.onward, None, head.status, events=True)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a response is to come on it."""
+        return bool(self._awaited)
 
     def claim(self, message_id: bytes, patience: float, strand: Callable[[], None]) -> Awaited:
         """Take this id for a call until it has ended; MessageError if another's response has it."""
@@ -145,11 +159,17 @@ class PairStream(Stream):
             self.target = endpoint_of(self.opened, data)
             if not self.target:
                 return event
+            if self._name:
+                self.target = endpoint.named(self.target, self._name)
             for target in spellings(self.target):
                 self._plane.pairs.setdefault(target, self)
             # A path, whole or relative, is the client's to join to the URL that it knows; only an absolute
             # URL would lead it past the sidecar.
-            return sse.with_data(event, self.target) if b"://" in data else event
+            leads_past = b"://" in data
+            if not self._name:
+                return sse.with_data(event, self.target) if leads_past else event
+            whole = leads_past or b"#" in data
+            return sse.with_data(event, self.target if whole else endpoint.named(data.strip(), self._name))
         kind = answers.kind(data) if data else ""
         if kind == "request":
             self._plane.questions.asked(self.target, answers.id_of(data), time.monotonic())
@@ -254,6 +274,15 @@ class Posted:
     def abort(self) -> None:
         """It broke off."""
         self._connection.abort()
+
+
+def binding_of(answer: Answer) -> bytes:
+    """What tells a known client from others, however often its token is renewed; UNBOUND: nobody known."""
+    client = answer.call.client
+    if client is None or client.anonymous:
+        return UNBOUND
+    who = client.subject or client.name
+    return answer.plane.table.binding((who.encode(),), known=True)
 
 
 def is_posted(answer: Answer) -> bool:

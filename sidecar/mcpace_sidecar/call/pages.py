@@ -55,8 +55,8 @@ def paged(call: Call, plane: Plane, rule: PageRule, result: bytes) -> bytes | No
 
 
 def _shelf(call: Call, handle: str) -> Place:
-    """Where the pages of a handle are: with another client or credential, nowhere."""
-    return Place(digest((b"page", handle.encode(), call.variant, call.who)), ())
+    """Where the pages of a handle are: with another client, credential or stream, nowhere."""
+    return Place(digest((b"page", handle.encode(), call.opened or call.variant, call.who)), ())
 
 
 _next_page: Final = msgspec.json.Decoder(NextPageParams)

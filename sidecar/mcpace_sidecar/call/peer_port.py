@@ -1,7 +1,8 @@
 """The door of the relay port: calls of sessions that are held here, which other sidecars pass on.
 
 They are judged, counted and looked up where they came in; slots, breakers and the session are here. What
-is relayed goes no further: who is not the owner says so.
+is relayed goes no further: who is not the owner says so. Messages of 2024-11-05 are judged here, where
+their stream is, as if they had come here.
 """
 
 from __future__ import annotations
@@ -63,12 +64,17 @@ class PeerPort:
         """Answer a request, or return the answer that will come."""
         plane, base = self.plane, head.base
         context: Context | None = base.notes
+        paired = plane.settings.pair
         if context is None or context.settings is not plane.settings:
             context = base.notes = Context(
                 plane.settings, plane.pool.address, base, loopback=plane.loopback, believed=True,
-                sessions=plane.table, relayed=True,
+                paired=paired, sessions=None if paired else plane.table, relayed=True,
             )  # fmt: skip
         connection.rewriter = None
+        if paired:
+            exchange = self._exchange(connection, context, head, body)
+            exchange.start()
+            return None if exchange.answer.ended else exchange.answer
         if self.leaving:
             connection.answer(peer.verdict(peer.GONE), b"")
             return None
@@ -84,15 +90,21 @@ class PeerPort:
         if said:
             connection.answer(said, b"")
             return None
-        read = connection.request
-        via = plane.settings.identities.via("127.0.0.1", ())
-        exchange = Exchange(plane, connection, Call(context, via, head, body, read.trace, read.lines))
-        plane.in_flight.add(exchange.answer)
+        exchange = self._exchange(connection, context, head, body)
         try:
             _begin(exchange)
         except Exception as error:  # noqa: BLE001 - because whatever it is, it is this call's end alone
             exchange.broke("request", error)
         return None if exchange.answer.ended else exchange.answer
+
+    def _exchange(
+        self, connection: ClientConnection, context: Context, head: RequestHead, body: bytes
+    ) -> Exchange:
+        plane, read = self.plane, connection.request
+        via = plane.settings.identities.via("127.0.0.1", ())
+        exchange = Exchange(plane, connection, Call(context, via, head, body, read.trace, read.lines))
+        plane.in_flight.add(exchange.answer)
+        return exchange
 
     def _verdict(self, session: Session, boot: int, epoch: int) -> bytes:
         """What is said of a session instead of asking the server; empty: the server is asked."""
@@ -195,8 +207,11 @@ class Adoption:
         connection.answer(said, b"")
 
     def client_gone(self) -> None:
-        """It waits no more."""
+        """It waits no more, and goes on with the session itself: nobody is to take that from it."""
         self._connection = None
+        waiting = self._session.reviving
+        if waiting is not None and self.revived in waiting:
+            waiting.remove(self.revived)
 
     def client_paused(self, paused: bool) -> None:
         """What it is told is short."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcpace_sidecar.call import refusals
+from mcpace_sidecar.call import endpoint, refusals
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.call import Call
 from mcpace_sidecar.call.context import Context
@@ -60,7 +60,7 @@ class DataPort:
         if via is None or via.identities is not settings.identities or via.apart != apart:
             via = connection.via = settings.identities.via(connection.peer, apart)
         # What is posted to an open stream's endpoint is the stream's, whatever the path, the GET's own too.
-        paired = settings.pair and head.target in plane.pairs and head.method == b"POST"
+        paired = settings.pair and head.method == b"POST" and self._is_of_stream(head.target)
         context: Context | None = head.base.notes
         if (
             context is None
@@ -76,6 +76,11 @@ class DataPort:
         connection.rewriter = context.grant
         lines = via.lines + read.lines if read.lines else via.lines
         return Exchange(plane, connection, Call(context, via, head, body, read.trace, lines))
+
+    def _is_of_stream(self, target: bytes) -> bool:
+        """Whether it is the endpoint of a stream of 2024-11-05, of this replica's or of another's."""
+        plane = self.plane
+        return target in plane.pairs or (plane.peers is not None and endpoint.name_of(target) != b"")
 
     def on_bad_request(self, error: ProtocolError) -> tuple[bytes, bytes]:
         """Count what is no HTTP, and say so, or that there is no room."""

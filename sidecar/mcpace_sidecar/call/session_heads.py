@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from mcpace_sidecar.http.head import ResponseHead
+from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.relay import peer
 from mcpace_sidecar.sessions.sealing import Owner
 from mcpace_sidecar.sessions.session import Session
@@ -24,12 +25,15 @@ class SessionHeads:
     Neither has the id of an event that its client asks to go on from: that is ours.
     """
 
-    __slots__ = ("_binding", "_epoch", "_owner", "_renamed", "_renamed_from", "_to_peer", "_to_server")
+    __slots__ = (
+        "_binding", "_client", "_epoch", "_owner", "_renamed", "_renamed_from", "_to_peer", "_to_server",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._epoch = -1
         self._owner: Owner | None = None
         self._binding = b""
+        self._client: Client | None = None
         self._to_server = self._to_peer = b""
         self._renamed = self._renamed_from = b""
 
@@ -50,15 +54,17 @@ class SessionHeads:
             self._to_server = head
         return self._to_server
 
-    def to_peer(self, onward: bytes, session: Session, binding: bytes) -> bytes:
+    def to_peer(self, onward: bytes, session: Session, client: Client | None, binding: bytes) -> bytes:
         """With what its sidecar checks. `binding`: what tells the client's credential from others."""
         self._follow(session)
-        if not self._to_peer or binding != self._binding:
-            self._binding = binding
+        if not self._to_peer or client is not self._client or binding != self._binding:
+            self._client, self._binding = client, binding
             self._to_peer = b"%bMcpace-Epoch: %d %d\r\nMcpace-Binding: %b\r\n" % (
                 _LAST_EVENT.sub(b"", peer.without(onward)), session.owner.boot, session.epoch,
                 binding.hex().encode(),
             )  # fmt: skip
+            if client is not None:
+                self._to_peer += b"Mcpace-Client: %b\r\n" % peer.told(client)
         return self._to_peer
 
     def renamed(self, head: ResponseHead, name: bytes) -> bytes:

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Callable
 
+from mcpace_sidecar.call.passed_over import PassedOver
 from mcpace_sidecar.call.peer_port import PeerPort
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.errors import ConfigError, ListenError, words_of
@@ -43,7 +44,9 @@ class Relay:
         plane.revival.claims = Succession(
             table, records, self.peers, lambda: is_ready() and not plane.draining
         )
-        self.sweeps = (self.peers.sweep,)
+        passed_over = PassedOver(plane)
+        table.on_passed = passed_over.add
+        self.sweeps = (self.peers.sweep, passed_over.sweep)
 
     async def open(self) -> None:
         """Listen; ListenError."""
@@ -66,14 +69,32 @@ class Relay:
 
 
 def own_address(listen: Address) -> Address:
-    """Where others reach what listens there; ConfigError. A pod has one address, that of its host name."""
+    """Where others reach what listens there; ConfigError.
+
+    What listens on every address is reached by that of the host's name: a pod has one, and it is that.
+    """
+    family = socket.AF_UNSPEC
     if listen.host != "*":
         try:
-            return Address(str(ipaddress.ip_address(listen.host)), listen.port)
+            given = ipaddress.ip_address(listen.host)
         except ValueError:
             raise ConfigError(f"{listen}: write an address, or * for the pod's own") from None
+        if not given.is_unspecified:
+            return Address(str(given), listen.port)
+        family = socket.AF_INET if given.version == 4 else socket.AF_INET6
+    here = f"--relay-listen {listen}: this host's"
+    words = f"write the address at which other replicas reach it, as 10.0.0.7:{listen.port}"
     try:
-        found = socket.getaddrinfo(socket.gethostname(), listen.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(socket.gethostname(), listen.port, family, socket.SOCK_STREAM)
     except OSError as error:
-        raise ConfigError(f"this host's own address is not known: {words_of(error)}") from error
-    return Address(str(found[0][4][0]), listen.port)
+        raise ConfigError(f"{here} own address is not known ({words_of(error)}): {words}") from error
+    seen = [each for each in (str(place[0]) for *_, place in found) if _is_seen(each)]
+    if not seen:  # all replicas would have one place
+        raise ConfigError(f"{here} name leads to itself alone: {words}")
+    return Address(seen[0], listen.port)
+
+
+def _is_seen(address: str) -> bool:
+    """Whether others may reach an address of this host's."""
+    read = ipaddress.ip_address(address.partition("%")[0])
+    return not (read.is_loopback or read.is_unspecified or read.is_link_local)

@@ -6,10 +6,14 @@ the owner says itself, and not its server, is a verdict.
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Final
 
+import msgspec
+
 from mcpace_sidecar.http.downstream import length_line, status_line
+from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.sessions.sealing import Owner
 
 EPOCH: Final = b"mcpace-epoch"
@@ -17,6 +21,8 @@ EPOCH: Final = b"mcpace-epoch"
 answer: the epoch, where that is another."""
 BINDING: Final = b"mcpace-binding"
 """What tells the client's credential from others, in hex."""
+CLIENT: Final = b"mcpace-client"
+"""Whose call it is, as it was judged where it came in."""
 ADOPT: Final = b"mcpace-adopt"
 """Asks to take a session over, from the owner and epoch that were seen."""
 REASON: Final = b"mcpace-reason"
@@ -26,7 +32,7 @@ ASKS: Final = "asks"
 DRAINED: Final = "drained"
 """The reason of who ends, and still holds it."""
 VERDICT: Final = b"mcpace-verdict"
-READ: Final = frozenset({EPOCH, BINDING, ADOPT, REASON})
+READ: Final = frozenset({EPOCH, BINDING, CLIENT, ADOPT, REASON})
 """The fields of requests."""
 
 MOVED: Final = b"moved"
@@ -43,12 +49,28 @@ ELDER: Final = b"elder"
 """It could be, but this one will soon be replaced itself, as like as not."""
 
 
+_known: Final = msgspec.json.Decoder(tuple[str, str | None, bool, str])
 _LINES: Final = re.compile(rb"^mcpace-[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 
 
 def without(lines: bytes) -> bytes:
     """These header lines, without those that only sidecars tell each other."""
     return _LINES.sub(b"", lines) if b"mcpace-" in lines.lower() else lines
+
+
+def told(client: Client) -> bytes:
+    """What is told of a client, as a field's value."""
+    known = client.name, client.tier, client.anonymous, client.subject
+    return base64.b64encode(msgspec.json.encode(known))
+
+
+def client_of(said: bytes | None) -> Client | None:
+    """The client that was told of; None: none was."""
+    try:
+        name, tier, anonymous, subject = _known.decode(base64.b64decode(said or b""))
+    except (ValueError, msgspec.DecodeError):
+        return None
+    return Client(name, tier, anonymous=anonymous, subject=subject)
 
 
 def verdict(what: bytes, owner: Owner | None = None, epoch: int = 0) -> bytes:

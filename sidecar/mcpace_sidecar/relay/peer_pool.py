@@ -54,16 +54,19 @@ class PeerPool(Pool):
     def __init__(
         self, address: Address, certificates: list[tuple[ssl.SSLContext, str]], gathered: Ledger,
         on_gone: Callable[[], None], on_error: Callable[[Exception], None],
+        room: Callable[[PeerPool], int], on_freed: Callable[[], None],
     ) -> None:  # fmt: skip
         """`certificates`: how to speak to it, and the name to ask for, the best first.
 
         `gathered`: what is held of answers that are not whole, its own and others'. `on_gone` is told that
-        it does not answer at all.
+        it does not answer at all. `room` says how many connections to all peers there may be beside those
+        that there are, without the ones that this pool opens; `on_freed` is told that one is gone.
         """
         super().__init__(address, certificates[0][0], on_error=on_error)
         self.gathered = gathered
         self._certificates = certificates
         self._on_gone = on_gone
+        self._room, self._on_freed = room, on_freed
         self._responses = ResponseHeads()
         self._looking: asyncio.TimerHandle | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -102,6 +105,42 @@ class PeerPool(Pool):
         if self._asking is None:
             self._asking = asyncio.get_running_loop().create_task(self._ask())
         return waiting
+
+    # -- all peers' connections are bounded together
+
+    @property
+    def taken(self) -> int:
+        """Connections for calls, those among them that are being opened."""
+        return self._calls + len(self._opening)
+
+    @property
+    def opening(self) -> int:
+        """Connections that are being opened."""
+        return len(self._opening)
+
+    @property
+    def idle(self) -> int:
+        """Connections without a request."""
+        return len(self._idle)
+
+    def shed(self) -> None:
+        """Close the one that is idle for the longest."""
+        self._idle.popleft().close()
+
+    def go_on(self) -> None:
+        """Open connections for those who wait, if there is room."""
+        if self._line:
+            self._open_for_line()
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """A connection is lost."""
+        super().forget(connection)
+        self._on_freed()
+
+    def _open_for_line(self) -> None:
+        if self._line:
+            self.max_connections = min(MOST_CONNECTIONS, self._calls + self._room(self))
+        super()._open_for_line()
 
     async def close(self) -> None:
         """Close every connection."""

@@ -30,6 +30,8 @@ SHUNNED: Final = 5.0
 """Seconds for which nobody waits for a peer that did not answer."""
 NAMED: Final = 5.0
 """Seconds for which an answer of DNS is believed."""
+MOST_CONNECTIONS: Final = 512
+"""Connections for calls to all of them together; each has fewer."""
 FORGOTTEN: Final = 300.0
 """Seconds after which a peer that nobody asks anything is forgotten."""
 
@@ -54,6 +56,7 @@ class Peers:
         self._on_error = on_error
         self._gathered = gathered
         self._pools: dict[str, PeerPool] = {}
+        self.most = MOST_CONNECTIONS
         self._shunned: dict[str, float] = {}
         self._named: list[str] = []
         self._named_at = -NAMED
@@ -68,11 +71,28 @@ class Peers:
         if pool is None:
             host, _, port = place.rpartition(":")
             address = Address(host.strip("[]"), int(port))
-            certificates = list(self._certificates)
-            pool = PeerPool(address, certificates, self._gathered, lambda: self.shun(place), self._on_error)
-            self._pools[place] = pool
+            pool = self._pools[place] = PeerPool(
+                address, list(self._certificates), self._gathered, lambda: self.shun(place), self._on_error,
+                self._room, self._go_on,
+            )  # fmt: skip
         pool.used = monotonic()
         return pool
+
+    def _room(self, asking: PeerPool) -> int:
+        """How many connections more one may have. Where that is none, another's idle one is closed."""
+        room = self.most - sum(pool.taken for pool in self._pools.values()) + asking.opening
+        if room <= 0:
+            idle = max(
+                (pool for pool in self._pools.values() if pool is not asking), key=_idle, default=None
+            )
+            if idle is not None and idle.idle:
+                idle.shed()
+        return max(0, room)
+
+    def _go_on(self) -> None:
+        """There may be room again for those who wait."""
+        for pool in self._pools.values():
+            pool.go_on()
 
     def shun(self, place: str) -> None:
         """It does not answer: for a while nobody else waits for it."""
@@ -157,6 +177,7 @@ class Peers:
             pool.sweep(now)
             if not len(pool) and now - pool.used > FORGOTTEN:
                 del self._pools[place]
+        self._go_on()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -167,3 +188,7 @@ class Peers:
 
     def __repr__(self) -> str:
         return f"<Peers {len(self._pools)} asked, {len(self._shunned)} shunned>"
+
+
+def _idle(pool: PeerPool) -> int:
+    return pool.idle

@@ -40,6 +40,7 @@ _TAKEN: Final = 5.0
 _LOOK: Final = 0.05
 _REWRITABLE: Final = b"2025-06-18"
 """The version since which requests say theirs: of later ones a client need not know which is spoken."""
+_UNWANTED: Final = "Nobody waits for the session any more."
 _LOST: Final = (
     "The server's process was replaced, and what it held in memory for this session is lost. The session"
     " goes on."
@@ -156,6 +157,8 @@ class Revival:
             if found is not None:
                 return found
         async with self._room:  # and not while others are asked, who may ask this one
+            if _is_unwanted(session, loss):
+                return Revived(error=UpstreamError("closed", _UNWANTED))
             epoch: int | Revived = session.epoch + 1
             if self.claims is not None:
                 epoch = await self.claims.claim(session, loss)
@@ -195,6 +198,8 @@ class Revival:
             if answer.status >= 300:
                 words = "A session goes on without %s: HTTP %d %s"
                 log.warning(words, message["method"], answer.status, said[:200])
+        if _is_unwanted(session, loss):
+            return Revived(error=UpstreamError("closed", _UNWANTED))
         if self.claims is not None and not await self.claims.keep(session, inner, epoch):
             return Revived(again=True)  # another has begun it meanwhile
         session.news = b"".join(map(event_of, _news(session, result.get("capabilities") or {})))
@@ -239,6 +244,11 @@ class Revival:
         head = b"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
         request = b"%b%bContent-Length: %d\r\n\r\n%b" % (post, head, len(body), body)
         return await Fetch().from_pool(self._pool, request, _TIMEOUT)
+
+
+def _is_unwanted(session: Session, loss: Loss) -> bool:
+    """Whether the replica that ends, and gave it away, has left: it goes on with the session itself."""
+    return loss.adopts and loss.reason == "drained" and not session.reviving
 
 
 def _cannot(loss: Loss) -> Revived:

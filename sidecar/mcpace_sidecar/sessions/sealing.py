@@ -43,6 +43,8 @@ _HEAD: Final = struct.Struct(">IB16sHI8sB")
 _VERSIONS: Final = (b"", b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25")
 _EVENTS: Final = b" events"
 """What else a name of a replica's is bound to, so that it is no session's id."""
+_ENDPOINTS: Final = b" endpoint"
+"""The same of an endpoint of 2024-11-05."""
 _RAW, _HEX, _UUID = range(3)
 _SPREADING: Final = 600.0
 """Seconds for which ids are sealed by the key before, where there is one: until all replicas know both."""
@@ -136,21 +138,38 @@ class Sealer:
 
     def name_of(self, owner: Owner) -> bytes:
         """What a replica is called in ids of events: only replicas learn who it is."""
-        nonce = os.urandom(_NONCE)
-        plain = str(owner).encode()
-        _, cipher = self._ciphers[0 if monotonic() > self._spread_at else -1]
-        return _encode(nonce + cipher.encrypt(nonce, plain, self._bound + _EVENTS))
+        return self._hide(str(owner).encode(), _EVENTS)
 
     def named(self, name: bytes) -> Owner | None:
         """The replica of this name; None: no replica was given it."""
+        plain = self._find(name, _EVENTS)
+        return Owner.read(plain.decode()) if plain is not None else None
+
+    def endpoint(self, owner: Owner, binding: bytes) -> bytes:
+        """What a replica adds to the endpoint of a stream of 2024-11-05; each time another.
+
+        `binding`: of who has opened the stream.
+        """
+        return self._hide(binding + str(owner).encode(), _ENDPOINTS)
+
+    def holder(self, name: bytes) -> tuple[Owner, bytes] | None:
+        """The replica that has added this, and the binding of who opened the stream; None: none has."""
+        plain = self._find(name, _ENDPOINTS)
+        return (Owner.read(plain[BINDING:].decode()), plain[:BINDING]) if plain is not None else None
+
+    def _hide(self, plain: bytes, what: bytes) -> bytes:
+        nonce = os.urandom(_NONCE)
+        _, cipher = self._ciphers[0 if monotonic() > self._spread_at else -1]
+        return _encode(nonce + cipher.encrypt(nonce, plain, self._bound + what))
+
+    def _find(self, hidden: bytes, what: bytes) -> bytes | None:
         # Imported here because cryptography is held in memory only where a server has sessions.
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - because of that
 
         for _, cipher in self._ciphers:
             with contextlib.suppress(InvalidTag, ValueError):
-                raw = base64.b64decode(name + b"=" * (-len(name) % 4), b"-_", validate=True)
-                plain = cipher.decrypt(raw[:_NONCE], raw[_NONCE:], self._bound + _EVENTS)
-                return Owner.read(plain.decode())
+                raw = base64.b64decode(hidden + b"=" * (-len(hidden) % 4), b"-_", validate=True)
+                return cipher.decrypt(raw[:_NONCE], raw[_NONCE:], self._bound + what)
         return None
 
     def seal(self, sealed: Sealed) -> bytes:

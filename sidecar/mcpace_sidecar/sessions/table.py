@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -70,6 +70,8 @@ class Table:
         """Whether the server is known to have sessions."""
         self.records: Records | None = None
         """What other sidecars are told of them; None: there are no others."""
+        self.on_passed: Callable[[Session], None] | None = None
+        """Told of a session that is about to be another's, though nobody here has asked for that."""
         self.adopt(Sessions())
 
     def adopt(self, config: Sessions) -> None:
@@ -205,8 +207,11 @@ class Table:
         return True
 
     def _pass(self, session: Session, owner: Owner, epoch: int, inner: bytes) -> None:
-        session.owner, session.epoch, session.inner = owner, epoch, inner
-        session.here = self._is_here(owner)
+        here = self._is_here(owner)
+        passed_over = session.here and not here and session.inner and session.reviving is None
+        if passed_over and self.on_passed is not None:
+            self.on_passed(session)
+        session.owner, session.epoch, session.inner, session.here = owner, epoch, inner, here
         if session.listener is not None and session.reviving is None:
             session.listener.moved()
 
@@ -231,6 +236,14 @@ class Table:
     def named(self, name: bytes) -> Owner | None:
         """The sidecar that is called so; None: there is none."""
         return self._sealer.named(name)
+
+    def endpoint(self, binding: bytes) -> bytes:
+        """What this sidecar adds to the endpoint of a stream of 2024-11-05. `binding`: of who opened it."""
+        return self._sealer.endpoint(self.owner, binding)
+
+    def holder(self, name: bytes) -> tuple[Owner, bytes] | None:
+        """The sidecar that has added this, and the binding of who opened the stream; None: none has."""
+        return self._sealer.holder(name)
 
     def initialize(self, session: Session) -> bytes:
         """The params of the client's `initialize`; empty where its id does not carry them."""

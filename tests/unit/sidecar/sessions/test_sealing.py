@@ -117,3 +117,17 @@ def test_a_key_is_64_hexadecimal_digits() -> None:
     assert key.read("ab" * 32 + "\n", "K") == b"\xab" * 32
     with pytest.raises(ConfigError, match="K is no key; write 32 random bytes in hex"):
         key.read("ab" * 31, "K")
+
+
+def test_an_endpoint_says_to_replicas_alone_who_holds_its_stream() -> None:
+    names = {Sealer("ns/name", (NEW, OLD)).endpoint(OWNER, b"12345678") for _ in range(2)}
+    assert len(names) == 2, "each is one stream's"
+    for name in names:
+        assert Sealer("ns/name", (OLD,)).holder(name) == (OWNER, b"12345678")
+        assert Sealer("ns/other", (OLD,)).holder(name) is None
+        assert Sealer("ns/name", (b"c" * 32,)).holder(name) is None
+        assert Sealer("ns/name", (OLD,)).named(name) is None, "it names no replica in ids of events"
+        assert Sealer("ns/name", (OLD,)).open(name) is None, "and is no session's id"
+    event = Sealer("ns/name", (OLD,)).name_of(OWNER)
+    for name in (event, b"", b"x", b"!", b"A" * 5000):
+        assert Sealer("ns/name", (OLD,)).holder(name) is None
