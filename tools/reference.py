@@ -17,9 +17,9 @@ from mcpace_sidecar.call.refusals import Reason
 from mcpace_sidecar.call.settings import UNASKED, UNASKED_PAGES
 from mcpace_sidecar.contract.budget import BASE, SHARES, Budget
 from mcpace_sidecar.contract.environment import VARIABLES
+from mcpace_sidecar.contract.histogram import BOUNDS
 from mcpace_sidecar.server.findings import REASONS as FINDINGS
 from mcpace_sidecar.telemetry.metrics import COUNTED_ELSEWHERE, COUNTERS, GAUGES
-from mcpace_sidecar.telemetry.tally import BOUNDS
 
 HEADER: Final = """# Reference
 

@@ -114,6 +114,10 @@ PULL_SECRETS: Final = Variable(
 MONITOR_LABELS: Final = Variable(
     "MCPACE_MONITOR_LABELS", "operator", "labels of ServiceMonitors and PrometheusRules, in JSON"
 )
+RUNBOOKS_URL: Final = Variable(
+    "MCPACE_RUNBOOKS_URL", "operator", "the address of the folder of runbooks that alerts lead to"
+)
+GRAFANA_URL: Final = Variable("MCPACE_GRAFANA_URL", "operator", "that of Grafana, for links to dashboards")
 DATABASE_URI: Final = Variable("MCPACE_DATABASE_URI", "pgbouncer", "the database", is_secret=True)
 API_KEY: Final = Variable(
     "MCPACE_API_KEY", "call",

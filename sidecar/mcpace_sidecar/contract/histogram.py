@@ -12,6 +12,12 @@ from math import log
 from typing import Final
 
 GROWTH: Final = 1.05
+# A list, because the compiled form would make a tuple anew at each use.
+BOUNDS: Final[list[float]] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+]  # fmt: skip
+"""Upper bounds of `mcp_tool_duration_seconds`, in seconds; to 300, as OpenTelemetry has them for MCP."""
+
 _FASTEST: Final = 1e-6
 _PER_LOG: Final = 1 / math.log(GROWTH)
 _ZERO: Final = -math.log(_FASTEST) * _PER_LOG

@@ -186,9 +186,19 @@ class Pool(Home):
     def __len__(self) -> int:
         return len(self._all)
 
+    def counts(self) -> list[tuple[str, int]]:
+        """How many connections are in each state."""
+        idle, streams = len(self._idle), len(self.streams)
+        return [("busy", len(self._all) - idle - streams), ("idle", idle), ("streams", streams)]
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a connection."""
+        return len(self._line) + len(self._streams_line)
+
     def __repr__(self) -> str:
         said = [f"{self._calls}/{self.max_connections} connections", f"{len(self._idle)} idle"]
-        said.append(f"{len(self._line) + len(self._streams_line)} waiting")
+        said.append(f"{self.waiting} waiting")
         if self.streams:
             said.append(f"{len(self.streams)} streams")
         return f"<Pool {', '.join(said)}>"

@@ -73,7 +73,11 @@ class Backends:
             self.processes.sweep(now)
 
     def gauges(self) -> Iterator[tuple[str, dict[str, str], float]]:
-        """What is known of processes."""
+        """What is known of connections, or of processes."""
+        if isinstance(self.calls, Pool):
+            for state, connections in self.calls.counts():
+                yield "mcpace_upstream_connections", {"state": state}, connections
+            yield "mcpace_upstream_waiting", {}, self.calls.waiting
         processes, counted = self.processes, self.calls.counted()
         if processes is None or counted is None:
             return

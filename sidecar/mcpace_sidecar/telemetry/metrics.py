@@ -17,7 +17,8 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 
-from mcpace_sidecar.telemetry.tally import BOUNDS, Tallies, Tally
+from mcpace_sidecar.contract.histogram import BOUNDS
+from mcpace_sidecar.telemetry.tally import Tallies, Tally
 
 Gauges = Callable[[], Iterator[tuple[str, dict[str, str], float]]]
 """Gives (name, labels, value) of everything that is read when it is asked for."""
@@ -34,6 +35,14 @@ COUNTERS: Final = {
     ),
     "mcpace_request_bytes": ("Bytes of tool calls.", ("tool",)),
     "mcpace_response_bytes": ("Bytes of their answers, before compression.", ("tool",)),
+    "mcpace_response_tokens": (
+        "Tokens of their answers, estimated: bytes / 4, rounded down. What a model reads costs context.",
+        ("tool",),
+    ),
+    "mcpace_cache_saved_bytes": (
+        "Bytes of answers whose result was known: the server gave none of them.",
+        ("tool",),
+    ),
     "mcpace_shed_calls": ("Calls turned away for want of room: queue, overdue, breaker.", ("reason",)),
     "mcpace_limited_calls": ("Calls refused by a limit.", ("tier", "limit")),
     "mcpace_bad_requests": ("Requests that were no acceptable HTTP or MCP.", ("reason",)),
@@ -65,6 +74,16 @@ COUNTERS: Final = {
 }
 """Counters: name without `_total` -> (help, labels)."""
 
+INITIAL: Final = {
+    "mcpace_shed_calls": ("queue", "overdue", "breaker"),
+    "mcpace_shed_connections": ("connections", "bodies", "answers", "slow", "streams"),
+    "mcpace_streams_resumed": ("goes_on", "replayed", "ended", "lost"),
+}
+"""Values of labels that are shown before they first happen: Prometheus sees no increase in what appears."""
+
+BYTES_PER_TOKEN: Final = 4
+"""What is usual of English text and JSON; no tokenizer is on a call's way."""
+
 Counted = Iterable[tuple[tuple[str, ...], int]]
 """The values of a counter's labels, and how often."""
 
@@ -73,6 +92,8 @@ PER_TOOL: Final[dict[str, Callable[[Tally], Counted]]] = {
     "mcpace_cache_requests": lambda tally: [((where,), count) for where, count in tally.cache.items()],
     "mcpace_request_bytes": lambda tally: [((), tally.received)],
     "mcpace_response_bytes": lambda tally: [((), tally.sent)],
+    "mcpace_response_tokens": lambda tally: [((), tally.sent // BYTES_PER_TOKEN)],
+    "mcpace_cache_saved_bytes": lambda tally: [((), tally.saved)] if tally.cache else [],
 }
 """Counters that are read from the tally of each tool: what stands behind `tool`, and how often."""
 
@@ -102,6 +123,11 @@ GAUGES: Final = {
         "Circuit breakers that are open, by tool; the server's own has none.",
         ("tool",),
     ),
+    "mcpace_upstream_connections": (
+        "Connections to the server that calls have, by state: busy, idle, streams.",
+        ("state",),
+    ),
+    "mcpace_upstream_waiting": ("Requests that wait for a connection to the server.", ()),
     "mcpace_egress_connections": ("Connections that a door keeps open to the outside, by door.", ("door",)),
     "mcpace_event_loop_lag_seconds": (
         "How late the sidecar's own half-second timer came, at worst lately.",
@@ -158,6 +184,11 @@ class Metrics:
 
     def __init__(self, tallies: Tallies, gauges: Gauges) -> None:
         self.counts: dict[str, dict[tuple[str, ...], int]] = {name: defaultdict(int) for name in COUNTERS}
+        for name, (_, labels) in COUNTERS.items():
+            if not labels:
+                self.counts[name][()] = 0
+        for name, values in INITIAL.items():
+            self.counts[name].update(dict.fromkeys(((value,) for value in values), 0))
         self._tallies = tallies
         self._gauges = gauges
         self._registry = CollectorRegistry()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
-from mcpace_sidecar.contract.histogram import bucket
+from mcpace_sidecar.contract.histogram import BOUNDS, bucket
 from mcpace_sidecar.telemetry.events import CacheUse, Status
 
 WINDOW: Final = 300.0
@@ -19,11 +19,7 @@ WINDOW: Final = 300.0
 SLICES: Final = 10
 _SLICE: Final = WINDOW / SLICES
 
-# Lists, because the compiled form would make a tuple anew at each use.
-BOUNDS: Final[list[float]] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
-]  # fmt: skip
-"""Upper bounds of `mcp_tool_duration_seconds`, in seconds; to 300, as OpenTelemetry has them for MCP."""
+# A list, because the compiled form would make a tuple anew at each use.
 _CUTS: Final[list[float]] = [math.inf] * (bucket(BOUNDS[-1]) + 1)
 """Where a bucket is cut by one of the bounds."""
 for _bound in BOUNDS:
@@ -33,7 +29,7 @@ for _bound in BOUNDS:
 class Tally:
     """What was counted of one tool in some time."""
 
-    __slots__ = ("_places", "cache", "hits", "received", "seconds", "sent", "statuses")
+    __slots__ = ("_places", "cache", "hits", "received", "saved", "seconds", "sent", "statuses")
 
     def __init__(self) -> None:
         self.statuses: dict[str, int] = {}
@@ -45,6 +41,8 @@ class Tally:
         """Of the answered calls together."""
         self.hits = 0
         """Answered calls whose result was known."""
+        self.saved = 0
+        """Bytes of their answers."""
         self.received = 0
         self.sent = 0
 
@@ -58,6 +56,7 @@ class Tally:
             self.cache[cache] = self.cache.get(cache, 0) + 1
             if answered and cache != "miss":
                 self.hits += 1
+                self.saved += sent
         if answered:
             self.seconds += seconds
             number = bucket(seconds)
@@ -73,6 +72,7 @@ class Tally:
         _add(self._places, other._places)
         self.seconds += other.seconds
         self.hits += other.hits
+        self.saved += other.saved
         self.received += other.received
         self.sent += other.sent
 

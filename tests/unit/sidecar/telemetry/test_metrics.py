@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from mcpace_sidecar.telemetry.metrics import Metrics
+from mcpace_sidecar.contract.histogram import BOUNDS
+from mcpace_sidecar.telemetry.metrics import COUNTERS, INITIAL, Metrics
 from mcpace_sidecar.telemetry.statistics import summary
-from mcpace_sidecar.telemetry.tally import BOUNDS, Tallies
+from mcpace_sidecar.telemetry.tally import Tallies
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,8 @@ def test_a_counter_never_goes_back_while_statistics_forget() -> None:
     assert samples["mcpace_cache_requests_total", "memory", "t"] == 40
     assert samples["mcpace_request_bytes_total", "t"] == 400
     assert samples["mcpace_response_bytes_total", "t"] == 4000
+    assert samples["mcpace_cache_saved_bytes_total", "t"] == 4000
+    assert samples["mcpace_response_tokens_total", "t"] == 1000
     assert samples["mcp_tool_duration_seconds_sum", "t"] == 20
     assert samples["mcp_tool_calls_total", "limited", "once0"] == 1
     counted = summary(tallies)
@@ -67,3 +70,26 @@ def buckets(tallies: Tallies) -> dict[float, float]:
         for sample in family.samples
         if sample.name == "mcp_tool_duration_seconds_bucket"
     }
+
+
+def test_saved_are_the_bytes_of_hits_and_tokens_are_a_fourth_of_all() -> None:
+    tallies = Tallies()
+    for cache, sent in (("miss", 402), ("memory", 402), ("stale", 402), ("joined", 402)):
+        tallies.count("t", "success", 0.5, cache, sent=sent)  # type: ignore[arg-type]
+    tallies.count("t", "limited", 0.5, "memory", sent=80)
+    tallies.count("uncached", "success", 0.5, sent=9)
+    text = Metrics(tallies, lambda: iter(())).text().decode()
+    assert 'mcpace_cache_saved_bytes_total{tool="t"} 1206.0' in text
+    assert 'mcpace_cache_saved_bytes_total{tool="uncached"}' not in text
+    assert 'mcpace_response_tokens_total{tool="t"} 422.0' in text
+    assert 'mcpace_response_tokens_total{tool="uncached"} 2.0' in text
+
+
+def test_what_is_known_to_happen_is_there_before_it_first_does() -> None:
+    text = Metrics(Tallies(), lambda: iter(())).text().decode()
+    for name, (words, labels) in COUNTERS.items():
+        assert (f"{name}_total 0.0\n" in text) == (not labels), name
+        for value in INITIAL.get(name, ()):
+            assert f'{name}_total{{{labels[0]}="{value}"}} 0.0\n' in text
+        if name in INITIAL:
+            assert words.endswith(f": {', '.join(INITIAL[name])}."), "its help lists others"
