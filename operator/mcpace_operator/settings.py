@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mcpace_operator.masterkey import WORDS, MasterKey
+from mcpace_operator.resource.monitoring import Links
 from mcpace_sidecar import __version__
 from mcpace_sidecar.contract import environment
 from mcpace_sidecar.contract.environment import Variable
@@ -39,6 +40,8 @@ class OperatorSettings:
     """Peers that may reach the admin ports: the operator itself, and monitoring."""
     monitor_labels: Mapping[str, str] = field(default_factory=dict)
     """Labels by which a Prometheus finds its ServiceMonitors and PrometheusRules."""
+    links: Links = field(default_factory=Links)
+    """Where alerts lead to."""
     fixed_user_ids: bool = True
     """Whether containers say which user they run as; where the cluster chooses, they must not."""
     pull_secrets: tuple[str, ...] = ()
@@ -78,6 +81,7 @@ class OperatorSettings:
             callers=_peers(environment.CALLERS),
             watchers=_peers(environment.WATCHERS),
             monitor_labels=_json(environment.MONITOR_LABELS, {}),
+            links=Links(environment.RUNBOOKS_URL.read() or "", environment.GRAFANA_URL.read() or ""),
             fixed_user_ids=environment.FIXED_USER_IDS.read() != "false",
             pull_secrets=environment.PULL_SECRETS.names(),
             election=_election(),

@@ -2,93 +2,50 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from tests.e2e.cluster import Cluster, until
-from tools.cluster.binaries import program, prometheus_crds
-from tools.ports import free_port
+from tests.kit.prometheus import Prometheus
+from tools.cluster.binaries import prometheus_crds
 
 IMAGE = "mcpace/example-weather:0.1.0"
 
 
-class Prometheus:
-    """Prometheus with the rules and the targets that our objects say, as Prometheus Operator would have it."""
-
-    def __init__(self, cluster: Cluster, folder: Path, monitor: Any, rules: Any) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        namespace = monitor["metadata"]["namespace"]
-        (endpoint,) = monitor["spec"]["endpoints"]
-        chosen = [
-            {
-                "action": "keep",
-                "regex": value,
-                "source_labels": ["__meta_kubernetes_service_label_" + label(name)],
-            }
-            for name, value in monitor["spec"]["selector"]["matchLabels"].items()
-        ]
-        named = {
-            "__meta_kubernetes_endpointslice_port_name": "endpoint",
-            "__meta_kubernetes_namespace": "namespace",
-            "__meta_kubernetes_service_name": "service",
-            "__meta_kubernetes_pod_name": "pod",
+def discovered(cluster: Cluster, monitor: Any) -> dict[str, Any]:
+    """The targets that a ServiceMonitor says, as Prometheus Operator would have them."""
+    namespace = monitor["metadata"]["namespace"]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    chosen = [
+        {
+            "action": "keep",
+            "regex": value,
+            "source_labels": ["__meta_kubernetes_service_label_" + label(name)],
         }
-        relabel = [
-            *chosen,
-            *({"source_labels": [source], "target_label": target} for source, target in named.items()),
-            {"action": "keep", "source_labels": ["endpoint"], "regex": endpoint["port"]},
-        ]
-        discovery = {
-            "role": "endpointslice", "kubeconfig_file": str(cluster.kubeconfig), "namespaces": {"names": [namespace]},
-        }  # fmt: skip
-        (folder / "rules.yaml").write_text(yaml.safe_dump(rules["spec"]))
-        config = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(folder / "rules.yaml")],
-            "scrape_configs": [
-                {
-                    "job_name": "monitor",
-                    "metrics_path": endpoint["path"],
-                    "kubernetes_sd_configs": [discovery],
-                    "relabel_configs": relabel,
-                }
-            ],
-        }
-        (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-        self._log = folder / "prometheus.log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    program("prometheus"), f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data",
-                    f"--web.listen-address={self.url.removeprefix('http://')}",
-                ],
-                stdout=log, stderr=log,
-            )  # fmt: skip
-
-    def ask(self, path: str, **query: str) -> Any:
-        with urllib.request.urlopen(
-            f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}", timeout=5
-        ) as answer:
-            return json.loads(answer.read())["data"]
-
-    def value(self, query: str) -> float | None:
-        try:
-            result = self.ask("query", query=query)["result"]
-        except OSError:
-            assert self._process.poll() is None, self._log.read_text()[-2000:]
-            return None
-        return float(result[0]["value"][1]) if result else None
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        for name, value in monitor["spec"]["selector"]["matchLabels"].items()
+    ]
+    named = {
+        "__meta_kubernetes_endpointslice_port_name": "endpoint",
+        "__meta_kubernetes_namespace": "namespace",
+        "__meta_kubernetes_service_name": "service",
+        "__meta_kubernetes_pod_name": "pod",
+    }
+    relabel = [
+        *chosen,
+        *({"source_labels": [source], "target_label": target} for source, target in named.items()),
+        {"action": "keep", "source_labels": ["endpoint"], "regex": endpoint["port"]},
+    ]
+    discovery = {
+        "role": "endpointslice", "kubeconfig_file": str(cluster.kubeconfig), "namespaces": {"names": [namespace]},
+    }  # fmt: skip
+    return {
+        "job_name": "monitor",
+        "metrics_path": endpoint["path"],
+        "kubernetes_sd_configs": [discovery],
+        "relabel_configs": relabel,
+    }
 
 
 def label(name: str) -> str:
@@ -117,7 +74,7 @@ def test_a_real_prometheus_scrapes_every_pod_and_takes_the_rules(
         lambda: cluster.get("prometheusrules.monitoring.coreos.com/watched"), "the PrometheusRule"
     )
     cluster.ready("watched")
-    prometheus = Prometheus(cluster, tmp_path, monitor, rules)
+    prometheus = Prometheus(tmp_path, [discovered(cluster, monitor)], rules["spec"]["groups"])
     try:
         until(
             lambda: prometheus.value('count(up{service="watched-metrics"} == 1)') == 2,
@@ -131,15 +88,17 @@ def test_a_real_prometheus_scrapes_every_pod_and_takes_the_rules(
             ),
             "forty calls",
         )
-        (group,) = prometheus.ask("rules")["groups"]
-        assert len(group["rules"]) == 4
-        assert {rule["health"] for rule in group["rules"]} == {"ok"}, group
-        assert {rule["state"] for rule in group["rules"]} == {"inactive"}
+
+        def rules_told() -> list[Any]:
+            return [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
+
+        until(lambda: {rule["health"] for rule in rules_told()} == {"ok"}, "every rule to be evaluated")
+        assert {rule["state"] for rule in rules_told() if rule["type"] == "alerting"} == {"inactive"}
         cluster.apply("watched", image=IMAGE, replicas=0)
 
         def pending() -> bool:
-            (group,) = prometheus.ask("rules")["groups"]
-            return {r["name"] for r in group["rules"] if r["state"] != "inactive"} == {"McpServerDown"}
+            told = [rule for rule in rules_told() if rule["type"] == "alerting"]
+            return {rule["name"] for rule in told if rule["state"] != "inactive"} == {"McpServerDown"}
 
         until(pending, "the alert that nothing answers", 60)
         cluster.apply("watched", image=IMAGE, replicas=2)

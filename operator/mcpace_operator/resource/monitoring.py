@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
@@ -23,12 +23,16 @@ def part(percent: Percent) -> float:
 
 
 class Alerts(Model):
-    """A PrometheusRule for this server, where the cluster knows the kind."""
+    """Alerts in this server's PrometheusRule, where the cluster knows the kind."""
 
     enabled: bool = Field(default=True, description="False where you bring your own.")
-    p95: Duration = Field(default="5s", description="Above this p95 of five minutes, the server is slow.")
+    p95: Duration = Field(
+        default="5s",
+        description="95 of 100 calls take no longer, or the server is slow: judged by the bucket above.",
+    )
     error_rate: Percent = Field(
-        default="5%", description="Above this part of failed calls, an alert fires."
+        default="5%",
+        description="The part of calls that may fail in thirty days; alerts tell how fast it is used up.",
     )
 
 
@@ -39,3 +43,21 @@ class ServerMonitoring(Monitoring):
         default=True, description="A ServiceMonitor for this server, where the cluster knows the kind."
     )
     alerts: Alerts = Alerts()
+
+
+class Links(NamedTuple):
+    """Where an alert leads to."""
+
+    runbooks: str = ""
+    """The address of the folder of runbooks; without one, where they are in mcpace's own files."""
+    grafana: str = ""
+    """The address of Grafana; without one, links are paths of it."""
+
+    def runbook(self, alert: str) -> str:
+        """The page of an alert."""
+        return f"{self.runbooks.rstrip('/') or 'docs/runbooks'}/{alert}.md"
+
+    def dashboard(self, uid: str, **variables: str) -> str:
+        """A dashboard, with its variables set."""
+        query = "&".join(f"var-{name}={value}" for name, value in variables.items())
+        return f"{self.grafana.rstrip('/')}/d/{uid}{'?' if query else ''}{query}"

@@ -41,6 +41,8 @@ def test_what_is_said_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         MCPACE_EMBEDDED_STORES="limits,cache",
         MCPACE_CALLERS='[{"podSelector":{}}]',
         MCPACE_MONITOR_LABELS='{"release":"prometheus"}',
+        MCPACE_GRAFANA_URL="https://grafana.example",
+        MCPACE_RUNBOOKS_URL="https://wiki.example",
         MCPACE_FIXED_USER_IDS="false",
         MCPACE_LEASE_NAMESPACE="sys",
         MCPACE_IDENTITY="pod-1",
@@ -49,6 +51,7 @@ def test_what_is_said_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.embedded == {"limits", "cache"}
     assert settings.callers == ({"podSelector": {}},)
     assert settings.monitor_labels == {"release": "prometheus"}
+    assert settings.links == ("https://wiki.example", "https://grafana.example")
     assert settings.election == ("sys", "pod-1")
     assert not settings.fixed_user_ids
     assert "hidden" not in repr(settings)
