@@ -15,7 +15,7 @@ run: .venv/installed  ## an example server behind the sidecar, and what that bri
 test: .venv/installed  ## everything but real pods: a real Redis, a real API server
 	@$(RUN) python -m tools.cluster.requirements test
 	@$(RUN) python -m tools.packages.install
-	@$(RUN) python -m tools.cluster.binaries kube-apiserver kube-controller-manager kubectl helm promtool kind >/dev/null
+	@$(RUN) python -m tools.cluster.binaries kube-apiserver kube-controller-manager kubectl helm prometheus promtool kind >/dev/null
 	@$(RUN) pytest tests --ignore=tests/e2e $(TWO)
 
 # Of the operator and the chart nothing is compiled, so what tests these is left out.
@@ -35,7 +35,7 @@ check: .venv/installed  ## style, types, import contracts, generated files, the 
 docs: .venv/installed  ## the documentation as a site, in site/; a link that leads nowhere fails it
 	@$(RUN) sphinx-build -W --keep-going --quiet --fresh-env -b html docs site
 
-generate: .venv/installed  ## what follows from models and tables: the CRD, the reference, the chart's schema and README
+generate: .venv/installed  ## what follows from models and tables: CRD, reference, the chart's schema, README and dashboards
 	@$(RUN) python -m tools.generate
 
 # SURFACES="heads pages" are fewer than all; what is found is kept in tests/fuzz/corpus, and fails `make test`.

@@ -1,8 +1,8 @@
 """Files that are generated from the code: `python -m tools.generate` writes them, `--check` compares.
 
 The CRD comes from the models, here and in the chart; the reference from what it describes; the schema of
-the chart's values from a model of them, its README from what stands above them; and the version is written
-wherever it stands beside pyproject.toml.
+the chart's values from a model of them, its README from what stands above them, its dashboards and rules
+from tables; and the version is written wherever it stands beside pyproject.toml.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final
 
 import yaml
 from tools import chart, reference, values, version
+from tools.monitoring import alerts, dashboards
 
 from mcpace_operator import crd
 
@@ -37,6 +38,11 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "charts/mcpace/files/mcpservers.yaml": definition,
     "charts/mcpace/values.schema.json": values.schema,
     "charts/mcpace/README.md": chart.readme,
+    "charts/mcpace/files/rules.yaml": partial(alerts.text, COMMAND),
+    **{
+        f"charts/mcpace/files/dashboards/{name}.json": partial(dashboards.text, name)
+        for name in dashboards.BUILT
+    },
     "docs/reference.md": reference.text,
     **{name: partial(version.written, name) for name in version.places()},
 }

@@ -104,10 +104,33 @@ class ServiceMonitor(Values):
     interval: Annotated[str, Field(pattern="^[0-9]+(ms|s|m)$")]
 
 
+class Alerts(Values):
+    """Of the operator and Redis."""
+
+    enabled: bool
+    labels: Labels
+
+
+class Dashboards(Values):
+    """Of Grafana."""
+
+    enabled: bool
+    labels: Labels = Field(min_length=1)
+    annotations: Labels
+    folder: str
+
+
+Address = Annotated[str, Field(pattern="^(https?://[^ ]+)?$")]
+
+
 class Metrics(Values):
-    """The operator's own."""
+    """What is monitored, and where that is looked at."""
 
     service_monitor: ServiceMonitor
+    alerts: Alerts
+    dashboards: Dashboards
+    grafana_url: Address
+    runbooks_url: Address
 
 
 class Servers(Values):

@@ -17,7 +17,7 @@ the master key are found by them. */}}
 
 {{/* Fails where a part of the values is missing. What Helm renders first, tests and validate.yaml, asks this. */}}
 {{- define "mcpace.whole" -}}
-{{- range $path := list "podSecurity.fixedUserIds" "masterKey.existingSecret" "crds.enabled" "rbac.create" "serviceAccount.create" "operator.image" "operator.podDisruptionBudget" "operator.networkPolicy" "sidecar.image" "metrics.serviceMonitor" "servers.callers" "redis.image" "redis.ca.existingSecret" "redis.podDisruptionBudget" "redis.networkPolicy" "redis.cache.existingSecret" "redis.cache.persistence" "redis.limits.existingSecret" "redis.limits.persistence" "test.image" }}
+{{- range $path := list "podSecurity.fixedUserIds" "masterKey.existingSecret" "crds.enabled" "rbac.create" "serviceAccount.create" "operator.image" "operator.podDisruptionBudget" "operator.networkPolicy" "sidecar.image" "metrics.serviceMonitor" "metrics.alerts" "metrics.dashboards" "servers.callers" "redis.image" "redis.ca.existingSecret" "redis.podDisruptionBudget" "redis.networkPolicy" "redis.cache.existingSecret" "redis.cache.persistence" "redis.limits.existingSecret" "redis.limits.persistence" "test.image" }}
 {{- $place := $.Values }}
 {{- range $name := splitList "." $path }}
 {{- if kindIs "map" $place }}{{ $place = get $place $name }}{{ else }}{{ $place = "" }}{{ end }}
