@@ -6,7 +6,7 @@ import pytest
 from tests.kit.forgetful import VERSION, Forgetful, begin
 from tests.kit.sidecars import Running, Start
 from tests.kit.speaking import PROGRESS, RESPONSE, Speaking, ids, leave, sends
-from tests.kit.upstream import Scripted
+from tests.kit.upstream import Scripted, json_answer
 from tests.kit.waiting import until
 
 CALL = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "t", "arguments": {}}}
@@ -77,6 +77,28 @@ async def test_what_was_said_to_one_is_given_to_nobody_else(
         assert b'"id":7,"error":{"code":50200' in told
     assert b"secret" in await asks(sidecar, session, second, Authorization="Bearer mine")
     assert b"secret" in await asks(sidecar, session, first, Authorization="Bearer mine")
+
+
+async def test_a_call_is_cancelled_by_nobody_elses_credential(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    speaking = server.hooks["tools/call"]
+    assert isinstance(speaking, Speaking)
+    session = await begin(sidecar, Authorization="Bearer mine")
+    client = await sends(sidecar, session, CALL, Authorization="Bearer mine", **VERSION)
+    await speaking.opened(1)
+    speaking.says(PROGRESS % 1)
+    last = ids(await client.reads(b'"n":1}}\n\n'))[-1]
+    client.leave()
+    await until(lambda: sidecar.plane.recordings.away, "its leaving to be noticed")
+    server.hooks["notifications/cancelled"] = lambda _: json_answer(b"{}", b"401 Unauthorized")
+    cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}}
+    headers = VERSION | {"Mcp_Session_Id": session, "Authorization": "Bearer other"}
+    assert (await sidecar.post(cancelled, **headers))[0] == 401
+    speaking.says(RESPONSE, ends=True)
+    await sidecar.idle()
+    assert b'"result":' in await asks(sidecar, session, last, Authorization="Bearer mine")
 
 
 async def test_a_forged_id_gives_nothing_and_reaches_no_server(

@@ -169,7 +169,8 @@ class Continuing(Sent):
         """A message that names another; whether it is for the process that the session is in now."""
         call = self._call
         if message.method == CANCELLED:
-            self._plane.recordings.cancel(session.key, request.cancelled(message))
+            wanted = request.cancelled(message)
+            self._plane.recordings.cancel(session.key, wanted, self._binding, session.binding)
             return True
         body = epochs.to_server(self.mark, call.body, message.id)
         if body is not None:

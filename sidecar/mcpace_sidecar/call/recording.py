@@ -123,6 +123,10 @@ class Recording:
             part for event in islice(self._events, number + 1 - self.first, None) for part in event
         )
 
+    def is_of(self, binding: bytes, last: bytes) -> bool:
+        """Whether it is said to whoever shows this credential: its own, or the session's `last` one."""
+        return binding in (self.binding, last)
+
     def clear(self) -> None:
         """Hold none of its events."""
         while self._events:
@@ -221,11 +225,11 @@ class Recordings:
         else:
             self.forget(recording)
 
-    def cancel(self, key: bytes, request: bytes) -> None:
-        """A session's client wants no answer to this request."""
+    def cancel(self, key: bytes, request: bytes, binding: bytes, last: bytes) -> None:
+        """A session's client wants no answer to this request. `binding`, `last`: see `Recording.is_of`."""
         of = self._of.get(key)
         for each in list(of.values()) if of is not None else ():
-            if each.holder is not None and same_id(each.request, request):
+            if each.holder is not None and same_id(each.request, request) and each.is_of(binding, last):
                 each.cancelled = True
                 if each.away:
                     each.holder.abandon()

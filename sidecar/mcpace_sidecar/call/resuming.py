@@ -126,10 +126,7 @@ def _listen(asking: Answer, session: Session, place: Place | None) -> Answer | N
 def _is_theirs(recording: Recording, asking: Answer, session: Session) -> bool:
     """Whether what was said was said to whoever asks: by the same credential, or the session's last one."""
     client = asking.call.client
-    return client is not None and asking.call.context.binding(client) in (
-        recording.binding,
-        session.binding,
-    )
+    return client is not None and recording.is_of(asking.call.context.binding(client), session.binding)
 
 
 def _move(asking: Answer, holder: object, rest: bytes | None) -> Answer:

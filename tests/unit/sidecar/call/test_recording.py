@@ -143,8 +143,10 @@ def test_a_client_that_wants_no_answer_is_not_waited_for(away: bool) -> None:
     stream.add(EVENT)
     if away:
         assert recordings.leave(stream, 1.0)
-    recordings.cancel(b"s", b"8")
-    recordings.cancel(b"s", b"7")
+    recordings.cancel(b"s", b"8", b"", b"")
+    recordings.cancel(b"s", b"7", b"another's", b"a third one's")
+    assert not stream.cancelled
+    recordings.cancel(b"s", b"7", b"", b"a third one's")
     assert answering.abandoned == away
     if not away:
         assert not recordings.leave(stream, 1.0)
