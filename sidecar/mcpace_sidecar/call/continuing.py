@@ -14,11 +14,10 @@ from mcpace_sidecar.call import evidence, handover, refusals, refusing, room
 from mcpace_sidecar.call.admission import Admission
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.arriving import Arriving
-from mcpace_sidecar.call.call import EVENT_STREAM
+from mcpace_sidecar.call.attaching import AGAIN, Attaching
 from mcpace_sidecar.call.listening import Listening
 from mcpace_sidecar.call.refusals import Refusal
-from mcpace_sidecar.call.sent import Asker, Sent
-from mcpace_sidecar.contract.backoff import Backoff
+from mcpace_sidecar.call.sent import Asker
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.http.downstream import status_line
 from mcpace_sidecar.http.head import ResponseHead
@@ -26,7 +25,7 @@ from mcpace_sidecar.mcp import request
 from mcpace_sidecar.mcp.methods import CANCELLED
 from mcpace_sidecar.mcp.request import Message
 from mcpace_sidecar.relay import peer
-from mcpace_sidecar.sessions import epochs, event_ids
+from mcpace_sidecar.sessions import epochs
 from mcpace_sidecar.sessions.revival import RETURNS_WITHIN, Loss
 from mcpace_sidecar.sessions.sealing import UNBOUND
 from mcpace_sidecar.sessions.session import Revived, Session
@@ -41,31 +40,17 @@ _NAMING: Final = frozenset({None, epochs.PROGRESS, CANCELLED})
 """The methods of messages that name others; None: an answer."""
 _LOOKS: Final[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.4, 0.5)
 """Seconds between two looks whether a server that has ended listens again; the last ones stay so."""
-_AGAIN: Final = 0.05
-"""Seconds until a stream is asked for again that the server still holds for another listener."""
-_LIVES: Final = 5.0
-"""Seconds after which a stream was not in vain, and at most until one is asked for again."""
-_ATTACHES: Final = 100
-"""How often that is done."""
 
 
-class Continuing(Sent):
+class Continuing(Attaching):
     """What leads one call on, whatever becomes of the server's process. Once per call."""
 
     def __init__(self, asker: Asker, answer: Answer) -> None:
         super().__init__(asker, answer)
-        self._repeats = 0
         self._others = 0
         self._waited = False
         self._joined = False
         """Whether it waits for what another call, or replica, has begun."""
-        self._looks = 0
-        self._since = 0.0
-        """Since when the server is not there; 0: it is."""
-        self._listened = 0.0
-        """Since when the server speaks on the session's stream."""
-        self._pauses: Backoff | None = None
-        """Before it is asked for that again."""
         self._given_up = False
         """Whether what the server says is passed on, whatever it is."""
 
@@ -330,28 +315,12 @@ class Continuing(Sent):
             if answer.stream is not None:
                 answer.stream.release()
                 answer.stream = None
-            self._again_in(_AGAIN)
+            self._again_in(AGAIN)
         else:
             self._plane.metrics.count("mcpace_calls_lost")
             goes_on = " The session goes on." if self._plane.table.revives else ""
             words = f"{error} Whether the call took effect is unknown.{goes_on}"
             refusing.refuse(answer, Refusal(refusals.OF_SERVER[error.reason], words))
-        return True
-
-    def _listens_again(self, error: UpstreamError) -> bool:
-        """Whether its stream is asked for again: it has been heard, or whoever holds it is only busy."""
-        stream = self._answer.stream
-        if isinstance(stream, Listening):
-            if error.reason not in ("closed", "truncated", "busy") or not stream.may_go_on:
-                return False
-        elif not self._elsewhere or error.reason != "busy" or self._looks >= _ATTACHES:
-            return False
-        else:
-            self._looks += 1
-        pauses = self._pauses = self._pauses or Backoff(_AGAIN, _LIVES)
-        if monotonic() - self._listened > _LIVES and self._listened:
-            pauses.reset()
-        self._again_in(pauses.next())
         return True
 
     def _waits(self) -> bool:
@@ -367,35 +336,3 @@ class Continuing(Sent):
             return False
         self._again_in(_LOOKS[min(looks, len(_LOOKS) - 1)])
         return True
-
-    # -- its stream is what the server says on its own
-
-    def listen(self) -> None:
-        """The server speaks on the session's stream now: say first what was lost before."""
-        session, stream = self._call.context.live, self._answer.stream
-        if session is not None and isinstance(stream, Listening):
-            self._repeats, self._looks, self._since = 0, 0, 0.0
-            self._listened = monotonic()
-            if self._answer.recording is not None:
-                self._answer.recording.hear(event_ids.process_of(self.inner))
-            own = not stream.is_of_call
-            news, session.news = (session.news, b"") if own else (b"", session.news)
-            stream.tell(news, session if own else None, self, self.mark)
-
-    def _attach(self, stream: Listening, head: ResponseHead, body: bytes) -> None:
-        """The server answers for the stream that another process of it had begun."""
-        if head.status == 200 and head.content_type == EVENT_STREAM and not body:
-            self.listen()
-        elif head.status == 409 and self._looks < _ATTACHES:
-            self._looks += 1
-            self._again_in(_AGAIN)
-        else:
-            self._asking.drop()
-            stream.conclude()
-
-    def moved(self) -> None:
-        """The session goes on in another process: listen to that (table.Listener)."""
-        session = self._call.context.live
-        elsewhere = session is not None and (session.epoch != self._epoch or session.owner != self._owner)
-        if elsewhere and not self._call.ended and self._answer.waiting is not self:
-            self._again_in(0.0)
