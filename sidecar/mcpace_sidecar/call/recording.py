@@ -7,7 +7,8 @@ has ended goes first, then what the client with the most holds.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import heapq
+from collections import deque
 from itertools import islice
 from typing import Final, Protocol
 
@@ -106,7 +107,7 @@ class Recording:
         size = len(line) + len(event) + _EVENT
         while self._events and self.size + size > MOST_OF_ONE:
             self._drop()
-        if self.size + size > MOST_OF_ONE or not self._all.take(size):
+        if self.size + size > MOST_OF_ONE or not self._all.hold(size):
             self.clear()
         else:
             if not self._events:  # room was made of what it held itself
@@ -138,7 +139,7 @@ class Recording:
         size = len(line) + len(event) + _EVENT
         self.first += 1
         self.size -= size
-        self._all.ledger.give(size)
+        self._all.give(size)
 
     def close_stream(self) -> None:
         """Others need the room (audience.Listener)."""
@@ -157,6 +158,8 @@ class Recordings:
         self.name = b""
         """What this sidecar is called in ids of events."""
         self.ledger = Ledger(MOST)
+        self.events = 0
+        """Bytes of it that are events'."""
         self.away = Audience(MOST_AWAY)
         """Those whose client is gone, while they go on."""
         self._of: dict[bytes, dict[int, Recording]] = {}
@@ -172,7 +175,7 @@ class Recordings:
         self, holder: Holder, key: bytes, kind: bytes, request: bytes, binding: bytes, client: str
     ) -> Recording | None:
         """Record what a stream of a session says; None: there is no room."""
-        if not self.take(_STREAM):
+        if not self._take(_STREAM):
             return None
         self._streams += 1
         recording = Recording(self, key, self._streams, kind, request, binding, client)
@@ -252,32 +255,51 @@ class Recordings:
                 del self._of[recording.key]
         self._ended.pop(recording, None)
 
-    def take(self, size: int) -> bool:
-        """Room for so many bytes."""
+    def hold(self, size: int) -> bool:
+        """Room for so many bytes of events."""
+        held = self._take(size)
+        self.events += size if held else 0
+        return held
+
+    def give(self, size: int) -> None:
+        """So many bytes of events are held no more."""
+        self.events -= size
+        self.ledger.give(size)
+
+    def _take(self, size: int) -> bool:
         while not self.ledger.take(size):
             if not self._make_room():
                 return False
         return True
 
     def _make_room(self) -> bool:
-        """Forget some that have ended, else what the client with the most holds; whether there was any."""
+        """Forget a sixteenth: of what has ended, else of what is held, always of whoever has most then.
+
+        False: too little is held for that, and not worth a look at all of them at each event.
+        """
         if self._ended:
             for each in list(islice(self._ended, max(1, len(self._ended) // 16))):
                 self.forget(each)
             return True
-        held = [each for of in self._of.values() for each in of.values() if each.size > _STREAM]
-        if not held:
+        part = self.ledger.most // 16
+        if self.events < part:
             return False
-        sizes: Counter[str] = Counter()
-        for each in held:
-            sizes[each.client] += each.size
-        most, _ = sizes.most_common(1)[0]
-        theirs = sorted((each for each in held if each.client == most), key=_size, reverse=True)
-        free = self.ledger.held - self.ledger.most // 16
-        for each in theirs:
+        of: dict[str, list[tuple[int, int, Recording]]] = {}
+        for streams in self._of.values():
+            for each in streams.values():
+                if each.size > _STREAM:
+                    of.setdefault(each.client, []).append((each.size - _STREAM, each.stream, each))
+        heaviest: list[tuple[int, str]] = []
+        for client, theirs in of.items():
+            heaviest.append((-sum(size for size, _, _ in theirs), client))
+            theirs.sort()  # its largest goes first
+        heapq.heapify(heaviest)
+        left = self.events - part
+        while self.events > left:
+            weight, client = heaviest[0]
+            size, _, each = of[client].pop()
             each.clear()
-            if self.ledger.held <= free:
-                break
+            heapq.heapreplace(heaviest, (weight + size, client))
         return True
 
     def sweep(self, now: float) -> None:
@@ -292,7 +314,3 @@ class Recordings:
                 self.forget(each)
             if len(due) < len(oldest):
                 return
-
-
-def _size(recording: Recording) -> int:
-    return recording.size

@@ -97,6 +97,36 @@ def test_where_there_is_no_room_what_has_ended_goes_first_then_the_one_with_the_
     assert hoards[0].after(0) is None
 
 
+def test_room_is_made_at_once_however_many_clients_hold_it() -> None:
+    """Small ones keep what they have as long as others have more, and nobody looks at all for each event."""
+    recordings = made(16 * 1024 * 1024)
+    small = [begun(recordings, client=f"small {n}")[0] for n in range(2000)]
+    for each in small:
+        each.add(b"data: %b\n\n" % (b"x" * 2000))
+    large = [begun(recordings, client=f"large {n}")[0] for n in range(200)]
+    for each in large:
+        for _ in range(20):
+            each.add(b"data: %b\n\n" % (b"x" * 2000))
+    looks, before = 0, recordings.events
+    for n in range(10_000):
+        large[n % 200].add(b"data: %b\n\n" % (b"x" * 2000))
+        assert recordings.ledger.held <= recordings.ledger.most
+        looks += recordings.events < before
+        before = recordings.events
+    assert 0 < looks < 40, "each makes a sixteenth of all room"
+    assert all(each.after(0) is not None for each in small)
+
+
+def test_where_streams_alone_take_the_room_no_event_has_all_of_them_looked_at() -> None:
+    recordings = made(1024 * 1024)
+    streams = [begun(recordings, client=str(n))[0] for n in range(1023)]
+    assert not recordings._make_room()
+    for each in streams:
+        each.add(EVENT * 100)
+        assert each.after(0) is None, "there was no room"
+    assert recordings.ledger.held <= recordings.ledger.most
+
+
 def test_what_makes_room_of_itself_still_says_each_event_once() -> None:
     stream, _ = begun(made(most=2000))
     for n in range(9):
