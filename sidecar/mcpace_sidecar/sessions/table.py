@@ -178,7 +178,7 @@ class Table:
             if found.ended:
                 self._bury(session)
             elif found.record is not None:
-                if not self.follow(session, found.record) and not session.recorded:
+                if not self.follow(session, found.record):
                     self.recall(session, found.record)
                 session.recorded = session.recorded or found.record.size
 
@@ -195,7 +195,7 @@ class Table:
         """Heed what others know of it, if that is later than what is known here: an epoch only rises."""
         if not is_later(session, record.owner, record.epoch):
             return False
-        self.recall(session, record)
+        self._take(session, record)
         self._pass(session, record.owner, record.epoch, record.inner)
         return True
 
@@ -216,7 +216,11 @@ class Table:
             session.listener.moved()
 
     def recall(self, session: Session, record: Record) -> None:
-        """What its record says of it, whoever has it."""
+        """Heed what its record says, unless it is held here, and known: the record may be older then."""
+        if not (session.here and (session.recorded or session.level or session.subscriptions)):
+            self._take(session, record)
+
+    def _take(self, session: Session, record: Record) -> None:
         counts = not (session.ended or session.forgotten)
         self._told -= session.told if counts else 0
         session.level, session.subscriptions = record.level, record.subscriptions

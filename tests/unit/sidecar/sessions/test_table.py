@@ -3,6 +3,7 @@
 import time
 
 from mcpace_sidecar.contract.config.sessions import Sessions
+from mcpace_sidecar.sessions.memory import MemoryRecords
 from mcpace_sidecar.sessions.sealing import UNBOUND, Owner, Sealed, Sealer
 from mcpace_sidecar.sessions.session import Session
 from mcpace_sidecar.sessions.table import MOST_SUBSCRIPTIONS, MOST_TOLD, Table
@@ -169,6 +170,30 @@ def test_what_the_server_was_told_is_remembered() -> None:
     for number in range(2 * MOST_SUBSCRIPTIONS):
         known.learn(session, "resources/subscribe", b'{"uri":"b:%d"}' % number)
     assert len(session.subscriptions) == MOST_SUBSCRIPTIONS
+
+
+def test_an_older_record_takes_nothing_from_what_the_holder_of_a_session_knows() -> None:
+    other = Owner("127.0.0.9", 1, 1)
+    known = table()
+    known.records = MemoryRecords()
+    session = begun(known)
+    older = known.record(session)
+    known.learn(session, "logging/setLevel", b'{"level":"info"}')
+    known.learn(session, "resources/subscribe", b'{"uri":"a:1"}')
+    known.recall(session, older)
+    assert (session.level, session.subscriptions) == (b'"info"', (b'"a:1"',)), "the store was away meanwhile"
+    later = older._replace(owner=other, epoch=1, level=b'"error"')
+    assert known.follow(session, later)
+    assert (session.level, session.subscriptions, session.owner) == (b'"error"', (), other)
+    known.recall(session, later._replace(level=b'"debug"'))
+    assert session.level == b'"debug"', "it is not held here"
+
+
+def test_a_sidecar_that_was_started_anew_learns_what_was_recorded() -> None:
+    known = table()
+    session = begun(known)
+    known.recall(session, known.record(session)._replace(level=b'"info"', subscriptions=(b'"a:1"',)))
+    assert (session.level, session.subscriptions) == (b'"info"', (b'"a:1"',))
 
 
 def test_there_is_room_for_so_much_of_what_a_session_was_told() -> None:
