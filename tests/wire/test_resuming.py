@@ -185,6 +185,48 @@ async def test_what_the_server_said_on_its_own_meanwhile_is_heard_by_who_listens
     await sidecar.forsaken()
 
 
+@pytest.mark.parametrize("knows", [True, False])
+async def test_what_the_server_said_before_it_ended_its_stream_is_heard_by_who_comes_back(
+    scripted: Scripted, server: Forgetful, start: Start, knows: bool
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    client = await sends(sidecar, session, **VERSION)
+    await listening(server).opened(1)
+    listening(server).says(PROGRESS % 1)
+    last = ids(await client.reads(b'"n":1}}\n\n'))[-1]
+    await away(sidecar, client)
+    listening(server).says(PROGRESS % 2, PROGRESS % 3, ends=True)
+    await sidecar.idle()
+    headers: Any = {"Last_Event_ID": last} if knows else {}
+    client = await sends(sidecar, session, **(VERSION | headers))
+    said = await client.reads(b'"n":3}}\n\n')
+    assert [b'"n":%d' % n in said for n in (1, 2, 3)] == [False, True, True]
+    assert len(listening(server).asked) == 1, "the server has nothing to say of that"
+    for number, headers in enumerate(({"Last_Event_ID": ids(said)[-1]}, {})):
+        client = await sends(sidecar, session, **(VERSION | headers))
+        await listening(server).opened(2 + number)
+        listening(server).says(PROGRESS % 4, ends=True)
+        said = await client.reads(b"0\r\n\r\n")
+        assert said.count(b'"n":') == 1, "nothing is said twice"
+
+
+async def test_what_nobody_came_back_to_hear_is_not_held(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    client = await sends(sidecar, session, **VERSION)
+    await listening(server).opened(1)
+    listening(server).says(PROGRESS % 1)
+    await client.reads(b'"n":1}}\n\n')
+    await away(sidecar, client)
+    listening(server).says(PROGRESS % 2)
+    await until(lambda: b'"n":2' in sidecar_said(sidecar), "the event to be held")
+    await sidecar.forsaken()
+    assert sidecar.plane.recordings.ledger.held == 0
+
+
 async def test_a_stream_that_the_server_ends_for_now_is_resumed_there(
     scripted: Scripted, server: Forgetful, start: Start
 ) -> None:

@@ -72,7 +72,7 @@ class Recording:
         self.primes = False
         """Whether an event without data comes first, so that its client has an id from the beginning."""
         self.heard = 0
-        """That of the last one that was said before its client left."""
+        """That of the last one that was said before its client left, or that it has heard since."""
         self.holder: Holder | None = None
         """Whose answer is said on it, as long as that goes on."""
         self.complete = False
@@ -124,6 +124,11 @@ class Recording:
             part for event in islice(self._events, number + 1 - self.first, None) for part in event
         )
 
+    @property
+    def unheard(self) -> bool:
+        """Whether something was said that its client, gone by then, has not heard."""
+        return self.number > self.heard
+
     def is_of(self, binding: bytes, last: bytes) -> bool:
         """Whether it is said to whoever shows this credential: its own, or the session's `last` one."""
         return binding in (self.binding, last)
@@ -142,7 +147,8 @@ class Recording:
         self._all.give(size)
 
     def close_stream(self) -> None:
-        """Others need the room (audience.Listener)."""
+        """Nobody comes back to hear the rest, or others need the room (audience.Listener)."""
+        self.heard = self.number
         if self.holder is not None:
             self.holder.abandon()
 
@@ -192,10 +198,10 @@ class Recordings:
         return theirs.get(stream) if theirs is not None else None
 
     def listening(self, key: bytes) -> Recording | None:
-        """The stream of a session on which the server goes on to speak though its client is gone."""
+        """The stream of a session on which the server spoke on its own after its client had gone."""
         of = self._of.get(key)
         for each in of.values() if of is not None else ():
-            if each.kind == event_ids.LISTENING and each.away:
+            if each.kind == event_ids.LISTENING and (each.away or (each.ended and each.unheard)):
                 return each
         return None
 
@@ -217,8 +223,11 @@ class Recordings:
     def close(self, recording: Recording, now: float) -> None:
         """It has ended; it is remembered where its client may ask for the rest."""
         recording.holder = None
+        if not recording.away:
+            recording.heard = recording.number
         self.come_back(recording)
-        if recording.complete or recording.cancelled or recording.theirs:
+        unheard = recording.kind == event_ids.LISTENING and recording.unheard
+        if recording.complete or recording.cancelled or recording.theirs or unheard:
             for other in (
                 list(islice(self._ended, MOST_ENDED // 16)) if len(self._ended) >= MOST_ENDED else ()
             ):
@@ -235,13 +244,13 @@ class Recordings:
             if each.holder is not None and same_id(each.request, request) and each.is_of(binding, last):
                 each.cancelled = True
                 if each.away:
-                    each.holder.abandon()
+                    each.close_stream()
 
     def end(self, key: bytes) -> None:
         """The session has ended."""
         for each in list(self._of.get(key, {}).values()):
-            if each.away and each.holder is not None:
-                each.holder.abandon()
+            if each.away:
+                each.close_stream()
             if each.holder is None:
                 self.forget(each)
 

@@ -40,9 +40,7 @@ def resume(asking: Answer) -> Answer | None:
         return None  # who holds the session knows
     if place is None or place.kind == event_ids.LISTENING:
         return _listen(asking, session, place)
-    recording = None
-    if place.holder == plane.table.name:
-        recording = plane.recordings.find(session.key, place.stream)
+    recording = _named(asking, session, place)
     if recording is not None and _is_theirs(recording, asking, session):
         rest = recording.after(place.number)
         if rest is not None and recording.holder is not None:
@@ -50,9 +48,7 @@ def resume(asking: Answer) -> Answer | None:
         if recording.cancelled or (recording.complete and rest == b""):
             return _ended(asking)
         if rest:
-            plane.metrics.count(_RESUMED, "replayed")
-            asking.settle("success", refusals.OK_EVENTS, rest, events=True)
-            return asking
+            return _replay(asking, rest)
     if place.theirs and place.process == event_ids.process_of(session.inner):
         call.after = place
         return None
@@ -112,15 +108,34 @@ def _is_held_by_owner(asking: Answer, session: Session, place: Place) -> bool:
 def _listen(asking: Answer, session: Session, place: Place | None) -> Answer | None:
     """Go on with what the server says on its own, from where its client has heard it, if that is known."""
     recordings = asking.plane.recordings
-    recording = recordings.listening(session.key)
-    if recording is None or not _is_theirs(recording, asking, session) or recording.holder is None:
+    recording, heard = _named(asking, session, place), place.number if place is not None else 0
+    if recording is None or (recording.holder is None and not recording.after(heard)):
+        recording = recordings.listening(session.key)
+        heard = recording.heard if recording is not None else 0
+    if recording is None or not _is_theirs(recording, asking, session):
         asking.call.after = place
         return None
-    heard = recording.heard
-    if place is not None and place.holder == recordings.name and place.stream == recording.stream:
-        heard = place.number
     rest = recording.after(heard)
-    return _move(asking, recording.holder, recording.after(recording.first - 1) if rest is None else rest)
+    rest = recording.after(recording.first - 1) if rest is None else rest
+    recording.heard = recording.number
+    if recording.holder is not None:
+        return _move(asking, recording.holder, rest)
+    return _replay(asking, rest)
+
+
+def _named(asking: Answer, session: Session, place: Place | None) -> Recording | None:
+    """The stream that an id names, if it is held here."""
+    if place is None or place.holder != asking.plane.table.name:
+        return None
+    recording = asking.plane.recordings.find(session.key, place.stream)
+    return recording if recording is not None and recording.kind == place.kind else None
+
+
+def _replay(asking: Answer, rest: bytes | None) -> Answer:
+    """Say the rest of what has ended: its client asks again for what follows that."""
+    asking.plane.metrics.count(_RESUMED, "replayed")
+    asking.settle("success", refusals.OK_EVENTS, rest or b"", events=True)
+    return asking
 
 
 def _is_theirs(recording: Recording, asking: Answer, session: Session) -> bool:
