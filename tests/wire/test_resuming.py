@@ -1,5 +1,7 @@
 """Streams of sessions whose clients' connections break: they come back, and hear the rest."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,8 +10,8 @@ from tests.kit.connection import Client
 from tests.kit.forgetful import VERSION, Forgetful, begin
 from tests.kit.sidecars import Running, Start
 from tests.kit.speaking import PROGRESS, RESPONSE, Speaking, ids, leave, sends
-from tests.kit.upstream import Scripted
-from tests.kit.waiting import until
+from tests.kit.upstream import Scripted, json_answer
+from tests.kit.waiting import DEADLINE, until
 
 CALL = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "t", "arguments": {}}}
 
@@ -183,6 +185,53 @@ async def test_what_the_server_said_on_its_own_meanwhile_is_heard_by_who_listens
     assert len(listening(server).asked) == 1
     await away(sidecar, client)
     await sidecar.forsaken()
+
+
+@pytest.mark.parametrize("knows", [True, False])
+async def test_a_stream_whose_connection_broke_unnoticed_goes_on_with_who_asks_for_it_again(
+    scripted: Scripted, server: Forgetful, start: Start, knows: bool
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    gone = await sends(sidecar, session, **VERSION)
+    await listening(server).opened(1)
+    listening(server).says(PROGRESS % 1)
+    last = ids(await gone.reads(b'"n":1}}\n\n'))[-1]
+    if knows:
+        listening(server).says(PROGRESS % 2)
+        await until(lambda: b'"n":2' in sidecar_said(sidecar), "the event to be said to nobody")
+    open_one, busy = server.hooks["GET"], json_answer(b"{}", b"409 Conflict")
+    server.hooks["GET"] = lambda _: busy
+    headers: Any = {"Last_Event_ID": last} if knows else {}
+    client = await sends(sidecar, session, **(VERSION | headers))
+    if knows:
+        assert b'"n":1' not in await client.reads(b'"n":2}}\n\n')
+    else:
+        await client.reads(b"\r\n\r\n")
+    server.hooks["GET"] = open_one
+    listening(server).says(PROGRESS % 3)
+    assert b'"n":2' not in await client.reads(b'"n":3}}\n\n')
+    async with asyncio.timeout(DEADLINE):
+        with contextlib.suppress(ConnectionError):
+            await gone.reader.read(-1)
+    assert len(sidecar.in_flight) == 1
+
+
+async def test_a_session_that_is_listened_to_is_not_taken_from_its_client_by_another(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar, Authorization="Bearer mine")
+    client = await sends(sidecar, session, Authorization="Bearer mine", **VERSION)
+    await listening(server).opened(1)
+    listening(server).says(PROGRESS % 1)
+    last = ids(await client.reads(b'"n":1}}\n\n'))[-1]
+    open_one, busy = server.hooks["GET"], json_answer(b"{}", b"409 Conflict")
+    server.hooks["GET"] = lambda _: busy
+    assert (await rest(sidecar, session, last, Authorization="Bearer other")).startswith(b"HTTP/1.1 409 ")
+    server.hooks["GET"] = open_one
+    listening(server).says(PROGRESS % 2)
+    await client.reads(b'"n":2}}\n\n')
 
 
 @pytest.mark.parametrize("knows", [True, False])

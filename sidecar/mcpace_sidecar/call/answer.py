@@ -67,6 +67,8 @@ class Answer:
         self.plane = plane
         self.call = call
         self.downstream = downstream
+        self.relayed: bool = call.context.relayed
+        """Whether that is another sidecar's: its client may come back here itself, or through one."""
         self.gatherer: Gatherer | None = None
         """Its downstream, where that is in this process."""
         self.waiting: Waiting | None = None
@@ -133,14 +135,7 @@ class Answer:
         self.plane.results.purge(tags, purged)
 
     def end(
-        self,
-        status: Status,
-        head: bytes,
-        body: bytes | None,
-        http: int,
-        events: bool,
-        plain: bool,
-        sent: int,
+        self, status: Status, head: bytes, body: bytes | None, http: int, events: bool, plain: bool, sent: int
     ) -> None:
         """End it now: what it has made old is gone."""
         call, plane = self.call, self.plane
@@ -280,8 +275,8 @@ class Answer:
     def _outlives_client(self) -> bool:
         """Whether its stream goes on until its client comes back."""
         recording, plane = self.recording, self.plane
-        stays = recording is not None and self.begun and not (self.endless and plane.draining)
-        if not stays or recording is None or not plane.recordings.leave(recording, monotonic()):
+        ends = not self.begun or (self.endless and plane.draining)
+        if ends or recording is None or not plane.recordings.leave(recording, monotonic()):
             return False
         self.downstream = Nobody()
         self.call.forget_body()
@@ -319,7 +314,7 @@ class Answer:
     @property
     def passed_on(self) -> bool:
         """Whether it is an open event stream that another replica passes on to its client."""
-        return self.endless and self.begun and self.call.context.relayed
+        return self.endless and self.begun and self.relayed
 
     def cut(self) -> None:
         """Break off such a stream: who passes it on asks for it again, where its session is by then."""

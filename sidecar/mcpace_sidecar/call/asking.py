@@ -60,7 +60,7 @@ class Asking:
             onward, pool = self._within.onward, self._within.pool
         patience = None if call.lasts else left or call.context.settings.patience
         if patience is None and not answer.endless:
-            if not plane.opens_streams and not call.context.relayed:
+            if not plane.opens_streams and not answer.relayed:
                 answer.close_stream()
                 return
             self._join_audience()

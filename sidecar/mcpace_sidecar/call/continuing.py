@@ -10,7 +10,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import Final
 
-from mcpace_sidecar.call import evidence, handover, refusals, refusing, room
+from mcpace_sidecar.call import evidence, handover, refusals, refusing, resuming, room
 from mcpace_sidecar.call.admission import Admission
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.arriving import Arriving
@@ -79,7 +79,7 @@ class Continuing(Attaching):
             self._joined = True
             session.reviving.append(self.revived)
             return False
-        if call.context.relayed and not session.here:  # what is relayed goes no further
+        if self._answer.relayed and not session.here:  # what is relayed goes no further
             if self._answer.begun:
                 self._answer.cut()
                 return False
@@ -179,6 +179,8 @@ class Continuing(Attaching):
         stream = self._answer.stream
         if isinstance(stream, Listening):
             self._attach(stream, head, body)
+            return True
+        if status == 409 and self._call.lasts and self.inner and resuming.take_over(self._answer):
             return True
         session = self._call.context.live
         if session is not None and status < 300:

@@ -27,7 +27,8 @@ def close_streams(plane: Plane) -> None:
     Not a stream of 2024-11-05 on which a call's response is still to come.
     """
     for each in list(plane.in_flight):
-        if each.endless and not each.call.context.relayed and not _is_awaited_on(each):
+        relayed = isinstance(each, Answer) and each.relayed
+        if each.endless and not relayed and not _is_awaited_on(each):
             each.close_stream()
 
 

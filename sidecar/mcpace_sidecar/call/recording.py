@@ -205,6 +205,14 @@ class Recordings:
                 return each
         return None
 
+    def speaking(self, key: bytes) -> Recording | None:
+        """The stream of a session on which the server speaks on its own."""
+        of = self._of.get(key)
+        for each in of.values() if of is not None else ():
+            if each.kind == event_ids.LISTENING and each.holder is not None:
+                return each
+        return None
+
     def leave(self, recording: Recording, now: float) -> bool:
         """Its client is gone; whether it goes on: the client may come back, and can say where it was."""
         listens = recording.kind == event_ids.LISTENING

@@ -55,6 +55,21 @@ def resume(asking: Answer) -> Answer | None:
     return _tell_lost(asking, place)
 
 
+def take_over(asking: Answer) -> bool:
+    """The server speaks to another listener of the session: whether that goes on with who asks now.
+
+    It does where both are one client, of whose older connection nobody has noticed that it broke.
+    """
+    session, recordings = asking.call.context.live, asking.plane.recordings
+    if session is None or asking.begun or not isinstance(asking.downstream, ClientConnection):
+        return False
+    recording = recordings.speaking(session.key)
+    if recording is None or not _is_theirs(recording, asking, session) or recording.holder is None:
+        return False
+    _move(asking, recording.holder, b"")
+    return True
+
+
 def record(answer: Answer, inner: bytes) -> None:
     """Hold what a stream says, so that its client may come back. `inner`: the server's session."""
     call, plane = answer.call, answer.plane
@@ -147,15 +162,18 @@ def _is_theirs(recording: Recording, asking: Answer, session: Session) -> bool:
 def _move(asking: Answer, holder: object, rest: bytes | None) -> Answer:
     """Say the rest to whoever asks, and have the answer that is still said go on there."""
     assert isinstance(holder, Answer)
-    connection, before = asking.downstream, holder.downstream
+    connection, before, passes_on = asking.downstream, holder.downstream, holder.relayed
     assert isinstance(connection, ClientConnection)
     holder.plane.metrics.count(_RESUMED, "goes_on")
-    asking.downstream = holder.downstream = connection
+    holder.downstream, holder.relayed = connection, asking.relayed
     asking.settle("success")  # with nothing said: what was begun goes on in its place
     if holder.recording is not None:
         holder.plane.recordings.come_back(holder.recording)
-    if isinstance(before, ClientConnection):
-        before.abort()  # nobody has noticed yet that it broke
+    if isinstance(before, ClientConnection):  # nobody has noticed yet that it broke
+        if passes_on:
+            before.finish()  # the sidecar there lives, and would ask for it again
+        else:
+            before.abort()
     holder.deserted = False
     if holder.waiting is not None:
         holder.waiting.pause(False)  # whoever read too slowly is not who reads now
