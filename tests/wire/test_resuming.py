@@ -331,6 +331,51 @@ async def test_the_server_is_asked_again_from_where_it_was_heard_and_another_pro
     again.leave()
 
 
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_call_resumed_at_a_server_whose_process_is_lost_is_told_so(
+    scripted: Scripted, server: Forgetful, start: Start, answers: bool
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    client = await sends(sidecar, session, CALL, **VERSION)
+    await calls(server).opened(1)
+    calls(server).says(b"id: theirs 1\nretry: 10\ndata: \n\n", ends=True)
+    last = ids(await client.reads(b"0\r\n\r\n"))[-1]
+    if answers:
+        client = await sends(sidecar, session, Last_Event_ID=last, **VERSION)
+        await listening(server).opened(1)
+        listening(server).says(b"id: theirs 2\n" + PROGRESS % 1)
+        await client.reads(b'"n":1}}\n\n')
+        server.forget()
+        listening(server).asked[-1].writer.transport.abort()
+    else:
+        server.forget()
+        client = await sends(sidecar, session, Last_Event_ID=last, **VERSION)
+    told = await client.reads(b'"id":7,"error":{"code":50200')
+    assert ids(told)[-1].startswith("e.")
+    await sidecar.idle()
+    assert len(listening(server).asked) == answers, "the next process is not asked"
+    assert (await rest(sidecar, session, ids(told)[-1])).startswith(b"HTTP/1.1 405 ")
+
+
+async def test_what_follows_the_response_of_a_resumed_call_is_waited_for_by_nobody(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    sidecar = await start(scripted.port)
+    session = await begin(sidecar)
+    client = await sends(sidecar, session, CALL, **VERSION)
+    await calls(server).opened(1)
+    calls(server).says(b"id: theirs 1\ndata: \n\n", ends=True)
+    last = ids(await client.reads(b"0\r\n\r\n"))[-1]
+    client = await sends(sidecar, session, Last_Event_ID=last, **VERSION)
+    await listening(server).opened(1)
+    listening(server).says(RESPONSE)
+    await client.reads(b'"isError":false}}\n\n')
+    listening(server).asked[-1].writer.transport.abort()
+    assert await client.reads(b"0\r\n\r\n") == b"0\r\n\r\n", "its response was said"
+    assert len(listening(server).asked) == 1
+
+
 async def test_an_error_on_a_stream_bears_the_id_of_its_end(
     scripted: Scripted, server: Forgetful, start: Start
 ) -> None:

@@ -41,7 +41,8 @@ class Attaching(Sent):
         """Whether its stream is asked for again: it has been heard, or whoever holds it is only busy."""
         stream = self._answer.stream
         if isinstance(stream, Listening):
-            if error.reason not in ("closed", "truncated", "busy") or not stream.may_go_on:
+            goes_on = stream.may_go_on and not stream.answered()
+            if error.reason not in ("closed", "truncated", "busy") or not goes_on:
                 return False
         elif not self._elsewhere or error.reason != "busy" or self._looks >= _ATTACHES:
             return False
@@ -67,8 +68,11 @@ class Attaching(Sent):
 
     def _attach(self, stream: Listening, head: ResponseHead, body: bytes) -> None:
         """The server answers for the stream that another process of it had begun."""
-        if head.status == 200 and head.content_type == EVENT_STREAM and not body:
+        if head.status == 200 and head.content_type == EVENT_STREAM:
             self.listen()
+            if body:
+                stream.piece(body)
+                stream.end()
         elif head.status == 409 and self._looks < _ATTACHES:
             self._looks += 1
             self._again_in(AGAIN)

@@ -96,6 +96,9 @@ class Continuing(Attaching):
         self.inner = session.inner if session.here else b""
         self.mark = epochs.mark_of(session.epoch, session.inner) if session.here else ""
         peers = self._plane.peers
+        if session.here and resuming.is_lost(self._answer, self.inner):
+            resuming.tell_lost(self._answer)
+            return False
         if session.here and not session.inner:  # nobody could begin it again when it was lost
             if not self._lost():
                 refusing.refuse(self._answer, refusals.no_session())

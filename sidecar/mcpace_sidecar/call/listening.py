@@ -13,7 +13,7 @@ from mcpace_sidecar.sessions.session import Listener, Session
 
 
 class Listening(Stream):
-    """Whole events, from one process of the server after another: no answer, so there is no outcome."""
+    """Whole events, from one process of the server after another; an outcome only where a call goes on."""
 
     def __init__(self, flow: Flow, head: ResponseHead, gathered: Ledger) -> None:
         super().__init__()
@@ -23,6 +23,9 @@ class Listening(Stream):
         self._holding = Holding(gathered)
         """Bytes of an event that is not whole."""
         self._recording = flow.answer.recording
+        after = flow.answer.call.after
+        self.is_of_call: bool = after is not None and after.kind == event_ids.MESSAGE
+        """Whether it goes on with a call's stream, and is not the session's own."""
         self.last = b""
         """The last id that came with an event."""
         self._whole = True
@@ -62,15 +65,12 @@ class Listening(Stream):
             event = event if marked is data else sse.with_data(event, marked)
         theirs = sse.id_of(event)
         self.last = theirs or self.last
+        last = self.is_of_call and data != b"" and answers.kind(data) == "response"
+        if last:
+            self.outcome = answers.read_answer(data)
         if recording is None or (not data and theirs is None):
             return event
-        last = recording.kind == event_ids.MESSAGE and answers.kind(data) == "response"
         return b"".join(recording.add(event, last=last))
-
-    @property
-    def is_of_call(self) -> bool:
-        """Whether it goes on with a call's stream, and is not the session's own."""
-        return self._recording is not None and self._recording.kind == event_ids.MESSAGE
 
     def tell(self, events: bytes, session: Session | None, listener: Listener, mark: str) -> None:
         """Hear another process, after some events of ours. What the last one's event began with is gone.

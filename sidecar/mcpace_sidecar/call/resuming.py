@@ -36,6 +36,7 @@ def resume(asking: Answer) -> Answer | None:
     place = event_ids.read(asked) if asked else None
     if place is not None and place.kind == event_ids.END:
         return _ended(asking)
+    call.after = place
     if not session.here and (place is None or _is_held_by_owner(asking, session, place)):
         return None  # who holds the session knows
     if place is None or place.kind == event_ids.LISTENING:
@@ -49,10 +50,10 @@ def resume(asking: Answer) -> Answer | None:
             return _ended(asking)
         if rest:
             return _replay(asking, rest)
-    if place.theirs and place.process == event_ids.process_of(session.inner):
-        call.after = place
+    if place.theirs and not is_lost(asking, session.inner):
         return None
-    return _tell_lost(asking, place)
+    tell_lost(asking)
+    return asking
 
 
 def take_over(asking: Answer) -> bool:
@@ -128,7 +129,6 @@ def _listen(asking: Answer, session: Session, place: Place | None) -> Answer | N
         recording = recordings.listening(session.key)
         heard = recording.heard if recording is not None else 0
     if recording is None or not _is_theirs(recording, asking, session):
-        asking.call.after = place
         return None
     rest = recording.after(heard)
     rest = recording.after(recording.first - 1) if rest is None else rest
@@ -189,13 +189,33 @@ def _ended(asking: Answer) -> Answer:
     return asking
 
 
-def _tell_lost(asking: Answer, place: Place) -> Answer:
+def is_lost(answer: Answer, inner: bytes) -> bool:
+    """Whether it goes on with a call's stream whose process has ended: the next one cannot say the rest.
+
+    `inner`: the server's session.
+    """
+    after, recording = answer.call.after, answer.recording
+    if after is None or after.kind != event_ids.MESSAGE:
+        return False
+    process = recording.process if recording is not None else after.process
+    return process != event_ids.process_of(inner)
+
+
+def tell_lost(answer: Answer) -> None:
     """There is nobody any more who could say the rest."""
+    place = answer.call.after
+    assert place is not None
     words = "The rest of this answer is lost. Whether the call took effect is unknown."
     refusal = Refusal(refusals.UNHEARD, words)
-    asking.plane.metrics.count(_RESUMED, "lost")
-    stem = event_ids.stem(place.holder, place.stream, place.process, place.request)
-    line = b"id: %b%b%d\n" % (event_ids.END, stem, place.number + 1)
-    event = line + sse.event_of(refusal.body(place.request or b"null"))
-    asking.settle(refusal.reason.record, refusals.OK_EVENTS, event, events=True)
-    return asking
+    answer.plane.metrics.count(_RESUMED, "lost")
+    event = sse.event_of(refusal.body(place.request or b"null"))
+    if answer.recording is not None:
+        event = b"".join(answer.recording.add(event, last=True))
+    else:
+        stem = event_ids.stem(place.holder, place.stream, place.process, place.request)
+        event = b"id: %b%b%d\n%b" % (event_ids.END, stem, place.number + 1, event)
+    if answer.begun:
+        answer.send(event)
+        answer.settle(refusal.reason.record)
+    else:
+        answer.settle(refusal.reason.record, refusals.OK_EVENTS, event, events=True)
