@@ -51,6 +51,8 @@ class Continuing(Attaching):
         self._waited = False
         self._joined = False
         """Whether it waits for what another call, or replica, has begun."""
+        self._of_holder = False
+        """Whether who is asked holds what the call's stream has said, and not the session."""
         self._given_up = False
         """Whether what the server says is passed on, whatever it is."""
 
@@ -96,6 +98,13 @@ class Continuing(Attaching):
         self.inner = session.inner if session.here else b""
         self.mark = epochs.mark_of(session.epoch, session.inner) if session.here else ""
         peers = self._plane.peers
+        holder = resuming.holder(self._answer, session)
+        self._of_holder = holder is not None
+        if holder is not None and peers is not None:
+            self._elsewhere, self.inner, self.mark = True, b"", ""
+            self._plane.metrics.count("mcpace_relayed_calls")
+            self.pool, self.onward = peers.pool(holder.place), call.context.onward_to(session, call.client)
+            return True
         if session.here and resuming.is_lost(self._answer, self.inner):
             resuming.tell_lost(self._answer)
             return False
@@ -186,7 +195,7 @@ class Continuing(Attaching):
         if status == 409 and self._call.lasts and self.inner and resuming.take_over(self._answer):
             return True
         session = self._call.context.live
-        if session is not None and status < 300:
+        if session is not None and status < 300 and not resuming.is_of_call(self._answer):
             if self._call.head.method == b"DELETE":
                 self._plane.table.end(session)
                 self._plane.recordings.end(session.key)
@@ -198,6 +207,9 @@ class Continuing(Attaching):
         """The sidecar that was asked says itself what there is to do: it has not asked its server."""
         session, table = self._call.context.session_now(), self._plane.table
         self._asking.drop()
+        if self._of_holder:
+            resuming.tell_lost(self._answer)
+            return
         if verdict == peer.ENDED and session is not None:
             table.end(session)
         if session is None or session.ended:
@@ -298,6 +310,10 @@ class Continuing(Attaching):
         call, answer = self._call, self._answer
         if self._given_up:
             return False
+        if self._of_holder:
+            if not answer.begun and error.reason != "busy":
+                resuming.tell_lost(answer)
+            return answer.ended  # else its client comes back
         if self._elsewhere:
             self._plane.metrics.count("mcpace_relay_failures", error.reason)
             if error.reason == "connect":  # the owner is gone, so it was not sent

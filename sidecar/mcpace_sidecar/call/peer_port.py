@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from mcpace_sidecar.call import refusals, stages
+from mcpace_sidecar.call import refusals, resuming, stages
 from mcpace_sidecar.call.admission import Admission
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.call import Call
@@ -87,7 +87,7 @@ class PeerPort:
         if asked is not None:
             return self._adopt(connection, context, session, asked, base)
         said = self._verdict(session, *peer.epoch_of(base.get(peer.EPOCH)))
-        if said:
+        if said and not resuming.is_held(plane, head):
             connection.answer(said, b"")
             return None
         exchange = self._exchange(connection, context, head, body)

@@ -13,12 +13,15 @@ from typing import Final
 from mcpace_sidecar.call import refusals
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.listening import Listening
+from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.call.recording import Recording
 from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.http import sse
+from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.http.server import ClientConnection
 from mcpace_sidecar.sessions import event_ids
 from mcpace_sidecar.sessions.event_ids import Place
+from mcpace_sidecar.sessions.sealing import Owner
 from mcpace_sidecar.sessions.session import Session
 
 _RESUMED: Final = "mcpace_streams_resumed"
@@ -50,7 +53,7 @@ def resume(asking: Answer) -> Answer | None:
             return _ended(asking)
         if rest:
             return _replay(asking, rest)
-    if place.theirs and not is_lost(asking, session.inner):
+    if (place.theirs and not is_lost(asking, session.inner)) or holder(asking, session) is not None:
         return None
     tell_lost(asking)
     return asking
@@ -189,13 +192,37 @@ def _ended(asking: Answer) -> Answer:
     return asking
 
 
+def holder(asking: Answer, session: Session) -> Owner | None:
+    """The replica that holds what was said in a call, where the session has left it, and it may live."""
+    after, plane = asking.call.after, asking.plane
+    if after is None or asking.begun or asking.relayed or plane.peers is None or not is_of_call(asking):
+        return None
+    named = plane.table.named(after.holder)
+    if named is None or named.place in (plane.table.owner.place, session.owner.place):
+        return None
+    return None if plane.peers.is_shunned(named.place) else named
+
+
+def is_held(plane: Plane, head: RequestHead) -> bool:
+    """Whether a GET asks for the rest of a call's stream that was said here, wherever its session is now."""
+    asked = head.get(b"last-event-id")
+    place = event_ids.read(asked) if asked and head.method == b"GET" else None
+    return place is not None and place.kind == event_ids.MESSAGE and place.holder == plane.table.name
+
+
+def is_of_call(answer: Answer) -> bool:
+    """Whether it goes on with a call's stream."""
+    after = answer.call.after
+    return after is not None and after.kind == event_ids.MESSAGE
+
+
 def is_lost(answer: Answer, inner: bytes) -> bool:
     """Whether it goes on with a call's stream whose process has ended: the next one cannot say the rest.
 
     `inner`: the server's session.
     """
     after, recording = answer.call.after, answer.recording
-    if after is None or after.kind != event_ids.MESSAGE:
+    if after is None or not is_of_call(answer):
         return False
     process = recording.process if recording is not None else after.process
     return process != event_ids.process_of(inner)
