@@ -3,13 +3,11 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.kit.forgetful import VERSION, Forgetful, begin
-from tests.kit.sidecars import Running, Start
-from tests.kit.speaking import PROGRESS, RESPONSE, Speaking, ids, leave, sends
+from tests.kit.forgetful import CALL, VERSION, Forgetful, begin
+from tests.kit.sidecars import Start
+from tests.kit.speaking import PROGRESS, RESPONSE, Speaking, ids, leave, rest, sends
 from tests.kit.upstream import Scripted, json_answer
 from tests.kit.waiting import until
-
-CALL = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "t", "arguments": {}}}
 
 
 @pytest.fixture
@@ -24,12 +22,6 @@ def server(scripted: Scripted) -> Forgetful:
 async def leaving() -> AsyncIterator[None]:
     yield
     await leave()
-
-
-async def asks(sidecar: Running, session: str, last: str, **headers: str) -> bytes:
-    lines = VERSION | {"Last_Event_ID": last, "Connection": "close"} | headers
-    client = await sends(sidecar, session, **lines)
-    return await client.reader.read(-1)
 
 
 async def test_streams_that_nobody_comes_back_to_take_bounded_room(
@@ -72,11 +64,11 @@ async def test_what_was_said_to_one_is_given_to_nobody_else(
     await sidecar.idle()
     another = await begin(sidecar, Authorization="Bearer other")
     for credential, of in (("Bearer other", session), ("Bearer other", another), ("Bearer mine", another)):
-        told = await asks(sidecar, of, second, Authorization=credential)
+        told = await rest(sidecar, of, second, Authorization=credential)
         assert b"secret" not in told
         assert b'"id":7,"error":{"code":50200' in told
-    assert b"secret" in await asks(sidecar, session, second, Authorization="Bearer mine")
-    assert b"secret" in await asks(sidecar, session, first, Authorization="Bearer mine")
+    assert b"secret" in await rest(sidecar, session, second, Authorization="Bearer mine")
+    assert b"secret" in await rest(sidecar, session, first, Authorization="Bearer mine")
 
 
 async def test_a_call_is_cancelled_by_nobody_elses_credential(
@@ -98,7 +90,7 @@ async def test_a_call_is_cancelled_by_nobody_elses_credential(
     assert (await sidecar.post(cancelled, **headers))[0] == 401
     speaking.says(RESPONSE, ends=True)
     await sidecar.idle()
-    assert b'"result":' in await asks(sidecar, session, last, Authorization="Bearer mine")
+    assert b'"result":' in await rest(sidecar, session, last, Authorization="Bearer mine")
 
 
 async def test_a_forged_id_gives_nothing_and_reaches_no_server(
@@ -115,14 +107,14 @@ async def test_a_forged_id_gives_nothing_and_reaches_no_server(
     first, last = ids(await client.reads(b"0\r\n\r\n"))
     parts = first.split(".")
     for at, forged in ((1, "x" * 60), (2, "99999"), (5, "999"), (3, "00000000")):
-        told = await asks(sidecar, session, ".".join([*parts[:at], forged, *parts[at + 1 :]]))
+        told = await rest(sidecar, session, ".".join([*parts[:at], forged, *parts[at + 1 :]]))
         if at == 3:
             assert b'"result":' in told, "it is its own"
         else:
             assert b'"error":{"code":50200' in told, told
     smuggled = first + ".WC1FdmlsOiB5"
-    assert b'"result":' in await asks(sidecar, session, smuggled), "its own, whatever the server's was"
-    assert (await asks(sidecar, session, last)).startswith(b"HTTP/1.1 405 ")
+    assert b'"result":' in await rest(sidecar, session, smuggled), "its own, whatever the server's was"
+    assert (await rest(sidecar, session, last)).startswith(b"HTTP/1.1 405 ")
     assert not listening.asked
     for made_up in ("one", "m.x", "g." + "." * 40, first + ".x"):
         client = await sends(sidecar, session, Last_Event_ID=made_up, **VERSION)

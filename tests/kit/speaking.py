@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from tests.kit.connection import Client
+from tests.kit.forgetful import VERSION
 from tests.kit.sidecars import Running
 from tests.kit.upstream import SSE, Heard, chunk
 from tests.kit.waiting import until
@@ -78,3 +79,24 @@ async def leave() -> None:
 def ids(said: bytes) -> list[str]:
     """The ids of the events in what was read."""
     return [line[4:].decode() for line in said.split(b"\n") if line.startswith(b"id: ")]
+
+
+async def away(sidecar: Running, client: Client) -> None:
+    gone = len(sidecar.plane.recordings.away)
+    client.leave()
+    await until(lambda: len(sidecar.plane.recordings.away) > gone, "the client's leaving to be noticed")
+
+
+async def rest(sidecar: Running, session: str, last: str, **headers: str) -> bytes:
+    """All that is answered to a client that comes back."""
+    client = await sends(sidecar, session, Last_Event_ID=last, Connection="close", **(VERSION | headers))
+    return await client.reader.read(-1)
+
+
+def held(sidecar: Running) -> bytes:
+    """What is held of all streams."""
+    found = b""
+    for of in sidecar.plane.recordings._of.values():
+        for recording in of.values():
+            found += recording.after(recording.first - 1) or b""
+    return found

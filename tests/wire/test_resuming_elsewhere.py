@@ -1,0 +1,154 @@
+"""Clients whose connections break, and who come back to another replica than before."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.kit.forgetful import CALL, LIST, VERSION, Forgetful, begin, posts
+from tests.kit.sidecars import Running, Start
+from tests.kit.speaking import PROGRESS, RESPONSE, Speaking, ids, leave, rest, sends
+from tests.kit.upstream import Scripted
+from tests.kit.waiting import until
+from tools.ports import free_port
+
+from mcpace_sidecar.http.address import Address
+
+
+@pytest.fixture
+def server(scripted: Scripted) -> Forgetful:
+    scripted.answer = server = Forgetful()
+    server.hooks["tools/call"] = Speaking()
+    server.hooks["GET"] = Speaking()
+    return server
+
+
+@pytest.fixture(autouse=True)
+async def leaving() -> AsyncIterator[None]:
+    yield
+    await leave()
+
+
+def calls(server: Forgetful) -> Speaking:
+    return server.hooks["tools/call"]  # type: ignore[return-value]
+
+
+def listening(server: Forgetful) -> Speaking:
+    return server.hooks["GET"]  # type: ignore[return-value]
+
+
+async def replicas(
+    start: Start, scripted: Scripted, number: int, config: dict[str, Any] | None = None
+) -> list[Running]:
+    """So many sidecars of one server, which find each other."""
+    places, port = [f"127.0.0.{each + 2}" for each in range(number)], free_port()
+    found = Address(",".join(places), port)
+    made = [
+        await start(
+            scripted.port, config, relay_listen=Address(each, port), peers=found, session_keys=(b"k" * 32,)
+        )
+        for each in places
+    ]
+    for each in made:
+        await each.ready()
+    return made
+
+
+async def moved(holds: Running, through: Running, session: str) -> None:
+    """The replica that holds a session ends, and another has taken it over."""
+    holds.drain()
+    holds.plane.draining_since -= 3600.0  # calls in flight keep it no longer
+    assert (await posts(through, session, LIST))[0] == 200
+    known = holds.plane.table.find(session.encode())
+    assert known is not None
+    assert not known.here
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_call_that_a_session_has_left_behind_is_heard_to_its_end(
+    scripted: Scripted, server: Forgetful, start: Start, ends: bool
+) -> None:
+    first, holds, third = await replicas(start, scripted, 3)
+    session = await begin(holds)
+    client = await sends(first, session, CALL, **VERSION)
+    await calls(server).opened(1)
+    calls(server).says(PROGRESS % 1)
+    last = ids(await client.reads(b'"n":1}}\n\n'))[-1]
+    await moved(holds, first, session)
+    client.leave()
+    await until(lambda: holds.plane.recordings.away, "the client's leaving to be noticed")
+    if ends:
+        calls(server).says(PROGRESS % 2, RESPONSE, ends=True)
+        await until(lambda: not holds.plane.recordings.away, "the call to end")
+    for through in (first, third):
+        client = await sends(through, session, Last_Event_ID=last, **VERSION)
+        if not ends:
+            calls(server).says(PROGRESS % 2)
+        await client.reads(b'"n":2}}\n\n')
+        if ends:
+            assert ids(await client.reads(b'"isError":false}}\n\n'))[0].startswith("e.")
+            continue
+        client.leave()
+        await until(lambda: holds.plane.recordings.away, "the client's leaving to be noticed")
+
+
+async def test_a_call_whose_replica_has_ended_since_its_session_left_is_told_that_it_is_lost(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    first, holds, third = await replicas(start, scripted, 3)
+    session = await begin(holds)
+    client = await sends(first, session, CALL, **VERSION)
+    await calls(server).opened(1)
+    calls(server).says(PROGRESS % 1)
+    last = ids(await client.reads(b'"n":1}}\n\n'))[-1]
+    await moved(holds, first, session)
+    client.leave()
+    holds.end()
+    await holds.waiting
+    for through in (first, third):
+        assert b'"id":7,"error":{"code":50200' in await rest(through, session, last)
+        assert (await posts(through, session, LIST))[0] == 200
+    assert len(server.revivals) == 1, "the session was not lost"
+
+
+async def test_a_call_that_is_resumed_through_another_replica_is_told_that_its_process_is_lost(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    first, holds = await replicas(start, scripted, 2)
+    session = await begin(holds)
+    client = await sends(first, session, CALL, **VERSION)
+    await calls(server).opened(1)
+    calls(server).says(b"id: theirs 1\nretry: 10\ndata: \n\n", ends=True)
+    last = ids(await client.reads(b"0\r\n\r\n"))[-1]
+    client = await sends(first, session, Last_Event_ID=last, **VERSION)
+    await listening(server).opened(1)
+    listening(server).says(b"id: theirs 2\n" + PROGRESS % 1)
+    await client.reads(b'"n":1}}\n\n')
+    server.forget()
+    listening(server).asked[-1].writer.transport.abort()
+    told = await client.reads(b'"id":7,"error":{"code":50200')
+    assert ids(told)[-1].startswith("e.")
+    assert len(listening(server).asked) == 1
+
+
+async def test_a_stream_that_another_replica_passes_on_goes_over_to_who_asks_for_it_again(
+    scripted: Scripted, server: Forgetful, start: Start
+) -> None:
+    first, holds = await replicas(start, scripted, 2)
+    session = await begin(holds)
+    gone = await sends(first, session, **VERSION)
+    await listening(server).opened(1)
+    listening(server).says(PROGRESS % 1)
+    last = ids(await gone.reads(b'"n":1}}\n\n'))[-1]
+    for number, through in enumerate((first, holds, first), start=2):
+        client = await sends(through, session, Last_Event_ID=last, **VERSION)
+        await until(lambda: len(first.in_flight) + len(holds.in_flight) in (1, 2), "one stream to be left")
+        listening(server).says(PROGRESS % number)
+        last = ids(await client.reads(b'"n":%d}}\n\n' % number))[-1]
+    assert len(listening(server).asked) == 1
+    holds.drain()
+    holds.plane.draining_since -= 3600.0
+    await listening(server).opened(2)  # it is asked for where the session is by then
+    listening(server).says(PROGRESS % 9)
+    await client.reads(b'"n":9}}\n\n')
