@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from mcpace_sidecar.call.flow import Flow
+from mcpace_sidecar.call.flow import Flow, Flowing
 from mcpace_sidecar.call.opaque import Opaque
-from mcpace_sidecar.call.stream import Stream, Streamed
+from mcpace_sidecar.call.stream import Streamed
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding, Ledger
@@ -17,13 +17,12 @@ _UNREAD: Final = Outcome(ok=True, result=b"", complete=False)
 """What is taken for the response that passes unread."""
 
 
-class EventRelay(Stream):
+class EventRelay(Flowing):
     """Events, each read before it passes; those that come at once pass at once."""
 
     def __init__(self, call: Streamed, flow: Flow, head: ResponseHead, gathered: Ledger) -> None:
-        super().__init__()
+        super().__init__(flow)
         self._call = call
-        self._flow = flow
         self._head = head
         self._events = sse.Events()
         self._holding = Holding(gathered)
@@ -68,11 +67,6 @@ class EventRelay(Stream):
             return
         self._flow.settle("success" if outcome is not None and outcome.ok else "error")
 
-    def conclude(self) -> None:
-        """End it now."""
-        outcome = self.outcome
-        self._flow.settle("success" if outcome is None or outcome.ok else "error")
-
     def fail(self, words: bytes) -> bool:
         """As an event."""
         if self.outcome is None:
@@ -83,10 +77,6 @@ class EventRelay(Stream):
                 self._said.append(self._numbered(event, last=True))
         self._say_all()
         return True
-
-    def beat(self, now: float, every: float) -> None:
-        """As a comment."""
-        self._flow.beat(now, every)
 
     def release(self) -> None:
         """Hold no event that is not whole."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from mcpace_sidecar.call.answer import Answer
+from mcpace_sidecar.call.stream import Stream
 from mcpace_sidecar.http import sse
+from mcpace_sidecar.mcp.answers import Outcome
 from mcpace_sidecar.telemetry.events import Status
 
 
@@ -36,6 +38,25 @@ class Flow:
     def settle(self, status: Status) -> None:
         """Nothing more comes."""
         self.answer.settle(status, sent=self.come)
+
+
+class Flowing(Stream):
+    """A stream that passes to the client as it comes, or event by event."""
+
+    def __init__(self, flow: Flow, outcome: Outcome | None = None) -> None:
+        """`outcome`: of the response that has passed."""
+        super().__init__()
+        self.outcome = outcome
+        self._flow = flow
+
+    def conclude(self) -> None:
+        """End it now."""
+        outcome = self.outcome
+        self._flow.settle("success" if outcome is None or outcome.ok else "error")
+
+    def beat(self, now: float, every: float) -> None:
+        """As a comment, between two events."""
+        self._flow.beat(now, every)
 
 
 def status_of(http: int, *, ok: bool) -> Status:

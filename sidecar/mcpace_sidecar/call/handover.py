@@ -10,7 +10,7 @@ from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.call.sent import Sent
 from mcpace_sidecar.sessions.session import Session
 
-_UNDISTURBED: Final = 0.5
+UNDISTURBED: Final = 0.5
 """The part of a drain in which a session with a call in flight stays where that is."""
 
 
@@ -23,7 +23,7 @@ def is_due(plane: Plane, call: Call, session: Session, now: float) -> bool:
         asks = call.head.method == b"GET"
     if not asks or now < session.stays:
         return False
-    undisturbed = plane.settings.drain_timeout * _UNDISTURBED
+    undisturbed = plane.settings.drain_timeout * UNDISTURBED
     return now - plane.draining_since >= undisturbed or not _is_busy(plane, session)
 
 

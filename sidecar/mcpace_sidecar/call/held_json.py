@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mcpace_sidecar.call.answer import Answer
-from mcpace_sidecar.call.flow import Flow, status_of
+from mcpace_sidecar.call.flow import Flow, Flowing, status_of
 from mcpace_sidecar.call.stream import Stream, Streamed
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding, Ledger
@@ -90,14 +90,13 @@ class HeldJson(Stream):
         return seen
 
 
-class TappedJson(Stream):
+class TappedJson(Flowing):
     """JSON too large to be held: its top level is read, a piece ahead of what passes."""
 
     def __init__(self, call: Streamed, flow: Flow, head: ResponseHead, seen: Seen, last: bytes) -> None:
         """`last`: what has been read, and is passed on when the next piece, or the end, has come."""
-        super().__init__()
+        super().__init__(flow)
         self._call = call
-        self._flow = flow
         self._head = head
         self._seen = seen
         self._last = last
@@ -120,10 +119,6 @@ class TappedJson(Stream):
             return
         self._flow.say(self._last)
         self._flow.settle(status_of(self._head.status, ok=not self._seen.suspect))
-
-    def conclude(self) -> None:
-        """End it now."""
-        self._flow.settle("success")
 
     def release(self) -> None:
         """What is held is one piece."""

@@ -11,13 +11,12 @@ from typing import Final
 from mcpace_sidecar.call import refusals, refusing
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.continuing import Continuing
+from mcpace_sidecar.call.handover import UNDISTURBED
 from mcpace_sidecar.call.legacy_sse import PairStream
 from mcpace_sidecar.call.plane import InFlight, Plane
 from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.sessions.session import Session
 
-UNDISTURBED: Final = 0.5
-"""The part of a drain in which a session with a call in flight stays where that is."""
 _UNKNOWN: Final = "The replica ends before the call did. Whether it took effect is unknown."
 
 
