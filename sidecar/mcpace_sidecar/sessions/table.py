@@ -224,8 +224,10 @@ class Table:
         counts = not (session.ended or session.forgotten)
         self._told -= session.told if counts else 0
         session.level, session.subscriptions = record.level, record.subscriptions
-        session.version = record.version or session.version
-        session.binding = record.binding or session.binding
+        if record.version not in (b"", session.version):  # what is the same is held once
+            session.version = record.version
+        if record.binding not in (b"", session.binding):
+            session.binding = record.binding
         if record.initialize and not self.initialize(session):
             session.initialize = record.initialize
         self._told += session.told if counts else 0
