@@ -189,5 +189,3 @@ async def test_a_stream_that_was_announced_with_a_length_is_said_without_it(
     answer = await client.reads(b"0\r\n\r\n")
     assert b"content-length" not in answer.lower()
     assert said.partition(b"data: ")[2] in answer
-
-

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from tests.kit.forgetful import CALL, LIST, VERSION, Forgetful, begin, posts
+from tests.kit.paging import ITEMS, PAGED, next_page
 from tests.kit.sidecars import Running, Start
 from tests.kit.speaking import PROGRESS, RESPONSE, Speaking, ids, leave, rest, sends
 from tests.kit.upstream import Scripted
@@ -91,6 +93,7 @@ async def test_a_call_that_a_session_has_left_behind_is_heard_to_its_end(
             continue
         client.leave()
         await until(lambda: holds.plane.recordings.away, "the client's leaving to be noticed")
+    await holds.forsaken()
 
 
 async def test_a_call_whose_replica_has_ended_since_its_session_left_is_told_that_it_is_lost(
@@ -152,3 +155,40 @@ async def test_a_stream_that_another_replica_passes_on_goes_over_to_who_asks_for
     await listening(server).opened(2)  # it is asked for where the session is by then
     listening(server).says(PROGRESS % 9)
     await client.reads(b'"n":9}}\n\n')
+
+
+@pytest.mark.parametrize("meanwhile", [True, False])
+@pytest.mark.parametrize("ways", ["01", "10"])
+@pytest.mark.parametrize("came_in", [0, 1])
+async def test_a_result_is_cut_into_pages_wherever_its_client_comes_back(
+    scripted: Scripted, server: Forgetful, start: Start, came_in: int, ways: str, meanwhile: bool
+) -> None:
+    """The session is held by the second replica; `meanwhile`: whether the result comes before its client."""
+    both = await replicas(start, scripted, 2, PAGED)
+    holds = both[1]
+    session = await begin(holds)
+    client = await sends(both[came_in], session, CALL | {"params": {"name": "list"}}, **VERSION)
+    await calls(server).opened(1)
+    calls(server).says(PROGRESS % 1)
+    last = ids(await client.reads(b'"n":1}}\n\n'))[-1]
+    client.leave()
+    await until(lambda: holds.plane.recordings.away, "the client's leaving to be noticed")
+    result = {"content": [{"type": "text", "text": msgspec.json.encode(ITEMS).decode()}]}
+    answer = b"data: %b\n\n" % msgspec.json.encode({"jsonrpc": "2.0", "id": 7, "result": result})
+    if meanwhile:
+        calls(server).says(answer, ends=True)
+        await until(lambda: not holds.plane.recordings.away, "the call to end")
+    for number in map(int, ways):
+        client = await sends(both[number], session, Last_Event_ID=last, **VERSION)
+        if not meanwhile and number == int(ways[0]):
+            await until(lambda: not holds.plane.recordings.away, "its client to be there again")
+            calls(server).says(answer, ends=True)
+        told = await client.reads(b"}\n\n")
+        data = next(line[6:] for line in told.split(b"\n") if line.startswith(b"data: "))
+        first = msgspec.json.decode(msgspec.json.decode(data)["result"]["content"][0]["text"])
+        assert (first["total"], first["showing"]) == (250, 100)
+        cut_by_holder = came_in == 1 or (not meanwhile and ways[0] == "1")
+        cut = holds if cut_by_holder else both[number]
+        page = await next_page(cut, first["handle"], 2, headers={"Mcp_Session_Id": session} | VERSION)
+        assert msgspec.json.decode(page["content"][0]["text"])["data"] == ITEMS[100:200]
+        await holds.idle()

@@ -56,6 +56,8 @@ class Answer:
     """Whether it is an open event stream, and counted as one."""
     recording: Recording | None = None
     """What is said on its stream, held for a client that comes back."""
+    reader: Call | None = None
+    """Who has come back for its stream where that was relayed: pages of its result are theirs."""
     deserted = False
     """Whether it goes on for others who wait for its result, without its client."""
     _kept: Entry | None = None
@@ -135,8 +137,9 @@ class Answer:
         self.plane.results.purge(tags, purged)
 
     def end(
-        self, status: Status, head: bytes, body: bytes | None, http: int, events: bool, plain: bool, sent: int
-    ) -> None:
+        self, status: Status, head: bytes, body: bytes | None, http: int, events: bool, plain: bool,
+        sent: int,
+    ) -> None:  # fmt: skip
         """End it now: what it has made old is gone."""
         call, plane = self.call, self.plane
         if call.stage >= END:

@@ -389,7 +389,8 @@ class Asking:
         elif opening.may_open(self._call):
             self.version = opening.version_of(outcome)
         if self._call.context.relayed:
-            return None
+            reader = self._answer.reader
+            return keeping.resumed(self._plane, reader, outcome) if reader is not None else None
         keeping.keep(self._plane, self._call, outcome, self._answer.lookup, self._rounds)
         if not outcome.complete:
             return None

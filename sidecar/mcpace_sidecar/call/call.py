@@ -46,6 +46,8 @@ class Call:
     """The header lines that mirror its body, of a part whose head is shared by others."""
     after: Place | None = None
     """Up to where its client has heard the stream of which it asks for the rest."""
+    answers: Message | None = None
+    """What the stream answers of which it asks for the rest, as far as that is known."""
     received = 0
     """Bytes of its body, where that is held no more."""
     elsewhere: tuple[str, bytes] | None = None

@@ -98,16 +98,10 @@ class Continuing(Attaching):
         self.inner = session.inner if session.here else b""
         self.mark = epochs.mark_of(session.epoch, session.inner) if session.here else ""
         peers = self._plane.peers
-        holder = resuming.holder(self._answer, session)
-        self._of_holder = holder is not None
-        if holder is not None and peers is not None:
-            self._elsewhere, self.inner, self.mark = True, b"", ""
-            self._plane.metrics.count("mcpace_relayed_calls")
-            self.pool, self.onward = peers.pool(holder.place), call.context.onward_to(session, call.client)
-            return True
-        if session.here and resuming.is_lost(self._answer, self.inner):
-            resuming.tell_lost(self._answer)
-            return False
+        if resuming.is_of_call(self._answer):
+            asked = self._asks_for_rest(session)
+            if asked is not None:
+                return asked
         if session.here and not session.inner:  # nobody could begin it again when it was lost
             if not self._lost():
                 refusing.refuse(self._answer, refusals.no_session())
@@ -133,6 +127,21 @@ class Continuing(Attaching):
             session.client = call.client.name
         self._asked = True
         return True
+
+    def _asks_for_rest(self, session: Session) -> bool | None:
+        """Of a call's stream: whether its holder is asked, or nobody can be; None: as any other."""
+        call, peers = self._call, self._plane.peers
+        holder = resuming.holder_of(self._answer, session)
+        self._of_holder = holder is not None
+        if holder is not None and peers is not None:
+            self._elsewhere, self.inner, self.mark = True, b"", ""
+            self._plane.metrics.count("mcpace_relayed_calls")
+            self.pool, self.onward = peers.pool(holder.place), call.context.onward_to(session, call.client)
+            return True
+        if session.here and resuming.is_lost(self._answer, self.inner):
+            resuming.tell_lost(self._answer)
+            return False
+        return None
 
     def _hands_over(self, session: Session) -> bool:
         """Whether another replica takes the session over first, because this one ends."""
@@ -185,6 +194,9 @@ class Continuing(Attaching):
                 self._obey(verdict)
                 return True
             self._hear(head.get(peer.EPOCH))
+            told = peer.answered(head.get(peer.ANSWERS))
+            if told is not None:
+                self._call.answers = Message.named(*told)
         unknown = not self._elsewhere and evidence.knows_no_session(status, body)
         if unknown and not self._given_up and self._lost():
             return True

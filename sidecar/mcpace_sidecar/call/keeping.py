@@ -8,6 +8,9 @@ from mcpace_sidecar.cache.policy import CacheRule, life
 from mcpace_sidecar.call import own_tools, pages
 from mcpace_sidecar.call.call import Call
 from mcpace_sidecar.call.plane import Plane
+from mcpace_sidecar.call.policies import Policy
+from mcpace_sidecar.http import sse
+from mcpace_sidecar.mcp import answers, responses
 from mcpace_sidecar.mcp.answers import Outcome
 from mcpace_sidecar.mcp.methods import OF_SESSIONS, TOOLS_CALL, TOOLS_LIST
 from mcpace_sidecar.mcp.request import Message
@@ -43,23 +46,42 @@ def is_read(plane: Plane, call: Call) -> bool:
     if message is None:
         return False
     # Without a policy it is relayed: the sidecar where it came in keeps it, and gives it its shape.
-    shaped = policy is not None and plane.offers and not call.refreshing and _is_shaped(call)
+    shaped = policy is not None and plane.offers and not call.refreshing and _is_shaped(message, policy)
     if shaped or (policy is not None and policy.cache is not None):
         return True
     return call.context.settings.continues and message.method in OF_SESSIONS
 
 
-def _is_shaped(call: Call) -> bool:
-    message, policy = call.message, call.policy
-    assert message is not None
-    assert policy is not None
+def _is_shaped(message: Message, policy: Policy) -> bool:
     return message.method == TOOLS_LIST or (policy.page is not None and message.method == TOOLS_CALL)
 
 
 def shaped(plane: Plane, call: Call, result: bytes) -> bytes | None:
     """What is answered instead of a result: its first page, a list with our own tools; None: itself."""
-    policy = call.policy
-    if not plane.offers or call.refreshing or policy is None or not _is_shaped(call):
+    message, policy = call.message, call.policy
+    if call.refreshing or message is None or policy is None:
+        return None
+    return _shape(plane, call, message, policy, result)
+
+
+def resumed(plane: Plane, call: Call, outcome: Outcome) -> bytes | None:
+    """The same, of the result that ends the stream of which a call has asked for the rest."""
+    message = call.answers
+    if message is None or not outcome.complete:
+        return None
+    return _shape(plane, call, message, call.context.settings.policies.of(message), outcome.result)
+
+
+def resumed_event(plane: Plane, call: Call, event: bytes, data: bytes, outcome: Outcome) -> bytes:
+    """The event that brings it. `data`: its data."""
+    result = resumed(plane, call, outcome)
+    if result is None:
+        return event
+    return sse.with_data(event, responses.result_body(answers.id_of(data), result))
+
+
+def _shape(plane: Plane, call: Call, message: Message, policy: Policy, result: bytes) -> bytes | None:
+    if not plane.offers or not _is_shaped(message, policy):
         return None
     if policy.page is not None:
         return pages.paged(call, plane, policy.page, result)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from mcpace_sidecar.call.flow import Flow
-from mcpace_sidecar.call.stream import Stream
+from mcpace_sidecar.call import keeping
+from mcpace_sidecar.call.flow import Flow, Flowing
 from mcpace_sidecar.http import sse
-from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.ledger import Holding, Ledger
 from mcpace_sidecar.mcp import answers
 from mcpace_sidecar.sessions import epochs, event_ids
 from mcpace_sidecar.sessions.session import Listener, Session
 
 
-class Listening(Stream):
+class Listening(Flowing):
     """Whole events, from one process of the server after another; an outcome only where a call goes on."""
 
-    def __init__(self, flow: Flow, head: ResponseHead, gathered: Ledger) -> None:
-        super().__init__()
-        self._flow = flow
-        self._http = head.status
+    def __init__(self, flow: Flow, gathered: Ledger) -> None:
+        super().__init__(flow)
         self._events = sse.Events()
         self._holding = Holding(gathered)
         """Bytes of an event that is not whole."""
@@ -67,7 +64,12 @@ class Listening(Stream):
         self.last = theirs or self.last
         last = self.is_of_call and data != b"" and answers.kind(data) == "response"
         if last:
-            self.outcome = answers.read_answer(data)
+            self.outcome = outcome = answers.read_answer(data)
+            answer = self._flow.answer
+            if not (recording.raw if recording is not None else answer.relayed):
+                event = keeping.resumed_event(
+                    answer.plane, answer.reader or answer.call, event, data, outcome
+                )
         if recording is None or (not data and theirs is None):
             return event
         return b"".join(recording.add(event, last=last))
@@ -91,20 +93,12 @@ class Listening(Stream):
         rest = self._events.rest()
         if rest:
             self._flow.say(self._said(rest) if self._whole else rest)
-        self._flow.settle("success")
-
-    def conclude(self) -> None:
-        """End it now."""
-        self._flow.settle("success")
+        self.conclude()
 
     def fail(self, words: bytes) -> bool:
         """It has no response, so no error: it ends, and its client opens another."""
         del words
         return self._whole
-
-    def beat(self, now: float, every: float) -> None:
-        """As a comment."""
-        self._flow.beat(now, every)
 
     def release(self) -> None:
         """Hold no event that is not whole."""

@@ -16,6 +16,7 @@ from mcpace_sidecar.call.audience import Audience
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.ledger import Ledger
 from mcpace_sidecar.mcp.ids import same_id
+from mcpace_sidecar.mcp.request import Message
 from mcpace_sidecar.sessions import event_ids
 
 AWAY: Final = 60.0
@@ -44,9 +45,9 @@ class Recording:
     """One stream."""
 
     __slots__ = (
-        "_all", "_events", "_stem", "_tail", "away", "binding", "cancelled", "client", "complete", "ended",
-        "first", "heard", "holder", "key", "kind", "number", "primes", "process", "request", "size",
-        "stream", "theirs",
+        "_all", "_events", "_stem", "_tail", "answers", "away", "binding", "cancelled", "client",
+        "complete", "ended", "first", "heard", "holder", "key", "kind", "number", "primes", "process",
+        "raw", "request", "size", "stream", "theirs",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +58,10 @@ class Recording:
         self._all = everything
         self.key, self.stream, self.kind = key, stream, kind
         self.request, self.binding, self.client = request, binding, client
+        self.answers: Message | None = None
+        """What it answers, where that is known."""
+        self.raw = False
+        """Whether its result is as the server gave it: who asks gives it its shape."""
         self.process = b""
         """Which process of the server speaks."""
         self.theirs = b""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mcpace_sidecar.call import refusals
+from mcpace_sidecar.call import keeping, refusals
 from mcpace_sidecar.call.answer import Answer
 from mcpace_sidecar.call.listening import Listening
 from mcpace_sidecar.call.plane import Plane
@@ -19,6 +19,10 @@ from mcpace_sidecar.call.refusals import Refusal
 from mcpace_sidecar.http import sse
 from mcpace_sidecar.http.head import RequestHead
 from mcpace_sidecar.http.server import ClientConnection
+from mcpace_sidecar.mcp import answers
+from mcpace_sidecar.mcp.methods import TOOLS_CALL, TOOLS_LIST
+from mcpace_sidecar.mcp.request import Message
+from mcpace_sidecar.relay import peer
 from mcpace_sidecar.sessions import event_ids
 from mcpace_sidecar.sessions.event_ids import Place
 from mcpace_sidecar.sessions.sealing import Owner
@@ -31,7 +35,7 @@ _PRIMED: Final = b"2025-11-25"
 
 def resume(asking: Answer) -> Answer | None:
     """What answers a GET of a session without asking the server; None: the server is to be asked."""
-    call, plane = asking.call, asking.plane
+    call = asking.call
     session = call.context.session_now() if call.context.live is not None else None
     if session is None or not isinstance(asking.downstream, ClientConnection):
         return None
@@ -46,14 +50,15 @@ def resume(asking: Answer) -> Answer | None:
         return _listen(asking, session, place)
     recording = _named(asking, session, place)
     if recording is not None and _is_theirs(recording, asking, session):
-        rest = recording.after(place.number)
+        call.answers = recording.answers
+        rest = _shaped(asking, recording, recording.after(place.number))
         if rest is not None and recording.holder is not None:
             return _move(asking, recording.holder, rest)
         if recording.cancelled or (recording.complete and rest == b""):
             return _ended(asking)
         if rest:
-            return _replay(asking, rest)
-    if (place.theirs and not is_lost(asking, session.inner)) or holder(asking, session) is not None:
+            return _replay(asking, rest, _told(asking, recording))
+    if (place.theirs and not is_lost(asking, session.inner)) or holder_of(asking, session) is not None:
         return None
     tell_lost(asking)
     return asking
@@ -65,10 +70,12 @@ def take_over(asking: Answer) -> bool:
     It does where both are one client, of whose older connection nobody has noticed that it broke.
     """
     session, recordings = asking.call.context.live, asking.plane.recordings
-    if session is None or asking.begun or not isinstance(asking.downstream, ClientConnection):
+    if session is None or asking.begun or is_of_call(asking):
         return False
     recording = recordings.speaking(session.key)
-    if recording is None or not _is_theirs(recording, asking, session) or recording.holder is None:
+    if recording is None or not _is_theirs(recording, asking, session):
+        return False
+    if recording.holder is None or not isinstance(asking.downstream, ClientConnection):
         return False
     _move(asking, recording.holder, b"")
     return True
@@ -93,6 +100,10 @@ def record(answer: Answer, inner: bytes) -> None:
     )
     if recording is not None:
         recording.primes = session.version >= _PRIMED
+        recording.raw = answer.relayed
+        recording.answers = call.answers
+        if message is not None and message.method in (TOOLS_CALL, TOOLS_LIST):
+            recording.answers = Message.named(message.method, message.target)
         recording.hear(event_ids.process_of(inner))
 
 
@@ -149,11 +160,33 @@ def _named(asking: Answer, session: Session, place: Place | None) -> Recording |
     return recording if recording is not None and recording.kind == place.kind else None
 
 
-def _replay(asking: Answer, rest: bytes | None) -> Answer:
+def _replay(asking: Answer, rest: bytes | None, told: bytes = b"") -> Answer:
     """Say the rest of what has ended: its client asks again for what follows that."""
     asking.plane.metrics.count(_RESUMED, "replayed")
-    asking.settle("success", refusals.OK_EVENTS, rest or b"", events=True)
+    asking.settle("success", refusals.OK_EVENTS + told, rest or b"", events=True)
     return asking
+
+
+def _told(asking: Answer, recording: Recording | None) -> bytes:
+    """The line that has another sidecar give the result its shape, where nobody has."""
+    if recording is None or recording.answers is None or not (recording.raw and asking.relayed):
+        return b""
+    return peer.answering(recording.answers.method or "", recording.answers.target)
+
+
+def _shaped(asking: Answer, recording: Recording, rest: bytes | None) -> bytes | None:
+    """The rest of a stream with its result in the shape that it is to have here."""
+    if not rest or not recording.raw or not recording.complete or asking.relayed:
+        return rest
+    said = b""
+    for event in sse.Events().feed(rest):
+        data = sse.data_of(event)
+        if data and answers.kind(data) == "response":
+            outcome = answers.read_answer(data)
+            said += keeping.resumed_event(asking.plane, asking.call, event, data, outcome)
+        else:
+            said += event
+    return said
 
 
 def _is_theirs(recording: Recording, asking: Answer, session: Session) -> bool:
@@ -181,7 +214,10 @@ def _move(asking: Answer, holder: object, rest: bytes | None) -> Answer:
     if holder.waiting is not None:
         holder.waiting.pause(False)  # whoever read too slowly is not who reads now
     connection.responder = holder
-    connection.start(refusals.OK_EVENTS, None)
+    recording = holder.recording
+    if recording is not None and recording.raw and not recording.complete and not asking.relayed:
+        holder.reader, recording.raw = asking.call, False
+    connection.start(refusals.OK_EVENTS + _told(asking, recording), None)
     connection.send(rest or b"")
     return holder
 
@@ -192,7 +228,7 @@ def _ended(asking: Answer) -> Answer:
     return asking
 
 
-def holder(asking: Answer, session: Session) -> Owner | None:
+def holder_of(asking: Answer, session: Session) -> Owner | None:
     """The replica that holds what was said in a call, where the session has left it, and it may live."""
     after, plane = asking.call.after, asking.plane
     if after is None or asking.begun or asking.relayed or plane.peers is None or not is_of_call(asking):
@@ -204,7 +240,7 @@ def holder(asking: Answer, session: Session) -> Owner | None:
 
 
 def is_held(plane: Plane, head: RequestHead) -> bool:
-    """Whether a GET asks for the rest of a call's stream that was said here, wherever its session is now."""
+    """Whether a GET asks for the rest of a call's stream that was said here, wherever its session is."""
     asked = head.get(b"last-event-id")
     place = event_ids.read(asked) if asked and head.method == b"GET" else None
     return place is not None and place.kind == event_ids.MESSAGE and place.holder == plane.table.name

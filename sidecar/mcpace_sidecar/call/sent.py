@@ -111,6 +111,9 @@ class Sent(Releasing):
         lines = peer.without(lines)
         session = self._call.context.live
         if self._call.context.relayed and session is not None and session.here:
+            answers = self._call.answers
+            if answers is not None:
+                lines += peer.answering(answers.method or "", answers.target)
             known = peer.epoch_of(self._call.head.get(peer.EPOCH))[1]
             if session.epoch != known:
                 lines += b"Mcpace-Epoch: %d\r\n" % session.epoch

@@ -43,7 +43,7 @@ def of(
         if answer.recording is not None and answer.recording.primes:
             flow.say(b"".join(answer.recording.add(b"data: \n\n")))
     if plain and events and listens:
-        return Listening(flow, head, gathered)
+        return Listening(flow, gathered)
     if plain and judged:
         return EventRelay(call, flow, head, gathered)
     return Opaque(flow, head)

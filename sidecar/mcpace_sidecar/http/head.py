@@ -203,7 +203,7 @@ class RequestHead:
 
 
 ANSWERED: Final = Names(
-    {b"content-encoding", b"content-type", b"mcp-session-id", b"mcpace-epoch", b"mcpace-verdict"}
+    b"content-encoding content-type mcp-session-id mcpace-answers mcpace-epoch mcpace-verdict".split()
 )
 """The fields of answers that are read here."""
 

@@ -90,6 +90,11 @@ class Message:
         meta = params.meta if params is not None else None
         return meta.traceparent.encode() if meta is not None else b""
 
+    @classmethod
+    def named(cls, method: str | None, target: str | None) -> Message:
+        """What is known of one by these alone."""
+        return cls(b"{}", method, None, target)
+
     def forget(self) -> None:
         """Hold the body no more: from now on it has no params."""
         self._body, self._call = b"{}", None

@@ -31,6 +31,8 @@ ASKS: Final = "asks"
 """The reason of who only wants to know whether somebody has it."""
 DRAINED: Final = "drained"
 """The reason of who ends, and still holds it."""
+ANSWERS: Final = b"mcpace-answers"
+"""Of the rest of a stream: what it answers, method and name, where who asks gives the result its shape."""
 VERDICT: Final = b"mcpace-verdict"
 READ: Final = frozenset({EPOCH, BINDING, CLIENT, ADOPT, REASON})
 """The fields of requests."""
@@ -50,6 +52,7 @@ ELDER: Final = b"elder"
 
 
 _known: Final = msgspec.json.Decoder(tuple[str, str | None, bool, str])
+_answered: Final = msgspec.json.Decoder(tuple[str, str | None])
 _LINES: Final = re.compile(rb"^mcpace-[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 
 
@@ -96,6 +99,19 @@ def is_elder(reason: bytes, age: float) -> bool:
     """
     _, _, oldest = reason.partition(b" ")
     return oldest.isdigit() and 2 * age > int(oldest)
+
+
+def answering(method: str, target: str | None) -> bytes:
+    """The line that says what the rest of a stream answers."""
+    return b"Mcpace-Answers: %b\r\n" % msgspec.json.encode((method, target)).hex().encode()
+
+
+def answered(said: bytes | None) -> tuple[str, str | None] | None:
+    """Method and name that such a line says; None: none."""
+    try:
+        return _answered.decode(bytes.fromhex(said.decode())) if said else None
+    except ValueError:  # a msgspec.DecodeError, too
+        return None
 
 
 def epoch_of(said: bytes | None) -> tuple[int, int]:

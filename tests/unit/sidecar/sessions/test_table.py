@@ -181,7 +181,9 @@ def test_an_older_record_takes_nothing_from_what_the_holder_of_a_session_knows()
     known.learn(session, "logging/setLevel", b'{"level":"info"}')
     known.learn(session, "resources/subscribe", b'{"uri":"a:1"}')
     known.recall(session, older)
-    assert (session.level, session.subscriptions) == (b'"info"', (b'"a:1"',)), "the store was away meanwhile"
+    assert (session.level, session.subscriptions) == (b'"info"', (b'"a:1"',)), (
+        "the store was away meanwhile"
+    )
     later = older._replace(owner=other, epoch=1, level=b'"error"')
     assert known.follow(session, later)
     assert (session.level, session.subscriptions, session.owner) == (b'"error"', (), other)
