@@ -145,3 +145,4 @@ async def test_a_late_answer_to_a_lost_process_is_not_given_to_the_next_one(
     assert [h.message["id"] for h in scripted.calls if h.body and "result" in h.message] == [0]
     first.leave()
     second.leave()
+    await sidecar.forsaken()
