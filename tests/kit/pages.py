@@ -167,7 +167,7 @@ class Walk(ExitStack):
             return
         done = subprocess.run(
             ["sh", "-ec", self._exports + self._here(command)], cwd=self._folder, env=os.environ | {"PATH": self._path},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=200,
         )  # fmt: skip
         self._printed += done.stdout
         assert done.returncode == 0, f"{command}\n{done.stdout}"
