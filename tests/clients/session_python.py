@@ -17,6 +17,9 @@ from mcp.client.streamable_http import streamable_http_client
 
 PAUSE = "seconds="
 """What a message to sample begins with that is answered only after so many seconds."""
+WHEN_TOLD = "when told"
+"""A message to sample that is answered only when the caller says so."""
+told = asyncio.Event()
 
 
 def say(**line: Any) -> None:
@@ -33,6 +36,8 @@ async def sampled(_context: Any, params: types.CreateMessageRequestParams) -> ty
     say(heard="sampling/createMessage", text=text)
     if text.startswith(PAUSE):
         await asyncio.sleep(float(text.removeprefix(PAUSE)))
+    elif text == WHEN_TOLD:
+        await told.wait()
     return types.CreateMessageResult(
         role="assistant", model="none", content=types.TextContent(type="text", text=f"sampled {text}")
     )
@@ -77,6 +82,9 @@ async def do(client: ClientSession, request: dict[str, Any]) -> Any:
             return plain(await client.set_logging_level(request["level"]))
         case "subscribe":
             return plain(await client.subscribe_resource(request["uri"]))
+        case "tell":
+            told.set()
+            return None
         case "ping":
             return plain(await client.send_ping())
     raise ValueError(request["do"])
@@ -86,8 +94,8 @@ async def answer(client: ClientSession, request: dict[str, Any]) -> None:
     try:
         say(id=request["id"], result=await do(client, request))
     except Exception as error:
-        told = getattr(error, "error", None)
-        say(id=request["id"], error={"code": getattr(told, "code", None), "message": str(error)})
+        said = getattr(error, "error", None)
+        say(id=request["id"], error={"code": getattr(said, "code", None), "message": str(error)})
 
 
 async def main(url: str, begins: str) -> None:

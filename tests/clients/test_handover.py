@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from tests.kit.rawsession import RawSession
 from tests.kit.replicas import Client, Replica, Replicas, Started, client, starting
-from tests.kit.waiting import DEADLINE
+from tests.kit.waiting import DEADLINE, until
 
 ONE = "python v1"
 
@@ -25,19 +25,22 @@ async def owner(server: Replicas, session: Client) -> int:
     return server.holder(await session.call("process"))
 
 
-async def handed_over(server: Replicas) -> list[float]:
-    """How many sessions of replicas that ended each replica has begun again."""
+async def counted(server: Replicas, metric: str) -> list[float]:
+    """What each replica counts of this."""
     found = []
     for number, replica in enumerate(server.all):
         if not replica.processes:
             found.append(0.0)
             continue
         metrics = (await told(server, number, b"GET /metrics")).decode().splitlines()
-        samples = [
-            each for each in metrics if each.startswith('mcpace_session_revived_total{reason="drained"')
-        ]
+        samples = [each for each in metrics if each.startswith(metric)]
         found.append(sum(float(each.rpartition(" ")[2]) for each in samples))
     return found
+
+
+async def handed_over(server: Replicas) -> list[float]:
+    """How many sessions of replicas that ended each replica has begun again."""
+    return await counted(server, 'mcpace_session_revived_total{reason="drained"')
 
 
 async def told(server: Replicas, number: int, request: bytes) -> bytes:
@@ -64,12 +67,25 @@ async def test_a_replica_that_ends_hands_its_sessions_over_while_its_call_goes_o
         assert [await session.call("count") for _ in range(3)] == [*"123"]
         holds = await owner(server, session)
         server.next = holds if ingress == "owner" else (holds + 1) % 3
-        call = session.ask("call", tool="sample", arguments={"text": "seconds=1"})
+        call = session.ask("call", tool="sample", arguments={"text": "when told"})
         await session.hears("sampling/createMessage")
         await drained(server, holds)
-        assert await session.call("count") == "4", "its server is asked, while it may be answered"
+
+        async def calls() -> float:
+            return sum(await counted(server, "mcp_tool_calls_total"))
+
+        before = await calls()
+        fourth = session.ask("call", tool="count", arguments={})
+
+        async def is_answered() -> bool:  # which its client hears once it has itself answered
+            return await calls() > before
+
+        await until(is_answered, "the next call to be answered")
+        await session.do("tell")
+        heard = await fourth
+        assert heard["result"]["content"][0]["text"] == "4", "its server is asked, while it may be answered"
         answered = (await call)["result"]["content"]
-        assert answered[0]["text"] == "sampled seconds=1"
+        assert answered[0]["text"] == "sampled when told"
         assert [await session.call("count") for _ in range(3)] == [*"123"]
         assert await owner(server, session) != holds
         assert "server" in server.all[holds].processes

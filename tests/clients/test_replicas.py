@@ -193,7 +193,7 @@ async def test_what_sidecars_tell_each_other_no_client_can_say_and_none_hears(st
         session = await RawSession(server.url).begin()
         said = {
             "Mcpace-Epoch": "7 7", "Mcpace-Binding": "00" * 8, "Mcpace-Adopt": "127.0.0.9 9 9 9",
-            "Mcpace-Reason": "asks",
+            "Mcpace-Reason": "asks", "Mcpace-Client": "WyJhbm4iLG51bGwsZmFsc2UsIiJd",
         }  # fmt: skip
         for replica in server.all:
             told = await session.asks("count", replica.url, said)

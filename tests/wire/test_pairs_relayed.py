@@ -11,12 +11,16 @@ from tests.kit.sidecars import Running, Start, relaying
 from tests.kit.upstream import Scripted
 from tests.kit.waiting import until
 
+from mcpace_sidecar.identity.client import Client as Known
+from mcpace_sidecar.relay import peer
+
 CONFIG: dict[str, Any] = {
     "transport": "sse",
     "clients": {"trustedProxies": ["127.0.0.0/8"], "trustedHeaders": {"client": "X-Consumer"}},
     "rateLimits": {"tiers": [{"name": "free", "requestsPerMinute": 2}]},
 }
 ANN, BERT = b"X-Consumer: ann\r\n", b"X-Consumer: bert\r\n"
+FORGED = b"Mcpace-Client: %b\r\n" % peer.told(Known("header:ann", anonymous=False))
 RESULT = b'{"jsonrpc":"2.0","id":%d,"result":{"content":[]}}'
 
 
@@ -110,7 +114,7 @@ async def test_to_a_known_clients_stream_nobody_else_posts(
     owner, other = await two(scripted, start)
     client = await Client.open(owner, lines=ANN)
     for client.through in (owner, other):
-        for client.lines in (BERT, b""):
+        for client.lines in (BERT, b"", FORGED, BERT + FORGED):
             assert (await client.call(b"1")).startswith(b"HTTP/1.1 404 ")
     assert not any(each.line.startswith(b"POST") for each in scripted.calls)
     client.lines, client.through = ANN, other
