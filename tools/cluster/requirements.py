@@ -13,7 +13,12 @@ from typing import Final
 
 # Program that shows whether a package is there -> package.
 NEEDS: Final[dict[str, dict[str, str]]] = {
-    "test": {"redis-server": "redis-server", "etcd": "etcd-server", "npm": "npm"},
+    "test": {
+        "redis-server": "redis-server",
+        "etcd": "etcd-server",
+        "npm": "npm",
+        "nginx": "nginx-light",
+    },
     "bench": {
         "nginx": "nginx-light",
         "wrk": "wrk",
