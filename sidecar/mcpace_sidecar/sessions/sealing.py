@@ -247,6 +247,7 @@ def _unpacked(plain: bytes) -> Sealed:
         inner = text.encode()
         if kind == _UUID:
             inner = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode()
+    binding = UNBOUND if binding == UNBOUND else binding  # so that all that have none hold one
     return Sealed(
         issued, Owner(str(address), port, boot), binding, _VERSIONS[version], inner, _inflated(rest[end:])
     )

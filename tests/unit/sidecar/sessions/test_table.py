@@ -4,6 +4,7 @@ import time
 
 from mcpace_sidecar.contract.config.sessions import Sessions
 from mcpace_sidecar.sessions.memory import MemoryRecords
+from mcpace_sidecar.sessions.record import Record
 from mcpace_sidecar.sessions.sealing import UNBOUND, Owner, Sealed, Sealer
 from mcpace_sidecar.sessions.session import Session
 from mcpace_sidecar.sessions.table import MOST_SUBSCRIPTIONS, MOST_TOLD, Table
@@ -189,6 +190,19 @@ def test_an_older_record_takes_nothing_from_what_the_holder_of_a_session_knows()
     assert (session.level, session.subscriptions, session.owner) == (b'"error"', (), other)
     known.recall(session, later._replace(level=b'"debug"'))
     assert session.level == b'"debug"', "it is not held here"
+
+
+def test_what_many_sessions_have_in_common_is_held_once() -> None:
+    known = table()
+    session = begun(known)
+    fields = {name: bytes(bytearray(value)) for name, value in known.record(session).fields().items()}
+    record = Record.of(fields)  # as a store says it
+    assert record.version is not session.version
+    known.recall(session, record)
+    others = begun(known)
+    assert session.version is others.version
+    assert session.binding is others.binding
+    assert session.owner is others.owner
 
 
 def test_a_sidecar_that_was_started_anew_learns_what_was_recorded() -> None:
