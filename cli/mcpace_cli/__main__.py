@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from mcpace_cli.bench.command import bench
 from mcpace_sidecar import __version__
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, SERVER_PORT, Flag
 from mcpace_sidecar.errors import ConfigError, McpaceError
@@ -237,6 +238,9 @@ def run(**options: Any) -> None:
     from mcpace_cli.laptop import run as run_here  # noqa: PLC0415 - the same
 
     run_here(Asked(**options))
+
+
+mcpace.add_command(bench)
 
 
 def main() -> None:

@@ -20,11 +20,9 @@ def of(manifest: Path, name: str) -> tuple[bytes, ...]:
     It stands in a file of its own in the user's state folder (XDG Base Directory Specification), for its
     owner alone. `name`: the server's namespace and name.
     """
-    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "mcpace"
-    place = hashlib.sha256(f"{manifest.resolve()} {name}".encode()).hexdigest()[:16]
-    path = folder / f"{name.replace('/', '-')}-{place}.key"
+    path = _place(manifest, name)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             _write(path)
         return (read(path.read_text(encoding="ascii"), str(path)),)
@@ -33,6 +31,18 @@ def of(manifest: Path, name: str) -> tuple[bytes, ...]:
         return ()
     except ConfigError as error:
         raise ConfigError(f"{error}; or remove it, and sessions begin anew") from error
+
+
+def forget(manifest: Path, name: str) -> None:
+    """Keep it no more: the manifest was written for the occasion."""
+    with contextlib.suppress(OSError):
+        _place(manifest, name).unlink()
+
+
+def _place(manifest: Path, name: str) -> Path:
+    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "mcpace"
+    place = hashlib.sha256(f"{manifest.resolve()} {name}".encode()).hexdigest()[:16]
+    return folder / f"{name.replace('/', '-')}-{place}.key"
 
 
 def _write(path: Path) -> None:

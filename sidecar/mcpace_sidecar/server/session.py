@@ -114,7 +114,7 @@ class Session:
     async def connect_pair(self) -> None:
         """Open the stream of 2024-11-05, learn where messages go, and initialize."""
         self._stream = stream = Stream()
-        stream.open(self._pool, self._request("GET", None, {"Accept": "text/event-stream"}))
+        stream.open(self._pool, self.request("GET", None, {"Accept": "text/event-stream"}))
         async with asyncio.timeout(TIMEOUT):
             event = b""
             while not data_of(event):  # comments may come first
@@ -141,9 +141,7 @@ class Session:
 
     async def call(self, method: str, params: Message) -> Message:
         """Send a request and return its result; HandshakeError if it has none."""
-        if self.headers.get("MCP-Protocol-Version") == MODERN_VERSION:
-            params = params | {"_meta": _modern_meta()}
-        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": self.completed(params)}
         mirrored = {"Mcp-Method": method}
         if method == "tools/call":
             mirrored["Mcp-Name"] = params["name"]
@@ -163,11 +161,16 @@ class Session:
                 words += f": {error.get('message', '')}"
         raise HandshakeError(words, head.status, error)
 
+    def completed(self, params: Message) -> Message:
+        """The params of a request, with what its era wants in them besides."""
+        modern = self.headers.get("MCP-Protocol-Version") == MODERN_VERSION
+        return params | {"_meta": _modern_meta()} if modern else params
+
     async def send(
         self, verb: str, message: Message | None, more: dict[str, str] | None = None
     ) -> tuple[ResponseHead, bytes]:
         """Send one request and return the whole answer; UpstreamError."""
-        return await Fetch().from_pool(self._pool, self._request(verb, message, more or {}), self.timeout)
+        return await Fetch().from_pool(self._pool, self.request(verb, message, more or {}), self.timeout)
 
     async def listen(self, on_open: Callable[[], None]) -> AsyncIterator[Message]:
         """The notifications that the server sends on its own, until the stream ends."""
@@ -180,9 +183,9 @@ class Session:
                 params = {"notifications": wanted, "_meta": _modern_meta()}
                 method = "subscriptions/listen"
                 message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-                request = self._request("POST", message, {"Mcp-Method": method})
+                request = self.request("POST", message, {"Mcp-Method": method})
             else:
-                request = self._request("GET", None, {"Accept": "text/event-stream"})
+                request = self.request("GET", None, {"Accept": "text/event-stream"})
             stream.open(self._pool, request)
         self._open = stream
         on_open()
@@ -196,7 +199,8 @@ class Session:
         finally:
             stream.close()
 
-    def _request(self, verb: str, message: Message | None, more: dict[str, str]) -> bytes:
+    def request(self, verb: str, message: Message | None, more: dict[str, str]) -> bytes:
+        """The bytes of one request; HandshakeError where the server's own words would write lines in it."""
         body = msgspec.json.encode(message) if message is not None else b""
         lines = {
             "Host": str(self._pool.address),

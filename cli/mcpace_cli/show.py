@@ -1,0 +1,72 @@
+"""How what was read is shown: in JSON or YAML to programs, as a table to people.
+
+Names and words come from servers of anybody's: nothing in them is obeyed by a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal
+
+import click
+import yaml
+
+Format = Literal["json", "yaml", "table"]
+FORMATS: Final = ("json", "yaml", "table")
+_WIDEST: Final = 10_000
+"""Columns of what is no terminal: there nothing is cut."""
+_UNSEEN: Final = re.compile(
+    r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\uffff\U00010000-\U0010ffff]"
+    r"|[\xad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+"""Control characters, and those that turn a line around or are not seen."""
+
+
+def plain(text: str) -> str:
+    """A text in which whatever a terminal would obey is spelled out."""
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def written(document: Any, form: Format) -> str:
+    """A document in JSON or YAML."""
+    if form == "yaml":
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+        return text if _UNSEEN.search(text) is None else yaml.safe_dump(document, sort_keys=False, width=100)
+    return plain(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
+
+
+def show(document: Any, form: Format, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a document, or the table that says the same to people."""
+    if form == "table":
+        table(columns, rows)
+    else:
+        click.echo(written(document, form), nl=False)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; on a terminal its last column is wrapped, elsewhere every row is one line."""
+    # Imported here because the images are built without it.
+    from rich.console import Console  # noqa: PLC0415 - because of that
+    from rich.table import Table  # noqa: PLC0415 - because of that
+    from rich.text import Text  # noqa: PLC0415 - because of that
+
+    drawn = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for number, name in enumerate(columns):
+        drawn.add_column(name, no_wrap=number + 1 < len(columns), overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(_cell(each)) for each in row))
+    console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False, width=_WIDEST)
+    with console.capture() as captured:
+        console.print(drawn)
+    click.echo("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+
+
+def _cell(value: object) -> str:
+    """One line: what has several is told by its first."""
+    text = "" if value is None else str(value)
+    return plain(text.strip().partition("\n")[0])
