@@ -7,7 +7,7 @@ Source: JSON Schema 2020-12, validation and core.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 import random
 import uuid
@@ -25,6 +25,7 @@ _LONGEST: Final = 4_096
 _LARGEST: Final = 64 * 1024
 """Characters of all texts of one set of arguments."""
 _MOST_ITEMS: Final = 64
+_ENDLESS: Final = 1 << 62
 _SPREAD: Final = 100
 """How far above its least a number is drawn."""
 _WORDS: Final = (
@@ -32,7 +33,7 @@ _WORDS: Final = (
     "lima", "mike", "november", "oscar", "papa", "quebec", "romeo", "sierra", "tango", "uniform", "victor",
     "whiskey", "xray", "yankee", "zulu",
 )  # fmt: skip
-_FIRST_DAY: Final = datetime.date(2026, 1, 1)
+_FIRST_DAY: Final = dt.date(2026, 1, 1)
 _GIVE: Final = "give arguments that fit by --arguments"
 
 
@@ -245,7 +246,7 @@ class _Maker:
 
     def _of_format(self, kind: Any) -> str | None:
         draw = self._draw
-        day = _FIRST_DAY + datetime.timedelta(days=draw.randrange(365))
+        day = _FIRST_DAY + dt.timedelta(days=draw.randrange(365))
         word = draw.choice(_WORDS)
         known = {
             "date": day.isoformat(),
@@ -280,6 +281,8 @@ def _size(value: Any, depth: int) -> int:
         return 1 + sum(len(str(key)) + _size(part, depth + 1) for key, part in value.items())
     if isinstance(value, list):
         return 1 + sum(_size(part, depth + 1) for part in value)
+    if isinstance(value, int) and abs(value) > _ENDLESS:
+        return _LARGEST + 1
     return 1
 
 
@@ -298,9 +301,11 @@ def _is_null(schema: Any) -> bool:
 
 
 def _whole(value: Any, otherwise: int) -> int:
-    """A bound that is a number; 10^400 is as good as none."""
+    """A bound that is a number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(0, min(value, _ENDLESS))
     number = _finite(value)
-    return otherwise if number is None or number < 0 else int(min(number, 1e18))
+    return otherwise if number is None or number < 0 else int(min(number, _ENDLESS))
 
 
 def _finite(value: Any) -> float | None:

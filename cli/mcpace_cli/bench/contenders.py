@@ -25,7 +25,6 @@ from typing import Any, Final, NamedTuple, Self
 import yaml
 
 from mcpace_cli import sessionkey, sockets
-from mcpace_cli.bench.load import PARALLEL
 from mcpace_cli.manifest import Manifest, environment
 from mcpace_operator.resource.models import API_VERSION, KIND
 from mcpace_sidecar.contract.config.rate_limits import DEFAULT_TIERS
@@ -53,8 +52,6 @@ _COUNTED: Final = re.compile(
     r"^(mcpace_cache_requests_total|mcp_tool_calls_total)\{(.*)\} ([0-9.e+]+)$", re.MULTILINE
 )
 _LABEL: Final = re.compile(r'(?:^|,)(result|status)="([a-z_]+)"')
-_OWN: Final = f'tool="{PARALLEL}"'
-"""Its calls are counted one by one, too."""
 
 
 def _without_cache(spec: Spec) -> None:
@@ -226,8 +223,6 @@ def counted(metrics: str) -> Counted:
     """The counts in what `/metrics` says."""
     looked = hits = calls = refused = 0
     for name, labels, number in _COUNTED.findall(metrics):
-        if _OWN in labels.split(","):
-            continue
         label = _LABEL.search(labels)
         which, value = label[2] if label else "", int(float(number))
         if name == "mcp_tool_calls_total":

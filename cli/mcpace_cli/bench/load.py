@@ -168,12 +168,11 @@ class Server:
         self, window: _Running, client: int, step: Step, began: float, parallel: bool,
         then: Callable[[int], None],
     ) -> None:  # fmt: skip
-        key = (client, id(step), parallel)  # whoever drew the step holds it as long as we live
+        key = (client, id(step), parallel)
         messages = self._messages.get(key)
         if messages is None:
-            tools = {call.tool for call in step}
-            tool = tools.pop() if len(tools) == 1 else ""
-            messages = self._messages[key] = _Messages(tuple(self._written(client, step, parallel)), tool, len(step))
+            messages = _Messages(step, tuple(self._written(client, step, parallel)))
+            self._messages[key] = messages
         _Flight(self, window, messages, began, client, then).send()
 
     def _written(self, client: int, step: Step, parallel: bool) -> Iterator[tuple[bytes, bytes]]:
@@ -213,11 +212,16 @@ class Server:
 class _Messages(NamedTuple):
     """A step as it is sent."""
 
+    step: Step
+    """It is held here, so that no other gets its id."""
     texts: tuple[tuple[bytes, bytes], ...]
     """Each message, cut where its id stands."""
-    tool: str
-    """Whose calls they all are; empty where they are of several."""
-    calls: int
+
+    @property
+    def tool(self) -> str:
+        """Whose calls they all are; empty where they are of several."""
+        tools = {call.tool for call in self.step}
+        return tools.pop() if len(tools) == 1 else ""
 
 
 class _Running:
@@ -246,15 +250,16 @@ class _Running:
 
     def landed(self, now: float, flight: _Flight, failed: str) -> None:
         """A step has ended; `failed` says how, where it has."""
-        took, calls = now - flight.began, flight.messages.calls
+        took, calls = now - flight.began, len(flight.messages.step)
         self._last = now
         self._steps += 1
         self._calls += calls
         self._received += flight.received
         self._decoded += flight.decoded
-        tool = self._tools.get(flight.messages.tool)
+        name = flight.messages.tool
+        tool = self._tools.get(name)
         if tool is None:
-            tool = self._tools[flight.messages.tool] = _Tool({})
+            tool = self._tools[name] = _Tool({})
         tool.calls += calls
         tool.received += flight.received
         if failed:

@@ -7,7 +7,7 @@ window, with the same calls drawn in the same order, so that what else the machi
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -401,12 +401,17 @@ async def _measure(asked: Asked, table: _Table, calls: list[Call], notes: list[s
             base = without[together, tuple(about)] = _Entry(table.bare, theirs, parallel=False, label=BARE)
         alone[name] = (base, _Entry(live, base.steps, live.parallel and together > 1, name))
     turns = [*entries, *without.values(), *(each for _, each in alone.values())]
-    when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    when = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     machine = _machine()
     busiest = await _alternate(asked, turns)
     levers = tuple(
         Lever(
-            name, table.lines[name], len(each.steps[0]), base.contender(BARE, "no lever"), each.contender()
+            name=name,
+            words=table.lines[name],
+            together=len(each.steps[0]),
+            tools=tuple(dict.fromkeys(call.tool for step in each.steps for call in step)),
+            without=base.contender(BARE, "no lever"),
+            alone=each.contender(),
         )
         for name, (base, each) in alone.items()
     )
@@ -472,7 +477,8 @@ async def _alternate(asked: Asked, turns: list[_Entry]) -> float:
                 shown = await window(entry, _draw(asked.seed, number, len(entry.steps)), seconds)
                 busiest = max(busiest, (time.process_time() - used) / (time.perf_counter() - at))
                 after = await entry.live.running.counted() if entry.live.running else None
-                entry.windows.append(_with_counts(shown, at - began, before, after))
+                own = shown.steps if entry.parallel else 0
+                entry.windows.append(_with_counts(shown, at - began, before, after, own))
                 done = len(turns) * asked.warm_up + (number * len(turns) + place + 1) * seconds
                 progress.update(bar, completed=done)
     return busiest
@@ -493,11 +499,14 @@ def _draw(seed: int, number: int, steps: int) -> Iterator[int]:
         yield drawing.randrange(steps)
 
 
-def _with_counts(shown: Window, at: float, before: Counted | None, after: Counted | None) -> Window:
+def _with_counts(
+    shown: Window, at: float, before: Counted | None, after: Counted | None, own: int
+) -> Window:
+    """A window with what the sidecar has counted in it. `own`: calls of its own tool `parallel`, whose calls count."""
     if before is None or after is None:
         return msgspec.structs.replace(shown, at=at)
     new = after.since(before)
-    reached = max(0, new.calls - new.hits - new.refused)
+    reached = max(0, new.calls - new.hits - new.refused - own)
     return msgspec.structs.replace(shown, at=at, looked=new.looked, hits=new.hits, reached=reached)
 
 

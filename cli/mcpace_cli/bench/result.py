@@ -103,6 +103,10 @@ class Contender(Struct, frozen=True, rename="camel"):
         """Seconds that `part` (0 to 1) of the steps did not exceed."""
         return figure(percentile(window.histogram, part) for window in self.windows)
 
+    def overall(self, part: float) -> float | None:
+        """The same of all rounds together."""
+        return percentile(self.histogram, part)
+
     @property
     def rate(self) -> Figure | None:
         """Calls a second that were answered well."""

@@ -48,7 +48,7 @@ def tell(measured: Result, then: Result | None) -> None:
         "\nMedians over the rounds, in brackets the least and the most; bytes and tokens (bytes / 4) are a call's."
     )
     for words in measured.notes:
-        click.echo(words)
+        click.echo(plain(words))
 
 
 def _row(contender: Contender) -> Sequence[object]:
@@ -73,7 +73,10 @@ def figure(name: str, value: Figure | None) -> str:
 
 
 def _lever_row(lever: Lever) -> Sequence[object]:
-    cells = [lever.name, ", ".join(lever.tools) + (f", {lever.together} together" if lever.together > 1 else "")]
+    cells = [
+        lever.name,
+        ", ".join(lever.tools) + (f", {lever.together} together" if lever.together > 1 else ""),
+    ]
     for name in ("p50", "p95", "rate", "bytes"):
         said, of = MEASURES[name].said, MEASURES[name].of
         before, after = of(lever.without), of(lever.alone)
@@ -123,9 +126,11 @@ def gains(measured: Result) -> list[str]:
                 f"{name} {said(before.median)} -> {said(after.median)}, {ratio(name, before, after)}"
             )
     words = "; ".join(found) or "no measure differs by more than its rounds do"
-    told = [f"{last.name} beside {first.name}: {words}."]
+    told = [f"{plain(last.name)} beside {plain(first.name)}: {words}."]
     if last.reached is not None and last.reached < last.calls:
-        told.append(f"Of {last.calls:,} calls through {last.name} {last.reached:,} came to the server.")
+        told.append(
+            f"Of {last.calls:,} calls through {plain(last.name)} {last.reached:,} came to the server."
+        )
     return told
 
 

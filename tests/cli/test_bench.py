@@ -1,0 +1,327 @@
+"""`mcpace bench` as a person types it: the slow example, servers of others, what is called, and what is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.kit.laptop import MCPACE, WEATHER, listens, mcpace, wait_for
+from tests.kit.programs import ROOT, weather_server
+from tools.packages.install import modules, node, python_v1
+from tools.ports import free_port
+
+SLOW = ROOT / "examples/slow"
+SERVER = [sys.executable, str(SLOW / "server.py")]
+SHORT = ("--duration", "1s", "--rounds", "2", "--warm-up", "300ms")
+
+
+def bench(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*MCPACE, "bench", *map(str, arguments)], env=os.environ | environment, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=220,
+    )  # fmt: skip
+
+
+def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@contextmanager
+def sources() -> Iterator[int]:
+    """What the slow server asks, on a port of its own."""
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, SLOW / "far.py"], env=os.environ | {"FAR_PORT": str(port)}
+    ) as process:
+        try:
+            wait_for(lambda: listens(port), "the sources to listen")
+            yield port
+        finally:
+            process.kill()
+
+
+def counts(port: int) -> dict[str, int]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/counts", timeout=10) as answer:
+        return dict(json.loads(answer.read()))
+
+
+def slow(folder: Path, far: int, *levers: str) -> Path:
+    """The example's manifest on ports of its own; with some of its levers, where they are named."""
+    text = (SLOW / "manifest.yaml").read_text()
+    document = yaml.safe_load(text.replace("8101", str(free_port())).replace("8100", str(far)))
+    spec = document["spec"]
+    spec["port"] = free_port()
+    kept = {"image", "port", *levers}
+    if levers:
+        document["spec"] = {key: part for key, part in spec.items() if key in kept}
+    path = folder / "slow.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def test_the_slow_example_gains_by_each_lever_that_keeps_or_shortens_what_it_says(tmp_path: Path):
+    with sources() as far:
+        path, kept, page = (
+            slow(tmp_path, far, "cache", "responses"),
+            tmp_path / "r.json",
+            tmp_path / "r.html",
+        )
+        done = bench(
+            path, "--levers", "--yes", "--distinct", 3, *SHORT, "-o", "json", "--save", kept, "--report", page,
+            "--", *SERVER, API=f"http://127.0.0.1:{far}", FAR_PORT=str(far),
+        )  # fmt: skip
+    measured = told(done)
+    direct, through = measured["contenders"]
+    assert (direct["name"], through["name"]) == ("direct", "mcpace")
+    assert direct["failures"] == through["failures"] == {}
+    assert direct["hits"] is None
+    assert through["reached"] < through["calls"]
+    assert set(direct["tools"]) == {"city-report", "quote", "sensor", "orders"}
+    assert "calls-so-far" not in done.stderr
+    levers = {lever["name"]: lever for lever in measured["levers"]}
+    assert set(levers) == {"cache", "paging", "compression"}
+    cache = levers["cache"]
+    assert cache["tools"] == ["city-report"]
+    assert cache["without"]["reached"] == cache["without"]["calls"] > 0
+    assert cache["alone"]["reached"] <= 3, "each report is made once"
+    assert cache["alone"]["calls"] > 10 * cache["alone"]["reached"]
+    assert cache["alone"]["p50"]["median"] * 3 < cache["without"]["p50"]["median"]
+    for name, times in (("paging", 10), ("compression", 3)):
+        bytes_ = [levers[name][side]["tools"]["orders"]["bytes"]["median"] for side in ("without", "alone")]
+        assert bytes_[0] > times * bytes_[1], (name, bytes_)
+    assert levers["paging"]["tools"] == ["orders"]
+    assert json.loads(kept.read_text())["version"] == 1
+    assert "Content-Security-Policy" in page.read_text()
+    assert "API" not in page.read_text(), "the server's environment is nobody's business"
+
+
+def test_a_door_saves_the_slow_example_its_connections(tmp_path: Path):
+    with sources() as far:
+        path = slow(tmp_path, far, "env", "egress")
+        measured = told(
+            bench(
+                path,
+                "--levers",
+                "--tool",
+                "quote",
+                *SHORT,
+                "-o",
+                "json",
+                "--",
+                *SERVER,
+                FAR_PORT=str(far),
+            )  # fmt: skip
+        )
+        seen = counts(far)
+    direct, through = measured["contenders"]
+    (pooling,) = measured["levers"]
+    assert pooling["name"] == "pooling"
+    made = [direct, through, pooling["without"], pooling["alone"]]
+    assert all(one["calls"] > 0 and one["failures"] == {} for one in made)
+    by_doors = through["calls"] + pooling["alone"]["calls"]
+    assert seen["requests"] >= sum(one["calls"] for one in made)
+    assert seen["connections"] <= seen["requests"] - by_doors + 20, (seen, by_doors)
+    assert seen["connections"] >= direct["calls"] + pooling["without"]["calls"]
+
+
+def test_eight_calls_at_once_take_less_than_eight_in_a_row(tmp_path: Path):
+    path = slow(tmp_path, 1, "concurrency")
+    measured = told(
+        bench(
+            path,
+            "--levers",
+            "--tool",
+            "sensor",
+            "--clients",
+            1,
+            "--duration",
+            "3s",
+            "--rounds",
+            2,
+            "-o",
+            "json",
+            "--",
+            *SERVER,
+            API="http://localhost.invalid",
+        )  # fmt: skip
+    )
+    (parallel,) = measured["levers"]
+    assert (parallel["name"], parallel["together"]) == ("parallel", 8)
+    without, alone = parallel["without"], parallel["alone"]
+    assert without["failures"] == alone["failures"] == {}
+    assert alone["reached"] == alone["calls"], "the calls of `parallel` count, and it does not"
+    assert without["p50"]["low"] > 8 * 0.06 * 0.95
+    assert alone["p50"]["median"] < 0.8 * without["p50"]["median"], parallel
+
+
+def test_nothing_is_called_that_was_not_named_or_agreed_to():
+    with weather_server() as port:
+        url = f"http://127.0.0.1:{port}/mcp"
+        wait_for(lambda: mcpace("call", url).returncode == 0, "the weather server to answer")
+        refused = bench(url, *SHORT)
+        assert refused.returncode == 2
+        assert "say --yes" in refused.stderr
+        assert "get-weather" in refused.stderr
+        unknown = bench(url, "--tool", "get-wether", *SHORT)
+        assert unknown.returncode == 2
+        assert "did you mean get-weather?" in unknown.stderr
+        agreed = told(bench(url, "--yes", *SHORT, "-o", "json"))
+        assert set(agreed["contenders"][0]["tools"]) == {"get-weather", "forecast"}
+        first = mcpace("call", url, "report-storm", "city=Oslo")
+        assert '"1 storms reported"' in first.stdout, "a tool that writes was called unasked"
+        named = told(bench(url, "--tool", "report-storm", *SHORT, "-o", "json"))
+        assert set(named["contenders"][0]["tools"]) == {"report-storm"}
+
+
+def test_arguments_are_kept_nowhere(tmp_path: Path):
+    (tmp_path / "given.json").write_text('[{"city": "Secretville"}, {"city": "Hiddenham"}]')
+    kept, page = tmp_path / "r.json", tmp_path / "r.html"
+    with weather_server() as port:
+        url = f"http://127.0.0.1:{port}/mcp"
+        wait_for(lambda: mcpace("call", url).returncode == 0, "the weather server to answer")
+        given = ("--tool", "forecast", "--arguments", f"@{tmp_path / 'given.json'}")
+        done = bench(url, url, *given, *SHORT, "--save", kept, "--report", page)
+        assert done.returncode == 0, done.stderr
+        wrong = bench(url, "--tool", "forecast", "--arguments", '{"town": "Secretville"}', *SHORT)
+    for text in (done.stdout, done.stderr, kept.read_text(), page.read_text()):
+        assert "Secretville" not in text
+        assert "Hiddenham" not in text
+        assert "forecast" in text or text is done.stderr
+    assert "forecast" in wrong.stdout, wrong.stderr
+    assert "the tool answers so to the first of the arguments given" in wrong.stdout
+
+
+def test_a_run_is_compared_with_one_that_was_kept_and_fails_where_it_was_told_to(tmp_path: Path):
+    kept = tmp_path / "r.json"
+    with weather_server() as port:
+        url = f"http://127.0.0.1:{port}/mcp"
+        wait_for(lambda: mcpace("call", url).returncode == 0, "the weather server to answer")
+        first = bench(
+            url,
+            "--tool",
+            "get-weather",
+            *SHORT,
+            "--save",
+            kept,
+            "--fail-if",
+            "p50>1ms",
+            "--fail-if",
+            "errors>0%",
+        )
+        assert first.returncode == 1, first.stdout + first.stderr
+        assert "Failed: p50>1ms: p50 is 2" in first.stderr
+        assert "errors" not in first.stderr
+        again = bench(url, "--tool", "get-weather", *SHORT, "--compare", kept, "--clients", 2)
+    assert again.returncode == 0, again.stderr
+    assert "Since " in again.stdout
+    assert "clients was 4 and is 2" in again.stdout
+    assert re.search(r"^url +p50 +.*ms", again.stdout, re.MULTILINE), again.stdout
+
+
+def test_the_open_loop_keeps_its_rate_and_says_so():
+    with weather_server() as port:
+        url = f"http://127.0.0.1:{port}/mcp"
+        wait_for(lambda: mcpace("call", url).returncode == 0, "the weather server to answer")
+        done = told(bench(url, "--tool", "forecast", "--rate", 20, *SHORT, "-o", "json"))
+    (contender,) = done["contenders"]
+    assert contender["calls"] == 20
+    assert any("no coordinated omission" in words for words in done["notes"])
+
+
+EVERYTHING = ("@modelcontextprotocol/server-everything/dist/index.js", "stdio")
+
+
+@pytest.mark.parametrize(
+    ("command", "tool"),
+    [
+        ([str(node()), str(modules() / EVERYTHING[0]), EVERYTHING[1]], "echo"),
+        ([str(python_v1().parent / "mcp-server-time"), "--local-timezone", "UTC"], "get_current_time"),
+    ],
+    ids=["server-everything", "mcp-server-time"],
+)
+def test_a_server_that_nobody_here_wrote_is_measured_by_its_standard_input_and_output(
+    command: list[str], tool: str
+):
+    given = ["--arguments", '{"timezone": "Europe/Oslo"}'] if "time" in tool else []
+    measured = told(bench("--tool", tool, *given, *SHORT, "-o", "json", "--", *command))
+    (contender,) = measured["contenders"]
+    assert contender["failures"] == {}
+    assert contender["calls"] > 0
+    assert set(contender["tools"]) == {tool}
+
+
+def test_arguments_that_are_made_and_not_taken_are_asked_for():
+    command = [str(python_v1().parent / "mcp-server-time"), "--local-timezone", "UTC"]
+    done = bench("--tool", "get_current_time", *SHORT, "--", *command)
+    assert done.returncode == 2
+    assert "get_current_time: " in done.stderr
+    assert "--arguments" in done.stderr
+
+
+def test_two_manifests_are_measured_beside_each_other_and_limits_are_lifted(tmp_path: Path):
+    port = free_port()
+    before = {"apiVersion": "mcpace.dev/v1alpha1", "kind": "McpServer", "metadata": {"name": "weather"}}
+    limits = {"tiers": [{"name": "free", "requestsPerMinute": 1}]}
+    cache = {"tools": [{"name": "get-weather", "ttl": "5m", "scope": "shared"}]}
+    (tmp_path / "before.yaml").write_text(
+        yaml.safe_dump(before | {"spec": {"port": port, "rateLimits": limits}})
+    )
+    (tmp_path / "after.yaml").write_text(
+        yaml.safe_dump(before | {"spec": {"port": port, "rateLimits": limits, "cache": cache}})
+    )
+    both = (tmp_path / "before.yaml", tmp_path / "after.yaml", "--tool", "get-weather", "--distinct", 2)
+    measured = told(bench(*both, *SHORT, "-o", "json", "--", *WEATHER))
+    old, new = measured["contenders"]
+    assert (old["name"], new["name"]) == ("before", "after")
+    assert old["failures"] == new["failures"] == {}
+    assert old["reached"] == old["calls"]
+    assert new["reached"] <= 2
+    assert any("--limits keeps them" in words for words in measured["notes"])
+    kept = told(bench(*both, *SHORT, "--limits", "-o", "json", "--", *WEATHER))
+    assert set(kept["contenders"][0]["failures"]) == {"limited"}
+
+
+def test_what_is_no_target_is_said_with_what_to_write(tmp_path: Path):
+    for arguments, words in (
+        ((), "Write a URL, a MANIFEST"),
+        (("nowhere.yaml",), "no such file"),
+        (("http://127.0.0.1:1/mcp", "--yes"), "cannot be called"),
+        (("http://127.0.0.1:1/mcp", "--", "true"), "runs already"),
+        (("http://127.0.0.1:1/mcp", "--levers"), "--levers is for one MANIFEST"),
+        (("http://127.0.0.1:1/mcp", "--fail-if", "p95"), "p95>200ms"),
+        (("http://127.0.0.1:1/mcp", "--report", tmp_path / "no/r.html"), "there is no folder"),
+        (("--", "/no/such/program"), "no such program"),
+    ):
+        done = bench(*arguments)
+        assert done.returncode == 2, (arguments, done.stdout, done.stderr)
+        assert words in done.stderr, (arguments, done.stderr)
+        assert "Traceback" not in done.stderr
+
+
+def test_a_run_that_is_broken_off_leaves_no_process(tmp_path: Path):
+    port = free_port()
+    path = tmp_path / "weather.yaml"
+    server = {"apiVersion": "mcpace.dev/v1alpha1", "kind": "McpServer", "metadata": {"name": "weather"}}
+    path.write_text(yaml.safe_dump(server | {"spec": {"port": port}}))
+    command = [*MCPACE, "bench", str(path), "--tool", "get-weather", "--duration", "10m", "--", *WEATHER]
+    with (
+        (tmp_path / "err").open("w") as err,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=err, stderr=err) as process,
+    ):
+        wait_for(lambda: listens(port), "the server to listen")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130, (tmp_path / "err").read_text()
+    wait_for(lambda: not listens(port), "the server to end")
+    assert "Traceback" not in (tmp_path / "err").read_text()
