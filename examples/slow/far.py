@@ -1,7 +1,8 @@
 """What the slow server asks: a few sources, far away. Plain HTTP on $FAR_PORT, standard library alone.
 
-A round trip takes 15 ms. Whoever opens a connection waits two of them, as for TCP and TLS, and whoever asks waits one.
-`/counts` says how many connections were opened and how many questions were answered, and takes no time.
+A round trip takes 15 ms. Whoever opens a connection waits two of them, as for TCP and TLS, and whoever asks
+waits one. `/counts` says how many connections were opened and how many questions were answered, and takes
+no time.
 """
 
 import asyncio

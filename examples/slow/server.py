@@ -1,7 +1,7 @@
 """An MCP server written the slow way, as they often are at first: four mistakes, a tool for each.
 
-Serves streamable HTTP on $HOST:$PORT. Its sources are at $API, which `far.py` beside this file plays; it is started
-where nothing listens there yet.
+Serves streamable HTTP on $HOST:$PORT. Its sources are at $API, which `far.py` beside this file plays; it is
+started where nothing listens there yet.
 """
 
 import asyncio

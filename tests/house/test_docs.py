@@ -51,6 +51,27 @@ RUN_BY = {
         "tests/e2e/test_uninstall.py",
         'cluster.helm("test", "mcpace", "-n", SYSTEM',
     ),
+    "mcpace bench examples/slow/manifest.yaml --levers --report slow.html -- python examples/slow/server.py": (
+        "tests/cli/test_bench.py",
+        "PAGE_LINES",
+    ),
+    "mcpace bench http://127.0.0.1:8000/mcp --tool get-weather": ("tests/cli/test_bench.py", "PAGE_LINES"),
+    "mcpace bench before.yaml after.yaml --tool get-weather -- python server.py": (
+        "tests/cli/test_bench.py",
+        "PAGE_LINES",
+    ),
+    "mcpace bench --tool get_current_time --arguments @zones.json -- mcp-server-time --local-timezone UTC": (
+        "tests/cli/test_bench.py",
+        "PAGE_LINES",
+    ),
+    "mcpace bench http://127.0.0.1:8000/mcp --tool get-weather --save monday.json": (
+        "tests/cli/test_bench.py",
+        "PAGE_LINES",
+    ),
+    "mcpace bench http://127.0.0.1:8000/mcp --tool get-weather --compare monday.json --fail-if 'p95>400ms' --fail-if 'errors>1%'": (
+        "tests/cli/test_bench.py",
+        "PAGE_LINES",
+    ),
     "python -m tools.cluster up": ("tools/cluster/__main__.py", "node.up()"),  # each is a part of `e2e`
     "python -m tools.cluster shell": ("tools/cluster/__main__.py", "return run(node, rest)"),
     "python -m tools.cluster down": ("tools/cluster/__main__.py", "node.down()"),

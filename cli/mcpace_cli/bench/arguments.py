@@ -1,7 +1,7 @@
 """Arguments of a tool, made from its input schema: of the right types, small, the same for the same seed.
 
-A schema is a stranger's: it may be deep, refer to itself, or ask for a text of a gigabyte. No pattern of it is ever
-run. What cannot be made in reason is refused, with words that say what to give instead.
+A schema is a stranger's: it may be deep, refer to itself, or ask for a text of a gigabyte. No pattern of it
+is ever run. What cannot be made in reason is refused, with words that say what to give instead.
 Source: JSON Schema 2020-12, validation and core.
 """
 

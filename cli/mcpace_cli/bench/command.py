@@ -11,8 +11,8 @@ import click
 from mcpace_cli.show import FORMATS, Format
 
 _EXITS: Final = (
-    "Exit codes: 0 it was measured; 1 a --fail-if came true, or one of those measured answered no call well;"
-    " 2 something is to be mended first, and is said; 130 Ctrl-C."
+    "Exit codes: 0 it was measured; 1 a --fail-if came true, or one of those measured answered no call"
+    " well; 2 something is to be mended first, and is said; 130 Ctrl-C."
 )
 
 
@@ -25,7 +25,7 @@ class _Bench(click.Command):
         rest = super().parse_args(ctx, args[:at])
         ctx.params["command"] = tuple(args[at + 1 :])
         if not ctx.resilient_parsing and not ctx.params["targets"] and not ctx.params["command"]:
-            words = "Write a URL, a MANIFEST, or the command of a server of stdio: mcpace bench -- npx -y SERVER."
+            words = "Write a URL, a MANIFEST, or a command of stdio: mcpace bench -- npx -y SERVER."
             raise click.UsageError(words, ctx)
         return rest
 
@@ -132,7 +132,7 @@ def bench(
     the server; else the one that listens at its port is used. Stores are memory, and limits are
     lifted. An API key comes from MCPACE_API_KEY, a bearer token from MCPACE_TOKEN.
     """  # noqa: D301 - click reads \b as that the lines stay as they are
-    from mcpace_cli.bench import measure, result  # noqa: PLC0415 - because only this command uses it
+    from mcpace_cli.bench import asked, measure, result  # noqa: PLC0415 - because only this command uses it
     from mcpace_cli.bench.told import document, tell  # noqa: PLC0415 - the same
     from mcpace_cli.show import written  # noqa: PLC0415 - the same
 
@@ -142,7 +142,7 @@ def bench(
         if path is not None and not path.parent.is_dir():
             raise click.UsageError(f"{path}: there is no folder {path.parent}")
     try:
-        measured = measure.run(measure.Asked(**options))
+        measured = measure.run(asked.Asked(**options))
     except KeyboardInterrupt:
         sys.exit(130)
     failed = measure.failures(measured, goals)
@@ -157,5 +157,5 @@ def bench(
     else:
         click.echo(written(document(measured, then, failed), output), nl=False)
     for words in failed:
-        measure.say(f"Failed: {words}")
+        asked.say(f"Failed: {words}")
     sys.exit(1 if failed else 0)

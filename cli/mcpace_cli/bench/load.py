@@ -1,9 +1,9 @@
 """The load: steps of calls to one server, as quickly as it answers or at a rate, and how long each took.
 
-A lean client on the project's own connections: no task, no future and no validation a call, so that what is measured is
-the server and not who asks it. The closed loop asks anew when it was answered: while a server is slow it is asked less,
-and what would have waited is not seen. The open loop asks when it is time to, and counts from then (coordinated
-omission is avoided).
+A lean client on the project's own connections: no task, no future and no validation a call, so that what is
+measured is the server and not who asks it. The closed loop asks anew when it was answered: while a server
+is slow it is asked less, and what would have waited is not seen. The open loop asks when it is time to, and
+counts from then (coordinated omission is avoided).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Charts as SVG inside a page: elements alone, built and never written as text, so nothing in a name is markup.
+"""Charts as SVG inside a page: built of elements and never written as text, so no name is markup.
 
-Drawn here and not by a plot library: those that draw SVG paint texts as outlines and colours into it, or bring a
-script. Here a chart is a few kilobytes, its colours are the page's (light and dark), its texts can be read aloud.
+Drawn here and not by a plot library: those that draw SVG paint texts as outlines and colours into it, or
+bring a script. Here a chart is a few kilobytes, its colours are the page's (light and dark), its texts can
+be read aloud.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A result as one page of HTML: self-contained, without a script, fit to be shown around.
 
-It is built of elements, whose texts are escaped where they are written. Its policy lets it load nothing, run nothing,
-and be styled by the one style that stands in it. Of arguments it knows nothing, of the manifest what a sidecar is told.
+It is built of elements, whose texts are escaped where they are written. Its policy lets it load nothing,
+run nothing, and be styled by the one style that stands in it. Of arguments it knows nothing, of the
+manifest what a sidecar is told.
 """
 
 from __future__ import annotations
@@ -28,25 +29,31 @@ from mcpace_cli.bench.result import (
 from mcpace_cli.show import plain
 
 _MARKS: Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+_TIMES: Final = "\N{MULTIPLICATION SIGN}"
 _SHORT: Final = 80
 """Characters that are shown of a name."""
 
 STYLE: Final = """
 :root { color-scheme: light dark;
-  --ink: #1b1f24; --soft: #57606a; --line: #d9dee3; --page: #ffffff; --card: #f6f8fa; --good: #116329; --bad: #a40e26;
+  --ink: #1b1f24; --soft: #57606a; --line: #d9dee3; --page: #ffffff; --card: #f6f8fa; --good: #116329;
+  --bad: #a40e26;
   --c0: #8a5a00; --c1: #0969da; --c2: #8250df; --c3: #1a7f37; --c4: #cf222e; --c5: #57606a; }
 @media (prefers-color-scheme: dark) { :root {
-  --ink: #e6edf3; --soft: #9da7b1; --line: #30363d; --page: #0d1117; --card: #161b22; --good: #56d364; --bad: #ff7b72;
+  --ink: #e6edf3; --soft: #9da7b1; --line: #30363d; --page: #0d1117; --card: #161b22; --good: #56d364;
+  --bad: #ff7b72;
   --c0: #e3b341; --c1: #58a6ff; --c2: #bc8cff; --c3: #56d364; --c4: #ff7b72; --c5: #9da7b1; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 28px 20px 60px; max-width: 960px; background: var(--page); color: var(--ink);
+body { margin: 0 auto; padding: 28px 20px 60px; max-width: 960px; background: var(--page); color:
+  var(--ink);
   font: 15px/1.55 system-ui, "Segoe UI", "Noto Sans", sans-serif; }
 h1 { font-size: 24px; margin: 0 0 2px; overflow-wrap: anywhere; }
 h2 { font-size: 17px; margin: 36px 0 8px; }
 p { margin: 6px 0; } .soft { color: var(--soft); } .small { font-size: 13px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 20px 0 6px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin:
+  20px 0 6px; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; }
-.tile b { display: block; font-size: 25px; line-height: 1.2; font-weight: 650; font-variant-numeric: tabular-nums; }
+.tile b { display: block; font-size: 25px; line-height: 1.2; font-weight: 650; font-variant-numeric:
+  tabular-nums; }
 .tile span { display: block; color: var(--soft); font-size: 13px; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 14px; }
@@ -54,6 +61,7 @@ th, td { text-align: right; padding: 6px 8px; border-bottom: 1px solid var(--lin
   white-space: nowrap; }
 th:first-child, td:first-child, .left { text-align: left; } td:first-child { white-space: normal; }
 thead th { color: var(--soft); font-weight: 600; font-size: 12.5px; }
+tbody th { padding-top: 12px; overflow-wrap: anywhere; white-space: normal; }
 td i { display: block; font-style: normal; font-size: 12px; color: var(--soft); }
 .better { color: var(--good); } .worse { color: var(--bad); }
 svg { display: block; width: 100%; height: auto; margin: 6px 0; }
@@ -64,8 +72,10 @@ svg .grid { stroke: var(--line); } svg .axis { stroke: var(--soft); }
 svg .area { fill: currentColor; fill-opacity: .22; stroke: currentColor; stroke-width: 1.5; }
 svg .line { fill: none; stroke: currentColor; stroke-width: 1.7; stroke-linejoin: round; }
 svg .under { fill: currentColor; fill-opacity: .12; }
-svg .mark { stroke: currentColor; stroke-width: 1.2; } svg .m1 { stroke-dasharray: 6 3; } svg .m2 { stroke-dasharray: 2 3; }
-svg .bar { fill: currentColor; } svg text.label { font-weight: 600; } svg text.s0, svg text.s1, svg text.s2, svg text.s3,
+svg .mark { stroke: currentColor; stroke-width: 1.2; } svg .m1 { stroke-dasharray: 6 3; } svg .m2 {
+  stroke-dasharray: 2 3; }
+svg .bar { fill: currentColor; } svg text.label { font-weight: 600; } svg text.s0, svg text.s1, svg
+  text.s2, svg text.s3,
 svg text.s4, svg text.s5 { fill: currentColor; }
 .s0 { color: var(--c0); } .s1 { color: var(--c1); } .s2 { color: var(--c2); } .s3 { color: var(--c3); }
 .s4 { color: var(--c4); } .s5 { color: var(--c5); }
@@ -74,9 +84,11 @@ svg .s0.area, svg .s0.line { stroke-dasharray: 5 2.5; }
 .key svg { width: 26px; display: inline-block; margin: 0 6px 0 0; vertical-align: -2px; }
 .lever { border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px 6px; margin: 12px 0; }
 .lever h3 { font-size: 15px; margin: 0 0 2px; }
-pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; margin: 8px 0;
+pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px;
+  margin: 8px 0;
   overflow-x: auto; font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 18px; margin: 8px 0; font-size: 14px; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 18px; margin: 8px 0; font-size:
+  14px; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 ul { padding-left: 20px; } li { margin: 4px 0; overflow-wrap: anywhere; }
 @media print { body { max-width: none; } .lever, .tile, svg { break-inside: avoid; } }
@@ -111,8 +123,8 @@ def page(measured: Result, then: Result | None = None) -> str:
     body.append(plot.distributions([_distribution(each) for each in measured.contenders], duration))
     _say(
         body, "p",
-        "Each outline has the same area; the time is on a logarithmic axis. Lines mark p50 (whole), p95 (dashed) and"
-        " p99 (dotted) of all rounds together.", "soft small",
+        "Each outline has the same area; the time is on a logarithmic axis. Lines mark p50 (whole), p95"
+        " (dashed) and p99 (dotted) of all rounds together.", "soft small",
     )  # fmt: skip
     _tools(body, measured)
     _say(body, "h2", "Calls a second, over time")
@@ -169,7 +181,7 @@ def _tiles(body: Element, measured: Result) -> None:
         tile = SubElement(tiles, "div", {"class": "tile"})
         number, _, gain = told.ratio(name, before, after).partition(" times ")
         apart = before.apart(after) and gain
-        _say(tile, "b", f"{number}×" if apart else "the same")
+        _say(tile, "b", f"{number}{_TIMES}" if apart else "the same")
         said = MEASURES[name].said
         _say(tile, "span", f"{gain}, {words}" if apart else words)
         _say(tile, "span", f"{said(before.median)} → {said(after.median)}")
@@ -185,18 +197,24 @@ def _figures(body: Element, measured: Result) -> None:
     rounds = measured.settings.rounds
     _say(
         body, "p",
-        f"Medians over {rounds} round{'s' if rounds > 1 else ''}, and between what these lay; percentiles of each are of"
-        " buckets of 5 %. Bytes are those of an answer's body as it came, tokens its bytes without compression ÷ 4.",
+        f"Medians over the rounds ({rounds}), and between what these lay; percentiles of each are of"
+        " buckets of 5 %. Bytes are those of an answer's body as it came, tokens its bytes without"
+        " compression ÷ 4.",
         "soft small",
     )  # fmt: skip
 
 
 def _cell(name: str, value: Figure | None) -> tuple[str, str]:
     if value is None:
-        return "–", ""
+        return "-", ""
     said = MEASURES[name].said
     low, high = said(value.low), said(value.high)
-    return said(value.median), "" if low == high else f"{low} – {high}"
+    if low == high:
+        return said(value.median), ""
+    number, _, unit = low.rpartition(" ")
+    if number and high.endswith(f" {unit}"):
+        low = number
+    return said(value.median), f"{low} \N{EN DASH} {high}"
 
 
 def _tools(body: Element, measured: Result) -> None:
@@ -204,12 +222,15 @@ def _tools(body: Element, measured: Result) -> None:
     if len(names) < 2:
         return
     _say(body, "h2", "Tool by tool")
-    rows, looks = [], []
+    rows: list[Sequence[tuple[str, str]] | str] = []
+    looks: list[str] = []
     for name in names:
+        rows.append(_short(name))
+        looks.append("")
         for number, each in enumerate(measured.contenders):
             if name in each.tools:
                 parts = [_cell(measure, each.tool_latency(name, part)) for measure, part in _MARKS.items()]
-                rows.append(((_named(each), _short(name)), *parts, _cell("bytes", each.tool_bytes(name))))
+                rows.append(((_named(each), ""), *parts, _cell("bytes", each.tool_bytes(name))))
                 looks.append(plot.look(number))
     _table(body, ("", "p50", "p95", "p99", "bytes"), rows, looks)
 
@@ -217,22 +238,26 @@ def _tools(body: Element, measured: Result) -> None:
 def _table(
     body: Element,
     heads: Sequence[str],
-    rows: Iterable[Sequence[tuple[str, str]]],
+    rows: Iterable[Sequence[tuple[str, str]] | str],
     looks: Sequence[str] = (),
 ) -> None:
     table = SubElement(SubElement(body, "div", {"class": "wide"}), "table")
     row = SubElement(SubElement(table, "thead"), "tr")
-    for head in heads:
-        _say(row, "th", head)
+    for name in heads:
+        _say(row, "th", name)
     inside = SubElement(table, "tbody")
     for number, cells in enumerate(rows):
         row = SubElement(inside, "tr")
+        if isinstance(cells, str):
+            head = SubElement(row, "th", {"colspan": str(len(heads)), "scope": "rowgroup"})
+            head.text = plain(cells)
+            continue
         for place, (words, more) in enumerate(cells):
             cell = SubElement(row, "td")
             if place == 0 and looks:
                 _say(cell, "b", words, looks[number])
             else:
-                cell.text = words
+                cell.text = plain(words)
             if more:
                 _say(cell, "i", more)
 
@@ -284,12 +309,12 @@ def _lever(body: Element, lever: Lever) -> None:
         ]
         box.append(plot.bars(bars, ("s0", "s1")))
     if lever.without.reached is not None and lever.alone.reached is not None:
-        words = "Of {:,} calls {:,} came to the server; without it {:,} of {:,}."
-        _say(
-            box, "p",
-            words.format(lever.alone.calls, lever.alone.reached, lever.without.reached, lever.without.calls),
-            "soft small",
-        )  # fmt: skip
+        of, without = (
+            f"Of {lever.alone.calls:,} calls",
+            f"{lever.without.reached:,} of {lever.without.calls:,}",
+        )
+        words = f"{of} {lever.alone.reached:,} came to the server; without it {without}."
+        _say(box, "p", words, "soft small")
 
 
 def _since(body: Element, then: Result, measured: Result) -> None:
@@ -311,18 +336,18 @@ def _method(body: Element, measured: Result) -> None:
     settings, machine = measured.settings, measured.machine
     _say(body, "h2", "How it was measured")
     loop = "closed loop" if settings.rate is None else f"open loop, {amount(settings.rate)} steps a second"
+    window, warm_up = duration(settings.duration / settings.rounds), duration(settings.warm_up)
     steps = f"{settings.together} calls" if settings.together > 1 else "one call"
     listed = SubElement(body, "dl")
     for name, words in (
         ("load", f"{loop}, {settings.clients} clients"),
         ("step", f"{steps}, of {settings.distinct} different"),
-        ("arguments", "made from the tools' input schemas" if settings.made else "given, and shown nowhere"),
+        ("arguments", "made from the input schemas" if settings.made else "given, and shown nowhere"),
         ("tools", ", ".join(_short(name) for name in settings.tools)),
-        ("time", f"{settings.rounds} windows of {duration(settings.duration / settings.rounds)} each, in turn, after"
-                 f" {duration(settings.warm_up)} of warming up"),
+        ("time", f"{settings.rounds} windows of {window} each, in turn, after {warm_up} of warming up"),
         ("seed", str(settings.seed)),
-        ("machine", f"{plain(machine.processor)}, {machine.cores} cores, {machine.memory / 2**30:.1f} GiB,"
-                    f" {plain(machine.system)}, {plain(machine.python)}; load {machine.load:.1f} at the start"),
+        ("machine", f"{machine.processor}, {machine.cores} cores, {machine.memory / 2**30:.1f} GiB"),
+        ("system", f"{machine.system}, {machine.python}; load {machine.load:.1f} when it began"),
     ):  # fmt: skip
         _say(listed, "dt", name)
         _say(listed, "dd", words)

@@ -1,7 +1,7 @@
-"""What was measured: windows, figures made of them, and how two results differ. Kept as JSON, without arguments.
+"""What was measured: windows, figures made of them, how two results differ. Kept without arguments.
 
-A figure is the median over the rounds, beside its least and its most: two figures differ where these do not overlap.
-Percentiles come from buckets that grow by 5 %, so they are within 2.5 % of the truth.
+A figure is the median over the rounds, beside its least and its most: two figures differ where these do not
+overlap. Percentiles come from buckets that grow by 5 %, so they are within 2.5 % of the truth.
 """
 
 from __future__ import annotations
@@ -406,13 +406,12 @@ def changes(then: Result, now: Result) -> list[Change]:
 
 def differences(then: Result, now: Result) -> list[str]:
     """What makes two runs hard to compare, in words."""
-    found = []
-    ours, theirs = msgspec.structs.asdict(now.settings), msgspec.structs.asdict(then.settings)
-    for name in ours:
-        if ours[name] != theirs[name]:
-            found.append(f"{name.replace('_', ' ')} was {theirs[name]} and is {ours[name]}")
-    for name in ("processor", "cores", "system", "python"):
-        before, after = getattr(then.machine, name), getattr(now.machine, name)
-        if before != after:
-            found.append(f"the machine's {name} was {before} and is {after}")
-    return found
+    parts: list[tuple[str, Struct, Struct]] = [
+        (name, then.settings, now.settings) for name in Settings.__struct_fields__
+    ]
+    parts += [(name, then.machine, now.machine) for name in ("processor", "cores", "system", "python")]
+    return [
+        f"{name.replace('_', ' ')} was {before} and is {after}"
+        for name, old, new in parts
+        if (before := getattr(old, name)) != (after := getattr(new, name))
+    ]

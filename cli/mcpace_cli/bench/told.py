@@ -44,9 +44,7 @@ def tell(measured: Result, then: Result | None) -> None:
             for change in changes(then, measured)
         ]
         table(("", "MEASURE", "THEN", "NOW", ""), rows)
-    click.echo(
-        "\nMedians over the rounds, in brackets the least and the most; bytes and tokens (bytes / 4) are a call's."
-    )
+    click.echo("\nMedians over the rounds, in brackets the least and the most; tokens are bytes / 4.")
     for words in measured.notes:
         click.echo(plain(words))
 

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 import brotli
 import pytest
 import zstandard
-
 from tests.kit.waiting import until
 
 from mcpace_cli.bench.load import Call, Server, decoded, judged

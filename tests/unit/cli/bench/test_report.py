@@ -36,7 +36,7 @@ class Page(HTMLParser):
         self.attributes += attrs
         self._in = tag
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, _tag: str) -> None:
         self._in = ""
 
     def handle_data(self, data: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from mcpace_cli.bench import contenders
+from mcpace_cli.bench import levers, stage
 from mcpace_operator.resource.models import parse_spec
 
 SPEC = {
@@ -26,19 +26,18 @@ SPEC = {
 
 
 def test_a_manifest_has_the_levers_that_it_writes():
-    assert list(contenders.levers(SPEC)) == ["cache", "pooling", "parallel", "paging", "compression"]
-    assert contenders.levers({"image": "x"}) == {}
+    assert list(levers.levers(SPEC)) == ["cache", "pooling", "parallel", "paging", "compression"]
+    assert levers.levers({"image": "x"}) == {}
     assert (
-        contenders.levers(SPEC)["paging"]
-        == "responses:\n  page:\n    tools:\n    - name: b\n      items: 5\n"
+        levers.levers(SPEC)["paging"] == "responses:\n  page:\n    tools:\n    - name: b\n      items: 5\n"
     )
-    for lines in contenders.levers(SPEC).values():
+    for lines in levers.levers(SPEC).values():
         assert lines.count("\n") >= 2 or ":" in lines
 
 
 def test_without_levers_a_manifest_is_one_still_and_keeps_the_rest():
     before = copy.deepcopy(SPEC)
-    bare = contenders.without(SPEC, contenders.levers(SPEC))
+    bare = levers.without(SPEC, levers.levers(SPEC))
     assert before == SPEC
     parse_spec(bare)
     assert bare == {
@@ -54,32 +53,32 @@ def test_without_levers_a_manifest_is_one_still_and_keeps_the_rest():
 
 
 def test_each_lever_alone_is_a_manifest():
-    lines = contenders.levers(SPEC)
+    lines = levers.levers(SPEC)
     for name in lines:
-        alone = contenders.without(SPEC, lines.keys() - {name})
+        alone = levers.without(SPEC, lines.keys() - {name})
         parse_spec(alone)
-        left = contenders.levers(alone)
+        left = levers.levers(alone)
         assert left[name] == lines[name]
         assert set(left) <= {name, "compression"}
 
 
 def test_a_lever_is_about_the_tools_that_it_names():
-    assert contenders.concerned("cache", SPEC, ["a", "b", "c"]) == ["a"]
-    assert contenders.concerned("paging", SPEC, ["a", "b", "c"]) == ["b"]
-    assert contenders.concerned("pooling", SPEC, ["a", "b", "c"]) == ["a", "b", "c"]
-    assert contenders.concerned("cache", SPEC, ["c"]) == []
+    assert levers.concerned("cache", SPEC, ["a", "b", "c"]) == ["a"]
+    assert levers.concerned("paging", SPEC, ["a", "b", "c"]) == ["b"]
+    assert levers.concerned("pooling", SPEC, ["a", "b", "c"]) == ["a", "b", "c"]
+    assert levers.concerned("cache", SPEC, ["c"]) == []
 
 
 def test_doors_move_with_whatever_names_them():
-    moved = contenders.moved(SPEC, 9000, {8101: 9101})
+    moved = levers.moved(SPEC, 9000, {8101: 9101})
     assert moved["port"] == 9000
     assert moved["egress"][0]["port"] == 9101
     assert moved["env"] == [
         {"name": "API", "value": "http://127.0.0.1:9101/v1"}, {"name": "OTHER", "value": "127.0.0.1:81012"},
     ]  # fmt: skip
     assert moved["args"] == ["--api", "127.0.0.1:9101"]
-    assert contenders.uses_doors(SPEC)
-    assert not contenders.uses_doors(SPEC | {"env": [], "args": []})
+    assert levers.uses_doors(SPEC)
+    assert not levers.uses_doors(SPEC | {"env": [], "args": []})
 
 
 def test_limits_are_lifted_and_their_tiers_stay_for_the_keys():
@@ -95,20 +94,20 @@ def test_limits_are_lifted_and_their_tiers_stay_for_the_keys():
         },
         "clients": {"apiKeys": [{"tier": "pro", "secretRef": {"name": "s"}}]},
     }
-    lifted = contenders.unlimited(spec)
+    lifted = levers.unlimited(spec)
     parse_spec(lifted)
     assert [tier["requestsPerMinute"] for tier in lifted["rateLimits"]["tiers"]] == [1_000_000, 1_000_000]
     assert "tools" not in lifted["rateLimits"]
     assert lifted["rateLimits"]["defaultTier"] == "pro"
-    parse_spec(contenders.unlimited(spec | {"rateLimits": {}}))
-    assert contenders.unlimited({"image": "x"}) == {"image": "x"}
+    parse_spec(levers.unlimited(spec | {"rateLimits": {}}))
+    assert levers.unlimited({"image": "x"}) == {"image": "x"}
 
 
 def test_servers_that_are_started_alike_are_one_and_those_with_doors_are_not():
-    def variant(name: str, spec: contenders.Spec) -> str:
-        return contenders.Variant(name, None, spec, ("python", "server.py")).own_server  # type: ignore[arg-type]
+    def variant(name: str, spec: levers.Spec) -> str:
+        return stage.Variant(name, None, spec, ("python", "server.py")).own_server  # type: ignore[arg-type]
 
-    bare = contenders.without(SPEC, contenders.levers(SPEC))
+    bare = levers.without(SPEC, levers.levers(SPEC))
     assert variant("a", bare) == variant("b", bare | {"cache": SPEC["cache"]})
     assert variant("a", SPEC) != variant("a", bare)
     assert variant("a", SPEC) != variant("b", SPEC)
@@ -125,6 +124,6 @@ mcpace_cache_requests_total{tool="a",result="joined"} 1.0
 mcpace_cache_requests_total{tool="a",result="miss"} 2.0
 mcp_tool_calls_created{tool="a",status="success"} 1.7e+09
 """
-    found = contenders.counted(metrics)
-    assert found == contenders.Counted(looked=7, hits=5, calls=15, refused=3)
-    assert found.since(contenders.Counted(1, 1, 1, 1)) == contenders.Counted(6, 4, 14, 2)
+    found = stage.counted(metrics)
+    assert found == stage.Counted(looked=7, hits=5, calls=15, refused=3)
+    assert found.since(stage.Counted(1, 1, 1, 1)) == stage.Counted(6, 4, 14, 2)
