@@ -68,7 +68,7 @@ RUN_BY = {
         "tests/cli/test_bench.py",
         "PAGE_LINES",
     ),
-    "mcpace bench http://127.0.0.1:8000/mcp --tool get-weather --compare monday.json --fail-if 'p95>400ms' --fail-if 'errors>1%'": (
+    "mcpace bench http://127.0.0.1:8000/mcp --tool get-weather --compare monday.json --fail-if 'p95>400ms'": (
         "tests/cli/test_bench.py",
         "PAGE_LINES",
     ),

@@ -43,7 +43,7 @@ STYLE: Final = """
   --bad: #ff7b72;
   --c0: #e3b341; --c1: #58a6ff; --c2: #bc8cff; --c3: #56d364; --c4: #ff7b72; --c5: #9da7b1; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 28px 20px 60px; max-width: 960px; background: var(--page); color:
+body { margin: 0 auto; padding: 28px 20px 60px; max-width: 1000px; background: var(--page); color:
   var(--ink);
   font: 15px/1.55 system-ui, "Segoe UI", "Noto Sans", sans-serif; }
 h1 { font-size: 24px; margin: 0 0 2px; overflow-wrap: anywhere; }
@@ -59,7 +59,8 @@ p { margin: 6px 0; } .soft { color: var(--soft); } .small { font-size: 13px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 14px; }
 th, td { text-align: right; padding: 6px 8px; border-bottom: 1px solid var(--line); vertical-align: top;
   white-space: nowrap; }
-th:first-child, td:first-child, .left { text-align: left; } td:first-child { white-space: normal; }
+th:first-child, td:first-child, .left { text-align: left; }
+td:first-child { white-space: normal; max-width: 150px; overflow-wrap: anywhere; }
 thead th { color: var(--soft); font-weight: 600; font-size: 12.5px; }
 tbody th { padding-top: 12px; overflow-wrap: anywhere; white-space: normal; }
 td i { display: block; font-style: normal; font-size: 12px; color: var(--soft); }
