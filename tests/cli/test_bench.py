@@ -197,7 +197,8 @@ def test_arguments_are_kept_nowhere(tmp_path: Path):
         url = f"http://127.0.0.1:{port}/mcp"
         wait_for(lambda: mcpace("call", url).returncode == 0, "the weather server to answer")
         given = ("--tool", "forecast", "--arguments", f"@{tmp_path / 'given.json'}")
-        done = bench(url, url, *given, *SHORT, "--save", kept, "--report", page)
+        secret = url.replace("//", "//me:Secretville@") + "?key=Hiddenham"
+        done = bench(url, secret, *given, *SHORT, "--save", kept, "--report", page)
         assert done.returncode == 0, done.stderr
         wrong = bench(url, "--tool", "forecast", "--arguments", '{"town": "Secretville"}', *SHORT)
     for text in (done.stdout, done.stderr, kept.read_text(), page.read_text()):

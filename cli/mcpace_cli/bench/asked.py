@@ -29,7 +29,7 @@ class Asked:
     seed: int = 1
     levers: bool = False
     limits: bool = False
-    api_key_header: str = "X-API-Key"
+    api_key_header: str | None = None
     name: str | None = None
 
 

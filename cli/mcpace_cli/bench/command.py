@@ -91,8 +91,8 @@ def _seconds(_ctx: click.Context, option: click.Parameter, value: str) -> float:
 @click.option("--levers", is_flag=True, help="Measure each part of the MANIFEST alone, too.")
 @click.option("--limits", is_flag=True, help="Keep the MANIFEST's rateLimits, which are lifted otherwise.")
 @click.option(
-    "--api-key-header", default="X-API-Key", show_default=True, metavar="NAME",
-    help="The header that an API key goes into.",
+    "--api-key-header", metavar="NAME",
+    help="The header that an API key goes into: X-API-Key, unless the manifest says otherwise.",
 )  # fmt: skip
 @click.option("--name", metavar="NAME", help="Which McpServer, where the manifest's file holds several.")
 @click.option(

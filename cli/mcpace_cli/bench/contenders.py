@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from mcpace_cli.bench import levers
 from mcpace_cli.bench.asked import Asked, say
@@ -11,6 +12,7 @@ from mcpace_cli.bench.load import Server
 from mcpace_cli.bench.stage import Running, Stage, Variant
 from mcpace_cli.call import Target
 from mcpace_cli.manifest import environment, read, without_file
+from mcpace_sidecar.contract.config.clients import Clients
 from mcpace_sidecar.errors import ConfigError
 
 BARE = "bare"
@@ -49,21 +51,25 @@ class Table:
 
 async def contenders(asked: Asked, stage: Stage, notes: list[str]) -> Table:
     """Start what is to be measured; ConfigError."""
+    alone = len(asked.targets) == 1 and not _is_url(asked.targets[0])
+    if asked.levers and not alone:
+        raise ConfigError("--levers is for one MANIFEST alone")
+    if asked.command and asked.targets and all(map(_is_url, asked.targets)):
+        raise ConfigError("a COMMAND goes with a MANIFEST: what is at a URL runs already")
     if not asked.targets:
         manifest = without_file(asked.command, None)
         say(f"Starting {asked.command[0]} by its standard input and output")
         live = await _through(asked, stage, Variant(THROUGH, manifest, levers.spec_of(manifest)))
         live.words = "the command, by its standard input and output"
         return Table([live])
-    if len(asked.targets) == 1 and not _is_url(asked.targets[0]):
+    if alone:
         return await _levers(asked, stage, asked.targets[0], notes)
-    if asked.levers:
-        raise ConfigError("--levers is for one MANIFEST alone")
     compared, acting = [], ""
     several = len(asked.targets) > 1
     for number, target in enumerate(asked.targets):
         if _is_url(target):
-            compared.append(_at(asked, f"url {number + 1}" if several else "url", target, target))
+            name = f"url {number + 1}" if several else "url"
+            compared.append(Live(name, _shown(target), Server(_target(asked, target), asked.clients)))
             continue
         variant = _variant(asked, target, notes)
         name = Path(target).stem
@@ -73,8 +79,6 @@ async def contenders(asked: Asked, stage: Stage, notes: list[str]) -> Table:
         live.name, live.words = name, f"{target} through the sidecar"
         compared.append(live)
         acting = _acting(variant)
-    if not several and asked.command:
-        raise ConfigError("a COMMAND goes with a MANIFEST: what is at the URL runs already")
     return Table(compared, manifest=acting)
 
 
@@ -107,7 +111,9 @@ async def _levers(asked: Asked, stage: Stage, target: str, notes: list[str]) -> 
         compared = [served]
     else:
         assert served.running is not None
-        compared = [_at(asked, WITHOUT, "the server itself", served.running.direct)]
+        itself = _target(asked, served.running.direct, whole)
+        itself.credential.pop(_key_header(asked, whole), None)  # it is the sidecar's, and goes no further
+        compared = [Live(WITHOUT, "the server itself", Server(itself, asked.clients))]
     through = served
     if bare != spec:
         through = await _through(asked, stage, whole)
@@ -152,14 +158,25 @@ def _acting(variant: Variant) -> str:
 async def _through(asked: Asked, stage: Stage, variant: Variant) -> Live:
     say(f"Starting {variant.name} ...")
     running = await stage.run(variant)
-    live = _at(asked, variant.name, "", running.url)
-    live.running = running
+    server = Server(_target(asked, running.url, variant), asked.clients)
+    live = Live(variant.name, "", server, running)
     live.parallel = bool((variant.spec.get("concurrency") or {}).get("parallelTool"))
     return live
 
 
-def _at(asked: Asked, name: str, words: str, url: str) -> Live:
-    return Live(name, words, Server(Target(url, asked.api_key_header), asked.clients))
+def _target(asked: Asked, url: str, variant: Variant | None = None) -> Target:
+    return Target(url, _key_header(asked, variant))
+
+
+def _key_header(asked: Asked, variant: Variant | None) -> str:
+    clients = Clients() if variant is None else variant.manifest.spec.clients
+    return asked.api_key_header or clients.api_key_header
+
+
+def _shown(url: str) -> str:
+    """A URL without what may be a secret in it: who asks, and the query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _is_url(target: str) -> bool:
