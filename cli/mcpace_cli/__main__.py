@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import click
 
-from mcpace_cli.bench.command import bench
 from mcpace_sidecar import __version__
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, SERVER_PORT, Flag
 from mcpace_sidecar.errors import ConfigError, McpaceError
@@ -240,9 +239,6 @@ def run(**options: Any) -> None:
     run_here(Asked(**options))
 
 
-mcpace.add_command(bench)
-
-
 def main() -> None:
     """Run a command; what a person must mend is one message and exit code 2, not a traceback."""
     try:
@@ -254,6 +250,11 @@ def main() -> None:
         place = f"{error.filename}: " if error.filename else ""
         click.echo(f"mcpace: {place}{error.strerror or error}", err=True)
         sys.exit(2)
+
+
+from mcpace_cli.bench.command import bench  # noqa: E402 - because it joins the commands above
+
+mcpace.add_command(bench)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,9 @@ def written(document: Any, form: Format) -> str:
     """A document in JSON or YAML."""
     if form == "yaml":
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
-        return text if _UNSEEN.search(text) is None else yaml.safe_dump(document, sort_keys=False, width=100)
+        return (
+            text if _UNSEEN.search(text) is None else yaml.safe_dump(document, sort_keys=False, width=100)
+        )
     return plain(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 

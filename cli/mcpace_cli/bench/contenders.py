@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from mcpace_cli.bench import levers
 from mcpace_cli.bench.asked import Asked, say
 from mcpace_cli.bench.load import Server
 from mcpace_cli.bench.stage import Running, Stage, Variant
-from mcpace_cli.call import Target
+from mcpace_cli.bench.target import Target
 from mcpace_cli.manifest import environment, read, without_file
 from mcpace_sidecar.contract.config.clients import Clients
 from mcpace_sidecar.errors import ConfigError
@@ -69,7 +68,8 @@ async def contenders(asked: Asked, stage: Stage, notes: list[str]) -> Table:
     for number, target in enumerate(asked.targets):
         if _is_url(target):
             name = f"url {number + 1}" if several else "url"
-            compared.append(Live(name, _shown(target), Server(_target(asked, target), asked.clients)))
+            found = _target(asked, target)
+            compared.append(Live(name, found.words, Server(found, asked.clients)))
             continue
         variant = _variant(asked, target, notes)
         name = Path(target).stem
@@ -171,12 +171,6 @@ def _target(asked: Asked, url: str, variant: Variant | None = None) -> Target:
 def _key_header(asked: Asked, variant: Variant | None) -> str:
     clients = Clients() if variant is None else variant.manifest.spec.clients
     return asked.api_key_header or clients.api_key_header
-
-
-def _shown(url: str) -> str:
-    """A URL without what may be a secret in it: who asks, and the query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _is_url(target: str) -> bool:

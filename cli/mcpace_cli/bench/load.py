@@ -22,6 +22,7 @@ import msgspec
 import zstandard
 
 from mcpace_cli.bench.result import ToolWindow, Window
+from mcpace_cli.bench.target import Target
 from mcpace_sidecar.call.refusals import LIMITED
 from mcpace_sidecar.contract.histogram import bucket
 from mcpace_sidecar.errors import McpaceError, UpstreamError
@@ -66,8 +67,7 @@ Step = tuple[Call, ...]
 class Server:
     """One server under load: its connections, and a conversation for each client."""
 
-    def __init__(self, target: Any, clients: int) -> None:
-        """`target`: address, path, tls and credential, as `mcpace call` reads them."""
+    def __init__(self, target: Target, clients: int) -> None:
         self._target = target
         self.pool = Pool(target.address, ssl.create_default_context() if target.tls else None)
         self._sessions: list[Session] = []

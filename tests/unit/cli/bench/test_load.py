@@ -15,7 +15,7 @@ import zstandard
 from tests.kit.waiting import until
 
 from mcpace_cli.bench.load import Call, Server, decoded, judged
-from mcpace_cli.call import Target
+from mcpace_cli.bench.target import Target
 from mcpace_sidecar.http.head import ResponseHead
 
 DELAY = 0.02

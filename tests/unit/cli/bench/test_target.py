@@ -1,0 +1,39 @@
+"""Where calls go, and what goes with them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcpace_cli.bench.target import Target
+from mcpace_sidecar.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _nothing_given(monkeypatch: pytest.MonkeyPatch):
+    for name in ("MCPACE_API_KEY", "MCPACE_TOKEN", "MCPACE_API_KEY_FILE", "MCPACE_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "mcp", "ftp://a/b", "http://", "http://a:99999/mcp", "http://[::1/mcp"]
+)
+def test_what_is_no_url_is_said_with_what_to_write(url: str):
+    with pytest.raises(ConfigError, match="write for example"):
+        Target(url, "X-API-Key")
+
+
+def test_what_is_shown_of_a_url_holds_no_secret():
+    target = Target("https://me:secret@example.com:8443/mcp?key=hidden#part", "X-API-Key")
+    assert target.words == "https://example.com:8443/mcp"
+    assert (str(target.address), target.path, target.tls) == ("example.com:8443", "/mcp?key=hidden", True)
+
+
+def test_credentials_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MCPACE_API_KEY", "k")
+    monkeypatch.setenv("MCPACE_TOKEN", "t")
+    assert Target("http://a/mcp", "X-Key").credential == {"X-Key": "k", "Authorization": "Bearer t"}
+    with pytest.raises(ConfigError, match="set one of them"):
+        Target("http://a/mcp", "authorization")
+    monkeypatch.setenv("MCPACE_API_KEY", "line\nX-Evil: 1")
+    with pytest.raises(ConfigError, match="can be in no header"):
+        Target("http://a/mcp", "X-Key")
