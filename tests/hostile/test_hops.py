@@ -10,7 +10,7 @@ import pytest
 from tests.kit.forgetful import CALL, INITIALIZE, LIST, VERSION, Forgetful, begin, posts
 from tests.kit.redis import RedisServer
 from tests.kit.sidecars import Running, Start, relaying
-from tests.kit.speaking import RESPONSE, Speaking, leave, sends
+from tests.kit.speaking import RESPONSE, Speaking, sends
 from tests.kit.upstream import Heard, Scripted
 from tests.kit.waiting import DEADLINE, until
 
@@ -37,12 +37,6 @@ async def adoption(owner: Running, heir: Running, session: str, reason: str) -> 
 def server(scripted: Scripted) -> Forgetful:
     scripted.answer = server = Forgetful()
     return server
-
-
-@pytest.fixture(autouse=True)
-async def leaving() -> AsyncIterator[None]:
-    yield
-    await leave()
 
 
 async def test_who_opens_many_streams_through_another_replica_pays_for_them_alone(

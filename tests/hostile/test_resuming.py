@@ -1,37 +1,26 @@
 """Clients that open streams and never come back, or ask for what others were told."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-from tests.kit.forgetful import CALL, VERSION, Forgetful, begin
+from tests.kit.forgetful import CALL, VERSION, begin
 from tests.kit.sidecars import Start
-from tests.kit.speaking import PROGRESS, RESPONSE, Speaking, ids, leave, rest, sends
+from tests.kit.speaking import PROGRESS, RESPONSE, SpeakingServer, ids, rest, sends
 from tests.kit.upstream import Scripted, json_answer
 from tests.kit.waiting import until
 
 
 @pytest.fixture
-def server(scripted: Scripted) -> Forgetful:
-    scripted.answer = server = Forgetful()
-    server.hooks["tools/call"] = Speaking()
-    server.hooks["GET"] = Speaking()
+def server(scripted: Scripted) -> SpeakingServer:
+    scripted.answer = server = SpeakingServer()
     return server
 
 
-@pytest.fixture(autouse=True)
-async def leaving() -> AsyncIterator[None]:
-    yield
-    await leave()
-
-
 async def test_streams_that_nobody_comes_back_to_take_bounded_room(
-    scripted: Scripted, server: Forgetful, start: Start
+    scripted: Scripted, server: SpeakingServer, start: Start
 ) -> None:
     sidecar = await start(scripted.port)
     recordings = sidecar.plane.recordings
     recordings.ledger.most, recordings.away.most = 256 * 1024, 16
-    speaking = server.hooks["tools/call"]
-    assert isinstance(speaking, Speaking)
+    speaking = server.calls
     session = await begin(sidecar)
     for number in range(1, 49):
         client = await sends(sidecar, session, CALL, **VERSION)
@@ -47,11 +36,10 @@ async def test_streams_that_nobody_comes_back_to_take_bounded_room(
 
 
 async def test_what_was_said_to_one_is_given_to_nobody_else(
-    scripted: Scripted, server: Forgetful, start: Start
+    scripted: Scripted, server: SpeakingServer, start: Start
 ) -> None:
     sidecar = await start(scripted.port)
-    speaking = server.hooks["tools/call"]
-    assert isinstance(speaking, Speaking)
+    speaking = server.calls
     session = await begin(sidecar, Authorization="Bearer mine")
     client = await sends(sidecar, session, CALL, Authorization="Bearer mine", **VERSION)
     await speaking.opened(1)
@@ -72,11 +60,10 @@ async def test_what_was_said_to_one_is_given_to_nobody_else(
 
 
 async def test_a_call_is_cancelled_by_nobody_elses_credential(
-    scripted: Scripted, server: Forgetful, start: Start
+    scripted: Scripted, server: SpeakingServer, start: Start
 ) -> None:
     sidecar = await start(scripted.port)
-    speaking = server.hooks["tools/call"]
-    assert isinstance(speaking, Speaking)
+    speaking = server.calls
     session = await begin(sidecar, Authorization="Bearer mine")
     client = await sends(sidecar, session, CALL, Authorization="Bearer mine", **VERSION)
     await speaking.opened(1)
@@ -94,12 +81,10 @@ async def test_a_call_is_cancelled_by_nobody_elses_credential(
 
 
 async def test_a_forged_id_gives_nothing_and_reaches_no_server(
-    scripted: Scripted, server: Forgetful, start: Start
+    scripted: Scripted, server: SpeakingServer, start: Start
 ) -> None:
     sidecar = await start(scripted.port)
-    speaking, listening = server.hooks["tools/call"], server.hooks["GET"]
-    assert isinstance(speaking, Speaking)
-    assert isinstance(listening, Speaking)
+    speaking, listening = server.calls, server.listening
     session = await begin(sidecar)
     client = await sends(sidecar, session, CALL, **VERSION)
     await speaking.opened(1)

@@ -48,6 +48,8 @@ class Running:
         self.end = sidecar.end
         self.launch: Any = None
         """How processes of a server of stdio are started, where a test wants to know."""
+        self.guests: list[asyncio.StreamWriter] = []
+        """Connections to it that end with the test."""
 
     @property
     def in_flight(self) -> Collection[Any]:
@@ -189,6 +191,10 @@ async def sidecars() -> AsyncIterator[Start]:
     try:
         yield begin
     finally:
+        for guest in [guest for each in running for guest in each.guests]:
+            guest.transport.abort()
+            with contextlib.suppress(ConnectionError):
+                await guest.wait_closed()
         for each in running:
             each.sidecar.end()
             await each.waiting

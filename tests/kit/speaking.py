@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 from tests.kit.connection import Client
-from tests.kit.forgetful import VERSION
+from tests.kit.forgetful import VERSION, Forgetful
 from tests.kit.sidecars import Running
 from tests.kit.upstream import SSE, Heard, chunk
 from tests.kit.waiting import until
@@ -46,6 +45,15 @@ class Speaking:
             self._said[stream].put_nowait(event)
 
 
+class SpeakingServer(Forgetful):
+    """A server of sessions whose calls and streams of sessions are such streams."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = self.hooks["tools/call"] = Speaking()
+        self.listening = self.hooks["GET"] = Speaking()
+
+
 async def sends(sidecar: Running, session: str, message: Any = None, **headers: str) -> Client:
     """A request of a session, whose answer is read from the connection: a POST, or a GET without a message."""
     body = msgspec.json.encode(message) if message is not None else b""
@@ -60,20 +68,8 @@ async def sends(sidecar: Running, session: str, message: Any = None, **headers: 
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     verb = "GET" if message is None else "POST"
     client = await Client.to(sidecar, f"{verb} /mcp HTTP/1.1\r\n{head}\r\n".encode() + body)
-    _sent.append(client)
+    sidecar.guests.append(client.writer)
     return client
-
-
-_sent: list[Client] = []
-
-
-async def leave() -> None:
-    """Close the connections of all that was sent."""
-    while _sent:
-        client = _sent.pop()
-        client.leave()
-        with contextlib.suppress(ConnectionError):
-            await client.writer.wait_closed()
 
 
 def ids(said: bytes) -> list[str]:

@@ -1,48 +1,32 @@
 """Streams of sessions whose clients' connections break: they come back, and hear the rest."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from tests.kit.connection import Client
-from tests.kit.forgetful import CALL, VERSION, Forgetful, begin
+from tests.kit.forgetful import CALL, VERSION, begin
 from tests.kit.sidecars import Running, Start
-from tests.kit.speaking import PROGRESS, RESPONSE, Speaking, away, held, ids, leave, rest, sends
+from tests.kit.speaking import PROGRESS, RESPONSE, SpeakingServer, away, held, ids, rest, sends
 from tests.kit.upstream import Scripted
 from tests.kit.waiting import until
 
 
 @pytest.fixture
-def server(scripted: Scripted) -> Forgetful:
-    scripted.answer = server = Forgetful()
-    server.hooks["tools/call"] = Speaking()
-    server.hooks["GET"] = Speaking()
+def server(scripted: Scripted) -> SpeakingServer:
+    scripted.answer = server = SpeakingServer()
     return server
 
 
-@pytest.fixture(autouse=True)
-async def leaving() -> AsyncIterator[None]:
-    yield
-    await leave()
-
-
-def calls(server: Forgetful) -> Speaking:
-    return server.hooks["tools/call"]  # type: ignore[return-value]
-
-
-def listening(server: Forgetful) -> Speaking:
-    return server.hooks["GET"]  # type: ignore[return-value]
-
-
-async def called(sidecar: Running, server: Forgetful, session: str, **headers: str) -> tuple[Client, bytes]:
+async def called(
+    sidecar: Running, server: SpeakingServer, session: str, **headers: str
+) -> tuple[Client, bytes]:
     """A call that was answered by some progress, and what was read of that."""
     client = await sends(sidecar, session, CALL, **(VERSION | headers))
-    await calls(server).opened(len(calls(server).asked) or 1)
-    calls(server).says(PROGRESS % 1)
+    await server.calls.opened(len(server.calls.asked) or 1)
+    server.calls.says(PROGRESS % 1)
     return client, await client.reads(b'"n":1}}\n\n')
 
 
 async def test_a_call_goes_on_and_its_client_hears_the_rest(
-    scripted: Scripted, server: Forgetful, start: Start
+    scripted: Scripted, server: SpeakingServer, start: Start
 ) -> None:
     sidecar = await start(scripted.port)
     session = await begin(sidecar)
@@ -50,13 +34,13 @@ async def test_a_call_goes_on_and_its_client_hears_the_rest(
     first, second = ids(said)
     assert b"id: %b\ndata: \n\n" % first.encode() in said, "an id before anything was said"
     await away(sidecar, client)
-    calls(server).says(PROGRESS % 2)
+    server.calls.says(PROGRESS % 2)
     await until(lambda: b'"n":2' in held(sidecar), "the event to be held")
     client = await sends(sidecar, session, Last_Event_ID=second, **VERSION)
     said = await client.reads(b'"n":2}}\n\n')
     assert said.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
     assert b'"n":1' not in said
-    calls(server).says(PROGRESS % 3, RESPONSE, ends=True)
+    server.calls.says(PROGRESS % 3, RESPONSE, ends=True)
     said = await client.reads(b"0\r\n\r\n")
     assert said.count(b"data: ") == 2
     last = ids(said)[-1]
@@ -71,13 +55,13 @@ async def test_a_call_goes_on_and_its_client_hears_the_rest(
 
 
 async def test_an_answer_that_came_meanwhile_is_given_to_who_comes_back(
-    scripted: Scripted, server: Forgetful, start: Start
+    scripted: Scripted, server: SpeakingServer, start: Start
 ) -> None:
     sidecar = await start(scripted.port)
     session = await begin(sidecar)
     client, said = await called(sidecar, server, session)
     await away(sidecar, client)
-    calls(server).says(RESPONSE, ends=True)
+    server.calls.says(RESPONSE, ends=True)
     await sidecar.idle()
     again = await rest(sidecar, session, ids(said)[-1])
     assert again.count(b"data: ") == 1
@@ -85,7 +69,7 @@ async def test_an_answer_that_came_meanwhile_is_given_to_who_comes_back(
 
 
 async def test_a_client_that_does_not_come_back_is_given_up(
-    scripted: Scripted, server: Forgetful, start: Start
+    scripted: Scripted, server: SpeakingServer, start: Start
 ) -> None:
     sidecar = await start(scripted.port, {"concurrency": {}})
     session = await begin(sidecar)
@@ -99,11 +83,11 @@ async def test_a_client_that_does_not_come_back_is_given_up(
     assert told.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
     assert b'"id":7,"error":{"code":50200' in told
     assert ids(told)[0].startswith("e.")
-    await until(calls(server).asked[0].reader.at_eof, "the server's connection to be closed")
+    await until(server.calls.asked[0].reader.at_eof, "the server's connection to be closed")
 
 
 async def test_a_call_that_its_client_cancels_is_given_up(
-    scripted: Scripted, server: Forgetful, start: Start
+    scripted: Scripted, server: SpeakingServer, start: Start
 ) -> None:
     sidecar = await start(scripted.port)
     session = await begin(sidecar)
@@ -116,7 +100,7 @@ async def test_a_call_that_its_client_cancels_is_given_up(
 
 
 async def test_before_2025_11_25_ids_come_with_what_is_said_and_no_event_is_made_up(
-    scripted: Scripted, server: Forgetful, start: Start
+    scripted: Scripted, server: SpeakingServer, start: Start
 ) -> None:
     server.version = "2025-06-18"
     sidecar = await start(scripted.port)
@@ -127,33 +111,33 @@ async def test_before_2025_11_25_ids_come_with_what_is_said_and_no_event_is_made
     silent.leave()
     await sidecar.idle()  # it has no id to come back with
     client = await sends(sidecar, session, CALL, **version)
-    await calls(server).opened(2)
-    calls(server).says(PROGRESS % 1)
+    await server.calls.opened(2)
+    server.calls.says(PROGRESS % 1)
     said = await client.reads(b'"n":1}}\n\n')
     assert (said.count(b"data: "), len(ids(said))) == (1, 1)
     await away(sidecar, client)
-    calls(server).says(RESPONSE, ends=True)
+    server.calls.says(RESPONSE, ends=True)
     await sidecar.idle()
     assert b'"result":' in await rest(sidecar, session, ids(said)[0], **version)
 
 
 async def test_a_stream_that_the_server_ends_for_now_is_resumed_there(
-    scripted: Scripted, server: Forgetful, start: Start
+    scripted: Scripted, server: SpeakingServer, start: Start
 ) -> None:
     sidecar = await start(scripted.port)
     session = await begin(sidecar)
     client = await sends(sidecar, session, CALL, **VERSION)
-    await calls(server).opened(1)
-    calls(server).says(b"id: theirs 1\nretry: 10\ndata: \n\n", ends=True)
+    await server.calls.opened(1)
+    server.calls.says(b"id: theirs 1\nretry: 10\ndata: \n\n", ends=True)
     said = await client.reads(b"0\r\n\r\n")
     assert b"retry: 10\n" in said
     assert b"theirs" not in said
     for number in (2, 3):
         client = await sends(sidecar, session, Last_Event_ID=ids(said)[-1], **VERSION)
-        await listening(server).opened(number - 1)
-        assert listening(server).asked[-1].headers[b"last-event-id"] == b"theirs %d" % (number - 1)
+        await server.listening.opened(number - 1)
+        assert server.listening.asked[-1].headers[b"last-event-id"] == b"theirs %d" % (number - 1)
         end = RESPONSE if number == 3 else PROGRESS % number
-        listening(server).says(b"id: theirs %d\n%b" % (number, end), ends=True)
+        server.listening.says(b"id: theirs %d\n%b" % (number, end), ends=True)
         said = await client.reads(b"0\r\n\r\n")
     assert ids(said)[-1].startswith("e.")
     assert (await rest(sidecar, session, ids(said)[-1])).startswith(b"HTTP/1.1 405 ")
@@ -161,88 +145,88 @@ async def test_a_stream_that_the_server_ends_for_now_is_resumed_there(
 
 @pytest.mark.parametrize("answers", [True, False])
 async def test_a_call_resumed_at_a_server_whose_process_is_lost_is_told_so(
-    scripted: Scripted, server: Forgetful, start: Start, answers: bool
+    scripted: Scripted, server: SpeakingServer, start: Start, answers: bool
 ) -> None:
     sidecar = await start(scripted.port)
     session = await begin(sidecar)
     client = await sends(sidecar, session, CALL, **VERSION)
-    await calls(server).opened(1)
-    calls(server).says(b"id: theirs 1\nretry: 10\ndata: \n\n", ends=True)
+    await server.calls.opened(1)
+    server.calls.says(b"id: theirs 1\nretry: 10\ndata: \n\n", ends=True)
     last = ids(await client.reads(b"0\r\n\r\n"))[-1]
     if answers:
         client = await sends(sidecar, session, Last_Event_ID=last, **VERSION)
-        await listening(server).opened(1)
-        listening(server).says(b"id: theirs 2\n" + PROGRESS % 1)
+        await server.listening.opened(1)
+        server.listening.says(b"id: theirs 2\n" + PROGRESS % 1)
         await client.reads(b'"n":1}}\n\n')
         server.forget()
-        listening(server).asked[-1].writer.transport.abort()
+        server.listening.asked[-1].writer.transport.abort()
     else:
         server.forget()
         client = await sends(sidecar, session, Last_Event_ID=last, **VERSION)
     told = await client.reads(b'"id":7,"error":{"code":50200')
     assert ids(told)[-1].startswith("e.")
     await sidecar.idle()
-    assert len(listening(server).asked) == answers, "the next process is not asked"
+    assert len(server.listening.asked) == answers, "the next process is not asked"
     assert (await rest(sidecar, session, ids(told)[-1])).startswith(b"HTTP/1.1 405 ")
 
 
 async def test_what_follows_the_response_of_a_resumed_call_is_waited_for_by_nobody(
-    scripted: Scripted, server: Forgetful, start: Start
+    scripted: Scripted, server: SpeakingServer, start: Start
 ) -> None:
     sidecar = await start(scripted.port)
     session = await begin(sidecar)
     client = await sends(sidecar, session, CALL, **VERSION)
-    await calls(server).opened(1)
-    calls(server).says(b"id: theirs 1\ndata: \n\n", ends=True)
+    await server.calls.opened(1)
+    server.calls.says(b"id: theirs 1\ndata: \n\n", ends=True)
     last = ids(await client.reads(b"0\r\n\r\n"))[-1]
     client = await sends(sidecar, session, Last_Event_ID=last, **VERSION)
-    await listening(server).opened(1)
-    listening(server).says(RESPONSE)
+    await server.listening.opened(1)
+    server.listening.says(RESPONSE)
     await client.reads(b'"isError":false}}\n\n')
-    listening(server).asked[-1].writer.transport.abort()
+    server.listening.asked[-1].writer.transport.abort()
     assert await client.reads(b"0\r\n\r\n") == b"\r\n0\r\n\r\n", "its response was said"
-    assert len(listening(server).asked) == 1
+    assert len(server.listening.asked) == 1
 
 
 async def test_an_error_on_a_stream_bears_the_id_of_its_end(
-    scripted: Scripted, server: Forgetful, start: Start
+    scripted: Scripted, server: SpeakingServer, start: Start
 ) -> None:
     sidecar = await start(scripted.port)
     session = await begin(sidecar)
     client, _ = await called(sidecar, server, session)
-    calls(server).says(ends=True)
+    server.calls.says(ends=True)
     said = await client.reads(b"0\r\n\r\n")
     assert b'"error":{"code":50200' in said
     assert (await rest(sidecar, session, ids(said)[-1])).startswith(b"HTTP/1.1 405 ")
 
 
 async def test_without_continuity_streams_are_the_servers(
-    scripted: Scripted, server: Forgetful, start: Start
+    scripted: Scripted, server: SpeakingServer, start: Start
 ) -> None:
     sidecar = await start(scripted.port, {"sessions": {"continuity": False}})
     session = await begin(sidecar)
     client = await sends(sidecar, session, CALL, **VERSION)
-    await calls(server).opened(1)
-    calls(server).says(b"id: one\n" + PROGRESS % 1)
+    await server.calls.opened(1)
+    server.calls.says(b"id: one\n" + PROGRESS % 1)
     said = await client.reads(b'"n":1}}\n\n')
     assert said.endswith(b"\r\nid: one\n" + PROGRESS % 1)
     client.leave()
     await sidecar.idle()
     client = await sends(sidecar, session, Last_Event_ID="one", **VERSION)
-    await listening(server).opened(1)
-    assert listening(server).asked[-1].headers[b"last-event-id"] == b"one"
+    await server.listening.opened(1)
+    assert server.listening.asked[-1].headers[b"last-event-id"] == b"one"
     client.leave()
 
 
 async def test_a_long_request_is_not_held_while_its_client_is_gone(
-    scripted: Scripted, server: Forgetful, start: Start
+    scripted: Scripted, server: SpeakingServer, start: Start
 ) -> None:
     sidecar = await start(scripted.port)
     session = await begin(sidecar)
     arguments = {"params": {"name": "t", "arguments": {"long": "x" * 1_000_000}}}
     client = await sends(sidecar, session, CALL | arguments, **VERSION)
-    await calls(server).opened(1)
-    calls(server).says(PROGRESS % 1)
+    await server.calls.opened(1)
+    server.calls.says(PROGRESS % 1)
     await client.reads(b'"n":1}}\n\n')
     await away(sidecar, client)
     (kept,) = [each.call for each in sidecar.plane.in_flight if each.call.message is not None]
