@@ -13,7 +13,7 @@ from tests.kit.rawsession import RawSession
 from tests.kit.redis import RedisServer
 from tests.kit.repeating import repetitions
 from tests.kit.replicas import CLIENTS, Replicas, client, replicas
-from tests.kit.waiting import until
+from tests.kit.waiting import DEADLINE, until
 
 CALLS = 20.0
 """A second, of all sessions."""
@@ -76,17 +76,19 @@ class Load:
 
 
 SESSIONS = 40 if repetitions(10) == 1 else 1000
+DRAIN = 6 + SESSIONS // 20
+"""Seconds that a replica has to hand its sessions over; by default a manifest gives it sixty."""
 
 
 async def rolls(server: Replicas) -> None:
     """One replica after another leaves, and comes back once it is gone."""
     for replica in server.all:
-        assert await replica.leave(), "no session stays there"
+        assert await replica.leave(DRAIN + DEADLINE), "no session stays there"
         await replica.start()
 
 
 @pytest.mark.repeated
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("store", ["redis", "alone"])
 async def test_a_rolling_restart_under_load_fails_no_call(
     store: str, tmp_path: Path, redis_server: RedisServer
@@ -94,7 +96,7 @@ async def test_a_rolling_restart_under_load_fails_no_call(
     """Each session is begun again at most twice, and nothing is done twice."""
     environment = {"MCPACE_LIMITS_URL": redis_server.url} if store == "redis" else {}
     async with (
-        replicas(tmp_path, 3, {"drainTimeout": "6s"}, **environment) as server,
+        replicas(tmp_path, 3, {"drainTimeout": f"{DRAIN}s"}, **environment) as server,
         AsyncExitStack() as stack,
     ):
         begun: list[tuple[str, Calls]] = [

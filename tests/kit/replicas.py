@@ -110,11 +110,13 @@ class Replica:
         lines = (await self.asks("/metrics")).decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
-    async def leave(self) -> bool:
-        """End as a pod does: no new calls, drained, then told to end; whether nothing was left in flight."""
+    async def leave(self, within: float = DEADLINE) -> bool:
+        """End as a pod does: no new calls, drained, then told to end; whether nothing was left in flight.
+        `within`: seconds in which it must be drained.
+        """  # noqa: D205 - because it reads on
         self.ready = False
         self.processes["sidecar"].send_signal(signal.SIGUSR1)
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(within):
             answer = await self.asks("/drained")
         await self.kill("server", by=signal.SIGTERM)
         await self.kill("sidecar", by=signal.SIGTERM)
