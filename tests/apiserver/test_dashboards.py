@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.kit.dashboards import Asked, asked
 from tests.kit.operator import Operator
 from tests.kit.processes import Serve, session
@@ -43,18 +44,18 @@ kube_horizontalpodautoscaler_status_desired_replicas{{namespace="ns",horizontalp
 """,
     ),
     "redis_exporter": (
-        "it is a program of others, that mcpace does not bring; written as its documentation lists it",
+        "it is a program of others, that mcpace does not bring; made of what the test's Redis says in INFO",
         """\
 # TYPE redis_commands_processed_total counter
-redis_commands_processed_total 1234
+redis_commands_processed_total {total_commands_processed}
 # TYPE redis_connected_clients gauge
-redis_connected_clients 3
+redis_connected_clients {connected_clients}
 # TYPE redis_evicted_keys_total counter
-redis_evicted_keys_total 0
+redis_evicted_keys_total {evicted_keys}
 # TYPE redis_memory_max_bytes gauge
-redis_memory_max_bytes 2.68435456e+08
+redis_memory_max_bytes {maxmemory}
 # TYPE redis_memory_used_bytes gauge
-redis_memory_used_bytes 1.3e+06
+redis_memory_used_bytes {used_memory}
 """,
     ),
 }
@@ -119,12 +120,12 @@ class Traffic:
         writer.close()
 
 
-async def told(text: str) -> asyncio.Server:
+async def told(text: Callable[[], str]) -> asyncio.Server:
     """A server that says this to whoever asks."""
-    body = text.encode()
 
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
+        body = text().encode()
         head = (
             b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: %d\r\n"
             % len(body)
@@ -158,40 +159,55 @@ def shown(each: Asked, prometheus: Prometheus) -> list[tuple[dict[str, str], flo
     return [(labels, value) for labels, value in series if math.isfinite(value)]
 
 
+@pytest.fixture
+async def others(redis_server: RedisServer) -> AsyncIterator[dict[str, int]]:
+    """The ports of what is recorded."""
+    (_, kubernetes), (_, exporter) = RECORDED.values()
+    with redis_server.client() as redis:
+        servers = [
+            await told(lambda: kubernetes),
+            await told(lambda: exporter.format_map(redis.info())),
+        ]
+        yield {job: each.sockets[0].getsockname()[1] for job, each in zip(RECORDED, servers, strict=True)}
+        for each in servers:
+            each.close()
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Path:
+    """The cgroup of a server's container."""
+    folder = tmp_path / "cgroup"
+    folder.mkdir()
+    (folder / "cpu.stat").write_text("usage_usec 1500000\n")
+    (folder / "memory.current").write_text("52428800\n")
+    (folder / "memory.max").write_text("104857600\n")
+    return folder
+
+
 async def test_every_panel_has_data_with_its_legend_and_numbers_that_stats_tells_too(
     api: Kubectl, operator: Operator, redis_server: RedisServer, scripted: Scripted, start: Start,
-    serve_lines: Serve, tmp_path: Path,
+    serve_lines: Serve, others: dict[str, int], container: Path, tmp_path: Path,
 ) -> None:  # fmt: skip
-    group = tmp_path / "cgroup"
-    group.mkdir()
-    for name, text in (
-        ("cpu.stat", "usage_usec 1500000\n"),
-        ("memory.current", "52428800\n"),
-        ("memory.max", "104857600\n"),
-    ):
-        (group / name).write_text(text)
     door = free_port()
     egress = {"egress": [{"name": "api", "url": f"https://localhost:{free_port()}", "port": door}]}
     stores = {"limits_url": redis_server.url, "cache_url": redis_server.url}
-    seen = partial(usage.of_cgroup, group)
+    seen = partial(usage.of_cgroup, container)
     scripted.answer = lambda _: json_answer(ANSWER)
     sidecar = await start(scripted.port, CONFIG | egress, server_usage=seen, **stores)
     await sidecar.ready()
     lines = await serve_lines()
     client = await session(lines)
-    others = {job: await told(text) for job, (_, text) in RECORDED.items()}
-    ports = {job: server.sockets[0].getsockname()[1] for job, server in others.items()}
     health = int(operator._environment["MCPACE_HEALTH_PORT"])
     targets = [
         scrape("weather", sidecar.admin, namespace="ns", service="weather-metrics", pod=POD),
         scrape("lines", lines.admin, namespace="ns", service="lines-metrics", pod="lines-0"),
         scrape("operator", health, namespace="sys", service="mcpace-metrics", pod="mcpace-0"),
-        scrape("kube-state-metrics", ports["kube-state-metrics"]),
-        scrape("redis_exporter", ports["redis_exporter"], namespace="sys", instance="mcpace-redis-cache"),
+        scrape("kube-state-metrics", others["kube-state-metrics"]),
+        scrape("redis_exporter", others["redis_exporter"], namespace="sys", instance="mcpace-redis-cache"),
     ]
     traffic = Traffic(scripted, sidecar, door)
     await traffic.flow(1)
-    prometheus = Prometheus(tmp_path, targets, of_a_server(rateLimits={}) + of_a_release(), "500ms")
+    prometheus = Prometheus(tmp_path, targets, of_a_server(rateLimits={}) + of_a_release())
     ask = partial(asyncio.to_thread, prometheus.value)
     try:
 
@@ -222,7 +238,7 @@ async def test_every_panel_has_data_with_its_legend_and_numbers_that_stats_tells
         except AssertionError:
             raise AssertionError("\n".join(map(str, missing))) from None
         for each in asked():
-            series = await asyncio.to_thread(shown, each, prometheus)
+            series = await until(partial(asyncio.to_thread, shown, each, prometheus), str(each))
             for labels, value in series:
                 assert value >= 0, each
                 assert each.unit != "percentunit" or value <= 1, (each, value)
@@ -233,8 +249,6 @@ async def test_every_panel_has_data_with_its_legend_and_numbers_that_stats_tells
     finally:
         prometheus.stop()
         await traffic.end()
-        for server in others.values():
-            server.close()
 
 
 async def compared(prometheus: Prometheus, before: Any, after: Any) -> None:
@@ -257,7 +271,7 @@ async def compared(prometheus: Prometheus, before: Any, after: Any) -> None:
     assert wanted["Hit ratio"] == 0.75
     for each in asked():
         if each.dashboard == "mcpace-server" and each.kind == "stat" and each.panel in wanted:
-            ((_, value),) = await asyncio.to_thread(shown, each, prometheus)
+            ((_, value),) = await until(partial(asyncio.to_thread, shown, each, prometheus), str(each))
             assert math.isclose(value, wanted.pop(each.panel), rel_tol=0.02), each
     assert not wanted
 

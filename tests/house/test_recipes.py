@@ -73,9 +73,9 @@ def defined(path: Path) -> set[str]:
     return names
 
 
-def test_there_are_seven():
+def test_there_are_eight():
     assert list(RECIPES) == [
-        "A field of a tier", "A child", "A metric", "An admission rule", "A counted method", "A command",
+        "A field of a tier", "A child", "A metric", "An alert or a panel", "An admission rule", "A counted method", "A command",
         "A condition",
     ]  # fmt: skip
     assert all(len(steps(recipe)) >= 4 for recipe in RECIPES)
