@@ -10,8 +10,8 @@ from enum import Enum
 from statistics import median
 from typing import Any, Final
 
-from mcpace_operator.children.context import Context
 from mcpace_operator.resource.database import Database
+from mcpace_operator.resource.models import McpServerSpec
 from mcpace_operator.status.live import Live
 from mcpace_operator.status.performance import Performance, Tool
 
@@ -48,24 +48,24 @@ class Verdict:
     mend: str = ""
 
 
-def cached_tools(context: Context) -> frozenset[str]:
+def cached_tools(spec: McpServerSpec) -> frozenset[str]:
     """The tools that the manifest caches."""
-    return frozenset(tool.name for tool in context.spec.cache.tools) if context.spec.cache else frozenset()
+    return frozenset(tool.name for tool in spec.cache.tools) if spec.cache else frozenset()
 
 
-def judge(context: Context, live: Live, *, ready: int, limits_up: bool | None) -> dict[str, Verdict]:
+def judge(spec: McpServerSpec, live: Live, *, ready: int, limits_up: bool | None) -> dict[str, Verdict]:
     """Every item, in the tutorial's order. `limits_up`: whether the shared store answers."""
-    spec, performance = context.spec, live.performance
+    performance = live.performance
     return {
         "LatencyUnderFiveSeconds": _latency(performance),
         "DatabaseConnectionsPooled": _database(spec.database, spec.env),
-        "FrequentCallsCached": _cached(context, live),
-        "HttpConnectionsReused": _reused(context, live),
-        "LargeResponsesPaginated": _paginated(context, performance),
-        "LimitsPreventExhaustion": _limits(context, limits_up),
+        "FrequentCallsCached": _cached(spec, live),
+        "HttpConnectionsReused": _reused(spec, live),
+        "LargeResponsesPaginated": _paginated(spec, performance),
+        "LimitsPreventExhaustion": _limits(spec, limits_up),
         "MetricsCollected": _metrics(live),
         "HealthChecksConfigured": _health(ready),
-        "IndependentCallsConcurrent": _concurrent(context, performance),
+        "IndependentCallsConcurrent": _concurrent(spec, performance),
         "MemoryStableUnderLoad": _memory(live),
     }
 
@@ -95,8 +95,8 @@ def _database(database: Database | None, env: tuple[dict[str, Any], ...]) -> Ver
     )
 
 
-def _cached(context: Context, live: Live) -> Verdict:
-    cached = cached_tools(context)
+def _cached(spec: McpServerSpec, live: Live) -> Verdict:
+    cached = cached_tools(spec)
     frequent = [tool for tool in live.performance.tools if tool.calls >= FREQUENT]
     if not frequent:
         return Verdict(Result.UNKNOWN, f"No tool was called {FREQUENT} times in five minutes.")
@@ -116,11 +116,11 @@ def _cached(context: Context, live: Live) -> Verdict:
     )
 
 
-def _reused(context: Context, live: Live) -> Verdict:
+def _reused(spec: McpServerSpec, live: Live) -> Verdict:
     doors = _doors(live)
-    if context.spec.transport != "stdio" or doors.result is Result.FAILED:
+    if spec.transport != "stdio" or doors.result is Result.FAILED:
         return doors
-    return _processes(context, live)
+    return _processes(spec, live)
 
 
 def _doors(live: Live) -> Verdict:
@@ -138,7 +138,7 @@ def _doors(live: Live) -> Verdict:
     return Verdict(Result.FAILED, words, f"egress: [{{name: {name}, keepAlive: 100, idleTimeout: 5m}}]")
 
 
-def _processes(context: Context, live: Live) -> Verdict:
+def _processes(spec: McpServerSpec, live: Live) -> Verdict:
     """Of a server of stdio a process is what a connection is of others."""
     calls, started = sum(tool.calls for tool in live.performance.tools), live.started
     if started is None or calls < REUSED:
@@ -146,12 +146,12 @@ def _processes(context: Context, live: Live) -> Verdict:
     words = f"For {_about(calls)} calls in five minutes, {_about(started)} processes were started."
     if calls / max(1, started) >= REUSED:
         return Verdict(Result.PASSED, words)
-    mend = "stdio: {processes: shared}" if context.spec.stdio.processes == "perSession" else ""
+    mend = "stdio: {processes: shared}" if spec.stdio.processes == "perSession" else ""
     return Verdict(Result.FAILED, words, mend)
 
 
-def _paginated(context: Context, performance: Performance) -> Verdict:
-    page = context.spec.responses.page
+def _paginated(spec: McpServerSpec, performance: Performance) -> Verdict:
+    page = spec.responses.page
     paged = {tool.name for tool in page.tools} if page else set()
     answered = [tool for tool in performance.tools if tool.answered]
     if not answered:
@@ -167,8 +167,8 @@ def _paginated(context: Context, performance: Performance) -> Verdict:
     return Verdict(Result.PASSED, f"The largest answers, of {largest.name}, have {size} on average.")
 
 
-def _limits(context: Context, up: bool | None) -> Verdict:
-    if context.spec.rate_limits is None:
+def _limits(spec: McpServerSpec, up: bool | None) -> Verdict:
+    if spec.rate_limits is None:
         return Verdict(Result.FAILED, "Anybody may call as often as they like.", "rateLimits: {}")
     if up:
         return Verdict(Result.PASSED, "Limits are shared by all replicas.")
@@ -194,8 +194,8 @@ def _health(ready: int) -> Verdict:
     return Verdict(Result.UNKNOWN, "No replica is ready yet.")
 
 
-def _concurrent(context: Context, performance: Performance) -> Verdict:
-    concurrency = context.spec.concurrency
+def _concurrent(spec: McpServerSpec, performance: Performance) -> Verdict:
+    concurrency = spec.concurrency
     if concurrency is not None and concurrency.parallel_tool:
         return Verdict(Result.PASSED, "The tool `parallel` runs independent calls at once.")
     mend = "concurrency: {parallelTool: true}"

@@ -127,7 +127,7 @@ def status(seen: Seen, now: datetime) -> dict[str, Any]:
         document["serverInfo"] = dict(told.facts.info)
         document["tools"] = list(told.facts.tools)
     if told.live is not None and seen.verdicts is not None:
-        document["performance"] = told.live.performance.document(cached_tools(context))
+        document["performance"] = told.live.performance.document(cached_tools(context.spec))
         document["checklist"] = [_item(name, verdict) for name, verdict in seen.verdicts.items()]
     for name in KEPT:  # what was known before this operator started
         if name not in document and name in server.status:

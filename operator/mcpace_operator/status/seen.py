@@ -70,11 +70,11 @@ class Told:
             return True
         if self.live is None or before.live is None:
             return self.live is not before.live
-        cached = cached_tools(context)
+        cached = cached_tools(context.spec)
         then, now = (told.performance.document(cached) for told in (before.live, self.live))
         if moved(then, now) or self.live.conditions != before.live.conditions:
             return True
-        both = (judge(context, live, ready=1, limits_up=True) for live in (before.live, self.live))
+        both = (judge(context.spec, live, ready=1, limits_up=True) for live in (before.live, self.live))
         first, second = ([verdict.result for verdict in verdicts.values()] for verdicts in both)
         return first != second
 
@@ -147,4 +147,4 @@ class Seen:
         """The checklist's, once it can be judged."""
         if self.told.live is None:
             return None
-        return judge(self.context, self.told.live, ready=self.ready, limits_up=self.limits.up)
+        return judge(self.context.spec, self.told.live, ready=self.ready, limits_up=self.limits.up)

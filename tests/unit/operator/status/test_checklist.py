@@ -28,7 +28,7 @@ PASSED, FAILED, UNKNOWN = Result.PASSED, Result.FAILED, Result.UNKNOWN
 def verdict(calls=(), spec=None, limits_up=True, ready=2, **live):
     performance = merged([told(*calls)])
     seen = Live(performance, replicas_asked=live.pop("replicas_asked", 2), **live)
-    return judge(context(**(spec or {})), seen, ready=ready, limits_up=limits_up)
+    return judge(context(**(spec or {})).spec, seen, ready=ready, limits_up=limits_up)
 
 
 def test_there_are_the_tutorials_ten_items():
