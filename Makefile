@@ -19,7 +19,7 @@ test: .venv/installed  ## everything but real pods: a real Redis, a real API ser
 	@$(RUN) pytest tests --ignore=tests/e2e $(TWO)
 
 # Of the operator and the chart nothing is compiled, so what tests these is left out.
-COMPILED := $(addprefix tests/,unit/sidecar wire redis hostile clients conformance cli fuzz)
+COMPILED := $(addprefix tests/,unit/sidecar wire redis hostile clients conformance cli fuzz browser)
 test-compiled: .compiled  ## the sidecar's tests against the compiled form, as the images ship it
 	@$(RUN) python -m tools.packages.install
 	@.venv-compiled/bin/python -m pytest $(COMPILED) $(TWO)

@@ -59,18 +59,20 @@ HTTP 200, because clients of the handshake era lose their session to an HTTP err
 ADMIN: Final = """
 ## The admin port
 
-`/metrics`, `/healthz`, `/readyz` and `/serverz` are open; the others need the server's admin token, as
+`/`, `/metrics`, `/healthz`, `/readyz` and `/serverz` are open; the others need the server's admin token, as
 `Authorization: Bearer`. Where none is set (on a laptop without `MCPACE_ADMIN_TOKEN`), the others answer on
 loopback without any, and elsewhere not at all.
 
 | path | |
 |---|---|
+| `GET /` | a page for people, of all that follows; it holds no data, and asks for the token |
 | `GET /healthz` | status, uptime, cache size, tools registered |
 | `GET /readyz` | 200 once the server has answered the MCP handshake, else 503 and why |
 | `GET /serverz` | 200 while the server answers HTTP, be it as no MCP server should, else 503 and why |
 | `GET /readyz?wait` | the same as `/readyz`, held for up to four seconds until first so |
 | `GET /metrics` | Prometheus |
 | `GET /stats` | the last five minutes, per tool, with histograms that can be merged; `findings` |
+| `GET /stats?recent` | the same, and how these minutes went, half minute by half minute |
 | `GET /config` | the configuration in force, defaults included, and its `findings`: rules that do nothing |
 | `GET /debug/calls` | calls in flight, the longest first, and what each waits for; pool, slots, stores |
 | `GET /drained` | held until nothing is in flight in a sidecar that drains, or for `drainTimeout` |

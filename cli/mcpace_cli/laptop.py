@@ -20,6 +20,7 @@ from rich.console import Console
 
 from mcpace_cli import apikeys, sessionkey, sockets
 from mcpace_cli import processes as table
+from mcpace_cli.checklist import checklist
 from mcpace_cli.child import Child
 from mcpace_cli.manifest import Manifest, environment, expanded, read, without_file
 from mcpace_sidecar.contract.config import SidecarConfig, parse
@@ -80,13 +81,16 @@ def run(asked: Asked) -> None:
             " put it into the manifest's file, or give --keys DIR",
             "yellow",
         )
+    judged = written.spec
     with apikeys.folder(written, asked.keys) as folder:
 
         def load() -> tuple[SidecarConfig, tuple[str, ...]]:
+            nonlocal judged
             now = _read(asked)
             if asked.keys is None:
                 apikeys.write(now, folder)
             _say_what_waits(written, now)
+            judged = now.spec
             return parse(SidecarConfig, now.spec.sidecar_config())
 
         ports = written.spec.sidecar
@@ -103,6 +107,7 @@ def run(asked: Asked) -> None:
             name=written.name,
             keys=folder,
             launch=_pipes(written, asked.command),
+            judge=lambda report: checklist(judged, report),
             session_keys=(
                 (
                     secrets.token_bytes(KEY_BYTES),
@@ -352,7 +357,7 @@ async def _announce(sidecar: Sidecar, port: int, child: Child | None) -> bool:
         if not place.is_loopback:
             say(f"{place} is no address of this machine alone: others may {what} too", "yellow")
     admin = _reached(admin)
-    say(f"Metrics and statistics: http://{admin}/metrics, http://{admin}/stats")
+    say(f"A page to look at: http://{admin}/ (for programs: http://{admin}/metrics, http://{admin}/stats)")
     # The one line on standard output: for scripts, and for people to paste into a client.
     print(f"http://{_reached(data)}{sidecar.configuration.settings.config.endpoint}", flush=True)
     return True

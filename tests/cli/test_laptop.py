@@ -1,6 +1,7 @@
 """The laptop: `make run`, the README's commands, what is read of a manifest, and what a reload says."""
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -8,11 +9,12 @@ import signal
 import subprocess
 import sys
 import tarfile
+import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
-from tests.kit.laptop import WEATHER, manifest, mcpace, port_of, running
+from tests.kit.laptop import WEATHER, manifest, mcpace, port_of, running, wait_for
 from tests.kit.programs import ROOT
 from tools.ports import free_port
 
@@ -113,6 +115,28 @@ def test_the_readmes_commands_serve_its_manifests_and_end_both_in_order(tmp_path
     assert "Traceback" not in said
     (admin,) = re.findall(r"http://(\S+)/metrics", said)
     assert admin != url.split("/")[2]
+
+
+def test_the_page_that_is_named_judges_the_checklist_by_the_whole_manifest(tmp_path: Path):
+    path = manifest(tmp_path, rateLimits={}, env=[{"name": "DATABASE_URL", "value": "x"}])
+    with running(tmp_path, path, "--", *WEATHER) as run:
+        run.url()
+        (page,) = re.findall(r"A page to look at: (http://\S+/) ", run.said)
+        with urllib.request.urlopen(page) as answer:
+            assert b"<title>mcpace</title>" in answer.read()
+        with urllib.request.urlopen(f"{page}stats?recent") as answer:
+            items = {item["name"]: item for item in json.load(answer)["checklist"]}
+        assert len(items) == 10
+        assert items["DatabaseConnectionsPooled"]["result"] == "Failed", "env is no part of a sidecar's"
+        assert items["HealthChecksConfigured"]["result"] == "Passed"
+        path.write_text(path.read_text().replace("DATABASE_URL", "OTHER"))
+
+        def judged_anew() -> bool:
+            with urllib.request.urlopen(f"{page}stats?recent") as answer:
+                found = {item["name"]: item["result"] for item in json.load(answer)["checklist"]}
+            return found["DatabaseConnectionsPooled"] == "Unknown"
+
+        wait_for(judged_anew, "the changed manifest to be judged")
 
 
 def found_by_a_shell() -> dict[str, str]:

@@ -18,6 +18,7 @@ NEEDS: Final[dict[str, dict[str, str]]] = {
         "etcd": "etcd-server",
         "npm": "npm",
         "nginx": "nginx-light",
+        "chromium": "chromium",
     },
     "bench": {
         "nginx": "nginx-light",

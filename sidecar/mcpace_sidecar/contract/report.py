@@ -43,6 +43,32 @@ class Counted(Struct, frozen=True, rename="camel"):
     """Seconds; None where nothing was answered."""
 
 
+class Slice(Struct, frozen=True):
+    """What was answered in one half minute, which may not be over yet."""
+
+    seconds: Amount
+    """That it has lasted so far."""
+    count: Count
+    """Calls that ended in it."""
+    p50: Amount | None = None
+    p95: Amount | None = None
+    p99: Amount | None = None
+
+
+Slices = Annotated[tuple[Slice, ...], Meta(max_length=64)]
+"""The oldest first."""
+
+
+class Recent(Struct, frozen=True):
+    """How the five minutes went, for whoever draws it."""
+
+    together: Counted
+    """All tools."""
+    slices: Slices
+    tools: Annotated[dict[Word, Slices], Meta(max_length=256)]
+    """The same of each of the busiest."""
+
+
 class CountedDoor(Struct, frozen=True, rename="camel"):
     """One egress door."""
 
@@ -69,11 +95,52 @@ class Finding(Struct, frozen=True):
     message: Word
 
 
-class Slots(Struct, frozen=True):
+class Slots(Struct, frozen=True, rename="camel"):
     """How many calls are worked on at once; `of` is None where nothing bounds them."""
 
     taken: Count = 0
     of: Count | None = None
+    queued: Count = 0
+    queue_of: Count = 0
+
+
+class Kept(Struct, frozen=True, rename="camel"):
+    """Results that this replica has in memory."""
+
+    results: Count = 0
+    bytes: Count = 0
+    of_bytes: Count = 0
+
+
+class Pooled(Struct, frozen=True):
+    """Connections to the server."""
+
+    open: Count
+    idle: Count
+    of: Count
+    """Those of calls; streams come on top."""
+    waiting: Count
+    """Requests that wait for one."""
+    opened: Count
+    """In all."""
+
+
+class Item(Struct, frozen=True):
+    """One of the checklist, judged: `mend` is what to write in the manifest."""
+
+    name: Word
+    result: Word
+    """Passed, Failed or Unknown."""
+    evidence: Word
+    mend: Word = ""
+
+
+class Limited(Struct, frozen=True):
+    """Calls refused by one limit since the start."""
+
+    tier: Word
+    limit: Word
+    calls: Count
 
 
 class Processes(Struct, frozen=True, rename="camel"):
@@ -119,6 +186,24 @@ class Report(Struct, frozen=True, rename="camel"):
     relays: bool = False
     """Whether what belongs to a session of another replica is passed on to that one."""
     processes: Processes | None = None
+    sidecar: Word = ""
+    """Its version."""
+    uptime_seconds: Amount = 0
+    ready: bool = True
+    problem: Annotated[str, Meta(max_length=8192)] = ""
+    """Why it is not ready."""
+    cache: Kept = Kept()
+    pool: Pooled | None = None
+    """None where the server is reached over stdio."""
+    breakers: Names = ()
+    """Tools whose circuit breaker is open; the whole server's is called by no name."""
+    limited: Annotated[tuple[Limited, ...], Meta(max_length=10_000)] = ()
+    stores: Annotated[dict[Word, bool], Meta(max_length=8)] = {}
+    """Whether each Redis answers; none where all is kept in memory."""
+    checklist: Annotated[tuple[Item, ...], Meta(max_length=64)] = ()
+    """On a laptop, in the answer to `/stats?recent`; elsewhere the operator judges."""
+    recent: Recent | None = None
+    """In the answer to `/stats?recent` alone."""
 
 
 class Readiness(Struct, frozen=True, omit_defaults=True):

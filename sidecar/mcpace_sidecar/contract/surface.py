@@ -35,6 +35,7 @@ class Flag(StrEnum):
 class Path(StrEnum):
     """What the admin port answers."""
 
+    PAGE = "/"
     HEALTHZ = "/healthz"
     READYZ = "/readyz"
     SERVERZ = "/serverz"
@@ -49,7 +50,11 @@ class Path(StrEnum):
 
 READYZ_WAIT: Final = f"{Path.READYZ}?wait"
 """Answered once the server is ready for the first time, or after some seconds."""
+STATS_RECENT: Final = f"{Path.STATS}?recent"
+"""How the five minutes went, too."""
 GUARDED: Final = frozenset({Path.STATS, Path.CONFIG, Path.CALLS, Path.PURGE, Path.DRAIN})
 """What needs the server's admin token."""
 POSTED: Final = frozenset({Path.PURGE, Path.DRAIN})
 """What is asked for with POST, and not with GET."""
+FROM_PAGE: Final = "Mcpace-Page"
+"""The header without which no page's POST is taken: one of elsewhere may not send it unasked."""

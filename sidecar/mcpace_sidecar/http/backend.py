@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from mcpace_sidecar.contract.config import SidecarConfig
-from mcpace_sidecar.contract.report import Processes
+from mcpace_sidecar.contract.report import Pooled, Processes
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.ledger import Ledger
 from mcpace_sidecar.http.receiver import Receiver, Ticket
@@ -60,6 +60,10 @@ class Backend:
 
     def counted(self) -> Processes | None:
         """What is reported of the server's processes; None where they are none of its own."""
+        return None
+
+    def pooled(self) -> Pooled | None:
+        """What is reported of connections to the server; None where there are none."""
         return None
 
     def parts(self) -> Sequence[object]:

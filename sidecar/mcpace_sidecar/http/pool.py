@@ -17,6 +17,7 @@ from time import monotonic
 from mcpace_sidecar.contract.config import SidecarConfig
 from mcpace_sidecar.contract.config.traffic import Upstream
 from mcpace_sidecar.contract.quantity import seconds
+from mcpace_sidecar.contract.report import Pooled
 from mcpace_sidecar.errors import UpstreamError, unforeseen, words_of
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.http.client import Home, UpstreamConnection
@@ -182,6 +183,13 @@ class Pool(Home):
         for connection in over:
             self._idle.remove(connection)
             connection.close()
+
+    def pooled(self) -> Pooled:
+        """What is reported of the connections."""
+        return Pooled(
+            open=len(self._all), idle=len(self._idle), of=self.max_connections,
+            waiting=len(self._line) + len(self._streams_line), opened=self.opened,
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._all)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mcpace_sidecar.contract.budget import UNLIMITED
 from mcpace_sidecar.contract.config import SidecarConfig
+from mcpace_sidecar.contract.report import Item, Report
 from mcpace_sidecar.http.address import Address
 from mcpace_sidecar.server.usage import unseen
 from mcpace_sidecar.stdio.channel import Launch
@@ -16,6 +17,11 @@ Load = Callable[[], tuple[SidecarConfig, tuple[str, ...]]]
 """Reads the configuration, and names the fields that are unknown; ConfigError."""
 Usage = Callable[[], Iterator[tuple[str, float]]]
 """Gives (metric, value) of what the server itself uses."""
+
+
+def _unjudged(report: Report) -> tuple[Item, ...]:
+    del report
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,8 @@ class Options:
     launch: Launch | None = None
     """How processes of a server of stdio are started; None: by connections to `upstream`."""
     server_usage: Usage = unseen
+    judge: Callable[[Report], tuple[Item, ...]] = _unjudged
+    """What the checklist says of a report: whoever starts the sidecar may know the whole manifest."""
     in_pod: bool = False
     """Whether nothing but this server shares the loopback."""
     leasing: bool = True

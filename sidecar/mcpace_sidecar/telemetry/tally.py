@@ -138,6 +138,16 @@ class Tallies:
         seconds = max(1.0, now - max(self._began, first * _SLICE))
         return _merged(*(tools for number, tools in self._slices.items() if number >= first)), seconds
 
+    def slices(self) -> list[tuple[float, dict[str, Tally]]]:
+        """The same slice by slice, the oldest first: in how many seconds what was counted."""
+        now = self._clock()
+        first = int(now / _SLICE) - SLICES + 1
+        return [
+            (max(0.0, min(now, (number + 1) * _SLICE) - max(self._began, number * _SLICE)), tools)
+            for number, tools in self._slices.items()
+            if number >= first
+        ]
+
     def looked_up(self, tool: str) -> bool:
         """Whether some call of a tool was looked up in the cache."""
         return any(tool in tools and tools[tool].cache for tools in (self._over, self._current))

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpace_sidecar.telemetry.statistics import summary
+from mcpace_sidecar.telemetry.statistics import MOST_DRAWN, recent, summary
 from mcpace_sidecar.telemetry.tally import Tallies
 
 
@@ -60,3 +60,32 @@ def test_rates_and_bytes_are_those_of_the_time_looked_back_at() -> None:
     assert (young.received_bytes, young.sent_bytes) == (300, 3000)
     clock.now = 290
     assert summary(tallies)["t"].calls_per_second == round(31 / 290, 3)
+
+
+def test_each_half_minute_is_told_apart_and_those_before_a_calls_start_are_empty() -> None:
+    clock = Clock()
+    clock.now = 15
+    tallies = Tallies(clock)
+    for now, tool, duration in ((20, "a", 0.1), (40, "a", 0.2), (41, "b", 3.0), (70, "b", 3.0)):
+        clock.now = now
+        tallies.rotate()
+        tallies.count(tool, "success", duration)
+    told = recent(tallies)
+    assert [(part.seconds, part.count) for part in told.slices] == [(15, 1), (30, 2), (10, 1)]
+    assert [part.count for part in told.tools["a"]] == [1, 1, 0]
+    assert [part.p95 is None for part in told.tools["a"]] == [False, False, True]
+    assert math.isclose(told.slices[1].p99 or 0, 3.0, rel_tol=0.03)
+    assert told.together.count == 4
+    clock.now = 70 + 300
+    tallies.rotate()
+    assert recent(tallies).together.count == 0
+
+
+def test_the_busiest_tools_alone_are_drawn() -> None:
+    tallies = Tallies(Clock())
+    for number in range(MOST_DRAWN + 5):
+        for _ in range(1 + (number >= 5)):
+            tallies.count(f"tool-{number}", "success", 0.1)
+    told = recent(tallies)
+    assert set(told.tools) == {f"tool-{number}" for number in range(5, MOST_DRAWN + 5)}
+    assert told.together.count == 5 + 2 * MOST_DRAWN, "and counted are all"
