@@ -5,10 +5,7 @@ What the API server and the operator say of one must agree: a manifest that is s
 
 from __future__ import annotations
 
-import http.client
-import json
 import re
-import ssl
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,6 +15,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.kit.dry import Dry
 from tests.kit.programs import ROOT
 from tests.kit.repeating import repetitions
 from tools.cluster.controlplane import ControlPlane
@@ -26,7 +24,6 @@ from tools.cluster.kubectl import Kubectl
 from mcpace_operator.children import children
 from mcpace_operator.children.context import Context, Credentials
 from mcpace_operator.cluster.client import ApiError
-from mcpace_operator.cluster.kinds import KINDS
 from mcpace_operator.comparison.drift import stamped
 from mcpace_operator.masterkey import MasterKey
 from mcpace_operator.resource.models import API_VERSION, KIND, McpServerSpec, parse_spec
@@ -123,36 +120,6 @@ def manifests() -> st.SearchStrategy[dict[str, Any]]:
             {"image": st.just("weather:1"), **{name: fields[name] for name in chosen}}
         )
     )
-
-
-class Dry:
-    """Applies nothing, and says what the API server thinks of it."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        context = ssl.create_default_context(cafile=str(plane.authority.ca))
-        pki = plane.authority.folder
-        context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
-        self._connection = http.client.HTTPSConnection(
-            plane.address, plane.ports.api, context=context, timeout=30
-        )
-        self._known: dict[str, tuple[int, str]] = {}
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def apply(self, body: dict[str, Any]) -> tuple[int, str]:
-        text = json.dumps(body)
-        if text not in self._known:
-            api, plural, *_ = KINDS[body["kind"]]
-            root = f"/apis/{api}" if "/" in api else f"/api/{api}"
-            path = f"{root}/namespaces/default/{plural}/{body['metadata']['name']}"
-            query = "?dryRun=All&fieldManager=fuzz&force=true&fieldValidation=Strict"
-            headers = {"Content-Type": "application/apply-patch+yaml"}
-            self._connection.request("PATCH", path + query, text, headers)
-            response = self._connection.getresponse()
-            answer = json.loads(response.read())
-            self._known[text] = (response.status, str(answer.get("message", "")))
-        return self._known[text]
 
 
 @pytest.mark.repeated

@@ -16,7 +16,13 @@ from pydantic import Field
 from mcpace_sidecar.contract.config.base import BY_NAME, HealthPath, Model, UrlPath
 from mcpace_sidecar.contract.config.cache import Cache
 from mcpace_sidecar.contract.config.clients import Clients, PublicUrl
-from mcpace_sidecar.contract.config.document import parse, parse_strictly, read_documents, read_yaml
+from mcpace_sidecar.contract.config.document import (
+    parse,
+    parse_strictly,
+    read_documents,
+    read_located,
+    read_yaml,
+)
 from mcpace_sidecar.contract.config.rate_limits import DEFAULT_TIERS, RateLimits, among
 from mcpace_sidecar.contract.config.sessions import Sessions
 from mcpace_sidecar.contract.config.stdio import Stdio
@@ -31,6 +37,7 @@ __all__ = [
     "parse",
     "parse_strictly",
     "read_documents",
+    "read_located",
     "read_yaml",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Annotated, Any, Final, Self
 
@@ -27,9 +28,11 @@ Text = Annotated[str, Field(max_length=4096)]
 class MisplacedError(ValueError):
     """What is wrong with a part inside the one that is validated. `path` leads there."""
 
-    def __init__(self, path: Location, words: str) -> None:
+    def __init__(self, path: Location, words: str, *, of_name: bool = False) -> None:
+        """`of_name`: whether the field's name is wrong, and not what it holds."""
         super().__init__(words)
         self.path = path
+        self.of_name = of_name
 
 
 Name = Annotated[
@@ -86,6 +89,9 @@ BY_NAME: Final[dict[str, Any]] = {
 }
 """A list that Kubernetes merges by its items' names, so that each may stand there once."""
 
+AS_SET: Final[dict[str, Any]] = {"x-kubernetes-list-type": "set"}
+"""A list in which Kubernetes takes each item once."""
+
 
 @cache
 def rules_of(model: type[Model]) -> tuple[Rule, ...]:
@@ -102,7 +108,7 @@ def _with_rules(schema: dict[str, Any], model: type[Model]) -> None:
 class Model(BaseModel):
     """Base of every part of a manifest: frozen, camelCase outside, unknown fields refused.
 
-    Its `Rule`s are kept, by the API server too, and so are the names of lists `BY_NAME`.
+    Its `Rule`s are kept, by the API server too, and so are lists `BY_NAME` and `AS_SET`.
     """
 
     model_config = ConfigDict(
@@ -118,7 +124,9 @@ class Model(BaseModel):
     def _keeps_its_rules(self) -> Self:
         for name, field in type(self).model_fields.items():
             if field.json_schema_extra == BY_NAME:
-                _once(field.alias or name, [item.name for item in getattr(self, name)])
+                _once(field.alias or name, [item.name for item in getattr(self, name)], "name")
+            elif field.json_schema_extra == AS_SET:
+                _once(field.alias or name, getattr(self, name))
         for each in rules_of(type(self)):
             found = each.check(self)
             if found is not None:
@@ -138,9 +146,9 @@ class SecretRef(Model):
     )
 
 
-def _once(where: str, names: list[str]) -> None:
+def _once(where: str, names: Sequence[str], *within: str) -> None:
     for number, name in enumerate(names):
         if name in names[:number]:
             raise MisplacedError(
-                (where, number, "name"), f"the name '{name}' stands twice; write each name once"
+                (where, number, *within), f"the name '{name}' stands twice; write each name once"
             )

@@ -13,7 +13,14 @@ import yaml
 from pydantic import ValidationError
 
 from mcpace_sidecar.contract.config.base import Model
-from mcpace_sidecar.contract.config.message import dotted, explain, models_of, names_of
+from mcpace_sidecar.contract.config.message import (
+    DocumentError,
+    Problem,
+    dotted,
+    explain,
+    models_of,
+    names_of,
+)
 from mcpace_sidecar.contract.rules import Location
 from mcpace_sidecar.errors import ConfigError
 
@@ -30,7 +37,7 @@ def parse(cls: type[M], document: Any) -> tuple[M, tuple[str, ...]]:
     """Validate a document; return the model and the paths of the fields it does not know.
 
     An older sidecar must run under a newer operator, so unknown fields are left out
-    and reported instead of refused. Raises ConfigError with one line a problem.
+    and reported instead of refused. Raises DocumentError.
     """
     document = _as_json(document)
     ignored: list[str] = []
@@ -40,19 +47,19 @@ def parse(cls: type[M], document: Any) -> tuple[M, tuple[str, ...]]:
         except ValidationError as error:
             unknown = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
             if not unknown:
-                raise ConfigError(explain(error, cls, document)) from None
+                raise DocumentError(explain(error, cls, document)) from None
             for location in unknown:
                 document = _without(document, location)
                 ignored.append(dotted(location))
 
 
 def parse_strictly(cls: type[M], document: Any) -> M:
-    """Validate a document; unknown fields are refused. Raises ConfigError with one line a problem."""
+    """Validate a document; unknown fields are refused. Raises DocumentError."""
     document = _as_json(document)
     try:
         return _validated(cls, document)
     except ValidationError as error:
-        raise ConfigError(explain(error, cls, document)) from None
+        raise DocumentError(explain(error, cls, document)) from None
 
 
 def _as_json(document: Any) -> Any:
@@ -81,12 +88,12 @@ def _is_deep(document: Any) -> bool:
 def _validated(cls: type[M], document: Any) -> M:
     """A document as a model: types as they are written, fields by their camelCase names.
 
-    Raises ValidationError, or ConfigError where a field is null. By way of JSON, as an API server
+    Raises ValidationError, or DocumentError where a field is null. By way of JSON, as an API server
     reads it: there a list is what a tuple is made from, while a text is no number.
     """
     told, nulls = _told(cls, document)
     if nulls:
-        raise ConfigError("\n".join(f"{dotted(place)}: write a value, or leave it out" for place in nulls))
+        raise DocumentError(Problem(place, "write a value, or leave it out") for place in nulls)
     return cls.model_validate_json(json.dumps(told), strict=True, by_alias=True, by_name=False)
 
 
@@ -117,44 +124,68 @@ def _shown(value: Any) -> str:
 
 def read_yaml(path: Path) -> Any:
     """Return the one document of a YAML file, None where it is empty; ConfigError."""
-    documents = _documents(path, _Loader)
+    documents = [document for document, _ in _documents(path, _Loader)]
     if len(documents) > 1:
         raise ConfigError(f"{path} holds {len(documents)} documents; write one")
     return documents[0] if documents else None
 
 
 def read_documents(path: Path) -> list[Any]:
-    """Return the documents of a YAML file that say something; ConfigError if it cannot be read.
+    """Return the documents of a YAML file that say something; ConfigError if it cannot be read."""
+    return [document for document, _ in read_located(path)]
+
+
+def read_located(path: Path) -> list[tuple[Any, yaml.Node]]:
+    """The same, each with its nodes, which know where in the file they stand.
 
     Read as kubectl reads it: a key written twice is refused, a date is text, `1:30` too, and `y` is true.
     """
     return _documents(path, _ManifestLoader)
 
 
-def _documents(path: Path, loader: type[yaml.SafeLoader]) -> list[Any]:
+class UnreadableError(ConfigError):
+    """A file that is no YAML, or none that a cluster would take. `line`, `column`: where, from 1."""
+
+    def __init__(self, path: Path, words: str, mark: yaml.Mark | None = None) -> None:
+        """`words` follow the file's name."""
+        place = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
+        super().__init__(f"{place}{words}")
+        self.words = words.lstrip(": ")
+        self.line, self.column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+
+
+def _documents(path: Path, loader: type[yaml.SafeLoader]) -> list[tuple[Any, yaml.Node]]:
     try:
         text = path.read_text(encoding="utf-8")
-        # Both loaders are SafeLoaders.
-        documents = list(yaml.load_all(text, loader))
-        if sum(_size(document, {}) for document in documents) > _LARGEST:
-            raise ConfigError(f"{path} is too large, or repeats itself too often by its aliases")
-        return [document for document in documents if document is not None]
+        documents = list(_composed(loader(text)))  # both loaders are SafeLoaders
+        if sum(_size(document, {}) for document, _ in documents) > _LARGEST:
+            raise UnreadableError(path, " is too large, or repeats itself too often by its aliases")
+        return [(document, node) for document, node in documents if document is not None]
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8") from error
+        raise UnreadableError(path, " is not UTF-8") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
-        words = "" if isinstance(error, _TwiceError) else " is not YAML"
-        raise ConfigError(f"{place}{words}: {error.problem}") from error
+        words = f"{'' if isinstance(error, _TwiceError) else ' is not YAML'}: {error.problem}"
+        raise UnreadableError(path, words, mark) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+        raise UnreadableError(path, f" is not YAML: {error}") from error
     except RecursionError as error:
-        raise ConfigError(f"{path} cannot be read: it is nested too deeply, or in itself") from error
+        raise UnreadableError(path, " cannot be read: it is nested too deeply, or in itself") from error
     except (LookupError, ValueError) as error:
         words = "a number is too long, or a value not what its tag says"
-        raise ConfigError(f"{path} cannot be read: {words}") from error
+        raise UnreadableError(path, f" cannot be read: {words}") from error
+
+
+def _composed(loader: yaml.SafeLoader) -> Iterator[tuple[Any, yaml.Node]]:
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            assert node is not None, "one was there"
+            yield loader.construct_document(node), node
+    finally:
+        loader.dispose()
 
 
 def _size(document: Any, known: dict[int, int]) -> int:

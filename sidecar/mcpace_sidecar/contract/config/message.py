@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -16,16 +16,39 @@ from pydantic_core import ErrorDetails
 from mcpace_sidecar.contract.config.base import PATTERNS, MisplacedError, Model
 from mcpace_sidecar.contract.nearest import Vocabulary
 from mcpace_sidecar.contract.rules import Location
+from mcpace_sidecar.errors import ConfigError
 
 
-def explain(error: ValidationError, cls: type[Model], document: Any) -> str:
-    """A line a problem; `document` is what `cls` was made from."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        location, words = _place(problem), _words(problem, cls, document)
+class Problem(NamedTuple):
+    """One thing that is wrong with a document."""
+
+    place: Location
+    """Where: from the whole document, which itself is ()."""
+    words: str
+    """What to write instead."""
+    of_name: bool = False
+    """Whether it is the field's name that is wrong, and not what it holds."""
+
+    def __str__(self) -> str:
+        return f"{dotted(self.place)}: {self.words}" if self.place else self.words
+
+
+class DocumentError(ConfigError):
+    """A document that is not what it should be: a line a problem."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(dict.fromkeys(problems))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def explain(error: ValidationError, cls: type[Model], document: Any) -> Iterator[Problem]:
+    """What is wrong; `document` is what `cls` was made from."""
+    for each in error.errors(include_url=False):
+        words = _words(each, cls, document)
         if words is not None:
-            lines.append(f"{dotted(location)}: {words}" if location else words)
-    return "\n".join(dict.fromkeys(lines))
+            cause = each.get("ctx", {}).get("error")
+            of_name = each["type"] == "extra_forbidden" or getattr(cause, "of_name", False)
+            yield Problem(_place(each), words, of_name)
 
 
 def dotted(location: Iterable[int | str]) -> str:

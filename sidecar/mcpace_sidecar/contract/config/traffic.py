@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mcpace_sidecar.contract.config.base import (
+    AS_SET,
     BY_NAME,
     URL_PATTERN,
     URL_WORDS,
@@ -91,7 +92,7 @@ class Concurrency(Model):
     repeatable_tools: tuple[McpName, ...] = Field(
         default=(),
         max_length=128,
-        json_schema_extra={"x-kubernetes-list-type": "set"},
+        json_schema_extra=AS_SET,
         description="Tools whose calls are sent again when the server ended while it ran them: those that"
         " do no harm by running twice.",
     )
