@@ -1,8 +1,9 @@
 """Files that are generated from the code: `python -m tools.generate` writes them, `--check` compares.
 
-The CRD comes from the models, here and in the chart; the reference from what it describes; the schema of
-the chart's values from a model of them, its README from what stands above them, its dashboards and rules
-from tables; and the version is written wherever it stands beside pyproject.toml.
+The CRD comes from the models, here and in the chart, and so does the schema for editors; the reference from
+what it describes, the page of commands from the commands; the schema of the chart's values from a model of
+them, its README from what stands above them, its dashboards and rules from tables; and the version is written
+wherever it stands beside pyproject.toml.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import yaml
-from tools import chart, reference, values, version
+from tools import chart, commands, reference, values, version
 from tools.monitoring import alerts, dashboards
 
 from mcpace_operator import crd
@@ -44,6 +45,7 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
         for name in dashboards.BUILT
     },
     "docs/reference.md": reference.text,
+    "docs/cli.md": commands.text,
     **{name: partial(version.written, name) for name in version.places()},
 }
 

@@ -8,9 +8,13 @@ from typing import Any, Final
 
 import click
 
+from mcpace_cli.commands import COMMANDS, MENDED, duration
 from mcpace_sidecar import __version__
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, SERVER_PORT, Flag
 from mcpace_sidecar.errors import ConfigError, McpaceError
+
+_PEOPLES: Final = ("httpx2", "mcp", "mcp_types", "rich")
+"""What only commands need that people type."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,7 +26,7 @@ def mcpace() -> None:
     """
 
 
-@mcpace.command()
+@mcpace.command(epilog=f"Exit codes: 0 it was ended by a signal; {MENDED}")
 @click.option(
     Flag.CONFIG, type=click.Path(path_type=Path, dir_okay=False), required=True,
     help="The manifest's subtree for the sidecar, YAML or JSON; reloaded when it changes.",
@@ -31,7 +35,10 @@ def mcpace() -> None:
     Flag.LISTEN, metavar="HOST:PORT", default=f"127.0.0.1:{DATA_PORT}", show_default=True,
     help="Where calls arrive; *:PORT is every address.",
 )  # fmt: skip
-@click.option(Flag.ADMIN_LISTEN, metavar="HOST:PORT", default=f"127.0.0.1:{ADMIN_PORT}", show_default=True)
+@click.option(
+    Flag.ADMIN_LISTEN, metavar="HOST:PORT", default=f"127.0.0.1:{ADMIN_PORT}", show_default=True,
+    help="Health, metrics, statistics.",
+)  # fmt: skip
 @click.option(
     Flag.UPSTREAM,
     metavar="URL",
@@ -69,35 +76,31 @@ def sidecar(**options: Any) -> None:
     serve(**options)
 
 
-def _duration(_ctx: click.Context, _option: click.Parameter, value: str) -> str:
-    """A duration as it was written; BadParameter."""
-    from mcpace_sidecar.contract.quantity import seconds  # noqa: PLC0415 - because few commands use it
-
-    try:
-        seconds(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-    return value
-
-
-@mcpace.command()
+@mcpace.command(epilog=f"Exit codes: 0 they are written; {MENDED}")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="A folder.")
 @click.option(
     "--pool-mode",
     type=click.Choice(["transaction", "session", "statement"]),
     default="transaction",
     show_default=True,
+    help="When a connection to the database is free again for others.",
 )
-@click.option("--max-connections", type=click.IntRange(1, 10_000), default=20, show_default=True)
-@click.option("--idle-timeout", callback=_duration, default="30s", show_default=True)
-@click.option("--connect-timeout", callback=_duration, default="5s", show_default=True)
 @click.option(
-    "--wait-timeout",
-    callback=_duration,
-    default="30s",
-    show_default=True,
-    help="For a connection that is free.",
-)
+    "--max-connections", type=click.IntRange(1, 10_000), default=20, show_default=True,
+    help="Connections to the database.",
+)  # fmt: skip
+@click.option(
+    "--idle-timeout", metavar="DURATION", callback=duration, default="30s", show_default=True,
+    help="How long one is kept that nobody uses.",
+)  # fmt: skip
+@click.option(
+    "--connect-timeout", metavar="DURATION", callback=duration, default="5s", show_default=True,
+    help="How long the database may take to accept one.",
+)  # fmt: skip
+@click.option(
+    "--wait-timeout", metavar="DURATION", callback=duration, default="30s", show_default=True,
+    help="How long a client waits for one that is free.",
+)  # fmt: skip
 def pgbouncer(out: Path, max_connections: int, **options: str) -> None:
     """Write PgBouncer's files for the database of MCPACE_DATABASE_URI (or of the file that
     MCPACE_DATABASE_URI_FILE names).
@@ -115,8 +118,10 @@ def pgbouncer(out: Path, max_connections: int, **options: str) -> None:
     write(DATABASE_URI.read(), pool, out)
 
 
-@mcpace.command()
-@click.option("--store", type=click.Choice(["cache", "limits"]), required=True)
+@mcpace.command(epilog=f"Exit codes: 0 it is written; {MENDED}")
+@click.option(
+    "--store", type=click.Choice(["cache", "limits"]), required=True, help="Which of the two it is."
+)
 @click.option(
     "--key", type=click.Path(path_type=Path, file_okay=False), required=True,
     help="Folder of the master key's Secret.",
@@ -132,7 +137,7 @@ def login(store: str, key: Path, users: Path) -> None:
     write_login(store, key, users)
 
 
-@mcpace.command()
+@mcpace.command(epilog=f"Exit codes: 0 it was ended by a signal; {MENDED}")
 def operator() -> None:
     """Run the control plane: watch McpServers and keep their children as they should be."""
     try:
@@ -145,104 +150,21 @@ def operator() -> None:
     operate()
 
 
-@mcpace.command()
-@click.argument("url")
-@click.argument("tool", required=False)
-@click.argument("arguments", metavar="[NAME=VALUE]...", nargs=-1)
-@click.option(
-    "--wait",
-    callback=_duration,
-    default="0s",
-    show_default=True,
-    help="How long to try until the server answers.",
-)
-@click.option(
-    "--api-key-header",
-    metavar="NAME",
-    help="The header that an API key goes into: X-API-Key, unless the manifest says otherwise.",
-)
-@click.option(
-    "--manifest",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="The server's manifest, for its clients.apiKeyHeader.",
-)
-@click.option("--name", help="Which McpServer, where the manifest's file holds several.")
-def call(**options: Any) -> None:
-    """Call a TOOL of the MCP server at URL, or list its tools.
-
-    A VALUE that is JSON is taken as that, any other as text: city=Paris days=3. An API key comes
-    from MCPACE_API_KEY, a bearer token from MCPACE_TOKEN, or each from the file that the same
-    name with _FILE names.
-    """
-    from mcpace_cli.call import Asked  # noqa: PLC0415 - because only this command uses it
-    from mcpace_cli.call import run as call_once  # noqa: PLC0415 - the same
-
-    call_once(Asked(**options))
-
-
-_WHOSE: Final = "What belongs to the server's command goes after --."
-
-
-class _Run(click.Command):
-    """Takes what stands after `--` as the server's command, be there a manifest before it or not."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse them; UsageError."""
-        at = args.index("--") if "--" in args else len(args)
-        try:
-            rest = super().parse_args(ctx, args[:at])
-        except click.NoSuchOption as error:
-            raise click.UsageError(f"{error.format_message()} {_WHOSE}", ctx) from error
-        command = ctx.params["command"] = (*ctx.params["command"], *args[at + 1 :])
-        if ctx.params["manifest"] is None and not command:
-            words = "Write a MANIFEST, or the command of a server of stdio: mcpace run -- npx -y SERVER."
-            raise click.UsageError(words, ctx)
-        if ctx.params["manifest"] is not None and ctx.params["port"] is not None:
-            words = f"--port is for a command without a manifest, where it is `port`. {_WHOSE}"
-            raise click.UsageError(words, ctx)
-        return rest
-
-
-@mcpace.command(cls=_Run)
-@click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False), required=False)
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@click.option(
-    "--port", type=click.IntRange(1, 65535), metavar="PORT",
-    help="Without a manifest: the port at which the command's server speaks HTTP; else it speaks stdio.",
-)  # fmt: skip
-@click.option(
-    "--listen", metavar="HOST:PORT",
-    help=f"Where calls arrive; 127.0.0.1:{DATA_PORT}, or another port where that is taken.",
-)  # fmt: skip
-@click.option(
-    "--admin-listen", metavar="HOST:PORT",
-    help=f"Health, metrics, statistics; 127.0.0.1:{ADMIN_PORT}, or another port where that is taken.",
-)  # fmt: skip
-@click.option(
-    "--keys", type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Folder of API keys: a folder a Secret, a file a client; else Secrets of the manifest's file.",
-)  # fmt: skip
-@click.option("--name", help="Which McpServer, where the manifest's file holds several.")
-def run(**options: Any) -> None:
-    """Run a server on this machine: no cluster, and no Redis unless MCPACE_LIMITS_URL and
-    MCPACE_CACHE_URL name one.
-
-    COMMAND, after `--`, starts the server, with the manifest's `env`, and with PORT and HOST.
-    Without it, the server that listens at the manifest's port is used, or else the manifest's
-    `command` is started. Where `transport` is stdio, each session has a process of it.
-
-    Without a MANIFEST, COMMAND is a server of stdio: mcpace run -- npx -y SERVER
-    """  # noqa: D205 - because click prints this as it stands
-    from mcpace_cli.laptop import Asked  # noqa: PLC0415 - because only this command uses it
-    from mcpace_cli.laptop import run as run_here  # noqa: PLC0415 - the same
-
-    run_here(Asked(**options))
+for _command in COMMANDS:
+    mcpace.add_command(_command)
 
 
 def main() -> None:
     """Run a command; what a person must mend is one message and exit code 2, not a traceback."""
+    kubectl = Path(sys.argv[0]).stem == "kubectl-mcpace"
     try:
-        mcpace()
+        mcpace(prog_name="kubectl mcpace" if kubectl else None)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _PEOPLES:
+            raise
+        words = "this needs {}, which the images leave out; `pip install .` in a checkout brings it"
+        click.echo(f"mcpace: {words.format(error.name)}", err=True)
+        sys.exit(2)
     except McpaceError as error:
         click.echo(f"mcpace: {error}", err=True)
         sys.exit(2)

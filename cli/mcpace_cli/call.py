@@ -1,100 +1,97 @@
-"""`mcpace call`: one tool called, or all of them listed, over HTTP."""
+"""`mcpace call`: one tool called, or all of them listed, over any transport."""
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import re
-import ssl
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlsplit
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import click
+import httpx2
+from mcp import MCPError
+from prometheus_client.parser import text_string_to_metric_families
 
-from mcpace_sidecar.call.refusals import LIMITED
-from mcpace_sidecar.contract.config import parse_strictly
-from mcpace_sidecar.contract.config.clients import Clients
-from mcpace_sidecar.contract.environment import API_KEY, TOKEN
-from mcpace_sidecar.contract.quantity import seconds
-from mcpace_sidecar.contract.surface import DATA_PORT
-from mcpace_sidecar.errors import ConfigError, McpaceError
-from mcpace_sidecar.http.address import Address
-from mcpace_sidecar.http.pool import Pool
-from mcpace_sidecar.server.session import HandshakeError, Session, conversation
+from mcpace_cli.remote import AskError, Limit, Link, Target, ask
+from mcpace_cli.show import Format, plain, written
+from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, Path
+from mcpace_sidecar.errors import ConfigError
 
-TIMEOUT = 60.0
-"""Seconds that a tool may take."""
-_URL = f"write for example http://127.0.0.1:{DATA_PORT}/mcp"
-_KEPT = "/%:@!$&'()*+,;=~-._?"
-"""What stays as it is in a path or a query."""
-_GIVEN = (
-    f"A key is given by {API_KEY} (in another header than X-API-Key with --api-key-header), a bearer"
-    f" token by {TOKEN}."
-)
-_PAIR = (
-    "this is an event stream of the older SSE pair, and mcpace call speaks streamable HTTP only: call the"
-    " server's other endpoint, often /mcp"
-)
-_BOTH = f"{API_KEY} and {TOKEN} would both go into the header Authorization; set one of them"
-_PASSING = (50200, 50300, 50400)
-"""Errors of a server that is not there, or not yet."""
-PAUSE = 1.0
-"""Seconds between two attempts, while it is waited for."""
-
-
-class _PairError(McpaceError):
-    """A server that speaks, but not what we do."""
+_CACHE: Final = "mcpace_cache_requests_total"
+_MISS: Final = "miss"
+_NEXT: Final = re.compile(r"Call (\S+) with this handle")
+"""How a first page names the tool that reads the others."""
+_LOOKING: Final = 10.0
+"""Seconds that a sidecar's metrics may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What the command line asks for."""
 
-    url: str
+    target: Target
     tool: str | None
     arguments: tuple[str, ...]
-    wait: str
-    api_key_header: str | None
-    manifest: Path | None
-    name: str | None
+    wait: float
+    timeout: float
+    """Seconds that the tool may take."""
+    all_pages: bool
+    admin: str | None
+    """Where the sidecar's admin port is; None where that is to be guessed."""
+    output: Format | None
+    """None: the result in JSON, or the tools line by line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What came of a call."""
+
+    result: dict[str, Any]
+    milliseconds: float
+    limits: tuple[Limit, ...]
+    cache: str | None
+    """Where the result was: `miss` is at the server; None where nobody says."""
+
+    @property
+    def facts(self) -> str:
+        """In one line."""
+        told = [f"{self.milliseconds:.0f} ms"]
+        if self.cache is not None:
+            told.append("cache: miss" if self.cache == _MISS else f"cache: hit ({self.cache})")
+        if self.limits:
+            left = (
+                f"{each.remaining} of {each.name} (whole in {each.reset_seconds} s)" for each in self.limits
+            )
+            told.append(f"left: {', '.join(left)}")
+        return "; ".join(told)
 
 
 def run(asked: Asked) -> None:
-    """Print the result as JSON, or the tools; exit code 1 where the tool says that it failed."""
-    tool, given = asked.tool, dict(map(_argument, asked.arguments))
-    target = Target(asked.url, _key_header(asked))
-    result = asyncio.run(_until_answered(target, tool, given, seconds(asked.wait)))
+    """Print the result, or the tools; exit code 1 where the tool says that it failed."""
+    tool, given = asked.tool, dict(map(argument, asked.arguments))
     if tool is None:
-        tools = result.get("tools")
-        for each in tools if isinstance(tools, list) else ():
-            if isinstance(each, dict):
-                click.echo(f"{each.get('name')}\t{each.get('description', '')}")
+        listed = ask(asked.target, lambda link: link.listed("tools", every=asked.all_pages), asked.wait)
+        for each in listed.items:
+            click.echo(plain(f"{each.get('name')}\t{each.get('description', '')}"))
         return
-    click.echo(json.dumps(result, indent=2, ensure_ascii=False))
-    sys.exit(1 if result.get("isError") else 0)
+    admin = _admin(asked)
+    before = _counted(admin, tool)
+    called = ask(asked.target, lambda link: _call(link, tool, given, asked), asked.wait)
+    if before is not None:
+        called = Called(
+            called.result, called.milliseconds, called.limits, _where(before, _counted(admin, tool))
+        )
+    _show(called, asked.output)
+    click.echo(plain(called.facts), err=True)
+    sys.exit(1 if called.result.get("isError") else 0)
 
 
-def _key_header(asked: Asked) -> str:
-    """The header of API keys: as asked for, as the manifest says, or the usual one; ConfigError."""
-    clients = Clients()
-    if asked.manifest is not None:
-        # Imported here because most calls read no manifest.
-        from mcpace_cli.manifest import read  # noqa: PLC0415 - because of that
-
-        clients = read(asked.manifest, asked.name).spec.clients
-    if asked.api_key_header is not None:
-        try:
-            clients = parse_strictly(Clients, {"apiKeyHeader": asked.api_key_header})
-        except ConfigError as error:
-            raise ConfigError(f"--api-key-header {asked.api_key_header!r}: {error}") from None
-    return clients.api_key_header
-
-
-def _argument(text: str) -> tuple[str, Any]:
+def argument(text: str) -> tuple[str, Any]:
     """NAME=VALUE; a VALUE that is JSON is taken as that, any other as text."""
     name, equals, value = text.partition("=")
     if not equals or not name:
@@ -105,108 +102,114 @@ def _argument(text: str) -> tuple[str, Any]:
         return name, value
 
 
-class Target:
-    """Where a call goes, and the credentials that go with it."""
+async def _call(link: Link, tool: str, arguments: dict[str, Any], asked: Asked) -> Called:
+    with contextlib.suppress(MCPError):  # the client judges results by it, and would ask for it in between
+        await link.client.list_tools()
+    began = time.perf_counter()
+    given = await link.client.call_tool(tool, arguments, read_timeout_seconds=asked.timeout)
+    milliseconds = (time.perf_counter() - began) * 1000
+    result = given.model_dump(mode="json", by_alias=True, exclude_none=True)
+    limits = link.heard.limits
+    if asked.all_pages:
+        result = await _whole(link, result, asked.timeout)
+    return Called(result, milliseconds, limits, None)
 
-    def __init__(self, url: str, key_header: str) -> None:
-        """ConfigError where it is no URL, or a credential can be in no header."""
-        self.url = url
-        try:
-            parts = urlsplit(url)
-            self.tls = parts.scheme == "https"
-            address = Address(parts.hostname or "", parts.port or (443 if self.tls else 80))
-        except ValueError:
-            raise ConfigError(f"{url!r} is no URL; {_URL}") from None
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"{url!r} is no URL; {_URL}")
-        self.address = address
-        self.path = quote(parts.path or "/", _KEPT) + (
-            f"?{quote(parts.query, _KEPT)}" if parts.query else ""
+
+async def _whole(link: Link, result: dict[str, Any], patience: float) -> dict[str, Any]:
+    """A result of which this is the first page; any other as it is. AskError."""
+    page = _page(result)
+    if page is None:
+        return result
+    data, pages = page["data"], page["total_pages"]
+    named = _NEXT.search(str(page.get("message", "")))
+    for number in range(2, pages + 1):
+        arguments = {"handle": page["handle"], "page": number}
+        given = await link.client.call_tool(
+            named[1] if named else "next_page", arguments, read_timeout_seconds=patience
         )
-        self.credential: dict[str, str] = {}
-        for variable, header, before, what in (
-            (API_KEY, key_header, "", "key"),
-            (TOKEN, "Authorization", "Bearer ", "token"),
-        ):
-            given = variable.read()
-            if given is not None and not re.fullmatch("[!-~]+", given):
-                raise ConfigError(
-                    f"{variable} holds what no {what} can: letters, digits and signs of ASCII alone"
-                )
-            if given is not None:
-                if header.lower() in map(str.lower, self.credential):
-                    raise ConfigError(_BOTH)
-                self.credential[header] = before + given
+        further = _page(given.model_dump(mode="json", by_alias=True, exclude_none=True))
+        if given.is_error or further is None or type(further["data"]) is not type(data):
+            raise AskError(
+                f"page {number} of {pages} could not be read: {_texts(given.content)}", passing=False
+            )
+        data = data + further["data"]
+    whole = {name: value for name, value in page.items() if name not in ("handle", "message")}
+    whole |= {"data": data, "showing": len(data), "page_size": len(data), "total_pages": 1}
+    content = [{"type": "text", "text": json.dumps(whole, ensure_ascii=False)}, *result["content"][1:]]
+    more = {"structuredContent": whole} if _is_page(result.get("structuredContent")) else {}
+    return result | {"content": content} | more
 
 
-async def _until_answered(
-    target: Target, tool: str | None, arguments: dict[str, Any], patience: float
-) -> Any:
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            with conversation():
-                return await _once(target, tool, arguments)
-        except McpaceError as error:
-            refusal = _refusal(error)
-            if refusal or time.monotonic() > deadline:
-                raise McpaceError(f"{target.url}: {refusal or error}") from None
-            await asyncio.sleep(PAUSE)
+def _page(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The page that a result holds, in its first text."""
+    content = result.get("content") or [{}]
+    with contextlib.suppress(ValueError):
+        page = json.loads(content[0].get("text") or "null")
+        if _is_page(page):
+            return dict(page)
+    return None
 
 
-def _refusal(error: McpaceError) -> str:
-    """What the server, or the sidecar before it, answered that no further try would change."""
-    if isinstance(error, _PairError):
-        return str(error)
-    if not isinstance(error, HandshakeError):
-        return ""
-    if error.error is None:
-        return f"HTTP 401: a credential is required. {_GIVEN}" if error.status == 401 else ""
-    code = error.error.get("code")
-    said = str(error.error.get("message") or "no words").rstrip(".")
-    if code in _PASSING:
-        return ""
-    if code == LIMITED.code:
-        return f"{said}."
-    if error.status == 401:
-        return f"{said}. {_GIVEN}"
-    return f"the server refused the call: {said} (error {code})"
+def _is_page(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("handle"), str)
+        and isinstance(value.get("total_pages"), int)
+        and isinstance(value.get("data"), list | str)
+    )
 
 
-async def _once(target: Target, tool: str | None, arguments: dict[str, Any]) -> Any:
-    pool = Pool(target.address, ssl.create_default_context() if target.tls else None)
-    session = Session(pool, target.path, target.credential)
-    session.timeout = TIMEOUT
+def _texts(content: Any) -> str:
+    return " ".join(str(getattr(each, "text", "")) for each in content)
+
+
+def _show(called: Called, output: Format | None) -> None:
+    if output is None:
+        click.echo(written(called.result, "json"), nl=False)
+    elif output == "table":
+        for block in called.result.get("content") or ():
+            kind = block.get("mimeType") or block.get("type")
+            click.echo(plain(block["text"]) if block.get("type") == "text" else f"[{plain(str(kind))}]")
+    else:
+        told = {
+            "result": called.result,
+            "milliseconds": round(called.milliseconds, 3),
+            "cache": called.cache,
+            "limits": [
+                {"name": each.name, "remaining": each.remaining, "resetSeconds": each.reset_seconds}
+                for each in called.limits
+            ],
+        }
+        click.echo(written(told, output), nl=False)
+
+
+def _admin(asked: Asked) -> str | None:
+    """Where the sidecar's metrics are: as asked for, or of the usual port the usual one beside it."""
+    if asked.admin is not None or not asked.target.url:
+        return asked.admin
+    parts = urlsplit(asked.target.url)
+    here = parts.hostname in ("127.0.0.1", "localhost", "::1") and parts.port == DATA_PORT
+    return f"http://127.0.0.1:{ADMIN_PORT}" if here else None
+
+
+def _counted(admin: str | None, tool: str) -> dict[str, float] | None:
+    """Where results of a tool were so far; None where nobody says."""
+    if admin is None:
+        return None
     try:
-        try:
-            await session.discover()
-        except HandshakeError:
-            await _initialize(session, pool, target)
-        if tool is None:
-            return await session.call("tools/list", {})
-        return await session.call("tools/call", {"name": tool, "arguments": arguments})
-    finally:
-        await session.end()
-        await pool.close()
+        text = httpx2.get(admin.rstrip("/") + Path.METRICS, timeout=_LOOKING, trust_env=False).text
+        return {
+            sample.labels.get("result", ""): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == _CACHE and sample.labels.get("tool") == tool
+        }
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError):
+        return None
 
 
-async def _initialize(session: Session, pool: Pool, target: Target) -> None:
-    """Begin in the handshake era; _PairError where only the era before it is spoken."""
-    try:
-        await session.initialize()
-    except HandshakeError as refused:
-        if refused.error is None and await _speaks_pair(pool, target):
-            raise _PairError(_PAIR) from None
-        raise
-
-
-async def _speaks_pair(pool: Pool, target: Target) -> bool:
-    session = Session(pool, target.path, target.credential)
-    try:
-        with conversation():
-            await session.connect_pair()
-    except McpaceError:
-        return False
-    finally:
-        await session.end()
-    return True
+def _where(before: Mapping[str, float], after: Mapping[str, float] | None) -> str | None:
+    """Where the result was that was asked for in between; None where others asked too, or nobody counts."""
+    more = {name: value - before.get(name, 0) for name, value in (after or {}).items()}
+    grown = {name: value for name, value in more.items() if value}
+    return next(iter(grown)) if list(grown.values()) == [1] else None

@@ -29,6 +29,12 @@ _KILLED: Final = 2.0
 _LOOK: Final = 0.1
 
 
+def servers_environment(values: Mapping[str, str]) -> dict[str, str]:
+    """That of a server which is started. What is ours is no business of its: stores, the admin token."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("MCPACE_")}
+    return {**ours, **values}
+
+
 class Child:
     """A server that runs, with all that it starts."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
 import secrets
 import shutil
 import signal
@@ -21,7 +20,7 @@ from rich.console import Console
 from mcpace_cli import apikeys, sessionkey, sockets
 from mcpace_cli import processes as table
 from mcpace_cli.checklist import checklist
-from mcpace_cli.child import Child
+from mcpace_cli.child import Child, servers_environment
 from mcpace_cli.manifest import Manifest, environment, expanded, read, without_file
 from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.errors import ConfigError, ListenError
@@ -142,19 +141,13 @@ def _pipes(manifest: Manifest, given: tuple[str, ...]) -> Pipes | None:
     if given and (spec.command, spec.args) != (given, ()):
         say("The command given is started, not spec.command and spec.args")
     command = given or tuple(expanded(word, values) for word in (*spec.command, *spec.args))
-    around = _surroundings(values)
+    around = servers_environment(values)
     if shutil.which(command[0], path=around.get("PATH")) is None:
         raise ConfigError(f"Cannot start '{command[0]}': there is no such program")
     each = "the same for all" if spec.stdio.processes == "shared" else "one for each session"
     written = given or (*spec.command, *spec.args)  # what they stand for may be a secret
     say(f"Starting processes of the server, {each}, {spec.stdio.most} at most: {' '.join(written)}")
     return Pipes(command, around, manifest.name.partition("/")[2])
-
-
-def _surroundings(values: dict[str, str]) -> dict[str, str]:
-    """The server's environment. What is ours is no business of its: our stores, our admin token."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("MCPACE_")}
-    return ours | values
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -282,7 +275,7 @@ async def _start(manifest: Manifest, command: tuple[str, ...]) -> Child:
         say(f"spec.{problem}; put it there, or set the variable yourself", "yellow")
     place = {"HOST": "127.0.0.1", "PORT": str(manifest.spec.port)}
     try:
-        return await Child.start(command, _surroundings(place | values))
+        return await Child.start(command, servers_environment(place | values))
     except ConfigError as error:
         if command[: len(manifest.spec.command)] != manifest.spec.command or not manifest.spec.command:
             raise

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mcpace_operator.resource.models import (
     API_VERSION,
@@ -25,7 +25,7 @@ from mcpace_operator.resource.models import (
     McpServerSpec,
 )
 from mcpace_sidecar.contract.config import Model, parse_strictly, read_documents
-from mcpace_sidecar.contract.config.base import Name, Text, spelled
+from mcpace_sidecar.contract.config.base import MisplacedError, Name, Text, spelled
 from mcpace_sidecar.contract.nearest import Vocabulary
 from mcpace_sidecar.errors import ConfigError
 
@@ -52,6 +52,14 @@ _CLUSTERS_OWN: Final = {
 M = TypeVar("M", bound=Model)
 
 
+_LABEL: Final = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)"
+_DOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+_LABEL_WORDS: Final = (
+    "write at most 63 letters, digits and '-', '_', '.', with a letter or digit at both ends"
+)
+_KEY_WORDS: Final = f"this is no key: {_LABEL_WORDS}; a domain and '/' may stand before it"
+
+
 class Metadata(Model):
     """What Kubernetes keeps of every object; only these are read here."""
 
@@ -70,6 +78,21 @@ class Metadata(Model):
     owner_references: Any = None
     managed_fields: Any = None
     self_link: Any = None
+
+    @model_validator(mode="after")
+    def _is_spelled_as_kubernetes_wants_it(self) -> Self:
+        for part, entries in (("labels", self.labels), ("annotations", self.annotations)):
+            for key in entries:
+                domain, slash, name = key.rpartition("/")
+                if part == "annotations":  # which Kubernetes reads so
+                    domain = domain.lower()
+                at_domain = len(domain) <= 253 and re.fullmatch(_DOMAIN, domain)
+                if re.fullmatch(_LABEL, name) is None or (slash and not at_domain):
+                    raise MisplacedError((part, key), _KEY_WORDS, of_name=True)
+        for key, value in self.labels.items():
+            if value and re.fullmatch(_LABEL, value) is None:
+                raise MisplacedError(("labels", key), _LABEL_WORDS)
+        return self
 
 
 class Resource(Model):
@@ -115,16 +138,8 @@ def read(path: Path, name: str | None = None, command: tuple[str, ...] = ()) -> 
     `command`: what starts the server here, in place of what the manifest says.
     """
     documents = list(_documents(path))
-    servers = [document for document in documents if document.get("kind") == KIND]
-    if not servers:
-        raise ConfigError(_no_server(path, documents))
-    server = _chosen(path, servers, name)
-    imaged = _with_command(_with_image(server), command)
-    try:
-        resource = parse_strictly(Resource, {"metadata": {}} | imaged)
-    except ConfigError as error:
-        lines = "\n".join(f"  {line}" for line in str(error).splitlines())
-        raise ConfigError(f"{path} cannot be used:\n{lines}") from None
+    server = _chosen(path, _servers(path, documents), name)
+    resource = _resource(path, _with_command(_with_image(server), command))
     namespace = resource.metadata.namespace
     secrets = {name: _secret(path, name, each) for name, each in _beside(documents, "Secret", namespace)}
     maps = {
@@ -134,6 +149,29 @@ def read(path: Path, name: str | None = None, command: tuple[str, ...] = ()) -> 
     if resource.spec.image == NO_IMAGE:
         notes.append("spec.image is missing: a cluster will want it")
     return Manifest(f"{namespace}/{resource.metadata.name}", resource.spec, secrets, maps, tuple(notes))
+
+
+def resources(path: Path, name: str | None = None) -> list[Resource]:
+    """Every McpServer of a file as it is, or the one that `name` names; ConfigError."""
+    servers = _servers(path, list(_documents(path)))
+    if name is None:
+        return [_resource(path, _of_version(path, server)) for server in servers]
+    return [_resource(path, _chosen(path, servers, name))]
+
+
+def _servers(path: Path, documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    servers = [document for document in documents if document.get("kind") == KIND]
+    if not servers:
+        raise ConfigError(_no_server(path, documents))
+    return servers
+
+
+def _resource(path: Path, server: dict[str, Any]) -> Resource:
+    try:
+        return parse_strictly(Resource, {"metadata": {}} | server)
+    except ConfigError as error:
+        lines = "\n".join(f"  {line}" for line in str(error).splitlines())
+        raise ConfigError(f"{path} cannot be used:\n{lines}") from None
 
 
 def _documents(path: Path) -> Iterator[dict[str, Any]]:
@@ -166,7 +204,10 @@ def _chosen(path: Path, servers: list[dict[str, Any]], name: str | None) -> dict
         raise ConfigError(f"{path} holds no {KIND} named {name}, but {listed}{meant}")
     if name is not None and names.count(name) > 1:
         raise ConfigError(f"{path} holds the {KIND} {name} {names.count(name)} times; write it once")
-    server = servers[names.index(name) if name is not None else 0]
+    return _of_version(path, servers[names.index(name) if name is not None else 0])
+
+
+def _of_version(path: Path, server: dict[str, Any]) -> dict[str, Any]:
     version = server.get("apiVersion")
     if version != API_VERSION:
         raise ConfigError(f"{path}: the apiVersion must be {API_VERSION}, not {version}")

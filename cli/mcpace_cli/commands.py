@@ -1,0 +1,306 @@
+"""What people type: each command with its options. Each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal, TypeVar
+
+import click
+
+from mcpace_cli.show import FORMATS, Format, show
+from mcpace_sidecar import __version__
+from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MENDED: Final = "2 something is to be mended first, and is said."
+_ANSWERED: Final = "2 the server does not answer, or refuses, and why is said."
+NO_UID: Final = "00000000-0000-0000-0000-000000000000"
+"""Stands for what an API server gives a resource when it is made."""
+_WHOSE: Final = "What belongs to the server's command goes after --."
+
+
+def duration(_ctx: click.Context, _option: click.Parameter, value: str) -> str:
+    """A duration as it was written; BadParameter."""
+    try:
+        _seconds(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+def _seconds(value: str) -> float:
+    """Of a duration; ValueError."""
+    from mcpace_sidecar.contract.quantity import seconds  # noqa: PLC0415 - because few commands use it
+
+    return seconds(value)
+
+
+def _output(usual: Format | None) -> Callable[[F], F]:
+    """The option of whatever is read."""
+    words = "" if usual else " Without it: the result in JSON, or a line a tool."
+    return click.option(
+        "-o", "--output", type=click.Choice(FORMATS), default=usual, show_default=usual is not None,
+        help=f"How it is shown.{words}",
+    )  # fmt: skip
+
+
+_name = click.option(
+    "--name", metavar="NAME", help="Which McpServer, where the manifest's file holds several."
+)
+_manifest = click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False))
+
+
+def _split(args: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """What stands before `--`, and the command after it."""
+    at = args.index("--") if "--" in args else len(args)
+    return args[:at], tuple(args[at + 1 :])
+
+
+class _Run(click.Command):
+    """Takes what stands after `--` as the server's command, be there a manifest before it or not."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse them; UsageError."""
+        before, after = _split(args)
+        try:
+            rest = super().parse_args(ctx, before)
+        except click.NoSuchOption as error:
+            raise click.UsageError(f"{error.format_message()} {_WHOSE}", ctx) from error
+        if ctx.resilient_parsing:  # a shell completes what is not finished yet
+            return rest
+        command = ctx.params["command"] = (*ctx.params["command"], *after)
+        if ctx.params["manifest"] is None and not command:
+            words = "Write a MANIFEST, or the command of a server of stdio: mcpace run -- npx -y SERVER."
+            raise click.UsageError(words, ctx)
+        if ctx.params["manifest"] is not None and ctx.params["port"] is not None:
+            words = f"--port is for a command without a manifest, where it is `port`. {_WHOSE}"
+            raise click.UsageError(words, ctx)
+        return rest
+
+
+class _Asking(click.Command):
+    """Asks a server: the one at a URL, or the one of stdio that the command after `--` starts."""
+
+    takes: ClassVar[tuple[str, ...]] = ()
+    """What else may be written: each one word, the last all that are left."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse them; UsageError."""
+        before, command = _split(args)
+        rest = super().parse_args(ctx, before)
+        words = list(ctx.params.pop("words") or ())
+        if ctx.resilient_parsing:
+            return rest
+        if not command and not words:
+            raise click.UsageError("Write the server's URL, or after -- the command that starts it.", ctx)
+        ctx.params |= {"command": command, "url": None if command else words.pop(0)}
+        for name in self.takes[:-1]:
+            ctx.params[name] = words.pop(0) if words else None
+        if self.takes:
+            ctx.params[self.takes[-1]] = tuple(words)
+        elif words:
+            raise click.UsageError(f"One server is asked, so what is {words[0]!r}?", ctx)
+        return rest
+
+
+class _Calling(_Asking):
+    takes: ClassVar[tuple[str, ...]] = ("tool", "arguments")
+
+
+class _Making(click.Command):
+    """Looks at one server: the one at a URL, or the one that the command after `--` starts."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse them; UsageError."""
+        before, command = _split(args)
+        rest = super().parse_args(ctx, before)
+        ctx.params["command"] = command
+        if not ctx.resilient_parsing and bool(command) == bool(ctx.params["url"]):
+            raise click.UsageError("Write --from URL, or after -- the command that starts the server.", ctx)
+        if not command and ctx.params["port"] is not None:
+            raise click.UsageError("--port is for a command, which is started to listen there.", ctx)
+        return rest
+
+
+_OF_ASKING: Final = (
+    click.option(
+        "--wait", metavar="DURATION", callback=duration, default="0s", show_default=True,
+        help="How long to try until the server answers.",
+    ),
+    click.option(
+        "--transport", type=click.Choice(["auto", "http", "sse"]), default="auto", show_default=True,
+        help="How a URL is spoken to: by streamable HTTP, by the older pair with SSE, or as it turns out.",
+    ),
+    click.option(
+        "--api-key-header", metavar="NAME",
+        help="The header that an API key goes into: X-API-Key, unless the manifest says otherwise.",
+    ),
+    click.option(
+        "--manifest", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        help="The server's manifest, for its clients.apiKeyHeader.",
+    ),
+    _name,
+)  # fmt: skip
+
+
+def _asks(words: str) -> Callable[[F], F]:
+    """The arguments, as `words` show them, and options of whatever asks a server."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(_OF_ASKING):
+            function = option(function)
+        return click.argument("words", metavar=words, nargs=-1)(function)
+
+    return decorate
+
+
+def _asked(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with whom they name, and the seconds that are waited, in place of what says so."""
+    # Imported here because the official client is slow to import, and not everywhere.
+    from mcpace_cli import remote  # noqa: PLC0415 - because of that
+
+    header = remote.key_header(*(options.pop(name) for name in ("api_key_header", "manifest", "name")))
+    url, command, transport = (options.pop(name) for name in ("url", "command", "transport"))
+    whom = remote.target(url, command, transport, header)
+    return options | {"target": whom, "wait": _seconds(options["wait"])}
+
+
+@click.command(
+    cls=_Run,
+    epilog="Exit codes: 0 it was ended by Ctrl-C or a signal; 1 the server ended by itself, or is somebody"
+    f" else's; {MENDED.removesuffix('.')}; 130 a second Ctrl-C ended all at once.",
+)
+@click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), metavar="PORT",
+    help="Without a manifest: the port at which the command's server speaks HTTP; else it speaks stdio.",
+)  # fmt: skip
+@click.option(
+    "--listen", metavar="HOST:PORT",
+    help=f"Where calls arrive; 127.0.0.1:{DATA_PORT}, or another port where that is taken.",
+)  # fmt: skip
+@click.option(
+    "--admin-listen", metavar="HOST:PORT",
+    help=f"Health, metrics, statistics; 127.0.0.1:{ADMIN_PORT}, or another port where that is taken.",
+)  # fmt: skip
+@click.option(
+    "--keys", type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder of API keys: a folder a Secret, a file a client; else Secrets of the manifest's file.",
+)  # fmt: skip
+@_name
+def run(**options: Any) -> None:
+    """Run a server on this machine: no cluster, and no Redis unless MCPACE_LIMITS_URL and
+    MCPACE_CACHE_URL name one.
+
+    COMMAND, after `--`, starts the server, with the manifest's `env`, and with PORT and HOST.
+    Without it, the server that listens at the manifest's port is used, or else the manifest's
+    `command` is started. Where `transport` is stdio, each session has a process of it.
+
+    Without a MANIFEST, COMMAND is a server of stdio: mcpace run -- npx -y SERVER
+    """  # noqa: D205 - because click prints this as it stands
+    from mcpace_cli.laptop import Asked  # noqa: PLC0415 - because only this command uses it
+    from mcpace_cli.laptop import run as run_here  # noqa: PLC0415 - the same
+
+    run_here(Asked(**options))
+
+
+
+
+@click.command(
+    cls=_Calling,
+    epilog="Exit codes: 0 the tool answered; 1 it says that it failed; 2 it was not called, and why is"
+    " said.",
+)
+@_asks("[URL] [TOOL] [NAME=VALUE]... [-- COMMAND...]")
+@click.option(
+    "--timeout", metavar="DURATION", callback=duration, default="60s", show_default=True,
+    help="How long the tool may take.",
+)  # fmt: skip
+@click.option("--all-pages", is_flag=True, help="Read further pages of the result, or of the list, too.")
+@click.option(
+    "--admin", metavar="URL",
+    help="The sidecar's admin port, whose metrics tell whether it was a hit;"
+    f" http://127.0.0.1:{ADMIN_PORT} of http://127.0.0.1:{DATA_PORT}.",
+)  # fmt: skip
+@_output(None)
+def call(**options: Any) -> None:
+    """Call a TOOL of the MCP server at URL, or list its tools; after -- the COMMAND of a server of
+    stdio stands for its URL.
+
+    A VALUE that is JSON is taken as that, any other as text: city=Paris days=3. An API key comes
+    from MCPACE_API_KEY, a bearer token from MCPACE_TOKEN, or each from the file that the same
+    name with _FILE names.
+
+    Standard error says how many milliseconds it took, what is left of the limits, and where the
+    result was, where the sidecar's admin port tells it (and nobody else called the tool meanwhile).
+    """  # noqa: D205 - because click prints this as it stands
+    asked = _asked(options) | {"timeout": _seconds(options["timeout"])}
+    from mcpace_cli.call import Asked  # noqa: PLC0415 - because only this command uses it
+    from mcpace_cli.call import run as call_once  # noqa: PLC0415 - the same
+
+    call_once(Asked(**asked))
+
+
+def _lists(what: Literal["tools", "resources", "prompts"], words: str) -> click.Command:
+    """The command that shows one of a server's lists."""
+
+    @click.command(what, cls=_Asking, help=words, epilog=f"Exit codes: 0 they are shown; {_ANSWERED}")
+    @_asks("[URL] [-- COMMAND...]")
+    @click.option("--all-pages", is_flag=True, help="Ask for further pages of the list too.")
+    @_output("table")
+    def command(**options: Any) -> None:
+        asked = _asked(options)
+        from mcpace_cli.listing import Asked  # noqa: PLC0415 - because only these commands use it
+        from mcpace_cli.listing import run as show_list  # noqa: PLC0415 - the same
+
+        show_list(Asked(what=what, **asked))
+
+    return command
+
+
+_CREDENTIALS: Final = " A key comes from MCPACE_API_KEY, a token from MCPACE_TOKEN, as with `mcpace call`."
+tools = _lists("tools", f"Show the tools that a server lists, and what it says of them.{_CREDENTIALS}")
+resources = _lists("resources", f"Show the resources that a server lists, and its templates.{_CREDENTIALS}")
+prompts = _lists("prompts", f"Show the prompts that a server lists.{_CREDENTIALS}")
+
+
+
+@click.command(epilog="Exit codes: 0 it is printed; 2 that shell is not known.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print what completes commands and options in a shell.
+
+    \b
+    bash: eval "$(mcpace completion bash)"                         in ~/.bashrc
+    zsh:  eval "$(mcpace completion zsh)"                          in ~/.zshrc
+    fish: mcpace completion fish > ~/.config/fish/completions/mcpace.fish
+    """  # noqa: D301 - click reads \b as that the lines stay as they are
+    from click.shell_completion import get_completion_class  # noqa: PLC0415 - because only this command uses it
+
+    kind = get_completion_class(shell)
+    assert kind is not None, "click knows the shells that are chosen from"
+    click.echo(kind(ctx.find_root().command, {}, "mcpace", "_MCPACE_COMPLETE").source())
+
+
+@click.command(epilog="Exit codes: 0.")
+@_output("table")
+def version(output: Format) -> None:
+    """Print which mcpace this is, and what it runs on."""
+    from mcpace_operator.resource.models import API_VERSION  # noqa: PLC0415 - because only this command uses it
+
+    told = {
+        "version": __version__,
+        "apiVersion": API_VERSION,
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
+    }
+    show(told, output, tuple(map(str.upper, told)), [tuple(told.values())])
+
+
+COMMANDS: Final = (run, call, tools, resources, prompts, completion, version)
