@@ -209,6 +209,40 @@ def run(**options: Any) -> None:
     run_here(Asked(**options))
 
 
+@click.command(
+    epilog="Exit codes: 0 an API server would take all of it; 1 something is to be mended; 2 a file cannot"
+    " be read, or the server does not answer."
+)
+@click.argument(
+    "manifests", metavar="MANIFEST...", nargs=-1, required=True,
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+)  # fmt: skip
+@click.option(
+    "--against", metavar="URL",
+    help="The server that they are for, which is asked: what it does not list is an error then.",
+)  # fmt: skip
+@_output("table")
+def check(manifests: tuple[Path, ...], against: str | None, output: Format) -> None:
+    """Say what is wrong with a MANIFEST, where, and what to write instead; - is standard input.
+
+    The verdict is the API server's, without one: schema, rules between fields, names. A file may
+    hold several documents: each McpServer is judged, others are named. A line of it is
+    FILE:LINE:COLUMN: FIELD: what to write. Rules that would do nothing are warnings, which change
+    no exit code.
+
+    --against asks a running server: tools and prompts that it does not list are errors, and so is
+    a cached tool that says it writes.
+    """
+    from mcpace_cli.check import Asked  # noqa: PLC0415 - because only this command uses it
+    from mcpace_cli.check import run as check_all  # noqa: PLC0415 - the same
+
+    catalog = None
+    if against is not None:
+        from mcpace_cli import listing, remote  # noqa: PLC0415 - because the official client is slow to import
+
+        catalog = listing.catalog(remote.target(against))
+    sys.exit(check_all(Asked(manifests, output), catalog))
+
 
 
 @click.command(
@@ -303,4 +337,4 @@ def version(output: Format) -> None:
     show(told, output, tuple(map(str.upper, told)), [tuple(told.values())])
 
 
-COMMANDS: Final = (run, call, tools, resources, prompts, completion, version)
+COMMANDS: Final = (run, check, call, tools, resources, prompts, completion, version)
