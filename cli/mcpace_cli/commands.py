@@ -244,6 +244,31 @@ def check(manifests: tuple[Path, ...], against: str | None, output: Format) -> N
     sys.exit(check_all(Asked(manifests, output), catalog))
 
 
+@click.command(epilog=f"Exit codes: 0 they are printed; {MENDED}")
+@_manifest
+@click.option(
+    "--name", metavar="NAME", help="This McpServer alone, where the manifest's file holds several."
+)
+@click.option("-n", "--namespace", metavar="NAME", help="In place of the manifest's own, or `default`.")
+@click.option("--uid", default=NO_UID, metavar="UID", help="The McpServer's metadata.uid in the cluster.")
+@click.option("--restricted", is_flag=True, help="As in a namespace that takes `restricted` pods alone.")
+@click.option(
+    "--prometheus/--no-prometheus", default=True,
+    help="Whether the cluster knows ServiceMonitor and PrometheusRule; it does, unless said.",
+)  # fmt: skip
+@_output("yaml")
+def render(**options: Any) -> None:
+    """Print every object that the operator would apply for a MANIFEST, without a cluster.
+
+    By the same code: to the byte what is applied, where --uid and the operator's environment
+    (MCPACE_MASTER_KEY, MCPACE_LIMITS_URL and its kin) are given. What the Secret holds is never
+    printed, so that what is printed can be shown and kept; it cannot be applied in its stead.
+    """
+    from mcpace_cli.render import Asked  # noqa: PLC0415 - because only this command uses it
+    from mcpace_cli.render import run as render_all  # noqa: PLC0415 - the same
+
+    render_all(Asked(**options))
+
 
 @click.command(
     cls=_Calling,
@@ -337,4 +362,4 @@ def version(output: Format) -> None:
     show(told, output, tuple(map(str.upper, told)), [tuple(told.values())])
 
 
-COMMANDS: Final = (run, check, call, tools, resources, prompts, completion, version)
+COMMANDS: Final = (run, check, render, call, tools, resources, prompts, completion, version)
