@@ -328,6 +328,43 @@ resources = _lists("resources", f"Show the resources that a server lists, and it
 prompts = _lists("prompts", f"Show the prompts that a server lists.{_CREDENTIALS}")
 
 
+@click.command(
+    cls=_Making,
+    options_metavar="[OPTIONS] [-- COMMAND...]",
+    epilog=f"Exit codes: 0 it is written; {_ANSWERED}",
+)
+@click.option("--from", "url", metavar="URL", help="A server that runs.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), metavar="PORT",
+    help="The port at which the command's server speaks HTTP; else it speaks stdio.",
+)  # fmt: skip
+@click.option(
+    "--call", "calls", metavar="'TOOL NAME=VALUE'", multiple=True,
+    help="Call this tool once, for its time and size; may be given several times.",
+)  # fmt: skip
+@click.option("--name", metavar="NAME", help="What the McpServer is called; like the server, unless said.")
+@click.option("--image", metavar="IMAGE", help="The server's image; NAME:latest stands there, unless said.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False),
+    help="A file to write, which must not be there yet; else it is printed.",
+)  # fmt: skip
+def init(**options: Any) -> None:
+    """Write a manifest for a server: one that runs, or one that the COMMAND after -- starts.
+
+    The server is asked what it lists. What its tools say of themselves (and of those of --call,
+    their time and size) becomes suggestions: for a cache, limits and pages. All of them are
+    comments, so that nothing is switched on but by you. No tool is called but by --call.
+    """
+    import asyncio  # noqa: PLC0415 - because only this command uses it
+
+    from mcpace_cli import remote  # noqa: PLC0415 - because the official client is slow to import
+    from mcpace_cli.init import Asked  # noqa: PLC0415 - because only this command uses it
+    from mcpace_cli.init import run as write  # noqa: PLC0415 - the same
+
+    url = options.pop("url")
+    whom = remote.target(url) if url is not None else None
+    asyncio.run(write(Asked(target=whom, **options)))
+
 
 @click.command(epilog="Exit codes: 0 it is printed; 2 that shell is not known.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -362,4 +399,4 @@ def version(output: Format) -> None:
     show(told, output, tuple(map(str.upper, told)), [tuple(told.values())])
 
 
-COMMANDS: Final = (run, check, render, call, tools, resources, prompts, completion, version)
+COMMANDS: Final = (run, init, check, render, call, tools, resources, prompts, completion, version)
