@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import yaml
-from tools import chart, commands, reference, values, version
+from tools import chart, commands, reference, schema, values, version
 from tools.monitoring import alerts, dashboards
 
 from mcpace_operator import crd
@@ -46,6 +46,7 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     },
     "docs/reference.md": reference.text,
     "docs/cli.md": commands.text,
+    "docs/mcpserver.schema.json": schema.text,
     **{name: partial(version.written, name) for name in version.places()},
 }
 
