@@ -2,8 +2,8 @@
 
 The CRD comes from the models, here and in the chart, and so does the schema for editors; the reference from
 what it describes, the page of commands from the commands; the schema of the chart's values from a model of
-them, its README from what stands above them, its dashboards and rules from tables; and the version is written
-wherever it stands beside pyproject.toml.
+them, its README from what stands above them, its dashboards and rules from tables; and the version is
+written wherever it stands beside pyproject.toml.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any, Final
 
-from mcpace_cli.manifest import Metadata
+from mcpace_cli.metadata import Metadata
 from mcpace_operator.crd import structural
 from mcpace_operator.resource.models import API_VERSION, KIND, McpServerSpec
 

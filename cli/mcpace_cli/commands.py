@@ -6,10 +6,11 @@ import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import click
 
+from mcpace_cli.dashes import Asking, Calling, Making, Run
 from mcpace_cli.show import FORMATS, Format, show
 from mcpace_sidecar import __version__
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT
@@ -20,7 +21,6 @@ MENDED: Final = "2 something is to be mended first, and is said."
 _ANSWERED: Final = "2 the server does not answer, or refuses, and why is said."
 NO_UID: Final = "00000000-0000-0000-0000-000000000000"
 """Stands for what an API server gives a resource when it is made."""
-_WHOSE: Final = "What belongs to the server's command goes after --."
 
 
 def duration(_ctx: click.Context, _option: click.Parameter, value: str) -> str:
@@ -52,78 +52,6 @@ _name = click.option(
     "--name", metavar="NAME", help="Which McpServer, where the manifest's file holds several."
 )
 _manifest = click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False))
-
-
-def _split(args: list[str]) -> tuple[list[str], tuple[str, ...]]:
-    """What stands before `--`, and the command after it."""
-    at = args.index("--") if "--" in args else len(args)
-    return args[:at], tuple(args[at + 1 :])
-
-
-class _Run(click.Command):
-    """Takes what stands after `--` as the server's command, be there a manifest before it or not."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse them; UsageError."""
-        before, after = _split(args)
-        try:
-            rest = super().parse_args(ctx, before)
-        except click.NoSuchOption as error:
-            raise click.UsageError(f"{error.format_message()} {_WHOSE}", ctx) from error
-        if ctx.resilient_parsing:  # a shell completes what is not finished yet
-            return rest
-        command = ctx.params["command"] = (*ctx.params["command"], *after)
-        if ctx.params["manifest"] is None and not command:
-            words = "Write a MANIFEST, or the command of a server of stdio: mcpace run -- npx -y SERVER."
-            raise click.UsageError(words, ctx)
-        if ctx.params["manifest"] is not None and ctx.params["port"] is not None:
-            words = f"--port is for a command without a manifest, where it is `port`. {_WHOSE}"
-            raise click.UsageError(words, ctx)
-        return rest
-
-
-class _Asking(click.Command):
-    """Asks a server: the one at a URL, or the one of stdio that the command after `--` starts."""
-
-    takes: ClassVar[tuple[str, ...]] = ()
-    """What else may be written: each one word, the last all that are left."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse them; UsageError."""
-        before, command = _split(args)
-        rest = super().parse_args(ctx, before)
-        words = list(ctx.params.pop("words") or ())
-        if ctx.resilient_parsing:
-            return rest
-        if not command and not words:
-            raise click.UsageError("Write the server's URL, or after -- the command that starts it.", ctx)
-        ctx.params |= {"command": command, "url": None if command else words.pop(0)}
-        for name in self.takes[:-1]:
-            ctx.params[name] = words.pop(0) if words else None
-        if self.takes:
-            ctx.params[self.takes[-1]] = tuple(words)
-        elif words:
-            raise click.UsageError(f"One server is asked, so what is {words[0]!r}?", ctx)
-        return rest
-
-
-class _Calling(_Asking):
-    takes: ClassVar[tuple[str, ...]] = ("tool", "arguments")
-
-
-class _Making(click.Command):
-    """Looks at one server: the one at a URL, or the one that the command after `--` starts."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse them; UsageError."""
-        before, command = _split(args)
-        rest = super().parse_args(ctx, before)
-        ctx.params["command"] = command
-        if not ctx.resilient_parsing and bool(command) == bool(ctx.params["url"]):
-            raise click.UsageError("Write --from URL, or after -- the command that starts the server.", ctx)
-        if not command and ctx.params["port"] is not None:
-            raise click.UsageError("--port is for a command, which is started to listen there.", ctx)
-        return rest
 
 
 _OF_ASKING: Final = (
@@ -170,7 +98,7 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
 
 
 @click.command(
-    cls=_Run,
+    cls=Run,
     epilog="Exit codes: 0 it was ended by Ctrl-C or a signal; 1 the server ended by itself, or is somebody"
     f" else's; {MENDED.removesuffix('.')}; 130 a second Ctrl-C ended all at once.",
 )
@@ -271,7 +199,7 @@ def render(**options: Any) -> None:
 
 
 @click.command(
-    cls=_Calling,
+    cls=Calling,
     epilog="Exit codes: 0 the tool answered; 1 it says that it failed; 2 it was not called, and why is"
     " said.",
 )
@@ -308,7 +236,7 @@ def call(**options: Any) -> None:
 def _lists(what: Literal["tools", "resources", "prompts"], words: str) -> click.Command:
     """The command that shows one of a server's lists."""
 
-    @click.command(what, cls=_Asking, help=words, epilog=f"Exit codes: 0 they are shown; {_ANSWERED}")
+    @click.command(what, cls=Asking, help=words, epilog=f"Exit codes: 0 they are shown; {_ANSWERED}")
     @_asks("[URL] [-- COMMAND...]")
     @click.option("--all-pages", is_flag=True, help="Ask for further pages of the list too.")
     @_output("table")
@@ -329,7 +257,7 @@ prompts = _lists("prompts", f"Show the prompts that a server lists.{_CREDENTIALS
 
 
 @click.command(
-    cls=_Making,
+    cls=Making,
     options_metavar="[OPTIONS] [-- COMMAND...]",
     epilog=f"Exit codes: 0 it is written; {_ANSWERED}",
 )

@@ -12,20 +12,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from mcpace_operator.resource.models import (
-    API_VERSION,
-    KIND,
-    LONGEST_NAME,
-    NAME_PATTERN,
-    NAME_WORDS,
-    McpServerSpec,
-)
+from mcpace_cli.metadata import Metadata
+from mcpace_operator.resource.models import API_VERSION, KIND, McpServerSpec
 from mcpace_sidecar.contract.config import Model, parse_strictly, read_documents
-from mcpace_sidecar.contract.config.base import MisplacedError, Name, Text, spelled
+from mcpace_sidecar.contract.config.base import Text
 from mcpace_sidecar.contract.nearest import Vocabulary
 from mcpace_sidecar.errors import ConfigError
 
@@ -50,49 +44,6 @@ _CLUSTERS_OWN: Final = {
 
 
 M = TypeVar("M", bound=Model)
-
-
-_LABEL: Final = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)"
-_DOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-_LABEL_WORDS: Final = (
-    "write at most 63 letters, digits and '-', '_', '.', with a letter or digit at both ends"
-)
-_KEY_WORDS: Final = f"this is no key: {_LABEL_WORDS}; a domain and '/' may stand before it"
-
-
-class Metadata(Model):
-    """What Kubernetes keeps of every object; only these are read here."""
-
-    name: str = spelled(NAME_PATTERN, NAME_WORDS, max_length=LONGEST_NAME)
-    namespace: Name = "default"
-    labels: dict[str, Text] = Field(default={})
-    annotations: dict[str, str] = Field(default={})
-    generate_name: Any = None
-    uid: Any = None
-    resource_version: Any = None
-    generation: Any = None
-    creation_timestamp: Any = None
-    deletion_timestamp: Any = None
-    deletion_grace_period_seconds: Any = None
-    finalizers: Any = None
-    owner_references: Any = None
-    managed_fields: Any = None
-    self_link: Any = None
-
-    @model_validator(mode="after")
-    def _is_spelled_as_kubernetes_wants_it(self) -> Self:
-        for part, entries in (("labels", self.labels), ("annotations", self.annotations)):
-            for key in entries:
-                domain, slash, name = key.rpartition("/")
-                if part == "annotations":  # which Kubernetes reads so
-                    domain = domain.lower()
-                at_domain = len(domain) <= 253 and re.fullmatch(_DOMAIN, domain)
-                if re.fullmatch(_LABEL, name) is None or (slash and not at_domain):
-                    raise MisplacedError((part, key), _KEY_WORDS, of_name=True)
-        for key, value in self.labels.items():
-            if value and re.fullmatch(_LABEL, value) is None:
-                raise MisplacedError(("labels", key), _LABEL_WORDS)
-        return self
 
 
 class Resource(Model):
