@@ -174,10 +174,5 @@ def main() -> None:
         sys.exit(2)
 
 
-from mcpace_cli.bench.command import bench  # noqa: E402 - because it joins the commands above
-
-mcpace.add_command(bench)
-
-
 if __name__ == "__main__":
     main()

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import click
 
+from mcpace_cli.bench.command import bench
 from mcpace_cli.dashes import Asking, Calling, Making, Run
 from mcpace_cli.show import FORMATS, Format, show
 from mcpace_sidecar import __version__
@@ -327,4 +328,6 @@ def version(output: Format) -> None:
     show(told, output, tuple(map(str.upper, told)), [tuple(told.values())])
 
 
-COMMANDS: Final = (run, init, check, render, call, tools, resources, prompts, completion, version)
+COMMANDS: Final = (
+    run, init, check, render, call, tools, resources, prompts, bench, completion, version,
+)  # fmt: skip
