@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.kit.laptop import MCPACE, WEATHER, listens, mcpace, wait_for
+from tests.kit.laptop import MCPACE, WEATHER, listens, manifest, mcpace, wait_for
 from tests.kit.programs import ROOT, weather_server
 from tools.packages.install import modules, node, python_v1
 from tools.ports import free_port
@@ -302,6 +302,7 @@ def test_two_manifests_are_measured_beside_each_other_and_limits_are_lifted(tmp_
 
 
 def test_what_is_no_target_is_said_with_what_to_write(tmp_path: Path):
+    pair = manifest(tmp_path, transport="sse")
     for arguments, words in (
         ((), "Write a URL, a MANIFEST"),
         (("nowhere.yaml",), "no such file"),
@@ -311,6 +312,7 @@ def test_what_is_no_target_is_said_with_what_to_write(tmp_path: Path):
         (("http://127.0.0.1:1/mcp", "--fail-if", "p95"), "p95>200ms"),
         (("http://127.0.0.1:1/mcp", "--report", tmp_path / "no/r.html"), "there is no folder"),
         (("--", "/no/such/program"), "no such program"),
+        ((pair,), "the older pair with SSE is not measured"),
     ):
         done = bench(*arguments)
         assert done.returncode == 2, (arguments, done.stdout, done.stderr)

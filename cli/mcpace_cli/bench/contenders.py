@@ -76,7 +76,7 @@ async def contenders(asked: Asked, stage: Stage, notes: list[str]) -> Table:
         if name in [live.name for live in compared]:
             name = f"{name} {number + 1}"
         live = await _through(asked, stage, variant)
-        live.name, live.words = name, f"{target} through the sidecar"
+        live.name, live.words = name, f"{Path(target).name} through the sidecar"
         compared.append(live)
         acting = _acting(variant)
     return Table(compared, manifest=acting)
@@ -104,11 +104,6 @@ async def _levers(asked: Asked, stage: Stage, target: str, notes: list[str]) -> 
             " sidecar without any lever."
         )
         compared = [served]
-    elif spec.get("transport") == "sse":
-        notes.append(
-            "The pair with SSE is not called directly: it is compared with the sidecar without any lever."
-        )
-        compared = [served]
     else:
         assert served.running is not None
         itself = _target(asked, served.running.direct, whole)
@@ -117,7 +112,7 @@ async def _levers(asked: Asked, stage: Stage, target: str, notes: list[str]) -> 
     through = served
     if bare != spec:
         through = await _through(asked, stage, whole)
-    through.name, through.words = THROUGH, f"{target} through the sidecar"
+    through.name, through.words = THROUGH, f"{Path(target).name} through the sidecar"
     if through is not compared[0]:
         compared.append(through)
     found = Table(compared, served, lines=lines, spec=spec, manifest=_acting(whole))
@@ -142,6 +137,11 @@ def _variant(asked: Asked, target: str, notes: list[str]) -> Variant:
     for problem in environment(manifest)[1]:
         say(f"spec.{problem}; put it there, or set the variable yourself")
     spec = levers.spec_of(manifest)
+    if spec.get("transport") == "sse":
+        raise ConfigError(
+            f"{target}: the older pair with SSE is not measured; where the server speaks streamable HTTP"
+            " too, leave `transport` out"
+        )
     if not asked.limits and "rateLimits" in spec:
         spec = levers.unlimited(spec)
         notes.append(
