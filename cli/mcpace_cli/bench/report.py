@@ -45,7 +45,7 @@ STYLE: Final = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 28px 20px 60px; max-width: 1000px; background: var(--page); color:
   var(--ink);
-  font: 15px/1.55 system-ui, "Segoe UI", "Noto Sans", sans-serif; }
+  font: 15px/1.55 system-ui, "Segoe UI", "Noto Sans", sans-serif;  overflow-wrap: anywhere; }
 h1 { font-size: 24px; margin: 0 0 2px; overflow-wrap: anywhere; }
 h2 { font-size: 17px; margin: 36px 0 8px; }
 p { margin: 6px 0; } .soft { color: var(--soft); } .small { font-size: 13px; }
@@ -82,13 +82,15 @@ svg text.s4, svg text.s5 { fill: currentColor; }
 .s4 { color: var(--c4); } .s5 { color: var(--c5); }
 svg .s0.area, svg .s0.line { stroke-dasharray: 5 2.5; }
 .key { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 13px; margin: 4px 0 0; }
+.key span { min-width: 0; }
 .key svg { width: 26px; display: inline-block; margin: 0 6px 0 0; vertical-align: -2px; }
 .lever { border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px 6px; margin: 12px 0; }
 .lever h3 { font-size: 15px; margin: 0 0 2px; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px;
   margin: 8px 0;
   overflow-x: auto; font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 18px; margin: 8px 0; font-size:
+dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 3px 18px; margin: 8px 0;
+  font-size:
   14px; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 ul { padding-left: 20px; } li { margin: 4px 0; overflow-wrap: anywhere; }
