@@ -73,7 +73,7 @@ loopback without any, and elsewhere not at all.
 | `GET /metrics` | Prometheus |
 | `GET /stats` | the last five minutes, per tool, with histograms that can be merged; `findings` |
 | `GET /stats?recent` | the same, and how these minutes went, half minute by half minute |
-| `GET /config` | the configuration in force, defaults included, and its `findings`: rules that do nothing |
+| `GET /config` | the configuration in force, defaults included, `findings`, and its `lines` in a manifest |
 | `GET /debug/calls` | calls in flight, the longest first, and what each waits for; pool, slots, stores |
 | `GET /drained` | held until nothing is in flight in a sidecar that drains, or for `drainTimeout` |
 | `POST /drain` | turns unready, and sends clients elsewhere with their next answer: so a pod ends |

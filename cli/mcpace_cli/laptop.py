@@ -21,6 +21,7 @@ from mcpace_cli import apikeys, sessionkey, sockets
 from mcpace_cli import processes as table
 from mcpace_cli.checklist import checklist
 from mcpace_cli.child import Child, servers_environment
+from mcpace_cli.lines import lines
 from mcpace_cli.manifest import Manifest, environment, expanded, read, without_file
 from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.errors import ConfigError, ListenError
@@ -80,16 +81,16 @@ def run(asked: Asked) -> None:
             " put it into the manifest's file, or give --keys DIR",
             "yellow",
         )
-    judged = written.spec
+    judged, placed = written.spec, _placed(asked, written)
     with apikeys.folder(written, asked.keys) as folder:
 
         def load() -> tuple[SidecarConfig, tuple[str, ...]]:
-            nonlocal judged
+            nonlocal judged, placed
             now = _read(asked)
             if asked.keys is None:
                 apikeys.write(now, folder)
             _say_what_waits(written, now)
-            judged = now.spec
+            judged, placed = now.spec, _placed(asked, now)
             return parse(SidecarConfig, now.spec.sidecar_config())
 
         ports = written.spec.sidecar
@@ -107,6 +108,7 @@ def run(asked: Asked) -> None:
             keys=folder,
             launch=_pipes(written, asked.command),
             judge=lambda report: checklist(judged, report),
+            lines=lambda: placed,
             session_keys=(
                 (
                     secrets.token_bytes(KEY_BYTES),
@@ -128,6 +130,11 @@ def _read(asked: Asked) -> Manifest:
     if asked.manifest is None:
         return without_file(asked.command, asked.port)
     return read(asked.manifest, asked.name, asked.command)
+
+
+def _placed(asked: Asked, manifest: Manifest) -> dict[str, int]:
+    """In which lines its fields stand."""
+    return {} if asked.manifest is None else lines(asked.manifest, manifest.name)
 
 
 def _pipes(manifest: Manifest, given: tuple[str, ...]) -> Pipes | None:

@@ -93,7 +93,7 @@ async def test_every_number_of_the_table_is_the_one_that_statistics_tell(
 async def test_tiles_limits_and_room_are_those_that_statistics_tell(
     scripted: Scripted, start: Start
 ) -> None:
-    sidecar = await busy(scripted, start)
+    sidecar = await busy(scripted, start, lines=lambda: {"concurrency.maxInFlight": 7})
     async with browsing() as seen:
         await seen.open(sidecar.admin)
         await seen.shown()
@@ -118,6 +118,8 @@ async def test_tiles_limits_and_room_are_those_that_statistics_tell(
         assert "tool 2" in limits, "what refused whom since the start"
         config = seen.page.locator("#config")
         await seen.page.locator("summary").click()
+        line = config.locator("div").filter(has_text="maxInFlight: 8")
+        assert await line.locator("i").inner_text() == "7", "where it stands in the manifest"
         assert "maxInFlight: 8" in (await config.inner_text()).replace("\u00a0", " ")
 
 

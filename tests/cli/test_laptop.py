@@ -129,7 +129,12 @@ def test_the_page_that_is_named_judges_the_checklist_by_the_whole_manifest(tmp_p
         assert len(items) == 10
         assert items["DatabaseConnectionsPooled"]["result"] == "Failed", "env is no part of a sidecar's"
         assert items["HealthChecksConfigured"]["result"] == "Passed"
-        path.write_text(path.read_text().replace("DATABASE_URL", "OTHER"))
+        with urllib.request.urlopen(f"{page}config") as answer:
+            lines = json.load(answer)["lines"]
+        written = path.read_text().splitlines()
+        assert written[lines["rateLimits"] - 1].strip() == "rateLimits: {}"
+        assert written[lines["env[0].value"] - 1].strip(" -") == "value: x"
+        path.write_text("# a line more\n" + path.read_text().replace("DATABASE_URL", "OTHER"))
 
         def judged_anew() -> bool:
             with urllib.request.urlopen(f"{page}stats?recent") as answer:
@@ -137,6 +142,8 @@ def test_the_page_that_is_named_judges_the_checklist_by_the_whole_manifest(tmp_p
             return found["DatabaseConnectionsPooled"] == "Unknown"
 
         wait_for(judged_anew, "the changed manifest to be judged")
+        with urllib.request.urlopen(f"{page}config") as answer:
+            assert json.load(answer)["lines"]["rateLimits"] == lines["rateLimits"] + 1
 
 
 def found_by_a_shell() -> dict[str, str]:

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import hmac
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -78,7 +78,8 @@ class Admin:
     def __init__(
         self, plane: Plane, handshake: Handshake, metrics: Metrics, tallies: Tallies,
         memory: MemoryResults, doors: Doors, findings: Findings, token: str | None,
-        links: Sequence[Store], judge: Judge, drain: Callable[[], None], *, loopback: bool,
+        links: Sequence[Store], judge: Judge,
+        lines: Callable[[], Mapping[str, int]], drain: Callable[[], None], *, loopback: bool,
     ) -> None:  # fmt: skip
         self.heads = RequestHeads(Names({b"authorization", b"origin", _FROM_PAGE}))
         self._plane = plane
@@ -89,6 +90,7 @@ class Admin:
         self._findings = findings
         self._token = token.encode() if token else None
         self._links = links
+        self._lines = lines
         self._drain = drain
         self._loopback = loopback
         self._reports = Reports(plane, handshake, tallies, memory, doors, findings, links, judge)
@@ -237,7 +239,11 @@ class Admin:
 
     def _read_config(self) -> _Answer:
         config = self._plane.settings.config
-        return _json(200, config.model_dump(mode="json", by_alias=True) | {"findings": self._found()})
+        return _json(
+            200,
+            config.model_dump(mode="json", by_alias=True)
+            | {"findings": self._found(), "lines": dict(self._lines())},
+        )
 
     def _read_calls(self) -> _Answer:
         return _words(200, "\n".join(calls.lines(self._plane, self._doors, self._links)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,10 @@ Load = Callable[[], tuple[SidecarConfig, tuple[str, ...]]]
 """Reads the configuration, and names the fields that are unknown; ConfigError."""
 Usage = Callable[[], Iterator[tuple[str, float]]]
 """Gives (metric, value) of what the server itself uses."""
+
+
+def _no_lines() -> Mapping[str, int]:
+    return {}
 
 
 def _unjudged(report: Report) -> tuple[Item, ...]:
@@ -58,6 +62,8 @@ class Options:
     """Files and sockets that it may open."""
     launch: Launch | None = None
     """How processes of a server of stdio are started; None: by connections to `upstream`."""
+    lines: Callable[[], Mapping[str, int]] = _no_lines
+    """In which line of the manifest each field of the configuration stands, where there is one."""
     server_usage: Usage = unseen
     judge: Callable[[Report], tuple[Item, ...]] = _unjudged
     """What the checklist says of a report: whoever starts the sidecar may know the whole manifest."""

@@ -146,7 +146,7 @@ class Sidecar:
         self.findings = Findings(lambda: configuration.settings, self.catalog, self.tallies.looked_up)
         self._admin = Admin(
             self.plane, handshake, self.metrics, self.tallies, self.memory, self._doors, self.findings,
-            options.admin_token, stores.links, options.judge, self.drain,
+            options.admin_token, stores.links, options.judge, options.lines, self.drain,
             loopback=options.admin_listen.is_loopback,
         )  # fmt: skip
         self._sweeps: tuple[Callable[[float], None], ...] = (
