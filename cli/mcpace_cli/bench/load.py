@@ -9,27 +9,23 @@ counts from then (coordinated omission is avoided).
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any, Final, NamedTuple
 
-import brotli
 import msgspec
-import zstandard
 
+from mcpace_cli.bench.answer import ACCEPTED, LARGEST, decoded, is_tool, judged
 from mcpace_cli.bench.result import ToolWindow, Window
 from mcpace_cli.bench.target import Target
-from mcpace_sidecar.call.refusals import LIMITED
 from mcpace_sidecar.contract.histogram import bucket
 from mcpace_sidecar.errors import McpaceError, UpstreamError
 from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.http.receiver import ByStatus
-from mcpace_sidecar.mcp import answers, headers
+from mcpace_sidecar.mcp import headers
 from mcpace_sidecar.server.session import HandshakeError, Session, conversation
 
 PARALLEL: Final = "parallel"
@@ -38,10 +34,6 @@ PATIENCE: Final = 30.0
 """Seconds that a server may be silent; then a call has failed."""
 BINS: Final = 20
 """Parts of a window in which answers are counted, for a line over time."""
-_LARGEST: Final = 64 * 1024 * 1024
-"""Bytes of one answer, in any form."""
-_ACCEPTED: Final = "gzip, br, zstd"
-"""What clients accept that have every codec."""
 _FIRST_ID: Final = 1_000_000_000
 _MOST_IDS: Final = 8_999_999_999
 """Every id is as long as the first, and no two calls of a run bear the same."""
@@ -109,7 +101,7 @@ class Server:
             for _ in range(_PAGES):
                 answer = await self._sessions[0].call("tools/list", cursor)
                 listed = answer.get("tools")
-                found += [tool for tool in listed if _is_tool(tool)] if isinstance(listed, list) else []
+                found += [tool for tool in listed if is_tool(tool)] if isinstance(listed, list) else []
                 if not isinstance(answer.get("nextCursor"), str):
                     break
                 cursor = {"cursor": answer["nextCursor"]}
@@ -194,7 +186,7 @@ class Server:
                 "method": "tools/call",
                 "params": session.completed(params),
             }
-            request = session.request("POST", message, {"Accept-Encoding": _ACCEPTED, **mirrors})
+            request = session.request("POST", message, {"Accept-Encoding": ACCEPTED, **mirrors})
             at = request.index(_MARK, request.index(b"\r\n\r\n"))
             yield request[: at + 5], request[at + len(_MARK) :]
 
@@ -334,14 +326,14 @@ class _Flight(ByStatus):
         self._failed = ""
         self._head: ResponseHead | None = None
         self._pieces: list[bytes] = []
-        self._left = _LARGEST
+        self._left = LARGEST
         self._ticket: Any = None
         window.took_off(began)
 
     def send(self) -> None:
         """Send its next message."""
         begin, end = self.messages.texts[self._at]
-        self._pieces, self._left = [], _LARGEST
+        self._pieces, self._left = [], LARGEST
         self._ticket = self._server.pool.request((begin + self._server.next_id() + end,), self, PATIENCE)
 
     def on_answer(self, head: ResponseHead, body: bytes) -> None:
@@ -385,49 +377,6 @@ class _Flight(ByStatus):
         self._window.landed(perf_counter(), self, error.reason)
         # Whoever refuses at once is not asked again at once, without an end.
         asyncio.get_running_loop().call_later(0.01, self._over)
-
-
-def judged(head: ResponseHead, body: bytes) -> str:
-    """How an answer says that its call failed: `limited`, `error`, `HTTP 503`; empty where it did not."""
-    if head.status != 200:
-        return f"HTTP {head.status}"
-    if answers.succeeded(body):
-        return "part failed" if b'"succeeded"' in body and _fell_short(body) else ""
-    return "limited" if b"%d" % LIMITED.code in body else "error"
-
-
-_COUNTED: Final = re.compile(rb'"total":(\d+),"succeeded":(\d+)')
-
-
-def _fell_short(body: bytes) -> bool:
-    """Whether not every call of a `parallel` succeeded."""
-    counted = _COUNTED.search(body)
-    return counted is not None and counted[1] != counted[2]
-
-
-def decoded(head: ResponseHead, body: bytes) -> bytes | None:
-    """An answer's body without its coding; None where it is none, or too much."""
-    coding = head.get(b"content-encoding")
-    try:
-        if coding is None or coding == b"identity":
-            return body
-        if coding == b"gzip":
-            return _bounded(zlib.decompressobj(31).decompress(body, _LARGEST + 1))
-        if coding == b"zstd":
-            return _bounded(zstandard.ZstdDecompressor().stream_reader(body).read(_LARGEST + 1))
-        if coding == b"br":
-            return _bounded(brotli.Decompressor().process(body, output_buffer_limit=_LARGEST + 1))
-    except (zlib.error, zstandard.ZstdError, brotli.error, MemoryError):
-        return None
-    return None
-
-
-def _bounded(body: bytes) -> bytes | None:
-    return body if len(body) <= _LARGEST else None
-
-
-def _is_tool(tool: Any) -> bool:
-    return isinstance(tool, dict) and isinstance(tool.get("name"), str) and bool(tool["name"])
 
 
 def _nobody(client: int) -> None:

@@ -24,7 +24,7 @@ import msgspec
 import uvloop
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mcpace_cli.bench import levers, result
+from mcpace_cli.bench import levers, result, units
 from mcpace_cli.bench.asked import Asked, err
 from mcpace_cli.bench.calls import calls as calls_of
 from mcpace_cli.bench.calls import steps as steps_of
@@ -226,8 +226,8 @@ def _remarks(
     else:
         late = max((window.late for one in compared for window in one.windows), default=0.0)
         yield (
-            f"Open loop: {result.amount(asked.rate)} steps a second, whose time counts from when they were"
-            f" due (no coordinated omission); the load itself was late by {result.duration(late)} at most."
+            f"Open loop: {units.amount(asked.rate)} steps a second, whose time counts from when they were"
+            f" due (no coordinated omission); the load itself was late by {units.duration(late)} at most."
         )
     if any(one.hits is not None and one.hits.median > 0 for one in compared):
         yield "The hit ratio is that of these arguments, drawn evenly; clients repeat theirs more, or less."

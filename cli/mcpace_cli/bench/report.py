@@ -21,11 +21,10 @@ from mcpace_cli.bench.result import (
     Figure,
     Lever,
     Result,
-    amount,
     changes,
     differences,
-    duration,
 )
+from mcpace_cli.bench.units import amount, duration
 from mcpace_cli.show import plain
 
 _MARKS: Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}

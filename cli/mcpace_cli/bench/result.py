@@ -15,6 +15,7 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
+from mcpace_cli.bench.units import SIZES, TIMES, amount, duration, part, size
 from mcpace_sidecar.contract.histogram import percentile
 from mcpace_sidecar.contract.report import BUCKETS
 from mcpace_sidecar.errors import ConfigError
@@ -311,50 +312,14 @@ class Measure(NamedTuple):
     """Whether less is better."""
 
 
-def duration(seconds: float) -> str:
-    """`3.2 ms`, to three digits."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size * 0.9995 or unit == "µs":
-            number = seconds / size
-            return f"{number:.0f} {unit}" if number >= 99.95 else f"{number:.3g} {unit}"
-    raise AssertionError
-
-
-def amount(number: float) -> str:
-    """`1,234`, `12.3`, `0.12`."""
-    return f"{number:,.0f}" if number >= 99.95 else f"{number:.3g}"
-
-
-def part(number: float) -> str:
-    """`12.3 %`; what is not all, or not nothing, is not said to be."""
-    percent = number * 100
-    if 99.95 <= percent < 100:
-        return "> 99.9 %"
-    if 0 < percent < 0.05:
-        return "< 0.1 %"
-    return f"{percent:.1f} %".replace(".0 %", " %")
-
-
-def size(number: float) -> str:
-    """`12.3 KiB`."""
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1023.5:
-            return f"{amount(number)} {unit}"
-        number /= 1024
-    return f"{amount(number)} GiB"
-
-
-_TIMES: Final = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
-_SIZES: Final = {"": 1.0, "B": 1.0, "KiB": 1024.0, "Ki": 1024.0, "MiB": 1024.0**2, "Mi": 1024.0**2}
-
 MEASURES: Final[Mapping[str, Measure]] = {
-    "p50": Measure(lambda one: one.latency(0.50), duration, _TIMES, less=True),
-    "p95": Measure(lambda one: one.latency(0.95), duration, _TIMES, less=True),
-    "p99": Measure(lambda one: one.latency(0.99), duration, _TIMES, less=True),
+    "p50": Measure(lambda one: one.latency(0.50), duration, TIMES, less=True),
+    "p95": Measure(lambda one: one.latency(0.95), duration, TIMES, less=True),
+    "p99": Measure(lambda one: one.latency(0.99), duration, TIMES, less=True),
     "rate": Measure(lambda one: one.rate, amount, {"": 1.0, "/s": 1.0}, less=False),
     "errors": Measure(lambda one: one.failed, part, {"%": 0.01}, less=True),
     "hits": Measure(lambda one: one.hits, part, {"%": 0.01}, less=False),
-    "bytes": Measure(lambda one: one.received, size, _SIZES, less=True),
+    "bytes": Measure(lambda one: one.received, size, SIZES, less=True),
     "tokens": Measure(lambda one: one.tokens, amount, {"": 1.0}, less=True),
 }
 """What is measured of each contender, in the order in which it is shown."""

@@ -8,7 +8,8 @@ from typing import Any
 import click
 import msgspec
 
-from mcpace_cli.bench.result import MEASURES, Contender, Figure, Lever, Result, amount, changes, differences
+from mcpace_cli.bench.result import MEASURES, Contender, Figure, Lever, Result, changes, differences
+from mcpace_cli.bench.units import amount
 from mcpace_cli.show import plain, table
 
 HEADS = ("", "P50", "P95", "P99", "CALLS/S", "ERRORS", "HITS", "BYTES", "TOKENS")

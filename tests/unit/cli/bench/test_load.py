@@ -14,7 +14,8 @@ import pytest
 import zstandard
 from tests.kit.waiting import until
 
-from mcpace_cli.bench.load import Call, Server, decoded, judged
+from mcpace_cli.bench.answer import decoded, judged
+from mcpace_cli.bench.load import Call, Server
 from mcpace_cli.bench.target import Target
 from mcpace_sidecar.http.head import ResponseHead
 

@@ -13,7 +13,8 @@ from tests.unit.cli.bench.test_result import measured, window
 
 from mcpace_cli.bench import plot, result, told
 from mcpace_cli.bench.report import page
-from mcpace_cli.bench.result import Contender, Lever, Result, amount, duration
+from mcpace_cli.bench.result import Contender, Lever, Result
+from mcpace_cli.bench.units import amount, duration
 
 EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(1)>\x1b[2J\u202e</style>'
 

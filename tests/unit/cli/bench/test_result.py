@@ -18,11 +18,9 @@ from mcpace_cli.bench.result import (
     Settings,
     Window,
     changes,
-    duration,
     goal,
-    part,
-    size,
 )
+from mcpace_cli.bench.units import duration, part, size
 from mcpace_sidecar.contract.histogram import bucket
 from mcpace_sidecar.errors import ConfigError
 
