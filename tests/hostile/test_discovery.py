@@ -192,5 +192,6 @@ async def test_a_server_that_ends_is_asked_again_and_its_clients_wait(serve_line
     pid = said((await call(sidecar, "pid"))[1])
     status, answer = await call(sidecar, "die")
     assert (status, answer["error"]["code"]) == (200, 50200)
+    assert "effect is unknown" in answer["error"]["message"]
     assert said((await call(sidecar, "pid"))[1]) != pid
     await until(lambda: sidecar.handshake.ready, "the handshake")

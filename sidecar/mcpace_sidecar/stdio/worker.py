@@ -11,6 +11,7 @@ from mcpace_sidecar import __version__
 from mcpace_sidecar.errors import UpstreamError
 from mcpace_sidecar.mcp import responses
 from mcpace_sidecar.mcp.jsonrpc import OfProgress, Said
+from mcpace_sidecar.mcp.methods import SAFE
 from mcpace_sidecar.mcp.responses import NO_METHOD
 from mcpace_sidecar.mcp.strictness import MEMBERS
 from mcpace_sidecar.stdio import modern
@@ -297,9 +298,10 @@ class Worker(Holder):
     def finish(self, error: UpstreamError) -> None:
         """Tell all who wait for it."""
         calls, self.calls = self.calls, {}
+        unknown = UpstreamError(error.reason, f"{error} Whether the call took effect is unknown.")
         for asked in calls.values():
             if asked is not None:
-                asked.fail(error)
+                asked.fail(error if asked.method in SAFE else unknown)
         streams, self.streams = self.streams, {}
         for asked in streams.values():
             asked.giver = None
