@@ -56,6 +56,22 @@ HTTP 200, because clients of the handshake era lose their session to an HTTP err
 |---|---|---|---|
 """
 
+OF_STDIO: Final = """
+Before a server of stdio mcpace is the server of streamable HTTP too, and answers as official ones do.
+None of these is counted:
+
+| code | HTTP | when |
+|---|---|---|
+| -32001 | 404 | there is no such session |
+| -32022 | 400 | the server does not speak this version; `data.supported` lists those that it does |
+| -32020 | 400 | of 2026-07-28: the headers do not say what the body does |
+| -32602 | 400 | of 2026-07-28: `_meta` lacks the version or the client's capabilities |
+| -32601 | 400 | `server/discover`, where the server knows handshakes alone |
+| -32601 | 200 | of `shared`: a subscription to a resource |
+| -32600 | 400 | a request before 2026-07-28 without a session: a session begins with `initialize` |
+| -32600 | 400 | the id of a request of the same session that is not answered yet |
+"""
+
 ADMIN: Final = """
 ## The admin port
 
@@ -119,7 +135,7 @@ def text() -> str:
     page += "".join(f"| `{reason.name}` | {reason.value} |\n" for reason in Cause)
     page += FOUND + "".join(f"| {name} | {words} |\n" for name, words in FINDINGS.items())
     page += _bounds() + ERRORS + "".join(map(_refused, sorted(REFUSALS, key=lambda reason: reason.code)))
-    return page + ADMIN + "".join(f"{row}\n" for row in _variables())
+    return page + OF_STDIO + ADMIN + "".join(f"{row}\n" for row in _variables())
 
 
 def _variables() -> Iterator[str]:

@@ -61,7 +61,9 @@ class McpServerSpec(SidecarConfig):
     )
     image_pull_secrets: tuple[PodPart, ...] = Field(default=(), max_length=16, description="As in a pod.")
     command: tuple[Text, ...] = Field(
-        default=(), max_length=64, description="Instead of the image's entry point, as in a pod."
+        default=(),
+        max_length=64,
+        description="Instead of the image's entry point, as in a pod; `stdio` needs it.",
     )
     args: tuple[Text, ...] = Field(
         default=(), max_length=256, description="Instead of the image's arguments, as in a pod."
@@ -77,7 +79,9 @@ class McpServerSpec(SidecarConfig):
         default=None,
         description="The server container's; privilege escalation is off unless set here.",
     )
-    port: int = Field(default=SERVER_PORT, ge=1, le=65535, description="The server's own port.")
+    port: int = Field(
+        default=SERVER_PORT, ge=1, le=65535, description="The server's own port; `stdio` has none."
+    )
     replicas: int | None = Field(
         default=None,
         ge=0,

@@ -135,8 +135,9 @@ UNOPENED: Final = Reason(
 )
 SESSION: Final = Reason(
     40400, 404, BAD, "session",
-    "there is no such session: its id is none of this server's, it has ended, or it was lost and is older"
-    " than `sessions.maxAge`",
+    "there is no such session: it has ended; it was lost, and is older than `sessions.maxAge`, or"
+    " `sessions.onLoss` is `end`; or its id is none of this server's (while the sidecar has seen no session"
+    " of the server's, that one says so itself, most by -32001)",
 )  # fmt: skip
 HEARD: Final = Reason(
     40500, 405, "", "", "a GET with the `Last-Event-ID` of a response: there is nothing after it"
@@ -200,13 +201,31 @@ def _failure(code: int, http: int, label: str, when: str, blames: int = SERVER) 
 OF_SERVER: Final[dict[str, Reason]] = {
     reason.label: reason
     for reason in (
-        _failure(50200, 502, "connect", "the server is down"),
-        _failure(50200, 502, "closed", "the server closed the connection without an answer"),
+        _failure(50200, 502, "connect", "the server is down, or no process of stdio can be started"),
+        _failure(
+            50200,
+            502,
+            "closed",
+            "the server closed the connection without an answer, or its process of stdio ended",
+        ),
         _failure(50200, 502, "truncated", "the server's answer broke off"),
         _failure(50200, 502, "malformed", "the server did not answer in HTTP"),
         _failure(50200, 502, "stray", "the server answered with the id of another request"),
-        _failure(50300, 503, "busy", "no connection to the server came free in time"),
-        _failure(50400, 504, "timeout", "the server was silent for longer than `upstream.timeout`", TOOL),
+        _failure(
+            50300,
+            503,
+            "busy",
+            "no connection to the server came free in time; or no process of stdio did"
+            " (`stdio.maxProcesses`), or it does not read",
+        ),
+        _failure(
+            50400,
+            504,
+            "timeout",
+            "the server was silent for longer than `upstream.timeout`, or a process of stdio at its start"
+            " for longer than `stdio.startTimeout`",
+            TOOL,
+        ),
         _failure(INTERNAL, 500, "internal", "a defect in the sidecar, where it read the answer", NOBODY),
     )
 }

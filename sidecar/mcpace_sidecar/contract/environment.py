@@ -57,7 +57,8 @@ ADMIN_TOKEN: Final = Variable(
 SESSION_KEY: Final = Variable(
     "MCPACE_SESSION_KEY",
     "sidecar",
-    "32 bytes in hex, by which session ids are sealed; without it, and in `run`, one that is drawn",
+    "32 bytes in hex, by which session ids are sealed; without it one is drawn, and they end with the"
+    " sidecar (`run` keeps one for each manifest)",
     is_secret=True,
 )
 SESSION_KEY_PREVIOUS: Final = Variable(

@@ -56,7 +56,10 @@ COUNTERS: Final = {
         ("reason",),
     ),
     "mcpace_unauthorized_requests": ("Requests refused for their credential.", ()),
-    "mcpace_session_revived": ("Sessions that were begun again, by what was lost.", ("reason",)),
+    "mcpace_session_revived": (
+        "Sessions begun again: server_lost (its process), owner_lost (its replica), drained (handed over).",
+        ("reason",),
+    ),
     "mcpace_relayed_calls": ("Requests passed on to the replica that holds their session.", ()),
     "mcpace_relay_failures": (
         "Those that it did not answer: connect (it is gone), busy, closed, truncated, timeout, malformed.",
@@ -137,7 +140,10 @@ GAUGES: Final = {
     "mcpace_cache_entries": ("Cached results in memory.", ()),
     "mcpace_redis_up": ("Whether the store answers: limits, cache.", ("store",)),
     "mcpace_limit_replicas": ("Replicas that share the limits.", ()),
-    "mcpace_limit_levels": ("Buckets and quotas that this replica holds in its own memory.", ()),
+    "mcpace_limit_levels": (
+        "Levels (what is left in a client's bucket, or of its quota) that this replica has in its memory.",
+        (),
+    ),
     "mcpace_config_unknown_fields": ("Fields of the configuration that this version ignores.", ()),
     "mcpace_missing_secrets": ("Secrets with API keys that are not mounted.", ()),
     "mcpace_server_memory_bytes": (
