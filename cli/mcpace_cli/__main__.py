@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -12,9 +12,6 @@ from mcpace_cli.commands import COMMANDS, MENDED, duration
 from mcpace_sidecar import __version__
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, SERVER_PORT, Flag
 from mcpace_sidecar.errors import ConfigError, McpaceError
-
-_PEOPLES: Final = ("httpx2", "mcp", "mcp_types", "rich")
-"""What only commands need that people type."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -160,7 +157,7 @@ def main() -> None:
     try:
         mcpace(prog_name="kubectl mcpace" if kubectl else None)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _PEOPLES:
+        if not error.name or error.name.startswith("mcpace_"):
             raise
         words = "this needs {}, which the images leave out; `pip install .` in a checkout brings it"
         click.echo(f"mcpace: {words.format(error.name)}", err=True)

@@ -99,9 +99,17 @@ def test_what_runs_in_pods_needs_nothing_that_its_image_lacks(extra: str, parts:
 
 def test_what_an_image_lacks_is_named_with_the_command_that_brings_it() -> None:
     code = "from mcpace_cli.__main__ import main; main()"
-    for arguments in (("version",), ("run", "--", "cat")):
+    url = "http://127.0.0.1:1/mcp"
+    for arguments in (
+        ("version",),
+        ("run", "--", "cat"),
+        ("tools", url),
+        ("call", url),
+        ("init", "--from", url),
+    ):
         done = without("traces", code, *arguments)
         assert done.returncode == 2, (arguments, done.stdout)
+        (name,) = re.findall("^mcpace: this needs ([a-z0-9_]+), ", done.stderr)
         assert done.stderr == (
-            "mcpace: this needs rich, which the images leave out; `pip install .` in a checkout brings it\n"
+            f"mcpace: this needs {name}, which the images leave out; `pip install .` in a checkout brings it\n"
         ), done.stderr
