@@ -1,6 +1,7 @@
-"""The pictures of the admin port's page in `docs/`: the example server under some minutes of calls.
+"""The pictures in `docs/`: the admin port's page after minutes of calls, and a report of `mcpace bench`.
 
 python -m tools.screenshots [--seconds 170]
+python -m tools.screenshots --report RESULT, which `mcpace bench --save RESULT` has kept
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from playwright.async_api import Browser, async_playwright
 from tools.ports import free_port
+
+from mcpace_cli.bench import report, result
 
 ROOT: Final = Path(__file__).parents[1]
 PICTURES: Final[dict[str, dict[str, Any]]] = {
@@ -106,6 +109,24 @@ async def _picture(browser: Browser, url: str, name: str, looks: dict[str, Any])
     return path
 
 
+async def _report(program: str, kept: Path, folder: Path) -> None:
+    """The first part of a report: up to what it says tool by tool."""
+    written = folder / "report.html"
+    written.write_text(report.page(result.load(kept)), encoding="utf-8")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program)
+        page = await browser.new_page(viewport={"width": 1040, "height": 900}, color_scheme="light")
+        await page.goto(written.as_uri())
+        place = "document.querySelectorAll('h2')[1].getBoundingClientRect().top + scrollY - 12"
+        high = await page.evaluate(place)
+        await page.screenshot(
+            path=ROOT / "docs/bench.png",
+            full_page=True,
+            clip={"x": 0, "y": 0, "width": 1040, "height": high},
+        )
+        await browser.close()
+
+
 async def _pictures(seconds: float, program: str, calls: str, page: str) -> None:
     clients = [asyncio.create_task(_client(number, calls)) for number in range(_CLIENTS)]
     await asyncio.wait(clients, timeout=seconds)
@@ -125,11 +146,17 @@ def main() -> int:
     """Take them all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=170.0, help="how long calls are made before")
-    seconds: float = parser.parse_args().seconds
+    parser.add_argument("--report", type=Path, help="a kept result, whose picture alone is taken")
+    options = parser.parse_args()
+    seconds: float = options.seconds
     program = shutil.which("chromium")
     if program is None:
         print("Chromium is needed: python -m tools.cluster.requirements test", file=sys.stderr)
         return 1
+    if options.report is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            asyncio.run(_report(program, options.report, Path(folder)))
+        return 0
     server, data, admin = free_port(), free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder:
         command = [
