@@ -72,18 +72,18 @@ class Sentinels:
                 lambda: client.info("replication")["master_link_status"] == "up", "the replica to follow"
             )
 
+    def is_promoted(self) -> bool:
+        """Whether the replica is the master now."""
+        try:
+            with self.replica.client() as client:
+                return bool(client.info("replication")["role"] == "master")
+        except redis.ConnectionError:  # a Sentinel ends the connections of whom it promotes
+            return False
+
     async def fail_over(self) -> None:
         """Kill the master; return when the replica is it."""
-
-        def promoted() -> bool:
-            try:
-                with self.replica.client() as client:
-                    return bool(client.info("replication")["role"] == "master")
-            except redis.ConnectionError:  # a Sentinel ends the connections of whom it promotes
-                return False
-
         self.master.stop()
-        await until(promoted, "the replica to be promoted")
+        await until(self.is_promoted, "the replica to be promoted")
 
     def stop(self) -> None:
         if self._process is not None:
@@ -148,11 +148,12 @@ async def test_a_master_that_became_a_replica_is_left(
     sidecar = await start(scripted.port, config, limits_url=sentinels.url, leasing=False)
     with redis.Redis(port=sentinels.port) as client:
         client.execute_command("SENTINEL", "FAILOVER", "main")
+    await until(sentinels.is_promoted, "the replica to be promoted")
 
     async def counted_by_the_new_master() -> bool:
         await sidecar.call("t")
         with sentinels.replica.client() as client:
-            return client.info("replication")["role"] == "master" and bool(client.keys("*:minute:*"))
+            return bool(client.keys("*:minute:*"))
 
     await until(counted_by_the_new_master, "calls to be counted by the new master")
 

@@ -47,6 +47,26 @@ def who(heard: Heard) -> bytes:
     return json_answer(msgspec.json.encode({"jsonrpc": "2.0", "id": message.get("id"), "result": seen}))
 
 
+def told(heard: Heard) -> bytes:
+    """A server that shakes hands, and whose tool says which credential it was called with."""
+    message = heard.message
+    if "id" not in message:
+        return b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+    text = heard.headers.get(b"authorization", b"").decode()
+    results = {
+        "initialize": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "told", "version": "1"},
+        },
+        "tools/list": {"tools": [{"name": "t", "inputSchema": {"type": "object"}}]},
+        "tools/call": {"content": [{"type": "text", "text": text}], "isError": False},
+    }
+    result = results.get(message["method"])
+    said = {"result": result} if result else {"error": {"code": -32601, "message": "not known"}}
+    return json_answer(msgspec.json.encode({"jsonrpc": "2.0", "id": message["id"], **said}))
+
+
 async def test_a_valid_token_names_the_client_and_its_tier_and_goes_no_further(
     scripted: Scripted, start: Start, issuer: Issuer
 ) -> None:
@@ -64,7 +84,7 @@ async def test_a_valid_token_names_the_client_and_its_tier_and_goes_no_further(
 async def test_mcpace_call_brings_a_token(
     scripted: Scripted, start: Start, issuer: Issuer, variable: str, tmp_path: Path
 ) -> None:
-    scripted.answer = who
+    scripted.answer = told
     sidecar = await start(scripted.port, tokens(issuer, anonymous="deny", forwardCredential=True))
     for token, code in ((issuer.token(), 0), (issuer.token(exp=1), 2)):
         (tmp_path / "token").write_text(token)
