@@ -148,7 +148,9 @@ async def test_a_server_that_keeps_ending_is_started_ever_more_rarely(serve_line
     await until(lambda: sidecar.sidecar.processes.in_a_row >= 4, "some failures")
     processes = sidecar.sidecar.processes
     assert processes._not_before > 0
-    assert processes.starts == 1 + processes.in_a_row, "the first said no more than that it shakes hands"
+    failed = processes.in_a_row
+    # The first may have lived until it was asked which protocol it speaks: then it has not failed to start.
+    assert failed <= processes.starts <= 1 + failed
 
 
 @pytest.mark.parametrize("how", ["deaf", "forks"])
