@@ -5,6 +5,8 @@ SYSTEM_PYTHON := $(shell test -x /usr/bin/python3 && echo --python /usr/bin/pyth
 RUN := $(UV) run --frozen --quiet
 # Most tests wait, for API servers and clocks, so two files at once; each process has an API server of its own.
 TWO := -n 2 --dist loadfile
+# What has failed beside others is tried once more by itself, and said: what fails twice is broken.
+AGAIN = { echo "What failed is tried once more, by itself." >&2; $(1) --last-failed --last-failed-no-failures none; }
 
 help:  ## these targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "%-14s %s\n", $$1, $$2}'
@@ -16,13 +18,14 @@ test: .venv/installed  ## everything but real pods: a real Redis, a real API ser
 	@$(RUN) python -m tools.cluster.requirements test
 	@$(RUN) python -m tools.packages.install
 	@$(RUN) python -m tools.cluster.binaries kube-apiserver kube-controller-manager kubectl helm prometheus promtool kind >/dev/null
-	@$(RUN) pytest tests --ignore=tests/e2e $(TWO)
+	@$(RUN) pytest tests --ignore=tests/e2e $(TWO) || $(call AGAIN,$(RUN) pytest tests --ignore=tests/e2e)
 
 # Of the operator and the chart nothing is compiled, so what tests these is left out.
 COMPILED := $(addprefix tests/,unit/sidecar wire redis hostile clients conformance cli fuzz browser)
 test-compiled: .compiled  ## the sidecar's tests against the compiled form, as the images ship it
 	@$(RUN) python -m tools.packages.install
-	@.venv-compiled/bin/python -m pytest $(COMPILED) $(TWO)
+	@.venv-compiled/bin/python -m pytest $(COMPILED) $(TWO) || \
+	  $(call AGAIN,.venv-compiled/bin/python -m pytest $(COMPILED))
 
 check: .venv/installed  ## style, types, import contracts, generated files, the pages
 	@$(RUN) ruff check
