@@ -17,10 +17,10 @@ import httpx2
 from mcp import MCPError
 from prometheus_client.parser import text_string_to_metric_families
 
+from mcpace_cli.probe import argument
 from mcpace_cli.remote import AskError, Limit, Link, Target, ask
 from mcpace_cli.show import Format, plain, written
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, Path
-from mcpace_sidecar.errors import ConfigError
 
 _CACHE: Final = "mcpace_cache_requests_total"
 _MISS: Final = "miss"
@@ -89,17 +89,6 @@ def run(asked: Asked) -> None:
     _show(called, asked.output)
     click.echo(plain(called.facts), err=True)
     sys.exit(1 if called.result.get("isError") else 0)
-
-
-def argument(text: str) -> tuple[str, Any]:
-    """NAME=VALUE; a VALUE that is JSON is taken as that, any other as text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise ConfigError(f"{text!r} is no argument; write NAME=VALUE, such as city=Paris or days=3")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 async def _call(link: Link, tool: str, arguments: dict[str, Any], asked: Asked) -> Called:

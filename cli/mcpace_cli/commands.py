@@ -234,6 +234,26 @@ def call(**options: Any) -> None:
     call_once(Asked(**asked))
 
 
+@click.command(
+    epilog="Exit codes: 0 the tool answered; 1 it says that it failed; 2 it was not called, and why is"
+    " said."
+)
+@click.argument("url")
+@click.argument("tool")
+@click.argument("arguments", metavar="[NAME=VALUE]...", nargs=-1)
+@click.option(
+    "--wait", metavar="DURATION", callback=duration, default="0s", show_default=True,
+    help="How long it is tried again while there is no answer.",
+)  # fmt: skip
+def probe(url: str, tool: str, arguments: tuple[str, ...], wait: str) -> None:
+    """Call a TOOL of the MCP server at URL without the official client, as images can, which lack
+    it: `helm test` does. Everywhere else `mcpace call` says more.
+    """  # noqa: D205 - because click prints this as it stands
+    from mcpace_cli.probe import run as probe_once  # noqa: PLC0415 - because only this command uses it
+
+    probe_once(url, tool, arguments, _seconds(wait))
+
+
 def _lists(what: Literal["tools", "resources", "prompts"], words: str) -> click.Command:
     """The command that shows one of a server's lists."""
 
@@ -329,5 +349,5 @@ def version(output: Format) -> None:
 
 
 COMMANDS: Final = (
-    run, init, check, render, call, tools, resources, prompts, bench, completion, version,
+    run, init, check, render, call, probe, tools, resources, prompts, bench, completion, version,
 )  # fmt: skip

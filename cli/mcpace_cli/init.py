@@ -118,7 +118,7 @@ async def run(asked: Asked) -> None:
 
 
 def _call(text: str) -> tuple[str, dict[str, Any]]:
-    from mcpace_cli.call import argument  # noqa: PLC0415 - because few ask for a call
+    from mcpace_cli.probe import argument  # noqa: PLC0415 - because few ask for a call
 
     try:
         tool, *arguments = shlex.split(text)

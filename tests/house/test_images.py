@@ -97,6 +97,15 @@ def test_what_runs_in_pods_needs_nothing_that_its_image_lacks(extra: str, parts:
     assert done.returncode == 0, done.stderr
 
 
+def test_helm_test_types_a_command_that_the_image_has() -> None:
+    pod = (ROOT / "charts/mcpace/templates/tests/pod.yaml").read_text()
+    (command,) = re.findall(r"args:\n +- (\w+)\n", pod)
+    code = "from mcpace_cli.__main__ import main; main()"
+    done = without("traces", code, command, "http://127.0.0.1:1/mcp", "get-weather", "city=Oslo")
+    assert done.returncode == 2
+    assert done.stderr.startswith("mcpace: http://127.0.0.1:1/mcp: "), done.stderr
+
+
 def test_what_an_image_lacks_is_named_with_the_command_that_brings_it() -> None:
     code = "from mcpace_cli.__main__ import main; main()"
     url = "http://127.0.0.1:1/mcp"

@@ -1,0 +1,69 @@
+"""`mcpace probe`: one tool called by the sidecar's own client, for images, which hold no other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import sys
+import time
+from typing import Any, Final
+
+import click
+
+from mcpace_cli.bench.target import Target
+from mcpace_sidecar.contract.config.clients import Clients
+from mcpace_sidecar.errors import ConfigError, McpaceError
+from mcpace_sidecar.http.pool import Pool
+from mcpace_sidecar.server.session import HandshakeError, Session, conversation
+
+_TIMEOUT: Final = 60.0
+"""Seconds that the tool may take."""
+_PAUSE: Final = 1.0
+"""Seconds between two attempts, while it is waited for."""
+
+
+def run(url: str, tool: str, given: tuple[str, ...], wait: float) -> None:
+    """Print the result in JSON; exit code 1 where the tool says that it failed. `wait`: seconds."""
+    target = Target(url, Clients().api_key_header)
+    result = asyncio.run(_answered(target, {"name": tool, "arguments": dict(map(argument, given))}, wait))
+    click.echo(json.dumps(result, indent=2))
+    sys.exit(1 if result.get("isError") else 0)
+
+
+def argument(text: str) -> tuple[str, Any]:
+    """NAME=VALUE; a VALUE that is JSON is taken as that, any other as text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"{text!r} is no argument; write NAME=VALUE, such as city=Paris or days=3")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+async def _answered(target: Target, call: dict[str, Any], wait: float) -> dict[str, Any]:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            with conversation():
+                return await _once(target, call)
+        except McpaceError as error:
+            if time.monotonic() > deadline:
+                raise McpaceError(f"{target.words}: {error}") from None
+            await asyncio.sleep(_PAUSE)
+
+
+async def _once(target: Target, call: dict[str, Any]) -> dict[str, Any]:
+    pool = Pool(target.address, ssl.create_default_context() if target.tls else None)
+    session = Session(pool, target.path, target.credential)
+    session.timeout = _TIMEOUT
+    try:
+        try:
+            await session.discover()
+        except HandshakeError:
+            await session.initialize()
+        return await session.call("tools/call", call)
+    finally:
+        await session.end()
+        await pool.close()
