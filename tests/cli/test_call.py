@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from tests.kit.laptop import manifest
+from tests.kit.laptop import manifest, mcpace
 from tests.kit.sidecars import Running, Start
 from tools.ports import free_port
 
@@ -23,6 +23,18 @@ async def test_a_tool_is_called_and_its_result_is_json(weather: int, start: Star
     done = await call_beside(sidecar, "get-weather", "city=Paris")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["structuredContent"] == WEATHER
+
+
+async def test_a_tool_is_called_without_the_official_client(weather: int, start: Start):
+    sidecar = await start(weather, {})
+    done = await asyncio.to_thread(mcpace, "probe", sidecar.url, "get-weather", "city=Paris", "--wait=10s")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["structuredContent"] == WEATHER
+    failed = await asyncio.to_thread(mcpace, "probe", sidecar.url, "get-rain")
+    assert (failed.returncode, json.loads(failed.stdout)["isError"]) == (1, True)
+    nobody = await asyncio.to_thread(mcpace, "probe", f"http://127.0.0.1:{free_port()}/mcp", "get-weather")
+    assert nobody.returncode == 2
+    assert "/mcp: " in nobody.stderr
 
 
 async def test_without_a_tool_all_are_listed(weather: int, start: Start):
