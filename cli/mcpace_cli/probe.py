@@ -15,7 +15,7 @@ from mcpace_cli.bench.target import Target
 from mcpace_sidecar.contract.config.clients import Clients
 from mcpace_sidecar.errors import ConfigError, McpaceError
 from mcpace_sidecar.http.pool import Pool
-from mcpace_sidecar.server.session import HandshakeError, Session, conversation
+from mcpace_sidecar.server.session import Session, conversation
 
 _TIMEOUT: Final = 60.0
 """Seconds that the tool may take."""
@@ -59,10 +59,7 @@ async def _once(target: Target, call: dict[str, Any]) -> dict[str, Any]:
     session = Session(pool, target.path, target.credential)
     session.timeout = _TIMEOUT
     try:
-        try:
-            await session.discover()
-        except HandshakeError:
-            await session.initialize()
+        await session.begin()
         return await session.call("tools/call", call)
     finally:
         await session.end()

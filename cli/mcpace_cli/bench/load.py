@@ -26,7 +26,7 @@ from mcpace_sidecar.http.head import ResponseHead
 from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.http.receiver import ByStatus
 from mcpace_sidecar.mcp import headers
-from mcpace_sidecar.server.session import HandshakeError, Session, conversation
+from mcpace_sidecar.server.session import Session, conversation
 
 PARALLEL: Final = "parallel"
 """The sidecar's own tool, which makes many calls at once."""
@@ -75,10 +75,7 @@ class Server:
             session = Session(self.pool, self._target.path, self._target.credential)
             session.timeout = PATIENCE
             with conversation():
-                try:
-                    await session.discover()
-                except HandshakeError:
-                    await session.initialize()
+                await session.begin()
             self._sessions.append(session)
 
     async def end(self) -> None:

@@ -92,6 +92,13 @@ class Session:
         self._open: Stream | None = None  # the one that is listened to
         self._stream: Stream | None = None  # of the SSE pair, where responses arrive
 
+    async def begin(self) -> None:
+        """Begin in the modern era, or where the server does not know it in that of handshakes."""
+        try:
+            await self.discover()
+        except HandshakeError:
+            await self.initialize()
+
     async def discover(self) -> None:
         """Begin in the modern era; HandshakeError if the server does not know it."""
         self.headers = {"MCP-Protocol-Version": MODERN_VERSION}
