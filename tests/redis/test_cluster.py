@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import redis
+import trustme
 from redis.crc import key_slot
 from tests.kit.redis import RedisServer
 from tests.kit.sidecars import Running, Start
@@ -42,13 +43,14 @@ class RedisCluster:
         self._folder = folder
         self.nodes: list[RedisServer] = []
 
-    def add(self) -> RedisServer:
+    def add(self, *arguments: str) -> RedisServer:
         folder = self._folder / f"node-{len(self.nodes)}"
         folder.mkdir()
         bus = str(free_port())
         node = RedisServer(
-            folder, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "2000"
-        )
+            folder, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "2000",
+            *arguments,
+        )  # fmt: skip
         node.start()
         self.nodes.append(node)
         if len(self.nodes) > 1:
@@ -98,6 +100,13 @@ class RedisCluster:
                 return node
         raise AssertionError("nobody has the slot")
 
+    def begin_handing_over(self, target: RedisServer) -> None:
+        """Let the server's slot be on its way, and stay so: what its owner has not is the target's to answer."""
+        source = self.owner()
+        with source.client() as old, target.client() as new:
+            new.execute_command("CLUSTER", "SETSLOT", SLOT, "IMPORTING", old.cluster("MYID").decode())
+            old.execute_command("CLUSTER", "SETSLOT", SLOT, "MIGRATING", new.cluster("MYID").decode())
+
     async def hand_over(self, target: RedisServer) -> None:
         """Move the server's slot as `redis-cli --cluster reshard` does, key by key; calls go on meanwhile."""
         await asyncio.to_thread(self._hand_over, target)
@@ -105,10 +114,9 @@ class RedisCluster:
     def _hand_over(self, target: RedisServer) -> None:
         pause = threading.Event()  # never set
         source = self.owner()
+        self.begin_handing_over(target)
         with source.client() as old, target.client() as new:
-            theirs, ours = old.cluster("MYID").decode(), new.cluster("MYID").decode()
-            new.execute_command("CLUSTER", "SETSLOT", SLOT, "IMPORTING", theirs)
-            old.execute_command("CLUSTER", "SETSLOT", SLOT, "MIGRATING", ours)
+            ours = new.cluster("MYID").decode()
             while keys := old.execute_command("CLUSTER", "GETKEYSINSLOT", SLOT, 1):
                 old.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 1000, "KEYS", *keys)
                 pause.wait(0.002)
@@ -239,6 +247,65 @@ async def test_a_slot_that_moves_under_load_costs_no_call_and_no_exactness(
     there = ("127.0.0.1", others[0].port)  # who is refused from memory asks again within five seconds
     for each in both:
         await until(lambda at=each: at.links[0].place == there, "the link to follow the slot")
+
+
+async def test_a_slot_that_stays_on_its_way_is_counted_where_it_goes(
+    cluster: RedisCluster, stores: Stores, start: Start, scripted: Scripted
+) -> None:
+    tiers = [
+        {"name": "free", "requestsPerMinute": 1}
+    ]  # one key: several that are not there wait for the end
+    (one, _) = await sidecars(stores, start, scripted, {"rateLimits": {"tiers": tiers}})
+    owner = cluster.owner()
+    target = next(node for node in cluster.nodes if node is not owner)
+    cluster.begin_handing_over(target)
+    answered = ["result" in (await one.call("t"))[2] for _ in range(3)]
+    assert answered == [True, False, False]
+    samples = await one.metrics()
+    assert (samples[UP], samples[ALONE]) == (1, 0)
+    with target.client() as client:
+        assert client.execute_command("CLUSTER", "COUNTKEYSINSLOT", SLOT)
+
+
+async def test_nodes_whose_certificates_bear_names_are_asked_by_these(
+    tmp_path: Path, start: Start, scripted: Scripted
+) -> None:
+    ca = trustme.CA()
+    certificate = ca.issue_cert("localhost")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    port = free_port()
+    cluster = RedisCluster(tmp_path)
+    try:
+        node = cluster.add(
+            "--tls-port", str(port), "--tls-cluster", "yes", "--tls-auth-clients", "no",
+            "--tls-cert-file", str(tmp_path / "cert.pem"), "--tls-key-file", str(tmp_path / "key.pem"),
+            "--tls-ca-cert-file", str(tmp_path / "ca.pem"), "--cluster-announce-ip", "127.0.0.1",
+            "--cluster-announce-hostname", "localhost", "--cluster-preferred-endpoint-type", "hostname",
+        )  # fmt: skip
+        with node.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+        await cluster.agreed()
+        settings = OperatorSettings(
+            limits_url=f"rediss+cluster://localhost:{port}", redis_authority=ca.cert_pem.bytes().decode(),
+            master_key=MasterKey(b"k" * 32),
+        )  # fmt: skip
+        stores = Stores(settings)
+        await stores.check()
+        assert stores.state(stores.limits, SERVER.key).up
+        scripted.answer = lambda _: json_answer(RESULT)
+        given = await stores.credentials(SERVER)
+        sidecar = await start(
+            scripted.port, limited(600, 7), name="default/weather", limits_url=given.limits_url,
+            redis_authority=settings.redis_authority,
+        )  # fmt: skip
+        assert "result" in (await sidecar.call("t"))[2]
+        samples = await sidecar.metrics()
+        assert (samples[UP], samples[ALONE]) == (1, 0)
+        await stores.close()
+    finally:
+        cluster.stop()
 
 
 async def test_a_node_that_dies_is_left_alone_until_its_slots_are_somewhere(

@@ -84,7 +84,9 @@ class Nodes:
         for where, node in known.items():
             host, _, port = where.rpartition(":")
             if not any(gone in node["flags"] for gone in _GONE):
-                places.append((host.strip("[]") or seed[0], int(port)))
+                # Its certificate is of the name that it announces, if it announces one.
+                name = node["hostname"] if self.address.tls is not None else ""
+                places.append((name or host.strip("[]") or seed[0], int(port)))
         return places or [seed]
 
     async def _asked(self, place: Place | None) -> Node:

@@ -34,7 +34,7 @@ CHECK_INTERVAL: Final = 2.0
 CUT_OFF: Final = 600.0
 """Seconds for which a server that took more than its share has no user."""
 
-_GREETING: Final = ("auth", "hello", "ping", "select")
+_GREETING: Final = ("asking", "auth", "hello", "ping", "select")
 COMMANDS: Final = {
     "limits": (
         *_GREETING, "fcall", "evalsha", "time", "get", "incrby", "hget", "hmget", "hset",
