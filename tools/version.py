@@ -17,7 +17,7 @@ ALONE: Final[Mapping[str, str]] = {
     "uv.lock": rf'(?<=name = "mcpace"\nversion = "){_NUMBER}',
 }
 """File -> where in it the version stands by itself."""
-IMAGE: Final = rf"(?<=mcpace/)((?:sidecar|operator|example-weather):){_NUMBER}"
+IMAGE: Final = rf"(?<=mcpace/)((?:sidecar|operator|example-[a-z]+):){_NUMBER}"
 """An image of ours with its tag."""
 NAMING: Final = ("*.md", "docs/**/*.md", "examples/**/*.yaml", "benchmarks/*.py", "tests/**/*.py")
 """The files that may name one."""

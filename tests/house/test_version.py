@@ -13,7 +13,7 @@ from tools import generate, version
 from mcpace_sidecar import __version__
 
 NEXT = "9.8.7"
-IMAGE = re.compile(rb"mcpace/(?:sidecar|operator|example-weather):(\d+\.\d+\.\d+)")
+IMAGE = re.compile(rb"mcpace/(?:sidecar|operator|example-[a-z]+):(\d+\.\d+\.\d+)")
 
 
 @pytest.fixture
