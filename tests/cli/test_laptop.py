@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.kit.installed import UV
 from tests.kit.laptop import WEATHER, manifest, mcpace, port_of, running, wait_for
 from tests.kit.programs import ROOT
 from tools.ports import free_port
@@ -29,7 +29,6 @@ PAGE = (ROOT / "docs/laptop.md").read_text()
 PAGE_MANIFESTS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 PAGE_LINES = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 SHOWN_URL = "http://127.0.0.1:18080/mcp"
-UV = os.environ.get("UV") or shutil.which("uv") or str(ROOT / ".uv/bin/uv")
 KEYS = [{"tier": "pro", "secretRef": {"name": "weather-pro"}}]
 SHOW = [sys.executable, "-c", "import os; print('seen', {n: os.environ.get(n) for n in 'ABCDEF'})"]
 

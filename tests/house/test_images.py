@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 
 import pytest
+from tests.kit.installed import UV
 from tests.kit.programs import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -33,9 +32,8 @@ sys.meta_path.insert(0, Missing())
 @functools.cache
 def packages(flags: str) -> frozenset[str]:
     """What the lock names for an image."""
-    uv = os.environ.get("UV") or shutil.which("uv") or str(ROOT / ".uv/bin/uv")
     done = subprocess.run(
-        [uv, "export", "--offline", "--no-hashes", *flags.split()],
+        [UV, "export", "--offline", "--no-hashes", *flags.split()],
         cwd=ROOT, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,12 +67,17 @@ class Run:
     """One `mcpace run`, and what it has said so far."""
 
     def __init__(
-        self, folder: Path, arguments: tuple[object, ...], environment: dict[str, str], cwd: Path | None
+        self,
+        folder: Path,
+        arguments: tuple[object, ...],
+        environment: dict[str, str],
+        cwd: Path | None,
+        program: Sequence[object],
     ) -> None:
         self._out, self._err = folder / "stdout", folder / "stderr"
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(
-                [*MCPACE, "run", *map(str, arguments)], env=os.environ | environment,
+                [*map(str, program), "run", *map(str, arguments)], env=os.environ | environment,
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True, cwd=cwd,
             )  # fmt: skip
 
@@ -106,8 +111,14 @@ class Run:
 
 
 @contextmanager
-def running(folder: Path, *arguments: object, cwd: Path | None = None, **environment: str) -> Iterator[Run]:
-    run = Run(folder, arguments, environment, cwd)
+def running(
+    folder: Path,
+    *arguments: object,
+    cwd: Path | None = None,
+    program: Sequence[object] = MCPACE,
+    **environment: str,
+) -> Iterator[Run]:
+    run = Run(folder, arguments, environment, cwd, program)
     try:
         yield run
     finally:
