@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -12,6 +12,11 @@ from mcpace_cli.commands import COMMANDS, MENDED, duration
 from mcpace_sidecar import __version__
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, SERVER_PORT, Flag
 from mcpace_sidecar.errors import ConfigError, McpaceError
+
+_WINDOWS: Final = (
+    "This runs on Linux and macOS; Windows has no uvloop. Use WSL 2 (`wsl --install`, and there"
+    " `pip install`), or a container, as examples/compose does."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -153,6 +158,9 @@ for _command in COMMANDS:
 
 def main() -> None:
     """Run a command; what a person must mend is one message and exit code 2, not a traceback."""
+    if sys.platform == "win32":
+        click.echo(f"mcpace: {_WINDOWS}", err=True)
+        sys.exit(2)
     kubectl = Path(sys.argv[0]).stem == "kubectl-mcpace"
     try:
         mcpace(prog_name="kubectl mcpace" if kubectl else None)
