@@ -1,5 +1,5 @@
 # Each target installs what it needs; uv itself comes from the package index when it is missing.
-.PHONY: help run test test-compiled check docs generate fuzz bench soak e2e kind
+.PHONY: help run test test-compiled check docs generate fuzz bench soak e2e kind release
 UV := $(shell command -v uv || echo .uv/bin/uv)
 SYSTEM_PYTHON := $(shell test -x /usr/bin/python3 && echo --python /usr/bin/python3)
 RUN := $(UV) run --frozen --quiet
@@ -78,6 +78,11 @@ e2e: .venv/installed  ## real pods on a real Kubernetes in a namespace of its ow
 kind: .venv/installed  ## the whole way on a local cluster: create, build, load, install, apply, call, delete (Docker, kind)
 	@$(RUN) python examples/kind.py
 
+# WITHOUT="compiled images" leaves out what takes minutes, BASE= names another base of the images; PUBLISH=1 commits
+# and tags, and says what would push.
+release: .venv/installed  ## all of a release in dist/VERSION, such as VERSION=1.2.3; nothing is tagged or pushed
+	@$(RUN) python -m tools.release "$(VERSION)" $(addprefix --without=,$(WITHOUT)) $(if $(filter 1,$(PUBLISH)),--publish)
+
 .venv/installed: pyproject.toml uv.lock $(UV)
 	@echo "Installing the Python dependencies ..."
 	@$(UV) sync --frozen --quiet && touch $@
@@ -98,7 +103,9 @@ SOURCES := $(shell find sidecar operator cli -type f ! -name '*.pyc') compile.py
 	@UV_COMPILE_BYTECODE=1 UV_PROJECT_ENVIRONMENT=.venv-compiled $(UV) sync --frozen --quiet --no-install-project \
 	  $(SYSTEM_PYTHON)
 	@echo "Compiling the data path ..."
-	@UV_COMPILE_BYTECODE=1 MCPACE_COMPILE=1 $(UV) pip install --quiet --python .venv-compiled/bin/python --no-deps --no-cache --reinstall .
+	@rm -rf .venv-compiled/wheels
+	@MCPACE_COMPILE=1 $(UV) build --quiet --wheel --python .venv-compiled/bin/python --out-dir .venv-compiled/wheels
+	@UV_COMPILE_BYTECODE=1 $(UV) pip install --quiet --python .venv-compiled/bin/python --no-deps --no-cache --reinstall .venv-compiled/wheels/*.whl
 	@touch $@
 
 .uv/bin/uv:

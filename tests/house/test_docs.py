@@ -72,6 +72,18 @@ RUN_BY = {
         "tests/cli/test_bench.py",
         "PAGE_LINES",
     ),
+    "pip install .": ("tests/house/test_release.py", "for line in PAGE_LINES"),
+    "uvx --from . mcpace version": ("tests/house/test_release.py", "for line in PAGE_LINES"),
+    "pip install dist/*/mcpace-*-py3-none-any.whl": (
+        "tests/house/test_release.py",
+        "for line in PAGE_LINES",
+    ),
+    "pip install dist/*/mcpace-*.tar.gz": ("tests/house/test_release.py", "for line in PAGE_LINES"),
+    "make release VERSION=X.Y.Z": (
+        "tests/house/test_release.py",
+        '["make", "--no-print-directory", "release"',
+    ),
+    "make release VERSION=X.Y.Z PUBLISH=1": ("tests/house/test_release.py", '"PUBLISH=1"'),
     "python -m tools.cluster up": ("tools/cluster/__main__.py", "node.up()"),  # each is a part of `e2e`
     "python -m tools.cluster shell": ("tools/cluster/__main__.py", "return run(node, rest)"),
     "python -m tools.cluster down": ("tools/cluster/__main__.py", "node.down()"),

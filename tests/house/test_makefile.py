@@ -41,3 +41,8 @@ def test_every_folder_of_tests_says_what_it_needs() -> None:
     )
     first = " ".join(row.split("|")[1] for row in table.splitlines()[1:])
     assert set(re.findall(r"`([a-z0-9]+)/`", first)) == folders()
+
+
+def test_what_is_tested_compiled_is_installed_from_a_wheel_which_one_test_installs_elsewhere() -> None:
+    assert "--wheel --python .venv-compiled/bin/python --out-dir .venv-compiled/wheels" in MAKEFILE
+    assert 'Path(sys.prefix, "wheels")' in (ROOT / "tests/cli/test_installed.py").read_text()
