@@ -149,37 +149,35 @@ MOMENTS = (idle, calling, listening, sampling)
 
 
 @pytest.mark.repeated
+@pytest.mark.parametrize("turn", range(repetitions(10)))
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("what", ["owner", "its server", "ingress"])
 async def test_a_client_notices_no_loss_but_that_of_what_was_in_flight(
-    what: Lost, by: signal.Signals, tmp_path: Path, redis_server: RedisServer
+    what: Lost, by: signal.Signals, turn: int, tmp_path: Path, redis_server: RedisServer
 ) -> None:
     """With Redis and without it in turns; all clients and moments at once."""
     loss = Loss(what, by)
-    for turn in range(repetitions(10)):
-        with_redis = (turn + (by is signal.SIGKILL)) % 2
-        environment = {"MCPACE_LIMITS_URL": redis_server.url} if with_redis else {}
-        folder = tmp_path / str(turn)
-        folder.mkdir()
-        async with replicas(folder, 3, CONFIG, **environment) as server, AsyncExitStack() as stack:
-            service = await server.service(begins=0, goes_on=1)
-            cases = [(name, moment) for name in CLIENTS for moment in MOMENTS]
-            sessions = await asyncio.gather(
-                *(stack.enter_async_context(client(name, service.url)) for name, _ in cases)
-            )
-            ends = await asyncio.gather(
-                *(moment(each, loss, server) for (_, moment), each in zip(cases, sessions, strict=True))
-            )
-            lost = asyncio.ensure_future(loss.happens(server))
-            if not loss.is_told:
-                await lost
-            outcomes = await asyncio.gather(
-                *(asyncio.wait_for(ended(), DEADLINE) for ended in ends), return_exceptions=True
-            )
+    with_redis = (turn + (by is signal.SIGKILL)) % 2
+    environment = {"MCPACE_LIMITS_URL": redis_server.url} if with_redis else {}
+    async with replicas(tmp_path, 3, CONFIG, **environment) as server, AsyncExitStack() as stack:
+        service = await server.service(begins=0, goes_on=1)
+        cases = [(name, moment) for name in CLIENTS for moment in MOMENTS]
+        sessions = await asyncio.gather(
+            *(stack.enter_async_context(client(name, service.url)) for name, _ in cases)
+        )
+        ends = await asyncio.gather(
+            *(moment(each, loss, server) for (_, moment), each in zip(cases, sessions, strict=True))
+        )
+        lost = asyncio.ensure_future(loss.happens(server))
+        if not loss.is_told:
             await lost
-            wrong = {
-                f"{name}, {moment.__name__}": repr(outcome)
-                for (name, moment), outcome in zip(cases, outcomes, strict=True)
-                if outcome is not None
-            }
-            assert not wrong, f"{server.folder}: " + "\n".join(map(": ".join, wrong.items()))
+        outcomes = await asyncio.gather(
+            *(asyncio.wait_for(ended(), DEADLINE) for ended in ends), return_exceptions=True
+        )
+        await lost
+        wrong = {
+            f"{name}, {moment.__name__}": repr(outcome)
+            for (name, moment), outcome in zip(cases, outcomes, strict=True)
+            if outcome is not None
+        }
+        assert not wrong, f"{server.folder}: " + "\n".join(map(": ".join, wrong.items()))
