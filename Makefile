@@ -20,8 +20,8 @@ test: .venv/installed  ## everything but real pods: a real Redis, a real API ser
 	@$(RUN) python -m tools.cluster.binaries kube-apiserver kube-controller-manager kubectl helm prometheus promtool kind >/dev/null
 	@$(RUN) pytest tests --ignore=tests/e2e $(TWO) || $(call AGAIN,$(RUN) pytest tests --ignore=tests/e2e)
 
-# Of the operator and the chart nothing is compiled, so what tests these is left out.
-COMPILED := $(addprefix tests/,unit/sidecar wire redis hostile clients conformance cli fuzz browser)
+# Of the operator, the chart, the command line and the page nothing is compiled, so what tests these is left out.
+COMPILED := $(addprefix tests/,unit/sidecar wire redis hostile clients conformance fuzz cli/test_installed.py)
 test-compiled: .compiled  ## the sidecar's tests against the compiled form, as the images ship it
 	@$(RUN) python -m tools.packages.install
 	@.venv-compiled/bin/python -m pytest $(COMPILED) $(TWO) || \
