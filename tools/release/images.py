@@ -74,11 +74,13 @@ def build(source: Source, out: Path, platforms: Collection[str]) -> dict[str, st
 
 def _build(image: Image, source: Source, out: Path, platforms: Collection[str]) -> str:
     base = os.environ.get("BASE")
-    # The list has a name of its own, so that nothing of a build that failed is in this one. Files keep
-    # their times (no --timestamp): bytecode is good for a source of the time that it was compiled from.
+    # Anew: layers of an earlier build hold that day's Debian, and buildah 1.28 takes one platform's for
+    # another's where they are alike. The list has a name of its own, so that nothing of a build that
+    # failed is in this one. Files keep their times (no --timestamp): bytecode is good for a source of the
+    # time that it was compiled from.
     name = f"localhost/{image.name}:{source.commit[:12]}-{os.getpid()}"
     run(
-        "buildah", "build", "--layers", f"--platform={','.join(platforms)}", f"--manifest={name}",
+        "buildah", "build", "--layers=false", f"--platform={','.join(platforms)}", f"--manifest={name}",
         *([f"--build-arg=BASE={base}"] if base else []),
         *([f"--target={image.target}"] if image.target else []),
         "-f", source.tree / image.dockerfile, source.tree,
