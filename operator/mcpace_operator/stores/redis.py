@@ -38,7 +38,7 @@ _GREETING: Final = ("asking", "auth", "hello", "ping", "select")
 COMMANDS: Final = {
     "limits": (
         *_GREETING, "fcall", "evalsha", "time", "get", "incrby", "hget", "hmget", "hset",
-        "expire", "expireat", "pexpire", "zadd", "zcard", "zrange", "zrem", "zremrangebyscore",
+        "expire", "expireat", "pexpire", "del", "zadd", "zcard", "zrange", "zrem", "zremrangebyscore",
     ),
     "cache": (
         *_GREETING, "get", "mget", "set", "del", "pttl", "pexpire", "publish", "subscribe", "unsubscribe",
