@@ -35,8 +35,9 @@ check: .venv/installed  ## style, types, import contracts, generated files, the 
 	@$(RUN) python -m tools.generate --check
 	@$(MAKE) --no-print-directory docs
 
-docs: .venv/installed  ## the documentation as a site, in site/; a link that leads nowhere fails it
+docs: .venv/installed  ## the documentation as a site, in site/; fails on what leads nowhere or is not documented
 	@$(RUN) sphinx-build -W --keep-going --quiet --fresh-env -b html docs site
+	@$(RUN) pytest --quiet $(addprefix tests/house/test_,docs.py emitted.py generated.py)
 
 generate: .venv/installed  ## what follows from models and tables: CRD, reference, the chart's schema, README and dashboards
 	@$(RUN) python -m tools.generate
