@@ -223,6 +223,8 @@ def _cache(seen: Seen) -> Iterator[str]:
     yield "  ##"
     yield "  ## Tools that say they only read: how long may a result of each be answered again?"
     yield "  ## `scope: shared` where it is the same for whoever asks; without it, each client has its own."
+    yield "  ## `key: {arguments: [city], ignoreCase: true}` makes all spellings of a city one; no"
+    yield "  ## other argument counts then, so name all that the answer depends on."
     yield "  # cache:"
     yield "  #   tools:"
     for tool in readers:

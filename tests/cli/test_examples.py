@@ -69,8 +69,8 @@ def started(tmp_path: Path, weather: int) -> Start:
 
 def test_cache_answers_what_was_asked_before_until_a_storm_is_reported(started: Start):
     with started("cache") as served:
-        for _ in range(2):
-            assert "-3" in served.call("get-weather", city="Oslo").text
+        for city in ("Oslo", " OSLO"):
+            assert "-3" in served.call("get-weather", city=city).text
         assert 'mcpace_cache_requests_total{result="memory",tool="get-weather"} 1.0' in served.metrics()
         served.call("report-storm", city="Oslo")
         served.call("get-weather", city="Oslo")

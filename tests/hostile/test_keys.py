@@ -72,6 +72,9 @@ REQUEST = st.fixed_dictionaries(
     optional={name: value for name, value in DECIDING.items() if name not in ("Host", "version", "target", "arguments", "Authorization")},
 )  # fmt: skip
 AROUND = st.fixed_dictionaries({"progressToken": st.integers(1, 9)}, optional=DECOYS)
+CITY = st.sampled_from(["Oslo", "OSLO", " oslo", "Bergen", "bergen ", "", "1"]) | JSON
+NAMED_CITY = st.fixed_dictionaries({"city": CITY}, optional={"a": JSON, "b": JSON})
+"""Arguments of a tool whose `key` names `city`, and folds it."""
 KEPT = ("Host", "version", "target", "arguments")
 """What a request is not without."""
 
@@ -110,6 +113,24 @@ def places(of: DataPort, request: dict[str, Any], around: dict[str, Any], tool: 
     return {p.key for p in of.plane.settings.keys.places(rule, call.variant, message, call.private)}
 
 
+def changed(one: dict[str, Any], part: str, data: st.DataObject) -> dict[str, Any]:
+    """A request that differs in one part, or not even in that."""
+    other = dict(one)
+    if part in KEPT or data.draw(st.booleans(), "whether it changes, or goes"):
+        other[part] = data.draw(DECIDING[part], part)
+    else:
+        other.pop(part, None)
+    return other
+
+
+def alike(one: dict[str, Any], other: dict[str, Any], part: str) -> tuple[bool, bool]:
+    """Whether two requests are one in this part; whether the server is told nothing of it."""
+    first, second = (
+        msgspec.json.encode([each.get(part), part in each], order="sorted") for each in (one, other)
+    )
+    return first == second, part == "Host" and "X-Forwarded-Host" in one
+
+
 @pytest.mark.repeated
 @pytest.mark.parametrize("trusting", [False, True], ids=["bare", "behind a gateway"])
 @settings(deadline=None, max_examples=repetitions(3000))
@@ -119,18 +140,10 @@ def places(of: DataPort, request: dict[str, Any], around: dict[str, Any], tool: 
 def test_two_requests_share_a_place_only_where_nothing_that_decides_differs(
     trusting: bool, one: dict[str, Any], part: str, around: tuple[Any, Any], data: st.DataObject
 ) -> None:
-    other = dict(one)
-    if part in KEPT or data.draw(st.booleans(), "whether it changes, or goes"):
-        other[part] = data.draw(DECIDING[part], part)
-    else:
-        other.pop(part, None)
-    of = port(trusting)
+    other, of = changed(one, part, data), port(trusting)
     if part in NAMED and not trusting:
         return  # a header like another
-    same = msgspec.json.encode([one.get(part), part in one]) == msgspec.json.encode(
-        [other.get(part), part in other]
-    )
-    unseen = part == "Host" and "X-Forwarded-Host" in one  # the server is told that one
+    same, unseen = alike(one, other, part)
     for tool in ("t", "shared"):
         first, second = (places(of, *asked, tool) for asked in ((one, around[0]), (other, around[1])))
         assert first
@@ -138,3 +151,31 @@ def test_two_requests_share_a_place_only_where_nothing_that_decides_differs(
             assert first == second, f"{part} keeps apart what is one"
         else:
             assert not first & second, f"{part} makes no difference"
+
+
+def folded(arguments: dict[str, Any]) -> bytes:
+    city = arguments["city"]
+    return msgspec.json.encode(city.strip().lower() if isinstance(city, str) else city, order="sorted")
+
+
+@pytest.mark.repeated
+@settings(deadline=None, max_examples=repetitions(2000))
+@given(
+    one=REQUEST,
+    part=st.sampled_from(sorted({*DECIDING} - {"arguments", *NAMED})),
+    arguments=st.tuples(NAMED_CITY, NAMED_CITY),
+    around=st.tuples(AROUND, AROUND),
+    data=st.data(),
+)
+def test_a_key_of_the_manifests_changes_nothing_but_which_arguments_tell_two_requests_apart(
+    one: dict[str, Any], part: str, arguments: tuple[Any, Any], around: tuple[Any, Any], data: st.DataObject
+) -> None:
+    other, of = changed(one, part, data), port(False)
+    same, unseen = alike(one, other, part)
+    requests = (one | {"arguments": arguments[0]}, other | {"arguments": arguments[1]})
+    first, second = (places(of, *asked, "keyed") for asked in zip(requests, around, strict=True))
+    assert first
+    if (same or unseen) and folded(arguments[0]) == folded(arguments[1]):
+        assert first == second
+    else:
+        assert not first & second

@@ -28,7 +28,7 @@ def pair(request: pytest.FixtureRequest) -> Any:
     return PAIRS[request.param]
 
 
-@pytest.mark.parametrize("tool", ["t", "quick", "tolerant"])
+@pytest.mark.parametrize("tool", ["t", "quick", "tolerant", "keyed"])
 async def test_what_is_kept_for_one_is_never_given_to_another(
     scripted: Scripted, start: Start, pair: Any, tool: str
 ) -> None:

@@ -12,6 +12,7 @@ CONFIG: dict[str, Any] = {
             {"name": "tolerant", "ttl": "1m", "staleIfError": "1m"},
             {"name": "quick", "ttl": "1m", "staleWhileRevalidate": "1m"},
             {"name": "shared", "ttl": "1m", "scope": "shared"},
+            {"name": "keyed", "ttl": "1m", "key": {"arguments": ["city"], "ignoreCase": True}},
         ],
     },
     "concurrency": {"parallelTool": True},

@@ -208,6 +208,31 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "need a ttl",
     ),
     (
+        "a key of nothing",
+        {"cache": {"tools": [{"name": "t", "invalidates": ["u"], "key": {"arguments": ["city"]}}]}},
+        "need a ttl",
+    ),
+    (
+        "a key of no arguments",
+        {"cache": {"tools": [{"name": "t", "ttl": "1m", "key": {"arguments": []}}]}},
+        "spec.cache.tools[0].key.arguments",
+    ),
+    (
+        "a key without arguments",
+        {"cache": {"tools": [{"name": "t", "ttl": "1m", "key": {"ignoreCase": True}}]}},
+        "spec.cache.tools[0].key.arguments: Required value",
+    ),
+    (
+        "a key that names an argument twice",
+        {"cache": {"tools": [{"name": "t", "ttl": "1m", "key": {"arguments": ["city", "city"]}}]}},
+        "Duplicate value",
+    ),
+    (
+        "a key of too many arguments",
+        {"cache": {"tools": [{"name": "t", "ttl": "1m", "key": {"arguments": [*"abcdefghijklmnopq"]}}]}},
+        "spec.cache.tools[0].key.arguments",
+    ),
+    (
         "pages without a size",
         {"responses": {"page": {"tools": [{"name": "t"}]}}},
         "page needs items, bytes, or both",

@@ -27,6 +27,23 @@ async def test_identical_calls_of_two_replicas_are_one_call_of_the_server(
     assert server.calls == 1
 
 
+async def test_spellings_of_one_city_are_one_result_for_all_replicas_that_have_the_same_key(
+    scripted: Scripted, start: Start, redis_server: RedisServer
+) -> None:
+    """In a rollout some have another: under it, what the first spelling was answered may be wrong."""
+    server = Counting(scripted)
+    folding = {"arguments": ["city"], "ignoreCase": True}
+    sidecars = []
+    for key in (folding, folding, {"arguments": ["city"]}, None):
+        tool = {"name": "t", "ttl": "1m", "scope": "shared"} | ({"key": key} if key is not None else {})
+        config = {"cache": {"tools": [tool]}}
+        sidecars.append(await start(scripted.port, config, cache_url=redis_server.url))
+    for city in ("oslo", "OSLO", "oslo"):
+        answers = [(await sidecar.call("t", {"city": city}))[2]["result"]["n"] for sidecar in sidecars]
+        assert answers == ([1, 1, 2, 3] if city == "oslo" else [1, 1, 4, 5])
+    assert server.calls == 5
+
+
 async def test_a_replica_that_dies_while_it_leads_holds_the_others_up_only_for_its_lease(
     scripted: Scripted, start: Start, redis_server: RedisServer
 ) -> None:

@@ -2,8 +2,9 @@
 
 Caching tools is opt-in, tool by tool; what the modern era calls cacheable says so itself, by
 `ttlMs` and `cacheScope`. The key holds everything that an answer may depend on: protocol
-version, the request's target with its query, method, canonical params without volatile `_meta`,
-and, unless the result may be shared, the client, its credentials and its session.
+version, the request's target with its query, method, canonical params without volatile `_meta` (of a
+tool's arguments those that its `key` names, where it has one), and, unless the result may be shared,
+the client, its credentials and its session.
 Source: MCP 2026-07-28, server/utilities/caching.
 """
 
@@ -13,12 +14,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
+from unicodedata import normalize
 
 import msgspec
 
 from mcpace_sidecar.bounded import make_room
 from mcpace_sidecar.cache.entry import ALL, Place, client_tag, credential_tag
-from mcpace_sidecar.contract.config.cache import Cache, CachedTool, Lists
+from mcpace_sidecar.contract.config.cache import Cache, CachedTool, Lists, ResultKey
 from mcpace_sidecar.contract.quantity import seconds
 from mcpace_sidecar.identity.client import Client
 from mcpace_sidecar.mcp.jsonrpc import CacheHints
@@ -37,19 +39,66 @@ LONGEST: Final = 86_400.0
 LONGEST_PARAMS: Final = 256 * 1024
 """Bytes of params beyond which a call is not kept: decoding and comparing them would take long."""
 
+LONGEST_FOLDED: Final = 256
+"""Characters beyond which `ignoreCase` leaves a text as it is: n accents are ordered in n * n steps."""
+
 _REMEMBERED: Final = 4096
 _LONG: Final = 2048
 _CONVERSATION: Final = ("inputResponses", "requestState")
 
 
+class KeyRule:
+    """Which arguments of a tool tell its results apart, where not all of them do."""
+
+    __slots__ = ("_alike", "_folds", "_longest", "_names", "stamp")
+
+    def __init__(self, key: ResultKey) -> None:
+        self._names = frozenset(key.arguments)
+        self._folds = key.ignore_case
+        self._alike = frozenset(map(_fold, self._names))
+        self._longest = max(map(len, self._alike))
+        self.stamp = _encode.encode([sorted(self._names), self._folds])
+        """What no other rule has: calls under two rules, as in a rollout, have no key in common."""
+
+    def chosen(self, arguments: object) -> dict[str, Any] | None:
+        """Of these arguments those that count; None: such a call is never kept.
+
+        None for what is no object, for a name that is one of ours but for the case of its letters, which
+        some readers take for it, and where there are arguments and none is ours: a name that is misspelled
+        in the manifest must not make all calls one.
+        """
+        if not isinstance(arguments, dict):
+            return None
+        chosen: dict[str, Any] = {}
+        for name, value in arguments.items():
+            if name in self._names:
+                chosen[name] = _folded(value) if self._folds else value
+            elif len(name) <= self._longest and _fold(name) in self._alike:  # folding shortens nothing
+                return None
+        return chosen if chosen or not arguments else None
+
+
+def _folded(value: Any) -> Any:
+    if isinstance(value, str) and len(value) <= LONGEST_FOLDED:
+        return _fold(value.strip())
+    return value
+
+
+def _fold(text: str) -> str:
+    """One form of all texts that differ in case and composition alone. Source: Unicode, D145."""
+    if text.isascii():
+        return text.lower()
+    return normalize("NFD", normalize("NFD", text).casefold())
+
+
 class CacheRule:
     """How one tool's results, or one kind of list, are kept. Times in seconds."""
 
-    __slots__ = ("hinted", "if_error", "shared", "stale", "ttl", "while_revalidate")
+    __slots__ = ("hinted", "if_error", "key", "shared", "stale", "ttl", "while_revalidate")
 
     def __init__(
         self, ttl: float, shared: bool, while_revalidate: float = 0.0, if_error: float = 0.0,
-        hinted: bool = False,
+        hinted: bool = False, key: KeyRule | None = None,
     ) -> None:  # fmt: skip
         self.ttl = ttl
         """Of a hinted result: what holds where the server says nothing. 0: it is not kept."""
@@ -59,6 +108,8 @@ class CacheRule:
         self.stale = max(while_revalidate, if_error)
         self.hinted = hinted
         """Whether the result itself may say how long, and for whom."""
+        self.key = key
+        """Of a tool: which arguments count. None: all of them, as they are spelled."""
 
 
 def of_tool(tool: CachedTool) -> CacheRule | None:
@@ -70,6 +121,7 @@ def of_tool(tool: CachedTool) -> CacheRule | None:
         tool.scope == "shared",
         seconds(tool.stale_while_revalidate) if tool.stale_while_revalidate else 0.0,
         seconds(tool.stale_if_error) if tool.stale_if_error else 0.0,
+        key=KeyRule(tool.key) if tool.key is not None else None,
     )
 
 
@@ -155,7 +207,7 @@ class Keys:
         self, rule: CacheRule, variant: bytes, message: Message, private: Private | None
     ) -> tuple[Place, ...]:
         written = message.params
-        params = canonical(written) if written else b"{}"
+        params = canonical(written, rule.key) if written else b"{}"
         if params is None:
             return ()
         method = message.method or ""
@@ -185,11 +237,12 @@ _encode: Final = msgspec.json.Encoder(order="sorted")
 _MINUS_ZERO: Final = re.compile(rb"[:\[,]\s*+-0(?![0-9.eE])")
 
 
-def canonical(params: bytes) -> bytes | None:
+def canonical(params: bytes, key: KeyRule | None = None) -> bytes | None:
     """The params in one spelling, without what is volatile; None: such a call is never kept.
 
     None as well for what has no one spelling here: an integer of more than 4,300 digits, -0 (an integer
-    to some readers), half of a surrogate pair. MessageError if a name stands twice in an object.
+    to some readers), half of a surrogate pair; and for what `key` cannot choose from, which says what
+    counts of a tool's arguments. MessageError if a name stands twice in an object.
     """
     if len(params) > LONGEST_PARAMS:
         return None
@@ -200,17 +253,21 @@ def canonical(params: bytes) -> bytes | None:
         return None
     if len(spelled) != len(params):  # spaces, escapes, or a repeated name
         refuse_duplicates(params)
-    if any(key in decoded for key in _CONVERSATION) or _MINUS_ZERO.search(params) is not None:
+    if any(name in decoded for name in _CONVERSATION) or _MINUS_ZERO.search(params) is not None:
         return None
     meta = decoded.get("_meta")
-    if not isinstance(meta, Mapping):
+    if isinstance(meta, Mapping):
+        lasting = {name: value for name, value in meta.items() if name not in VOLATILE}
+        if lasting:
+            decoded["_meta"] = lasting
+        else:
+            del decoded["_meta"]
+    elif key is None:
         return spelled
-    lasting = {key: value for key, value in meta.items() if key not in VOLATILE}
-    if lasting:
-        decoded["_meta"] = lasting
-    else:
-        del decoded["_meta"]
-    return _encode.encode(decoded)
+    if key is None:
+        return _encode.encode(decoded)
+    arguments = decoded["arguments"] = key.chosen(decoded.get("arguments", {}))
+    return key.stamp + _encode.encode(decoded) if arguments is not None else None
 
 
 def digest(parts: tuple[bytes, ...]) -> bytes:

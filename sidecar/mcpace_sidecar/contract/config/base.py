@@ -47,7 +47,7 @@ Name = Annotated[
 """A name of ours (a tier, a door): a DNS label."""
 
 McpName = Annotated[str, Field(min_length=1, max_length=128)]
-"""A tool's or prompt's name, as the server lists it."""
+"""A name of a tool, a prompt or an argument, as the server lists it."""
 
 HealthPath = Annotated[
     str,

@@ -6,9 +6,26 @@ from typing import Literal
 
 from pydantic import Field
 
-from mcpace_sidecar.contract.config.base import BY_NAME, HeaderName, McpName, Model
+from mcpace_sidecar.contract.config.base import AS_SET, BY_NAME, HeaderName, McpName, Model
 from mcpace_sidecar.contract.quantity import Duration, Size
 from mcpace_sidecar.contract.rules import Broken, broken, rule
+
+
+class ResultKey(Model):
+    """The arguments that tell one result of a tool from another; without this, all of them do."""
+
+    arguments: tuple[McpName, ...] = Field(
+        min_length=1,
+        max_length=16,
+        json_schema_extra=AS_SET,
+        description="All arguments that an answer depends on: calls that differ in others alone get one"
+        " result. One that is missing is a value of its own.",
+    )
+    ignore_case: bool = Field(
+        default=False,
+        description="Whether texts are one that differ in nothing but the case of letters and white space"
+        " around them.",
+    )
 
 
 class CachedTool(Model):
@@ -19,6 +36,7 @@ class CachedTool(Model):
     scope: Literal["shared", "client"] = Field(
         default="client", description="Whether a result may be answered to other clients too."
     )
+    key: ResultKey | None = None
     stale_while_revalidate: Duration | None = Field(
         default=None,
         description="How long after its ttl a result is still answered while a new one is fetched.",
@@ -38,11 +56,12 @@ class CachedTool(Model):
         return broken(self.ttl is None and not self.invalidates)
 
     @rule(
-        "has(self.ttl) || !(has(self.staleWhileRevalidate) || has(self.staleIfError) || has(self.scope))",
-        "staleWhileRevalidate, staleIfError and scope need a ttl: without one nothing is kept",
+        "has(self.ttl) || !(has(self.staleWhileRevalidate) || has(self.staleIfError) || has(self.scope)"
+        " || has(self.key))",
+        "staleWhileRevalidate, staleIfError, scope and key need a ttl: without one nothing is kept",
     )
     def _keeps_nothing_without_ttl(self) -> Broken | None:
-        needy = {"stale_while_revalidate", "stale_if_error", "scope"}
+        needy = {"stale_while_revalidate", "stale_if_error", "scope", "key"}
         return broken(self.ttl is None and bool(self.model_fields_set & needy))
 
 
