@@ -31,7 +31,7 @@ from mcpace_sidecar.mcp.catalog import Catalog
 from mcpace_sidecar.server import findings
 
 _STANDARD_INPUT: Final = Path("/dev/stdin")
-_OF_SERVER: Final = ("UnknownTool", "UnknownPrompt", "ToolWrites")
+_OF_SERVER: Final = ("UnknownTool", "UnknownPrompt", "UnknownArgument", "ToolWrites")
 """What is wrong for a server that was asked, and not unused alone."""
 _NOT_KNOWN: Final = ("NobodyMayCall", "NobodyIsToldApart")
 """What depends on Secrets, which are the cluster's."""

@@ -159,8 +159,8 @@ def check(manifests: tuple[Path, ...], against: str | None, output: Format) -> N
     FILE:LINE:COLUMN: FIELD: what to write. Rules that would do nothing are warnings, which change
     no exit code.
 
-    --against asks a running server: tools and prompts that it does not list are errors, and so is
-    a cached tool that says it writes.
+    --against asks a running server: tools, prompts and arguments that it does not list are errors,
+    and so is a cached tool that says it writes.
     """
     from mcpace_cli.check import Asked  # noqa: PLC0415 - because only this command uses it
     from mcpace_cli.check import run as check_all  # noqa: PLC0415 - the same

@@ -113,6 +113,12 @@ def test_a_server_that_runs_gets_one_and_so_does_one_that_a_command_starts(tmp_p
         assert wrong.returncode == 1
         assert "'forecats' is no tool that the server lists; did you mean forecast?" in wrong.stderr
         assert re.match(rf"{re.escape(str(path))}:\d+:\d+: spec\.cache\.tools\[1\]\.name: ", wrong.stderr)
+        misspelled = "name: forecast, key: {arguments: [cty]}"
+        path.write_text(path.read_text().replace("name: forecats", misspelled))
+        wrong = mcpace("check", path, "--against", url)
+        assert wrong.returncode == 1
+        assert "spec.cache.tools[1].key.arguments[0]: 'cty' is no argument of 'forecast'" in wrong.stderr
+        assert "did you mean city?" in wrong.stderr
 
 
 def test_no_tool_is_called_but_those_that_are_named_and_what_they_took_is_said(tmp_path: Path):

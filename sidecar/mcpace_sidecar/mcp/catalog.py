@@ -18,6 +18,8 @@ _LONGEST: Final = 1000
 """Characters of a name that is known."""
 _HINTS: Final = ("readOnlyHint", "destructiveHint")
 """What is heeded of a tool's annotations."""
+_MORE: Final = ("$ref", "allOf", "anyOf", "oneOf", "if", "patternProperties", "additionalProperties")
+"""By these a schema may allow arguments beside its properties."""
 OTHER = "other"
 """The label of every tool that the server does not list, and of those beyond MAX_LABELS."""
 
@@ -46,6 +48,8 @@ class Catalog:
     """Whether the server tells its tools to its own clients only."""
     _labels: set[str] = field(default_factory=set)
     """The labels given so far: what is counted under one is never forgotten."""
+    _arguments: dict[str, bytes] = field(default_factory=dict)
+    """Tool name -> the names of its arguments, joined: a server may list very many."""
     configured: frozenset[str] = frozenset()
     """Names that the configuration holds: bounded, so they may be labels too."""
 
@@ -58,7 +62,7 @@ class Catalog:
         """Take what a handshake brought."""
         self.server = server
         self.prompts = None if prompts is None else frozenset(str(each.get("name")) for each in prompts)
-        self.tools, self.mirrored = {}, {}
+        self.tools, self.mirrored, self._arguments = {}, {}, {}
         self._take(tools)
 
     def overhear(self, result: bytes) -> None:
@@ -79,6 +83,8 @@ class Catalog:
                 wanted = mirrored(tool["inputSchema"])
                 if wanted:
                     self.mirrored[name] = wanted
+                if tool["arguments"] is not None and not self.locked:
+                    self._arguments[name] = tool["arguments"]
 
     def label(self, tool: str) -> str:
         """The tool's name where it is known, and not too many are, else `other`."""
@@ -88,6 +94,13 @@ class Catalog:
             return OTHER
         self._labels.add(tool)
         return tool
+
+    def arguments(self, tool: str) -> frozenset[str] | None:
+        """The names of all its arguments; None where they are not known."""
+        joined = self._arguments.get(tool)
+        if joined is None:
+            return None
+        return frozenset(joined.decode().split("\0")) if joined else frozenset()
 
     def forbids_caching(self, tool: str) -> bool:
         """Whether the server itself says that the tool changes something."""
@@ -104,4 +117,17 @@ def gist(listed: dict[str, Any]) -> dict[str, Any]:
         return {}
     hints = {hint: notes[hint] for hint in _HINTS if hint in notes} if isinstance(notes, dict) else {}
     hints = {hint: value for hint, value in hints.items() if isinstance(value, bool)}
-    return {"name": name, "annotations": hints, "inputSchema": schema if mirrored(schema) else None}
+    names = listed.get("arguments")
+    return {
+        "name": name,
+        "annotations": hints,
+        "inputSchema": schema if mirrored(schema) else None,
+        "arguments": names if isinstance(names, bytes) else _arguments(schema),  # bytes: of a gist
+    }
+
+
+def _arguments(schema: Any) -> bytes | None:
+    names = schema.get("properties") if isinstance(schema, dict) else None
+    if not isinstance(names, dict) or any(schema.get(part) for part in _MORE):
+        return None
+    return "\0".join(map(str, names)).encode(errors="replace")

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 REASONS: Final = {
     "UnknownTool": "A rule names a tool that the server does not list.",
     "UnknownPrompt": "A limit names a prompt that the server does not list.",
+    "UnknownArgument": "The key of a cached tool names an argument that the server does not list for it.",
     "ToolWrites": "A cached tool says of itself that it changes something: it is never cached.",
     "NobodyIsToldApart": "A tool is cached per client, and nothing tells clients apart.",
     "NothingToInvalidate": "A tool invalidates another that is not cached.",
@@ -55,8 +56,9 @@ class Findings:
         settings, catalog = self._settings(), self._catalog
         cached = settings.config.cache.tools if settings.config.cache is not None else ()
         told_apart = tuple(tool.name for tool in cached if self._told_apart(tool.name))
-        tools = catalog.tools
-        seen = (settings, catalog.server, tools, len(tools), catalog.prompts, catalog.locked, told_apart)
+        tools, locked = catalog.tools, catalog.locked
+        arguments = tuple(catalog.arguments(tool.name) for tool in cached if tool.key is not None)
+        seen = (settings, catalog.server, tools, len(tools), arguments, catalog.prompts, locked, told_apart)
         if seen != self._seen:
             self._seen, self._found = seen, find(settings, catalog, told_apart)
         return self._found
@@ -80,6 +82,7 @@ def find(settings: Settings, catalog: Catalog, told_apart: Collection[str]) -> t
         found += _writing(settings, catalog)
         if not catalog.locked:  # or else it may list more than was overheard
             found += _unknown(settings, catalog)
+            found += _unknown_arguments(settings, catalog)
     if not catalog.locked:  # such a server's callers bring a credential of its own
         found += _shared_by_nobody(settings, told_apart)
     return tuple(found)
@@ -119,6 +122,25 @@ def _not_listed(
     for number, (path, name) in enumerate(missing):
         meant = names.meant(name, closely=number < _CLOSELY)
         yield Finding(reason, f"{path}: '{name}' is {words}{meant}")
+
+
+def _unknown_arguments(settings: Settings, catalog: Catalog) -> Iterator[Finding]:
+    """To a key such an argument is always missing."""
+    found = 0
+    for number, tool in enumerate(settings.config.cache.tools if settings.config.cache else ()):
+        known = catalog.arguments(tool.name) if tool.key is not None else None
+        if tool.key is None or known is None or known.issuperset(tool.key.arguments):
+            continue
+        names = Vocabulary(sorted(filter(str.isprintable, known)))
+        for other, name in enumerate(tool.key.arguments):
+            if name not in known:
+                meant = names.meant(name, closely=found < _CLOSELY)
+                found += 1
+                yield Finding(
+                    "UnknownArgument",
+                    f"cache.tools[{number}].key.arguments[{other}]: '{name}' is no argument of"
+                    f" '{tool.name}'{meant}",
+                )
 
 
 def _writing(settings: Settings, catalog: Catalog) -> Iterator[Finding]:

@@ -81,3 +81,32 @@ def test_of_a_large_schema_is_held_what_headers_mirror_alone() -> None:
     assert gist({"name": "t", "inputSchema": plain})["inputSchema"] is None
     mirrors = {"properties": {"a": {"x-mcp-header": "A"}}}
     assert knowing({"name": "t", "inputSchema": mirrors}).mirrored == {"t": {("a",): "A"}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "known"),
+    [
+        ({"type": "object", "properties": {"city": {}, "days": {"type": "integer"}}}, {"city", "days"}),
+        ({"properties": {"city": {}}, "additionalProperties": False}, {"city"}),
+        ({"properties": {}}, set()),
+        ({"properties": {"city": {"x-mcp-header": "City"}}}, {"city"}),
+        ({"properties": {"city": {}}, "additionalProperties": {"type": "string"}}, None),
+        ({"properties": {"city": {}}, "$ref": "#/$defs/more"}, None),
+        ({"type": "object"}, None),
+        ({"properties": ["city"]}, None),
+        (["properties"], None),
+        (None, None),
+    ],
+)
+def test_names_of_arguments_are_known_where_a_schema_lists_them_all(schema: object, known: object) -> None:
+    listed = {"name": "t", "inputSchema": schema}
+    assert knowing(listed).arguments("t") == known
+    assert knowing(gist(listed)).arguments("t") == known
+    assert knowing(listed).arguments("unlisted") is None
+
+
+def test_arguments_of_a_server_that_tells_us_no_tools_are_not_held() -> None:
+    catalog = Catalog(locked=True)
+    catalog.overhear(b'{"tools":[{"name":"t","inputSchema":{"properties":{"city":{}}}}]}')
+    assert "t" in catalog.tools
+    assert catalog.arguments("t") is None

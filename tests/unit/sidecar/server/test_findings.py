@@ -8,11 +8,11 @@ from mcpace_sidecar.call.settings import Settings
 from mcpace_sidecar.contract.config import SidecarConfig, parse
 from mcpace_sidecar.contract.nearest import Vocabulary
 from mcpace_sidecar.mcp.catalog import Catalog, ServerInfo
-from mcpace_sidecar.server.findings import REASONS, find
+from mcpace_sidecar.server.findings import REASONS, Findings, find
 
 SERVER = ServerInfo("weather", "1", "2026-07-28")
 TOOLS = [
-    {"name": "get-weather"},
+    {"name": "get-weather", "inputSchema": {"type": "object", "properties": {"city": {}, "days": {}}}},
     {"name": "report-storm", "annotations": {"readOnlyHint": False}},
     {"name": "drop", "annotations": {"destructiveHint": True}},
 ]
@@ -54,6 +54,11 @@ def cached(**tool: object) -> dict:
             "rateLimits.prompts[0].name: 'plan_trip' is no prompt that the server lists; did you mean plan-trip?",
         ),
         (cached(name="report-storm"), "ToolWrites", "(readOnlyHint: false), so it is never cached"),
+        (
+            cached(name="get-weather", key={"arguments": ["days", "City"]}),
+            "UnknownArgument",
+            "cache.tools[0].key.arguments[1]: 'City' is no argument of 'get-weather'; did you mean city?",
+        ),
         (cached(name="drop"), "ToolWrites", "(destructiveHint: true)"),
         (cached(name="get-weather", scope="client"), "NobodyIsToldApart", "write `scope: shared`"),
         (
@@ -106,6 +111,7 @@ def test_each_rule_that_does_nothing_is_found(document, reason, words):
         {"rateLimits": {"tools": [{"name": "drop", "requestsPerMinute": 600, "per": "server"}]}},
         {"rateLimits": {"tools": [{"name": "drop", "requestsPerMinute": 30, "cost": 10}]}},
         cached(name="get-weather"),
+        cached(name="get-weather", key={"arguments": ["city"], "ignoreCase": True}),
         {"cache": {"tools": [{"name": "get-weather", "ttl": "1m"}], "varyOn": ["X-User"]}},
         {
             "cache": {
@@ -124,6 +130,39 @@ def test_each_rule_that_does_nothing_is_found(document, reason, words):
 )
 def test_rules_that_do_something_are_not(document):
     assert find(settings(document), catalog(), ()) == ()
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        None,
+        {"type": "object"},
+        {"properties": {"city": {}}, "additionalProperties": True},
+        {"properties": {"city": {}}, "allOf": [{"$ref": "#/$defs/more"}]},
+        {"properties": ["city"]},
+        [],
+    ],
+)
+def test_nothing_is_said_of_arguments_of_a_tool_that_may_take_others(schema):
+    document = cached(name="t", key={"arguments": ["ctiy"]})
+    assert find(settings(document), catalog(tools=[{"name": "t", "inputSchema": schema}]), ()) == ()
+
+
+def test_what_was_meant_is_no_name_that_would_forge_a_line_of_the_log():
+    schema = {"properties": {"ci\nty": {}, "c\0x": {}, "\ud800": {}}}
+    document = cached(name="t", key={"arguments": ["city"]})
+    (found,) = find(settings(document), catalog(tools=[{"name": "t", "inputSchema": schema}]), ())
+    assert found.reason == "UnknownArgument"
+    assert found.message.isprintable()
+
+
+def test_arguments_are_looked_at_anew_when_a_tool_lists_others():
+    config, known = settings(cached(name="t", key={"arguments": ["city"]})), Catalog()
+    findings = Findings(lambda: config, known, lambda _tool: False)
+    for names, found in ((["city"], []), (["town"], ["UnknownArgument"]), (["city", "town"], [])):
+        listed = {"name": "t", "inputSchema": {"properties": {name: {} for name in names}}}
+        known.learn(SERVER, [listed])
+        assert [finding.reason for finding in findings.now()] == found
 
 
 def test_nothing_is_said_of_lists_that_are_not_known():
