@@ -39,6 +39,11 @@ SEEDS: Final[dict[str, tuple[bytes, ...]]] = {
         b' {"method":"ping","jsonrpc":"2.0","id":"\\ud83d\\ude00"}',
         b'{"jsonrpc":"2.0","method":"x"}',
     ),
+    "keys": (
+        b'{"name":"t","arguments":{"city":"Oslo","days":3}}',
+        b'{"name":"t","arguments":{"lang":"no","city":" \\u00c5LESUND"},"_meta":{"progressToken":1}}',
+        b'{"arguments":{"city":{"a":[1.5]}},"name":"t"}',
+    ),
     "batches": (b"[" + CALL + b"," + CALL + b"]", b" [ [1], {}, null ]"),
     "answers": (RESULT, b"event: message\ndata: " + RESULT + b"\n\n", b'{"error":{"code":1},"id":null}'),
     "streams": (
@@ -79,6 +84,7 @@ _YAML: Final = (
 )  # fmt: skip
 WORDS: Final[dict[str, tuple[bytes, ...]]] = {
     "requests": _HTTP, "heads": _HTTP, "responses": _HTTP, "bodies": _JSON, "batches": _JSON, "answers": _JSON,
+    "keys": (*_JSON, b'"city":', b'"City":', b'"c\\u0069ty":', b'"arguments":{', b" ", b"\xcc\x81", b"\xc7\x85"),
     "streams": (b"\n", b"\r", b"\r\n", b"data:", b"data: ", b"id: 1", b":", b"\n\n", b"\x00", b"\xff"),
     "pages": _JSON, "tokens": (*_JSON, b".", b"="), "configuration": _YAML,
 }  # fmt: skip

@@ -13,16 +13,19 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from unicodedata import normalize
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.fuzz.wire import cuts, heads, requests, responses
 
 from mcpace_operator.resource.models import parse_spec
+from mcpace_sidecar.cache.policy import CacheRule, Keys, of_tool
 from mcpace_sidecar.call.book import first_page, later_page
 from mcpace_sidecar.call.paging import paginate
 from mcpace_sidecar.call.policies import PageRule
 from mcpace_sidecar.contract.config import SidecarConfig, parse, parse_strictly
+from mcpace_sidecar.contract.config.cache import CachedTool
 from mcpace_sidecar.contract.config.clients import Jwt
 from mcpace_sidecar.contract.config.document import read_yaml
 from mcpace_sidecar.contract.config.traffic import PagedTool
@@ -83,6 +86,46 @@ def batches(data: bytes) -> None:
     except RecursionError:
         return
     assert [json.loads(part) for part in parts] == read
+
+
+@cache
+def _keyed() -> CacheRule:
+    key = {"arguments": ["city"], "ignoreCase": True}
+    tool = {"name": "t", "ttl": "1m", "scope": "shared", "key": key}
+    rule = of_tool(CachedTool.model_validate(tool))
+    assert rule is not None
+    return rule
+
+
+def _kept_under(params: bytes) -> list[bytes]:
+    body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":%b}' % params
+    return [place.key for place in Keys(None).places(_keyed(), b"", request.classify(body), None)]
+
+
+def keys(data: bytes) -> None:
+    """A call is kept only where all readers find the same city, and together with that city alone."""
+    try:
+        found = _kept_under(data)
+    except MessageError:
+        return
+    if not found:
+        return
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return  # more than params: other surfaces look at that
+    params = json.loads(data, object_pairs_hook=_once, parse_int=_Number, parse_float=_Number)
+    arguments = params.get("arguments", {})
+    assert [name for name in arguments if name.casefold() == "city"] in (["city"], []), arguments
+    assert "city" in arguments or not arguments
+    city = arguments.get("city")
+    if isinstance(city, _Number) or not isinstance(city, str) or len(city) > 64 or len(params) > 2:
+        return
+    twin = city.swapcase() if city.isascii() else city
+    for spelled, same in ((city, True), (twin, True), (f"{city}x", False)):
+        others = {"lang": "no", "city": f"\t{normalize('NFC', spelled)} "}
+        again = json.dumps({"name": params["name"], "arguments": others}).encode()
+        assert (_kept_under(again) == found) == same, (city, spelled)
 
 
 def answers(data: bytes) -> None:
@@ -274,6 +317,7 @@ SURFACES: Final[dict[str, Callable[[bytes], None]]] = {
         responses,
         bodies,
         batches,
+        keys,
         answers,
         streams,
         pages,
