@@ -295,7 +295,9 @@ def test_a_published_release_is_a_tagged_commit_with_its_version_everywhere(
     done(UV, "build", "--quiet", "--out-dir", tmp_path, cwd=clone, SOURCE_DATE_EPOCH=epoch)
     for name in (f"mcpace-{NEXT}-py3-none-any.whl", f"mcpace-{NEXT}.tar.gz"):
         assert (tmp_path / name).read_bytes() == (clone / "dist" / NEXT / name).read_bytes()
-    assert f"{NEXT} is not greater than {NEXT}" in make(clone, NEXT).stderr
+    assert (
+        f"{NEXT} is released: v{NEXT} is tagged. Write {MAJOR}.{MINOR + 1}.1," in make(clone, NEXT).stderr
+    )
 
 
 def test_nothing_is_published_of_a_commit_that_is_on_no_branch(clone: Path) -> None:

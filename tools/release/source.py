@@ -35,7 +35,10 @@ class Source:
 
 def check(root: Path, wanted: str) -> None:
     """That this version can be released from this checkout. ReleaseError."""
-    numbers, latest = _numbers(wanted), _latest(root)
+    numbers, tagged = _numbers(wanted), _tagged(root)
+    latest = max([version.version(root), *tagged], key=_numbers)
+    if wanted in tagged:
+        raise ReleaseError(f"{wanted} is released: v{wanted} is tagged. Write {_next(latest)}")
     if numbers <= _numbers(latest):
         raise ReleaseError(f"{wanted} is not greater than {latest}: write {_next(latest)}")
     changed = git(root, "status", "--porcelain")
@@ -106,10 +109,10 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups()))
 
 
-def _latest(root: Path) -> str:
-    """The version that the project has, or the greatest that is tagged."""
-    tagged = (name.removeprefix("v") for name in git(root, "tag", "--list", "v*").split())
-    return max([version.version(root), *filter(_FORM.fullmatch, tagged)], key=_numbers)
+def _tagged(root: Path) -> list[str]:
+    """The versions that are."""
+    names = git(root, "tag", "--list", "v*").split()
+    return list(filter(_FORM.fullmatch, (name.removeprefix("v") for name in names)))
 
 
 def _next(latest: str) -> str:
