@@ -17,7 +17,7 @@ import sys
 import termios
 import time
 from collections.abc import Collection, Mapping
-from typing import Final
+from typing import Final, TextIO
 
 from mcpace_cli import processes
 from mcpace_sidecar.errors import ConfigError
@@ -53,7 +53,9 @@ class Child:
         """What is below us and not the server's; None: orphans are not ours."""
 
     @classmethod
-    async def start(cls, command: tuple[str, ...], environment: Mapping[str, str]) -> Child:
+    async def start(
+        cls, command: tuple[str, ...], environment: Mapping[str, str], output: TextIO | None = None
+    ) -> Child:
         """Start it; ConfigError where it cannot be started."""
         # Its output goes to standard error: standard output holds the URL and nothing else. Its input
         # stays open and empty: some servers end when it is closed.
@@ -64,7 +66,8 @@ class Child:
                 *command,
                 env=environment,
                 stdin=reading,
-                stdout=sys.stderr.fileno(),
+                stdout=(output or sys.stderr).fileno(),
+                stderr=output.fileno() if output is not None else None,
                 start_new_session=True,
             )
         except OSError as error:

@@ -5,12 +5,13 @@ What it names is there to be read: everything that would change how the server i
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,18 +20,25 @@ from urllib.parse import urlsplit
 import click
 import yaml
 
+from mcpace_cli import sockets
+from mcpace_cli.aside import aside
 from mcpace_cli.child import Child, servers_environment
 from mcpace_cli.listing import hints
 from mcpace_cli.manifest import Resource
-from mcpace_cli.remote import Link, Target, Way, asking, target
+from mcpace_cli.remote import PAUSE, AskError, Link, Target, Way, asking, target
 from mcpace_cli.show import plain
 from mcpace_operator.resource.models import API_VERSION, KIND, LONGEST_NAME
 from mcpace_sidecar.contract.config import parse_strictly
 from mcpace_sidecar.contract.surface import SERVER_PORT
 from mcpace_sidecar.errors import ConfigError
+from mcpace_sidecar.stdio.pipes import ended
 
 _STARTING: Final = 60.0
 """Seconds within which a command's server must listen."""
+_LISTENING: Final = 10.0
+"""Seconds after which one that listens, and does not answer as it should, is not waited for any more."""
+_PATHS: Final = ("/mcp", "/sse")
+"""Where servers of HTTP, and of the older pair, have their endpoint, unless they are told otherwise."""
 _SLOW: Final = 100.0
 """Milliseconds from which a result is worth keeping for that alone."""
 _LARGE: Final = 32 << 10
@@ -39,6 +47,8 @@ _PAGE: Final = 20
 """Items of a page that is suggested."""
 _MOST: Final = 128
 """Tools that a list of a manifest may hold."""
+_OLD: Final = 32
+"""Tools that one may make old."""
 _LONGEST: Final = 128
 """Characters of a tool's name that a manifest may hold."""
 _WORDS: Final = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
@@ -91,21 +101,15 @@ async def run(asked: Asked) -> None:
     if asked.out is not None and asked.out.exists():
         raise ConfigError(f"{asked.out} is there already; write another --out, or remove it")
     calls = dict(map(_call, asked.calls))
-    child: Child | None = None
-    whom = asked.target or Target(command=asked.command)
-    if asked.port is not None:
-        around = servers_environment({"HOST": "127.0.0.1", "PORT": str(asked.port)})
-        child = await Child.start(asked.command, around)
-        whom = target(f"http://127.0.0.1:{asked.port}/mcp")
 
     async def look(link: Link) -> Seen:
         return await _look(link, calls)
 
-    try:
-        seen = await asking(whom, look, _STARTING if child is not None else 0.0)
-    finally:
-        if child is not None:
-            await child.end()
+    if asked.port is None:
+        whom = asked.target or Target(command=asked.command)
+        seen = await asking(whom, look)
+    else:
+        whom, seen = await _started(asked.command, asked.port, look)
     text = "\n".join(_manifest(seen, asked, whom)) + "\n"
     parse_strictly(Resource, yaml.safe_load(text))  # a name or a path that no manifest can hold
     if asked.out is None:
@@ -113,8 +117,56 @@ async def run(asked: Asked) -> None:
     else:
         asked.out.write_text(text, encoding="utf-8")
     place = asked.out or "MANIFEST"
-    command = " -- COMMAND" if asked.port is not None else ""
+    command = f" -- {plain(shlex.join(asked.command))}" if asked.port is not None else ""
     click.echo(f"Look at it with mcpace check {place}, run it with mcpace run {place}{command}", err=True)
+
+
+async def _started(
+    command: tuple[str, ...], port: int, look: Callable[[Link], Awaitable[Seen]]
+) -> tuple[Target, Seen]:
+    """What a server of HTTP says that is started for that, and where; ConfigError, AskError."""
+    if sockets.listens(port):
+        raise ConfigError(
+            f"Port {port} is taken: write another --port for the command's server, or ask the one that"
+            f" listens there, without a command: --from http://127.0.0.1:{port}/mcp"
+        )
+    around = servers_environment({"HOST": "127.0.0.1", "PORT": str(port)})
+    places = [target(f"http://127.0.0.1:{port}{path}") for path in _PATHS]
+    began = time.monotonic()
+    async with aside() as output:
+        child = await Child.start(command, around, output)
+        ending = asyncio.ensure_future(child.wait())
+        try:
+            while True:
+                refusals = []
+                for place in places:
+                    try:
+                        return place, await asking(place, look)
+                    except AskError as error:
+                        refusals.append(error)
+                lasted = time.monotonic() - began
+                others = sorted(sockets.ports_of(child.members()) - {port})
+                if not all(refusal.passing for refusal in refusals):
+                    raise refusals[0]
+                if ending.done():
+                    raise AskError(f"The server {ended(ending.result())}.", passing=False)
+                if lasted > _STARTING or (lasted > _LISTENING and (others or sockets.listens(port))):
+                    raise _unanswered(refusals[0], port, others)
+                await asyncio.sleep(PAUSE)
+        finally:
+            ending.cancel()
+            await child.end()
+
+
+def _unanswered(refusal: AskError, port: int, others: list[int]) -> AskError:
+    """Why a server that was started is not known, and what to write instead."""
+    if sockets.listens(port):
+        how = "Where its endpoint is at another path, start the server yourself and write --from URL."
+    elif others:
+        how = f"The command listens on {', '.join(map(str, others))}: write --port {others[0]}."
+    else:
+        how = f"Let it listen on $PORT, which is {port} for it; if it speaks stdio, leave --port out."
+    return AskError(f"{refusal} {how}", passing=False)
 
 
 def _call(text: str) -> tuple[str, dict[str, Any]]:
@@ -237,6 +289,11 @@ def _cache(seen: Seen) -> Iterator[str]:
         if "open-world" in hints(tool):
             why += f"{',' if why else '  ##'} asks the outside world"
         yield f"  #     - {{name: {_text(tool['name'])}, ttl: 1m, scope: shared}}{why}"
+    if writers := _writers(seen):
+        names = ", ".join(_text(tool["name"]) for tool in readers[:_OLD])
+        yield "  #     ## Those that say they change something, and what that makes old:"
+        for tool in writers:
+            yield f"  #     - {{name: {_text(tool['name'])}, invalidates: [{names}]}}"
 
 
 def _limits(seen: Seen) -> Iterator[str]:
@@ -245,8 +302,7 @@ def _limits(seen: Seen) -> Iterator[str]:
     yield "  # rateLimits:"
     yield "  #   tiers:"
     yield "  #     - {name: free, requestsPerMinute: 60}"
-    writers = [tool for tool in _named(seen) if {"writes", "destructive"} & set(hints(tool))]
-    if writers:
+    if writers := _writers(seen):
         yield "  #   tools:  ## those that say they change something"
         for tool in writers:
             yield f"  #     - {{name: {_text(tool['name'])}, requestsPerMinute: 10}}"
@@ -270,6 +326,14 @@ def _named(seen: Seen) -> list[dict[str, Any]]:
     """Tools that a manifest can name, as many as it may."""
     once = {tool["name"]: tool for tool in seen.tools if 0 < len(tool["name"]) <= _LONGEST}
     return list(once.values())[:_MOST]
+
+
+def _writers(seen: Seen) -> list[dict[str, Any]]:
+    """Those that say they change something."""
+    changing = {"writes", "destructive"}
+    return [
+        tool for tool in _named(seen) if (said := set(hints(tool))) & changing and "read-only" not in said
+    ]
 
 
 def _measured(tried: Tried | None) -> str:

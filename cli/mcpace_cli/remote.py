@@ -17,10 +17,12 @@ import anyio
 import httpx2
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.sse import sse_client
+from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import METHOD_NOT_FOUND, REQUEST_TIMEOUT, Implementation
 from pydantic import ValidationError
 
+from mcpace_cli.aside import aside
 from mcpace_cli.child import servers_environment
 from mcpace_sidecar import __version__
 from mcpace_sidecar.call.refusals import LIMITED
@@ -259,7 +261,8 @@ async def _over(
 async def _way(whom: Target, transport: Way, heard: Heard, stack: contextlib.AsyncExitStack) -> Any:
     if transport == "stdio":
         program, *arguments = whom.command
-        return StdioServerParameters(command=program, args=arguments, env=servers_environment({}))
+        started = StdioServerParameters(command=program, args=arguments, env=servers_environment({}))
+        return stdio_client(started, errlog=await stack.enter_async_context(aside()))
     timeout = httpx2.Timeout(HANDSHAKE, read=None)  # the client itself knows how long it waits
     hooks: Mapping[str, list[Callable[..., Any]]] = {"response": [heard]}
     if transport == "sse":
@@ -302,6 +305,8 @@ def _explained(error: Exception, whom: Target, heard: Heard) -> AskError | Excep
 
 def _said(cause: Exception, whom: Target, heard: Heard) -> tuple[str, bool]:
     if isinstance(cause, MCPError):
+        if whom.command and cause.message in _CLIENTS:
+            return "its process ended, or closed its output, before it answered.", True
         return _refused(cause, heard)
     if isinstance(cause, httpx2.HTTPStatusError):
         return f"it answers HTTP {cause.response.status_code}.", True

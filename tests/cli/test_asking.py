@@ -227,7 +227,7 @@ def test_a_server_that_lists_nothing_is_said(tmp_path: Path):
             "does not accept connections on 127.0.0.1:1 (connection refused)",
         ),
         (["prompts", "http://nowhere.invalid/mcp"], "(name or service not known)"),
-        (["tools", "--", "false"], "the connection ended"),
+        (["tools", "--", "false"], "its process ended, or closed its output, before it answered"),
     ],
 )
 def test_what_keeps_from_asking_is_one_line(arguments: list[str], words: str):

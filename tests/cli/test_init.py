@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import socket
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import yaml
 from tests.kit.laptop import WEATHER, mcpace, running
 from tests.kit.programs import ROOT
+from tools.packages.install import python_v1
 from tools.ports import free_port
 
 from mcpace_cli.check import judge
@@ -87,6 +90,7 @@ def test_a_server_that_runs_gets_one_and_so_does_one_that_a_command_starts(tmp_p
     port = free_port()
     started = mcpace("init", "--port", port, "--", *WEATHER)
     assert started.returncode == 0, started.stderr
+    assert started.stderr.rstrip().endswith(f"mcpace run MANIFEST -- {shlex.join(WEATHER)}")
     path = tmp_path / "weather.yaml"
     with running(tmp_path, *PLACES, "--port", port, "--", *WEATHER) as run:
         run.url()
@@ -102,7 +106,11 @@ def test_a_server_that_runs_gets_one_and_so_does_one_that_a_command_starts(tmp_p
     assert "##   report-storm: writes" in started.stdout
     path.write_text(switched_on(path.read_text()))
     spec = yaml.safe_load(path.read_text())["spec"]
-    assert [tool["name"] for tool in spec["cache"]["tools"]] == ["get-weather", "forecast"]
+    assert spec["cache"]["tools"] == [
+        {"name": "get-weather", "ttl": "1m", "scope": "shared"},
+        {"name": "forecast", "ttl": "1m", "scope": "shared"},
+        {"name": "report-storm", "invalidates": ["get-weather", "forecast"]},
+    ]
     assert [tool["name"] for tool in spec["rateLimits"]["tools"]] == ["report-storm"]
     with running(tmp_path, *PLACES, path, "--", *WEATHER) as run:
         url = run.url()
@@ -139,6 +147,31 @@ def test_no_tool_is_called_but_those_that_are_named_and_what_they_took_is_said(t
     assert re.search(r"##   text: read-only, open-world; answered in \d+ ms, \d\d,\d{3} bytes", done.stdout)
 
 
+def test_what_a_server_writes_while_it_is_asked_is_shown_only_where_it_fails():
+    quiet = mcpace("init", "--", python_v1().parent / "mcp-server-time", "--local-timezone", "UTC")
+    assert quiet.returncode == 0, quiet.stderr
+    assert quiet.stderr.startswith("Look at it with "), "its own log is of no interest"
+    failing = mcpace("init", "--", sys.executable, "-c", "import sys; sys.exit('no database here')")
+    assert failing.returncode == 2
+    assert "no database here\n" in failing.stderr
+    assert "its process ended, or closed its output, before it answered" in failing.stderr
+
+
+def test_a_server_that_starts_elsewhere_or_not_at_all_is_told_from_one_that_does():
+    port, other = free_port(), free_port()
+    ended = mcpace("init", "--port", port, "--", sys.executable, "-c", "print('no database'); exit(3)")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "no database\n" in ended.stderr
+    assert "The server ended with exit code 3." in ended.stderr
+    elsewhere = mcpace("init", "--port", port, "--", "env", f"PORT={other}", *WEATHER)
+    assert elsewhere.returncode == 2
+    assert f"The command listens on {other}: write --port {other}." in elsewhere.stderr
+    with socket.create_server(("127.0.0.1", port)):
+        taken = mcpace("init", "--port", port, "--", *WEATHER)
+    assert taken.returncode == 2
+    assert f"Port {port} is taken" in taken.stderr
+
+
 def test_a_servers_odd_words_make_no_odd_manifest(tmp_path: Path):
     (tmp_path / "server.py").write_text(COUNTING)
     done = mcpace("init", "--", sys.executable, tmp_path / "server.py")
@@ -148,7 +181,7 @@ def test_a_servers_odd_words_make_no_odd_manifest(tmp_path: Path):
     valid(tmp_path, done.stdout)
     valid(tmp_path, switched_on(done.stdout))
     spec = yaml.safe_load(switched_on(done.stdout))["spec"]
-    assert [tool["name"] for tool in spec["cache"]["tools"]] == ["rows", "text", "yes"]
+    assert [tool["name"] for tool in spec["cache"]["tools"]] == ["rows", "text", "yes", "-: {odd}"]
     assert [tool["name"] for tool in spec["rateLimits"]["tools"]] == ["-: {odd}"]
 
 

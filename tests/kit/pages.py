@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from typing import Final
 import yaml
 from tests.kit.laptop import Run, running, wait_for
 from tests.kit.programs import ROOT
-from tools.packages.install import modules, node
+from tools.packages.install import modules, node, python_v1, servers
 from tools.ports import free_port
 
 WALKED: Final = (
@@ -33,6 +34,7 @@ WALKED: Final = (
     "docs/tutorials/slow-tool.md",
     "docs/tutorials/tiers.md",
     "docs/howto/clients.md",
+    "docs/howto/servers.md",
 )
 """Those whose commands for a laptop are all typed, in order."""
 BEFORE_A_CLUSTER: Final = ("docs/tutorials/tiers.md", "docs/tutorials/replicas.md")
@@ -157,7 +159,7 @@ class Walk(ExitStack):
         self.typed.append(command)
         if command.startswith("mcpace run ") and "\n" not in command:
             self.close()  # the one before it ends by Ctrl-C
-            _, _, *rest = command.split()
+            _, _, *rest = shlex.split(self._here(command))
             self._serves = rest[0]
             places = ("--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
             self._run = self.enter_context(
@@ -173,7 +175,8 @@ class Walk(ExitStack):
         assert done.returncode == 0, f"{command}\n{done.stdout}"
 
     def _here(self, text: str) -> str:
-        """With the places at which this `mcpace run` is, for those that the page shows."""
+        """With the port of this walk's server, and the places of its `mcpace run`, for those that are shown."""
+        text = re.sub(r"(?<=--port )\d+", str(self._port), text)
         if self._run is None:
             return text
         (admin,) = set(re.findall(r"http://(\S+)/metrics", self._run.said))
@@ -182,5 +185,7 @@ class Walk(ExitStack):
 
     @property
     def _path(self) -> str:
-        programs = (Path(sys.executable).parent, node().parent)
+        programs = (
+            Path(sys.executable).parent, node().parent, modules() / ".bin", python_v1().parent, servers(),
+        )  # fmt: skip
         return os.pathsep.join((*map(str, programs), os.environ["PATH"]))
