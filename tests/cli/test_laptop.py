@@ -26,7 +26,7 @@ from mcpace_sidecar.contract.environment import LIMITS_URL
 README = (ROOT / "README.md").read_text()
 (README_RUN,) = re.findall(r"```sh\n(\S+/mcpace run .*?)```", README, re.DOTALL)
 (README_CALL,) = re.findall(r"```sh\n(\S+/mcpace call .*?)```", README, re.DOTALL)
-README_MANIFESTS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+(README_MANIFEST,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 PAGE = (ROOT / "docs/laptop.md").read_text()
 PAGE_MANIFESTS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 PAGE_LINES = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
@@ -122,12 +122,12 @@ def sessions_below(pid: int) -> set[int]:
     return below.union(*(sessions_below(int(child)) for child in children))
 
 
-@pytest.mark.parametrize("shown", README_MANIFESTS, ids=["the smallest", "the example's"])
-def test_the_readmes_commands_serve_its_manifests_and_end_both_in_order(tmp_path: Path, shown: str):
+@pytest.mark.parametrize("bare", [True, False])
+def test_the_readmes_commands_serve_its_manifest_and_end_both_in_order(tmp_path: Path, bare: bool):
     """Typed as they stand, in a folder that holds what they name; the server has a port of its own."""
     (tmp_path / "server.py").symlink_to(ROOT / "examples/weather/server.py")
-    document = yaml.safe_load(shown)
-    document["spec"]["port"] = free_port()
+    document = yaml.safe_load(README_MANIFEST)
+    document["spec"] = ({} if bare else document["spec"]) | {"port": free_port()}
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(document))
     (tmp_path / ".venv").symlink_to(sys.prefix)
     with subprocess.Popen(

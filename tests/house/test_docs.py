@@ -198,7 +198,7 @@ def test_every_example_is_on_the_page_of_examples():
 
 
 def test_the_readmes_manifest_is_the_examples():
-    _, shown = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "examples/weather/manifest.yaml").read_text())
 
 
@@ -250,3 +250,15 @@ def test_every_link_into_a_page_leads_to_a_heading_of_it():
             there = (page.parent / target) if target else page
             assert anchor in anchors(there.read_text()), f"{page.name} links to {target}#{anchor}"
     assert found > 2
+
+
+def test_the_picture_of_numbers_shows_those_of_the_table_beside_it():
+    page, picture = ((ROOT / f"docs/performance.{kind}").read_text() for kind in ("md", "svg"))
+    table = page.partition("<!-- proxy -->")[2].partition("<!-- end of proxy -->")[0]
+    rows = re.findall(r"^\| (\w[^|]*) \| ([\d,]+) \| ([\d.]+) \|$", table, re.MULTILINE)
+    assert len(rows) > 10
+    for words, rate, ratio in rows:
+        shown = f"{int(rate.replace(',', '')) / 1000:.0f}k/s ({ratio})"
+        assert re.search(
+            rf">{re.escape(words)}</text><rect [^>]*/><text [^>]*>{re.escape(shown)}<", picture
+        ), words
