@@ -327,11 +327,11 @@ def test_keys_that_are_not_there_are_named(tmp_path: Path):
     assert "--keys DIR" in done.stderr
 
 
-def test_a_file_of_several_servers_asks_which(tmp_path: Path):
+def test_a_file_of_several_servers_asks_which_one_a_command_starts(tmp_path: Path):
     path = manifest(tmp_path)
     other = yaml.safe_load(path.read_text()) | {"metadata": {"name": "tides"}}
     path.write_text(path.read_text() + "---\n" + yaml.safe_dump(other) + "---\n")
-    assert "choose one by --name: weather, tides" in mcpace("run", path).stderr
+    assert "choose one by --name: weather, tides" in mcpace("run", path, "--", "true").stderr
     assert "did you mean tides?" in mcpace("run", path, "--name", "tide").stderr
     assert "The server ended" in mcpace("run", path, "--name", "tides", "--", "true").stderr
 
@@ -367,14 +367,17 @@ def test_a_secret_that_is_none_is_refused_in_words(tmp_path: Path, data: dict, w
     assert words in done.stderr
 
 
-def test_a_reload_says_what_changed_and_what_takes_a_new_start(tmp_path: Path):
-    path = manifest(tmp_path, rateLimits={"tiers": [{"name": "free", "requestsPerMinute": 10}]})
+def test_a_reload_says_line_by_line_what_changed_and_what_takes_a_new_start(tmp_path: Path):
+    tier = {"name": "free", "requestsPerMinute": 10, "requestsPerDay": 100}
+    path = manifest(tmp_path, rateLimits={"tiers": [tier]})
     with running(tmp_path, path, "--", *WEATHER) as run:
         run.url()
         before = port_of(path)
         text = path.read_text().replace("requestsPerMinute: 10", "requestsPerMinute: 20")
+        text = text.replace("requestsPerDay: 100", "requestsPerDay: 200")
         path.write_text(text.replace(f"port: {before}", f"port: {before + 1}"))
-        run.until_said("The configuration was reloaded: rateLimits.tiers[0].requestsPerMinute: 10 -> 20")
+        run.until_said("The configuration was reloaded: rateLimits.tiers[0].requestsPerMinute: 10 -> 20\n")
+        run.until_said("The configuration was reloaded: rateLimits.tiers[0].requestsPerDay: 100 -> 200\n")
         assert (
             f"spec.port has changed: {before} -> {before + 1}; start mcpace run again to take it"
             in run.said

@@ -357,8 +357,8 @@ class Sidecar:
         self.memory.resize(settings.cache_bytes, settings.cache_entries)
         self._divide()
         self.metrics.count("mcpace_config_reloads", "ok")
-        changed = ", ".join(changes(before.config, settings.config)) or "nothing that concerns the sidecar"
-        reloads.info("The configuration was reloaded: %s", changed)
+        for change in changes(before.config, settings.config) or ("nothing that concerns the sidecar",):
+            reloads.info("The configuration was reloaded: %s", change)
 
     def _gauges(self) -> Iterator[tuple[str, dict[str, str], float]]:
         yield "mcp_active_connections", {}, len(self._clients)
