@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import click
 
+from mcpace_cli import mending
 from mcpace_cli.commands import COMMANDS, MENDED, duration
 from mcpace_sidecar import __version__
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, SERVER_PORT, Flag
-from mcpace_sidecar.errors import ConfigError, McpaceError
+from mcpace_sidecar.errors import ConfigError
 
 _WINDOWS: Final = (
     "This runs on Linux and macOS; Windows has no uvloop. Use WSL 2 (`wsl --install`, and there"
@@ -162,21 +163,8 @@ def main() -> None:
         click.echo(f"mcpace: {_WINDOWS}", err=True)
         sys.exit(2)
     kubectl = Path(sys.argv[0]).stem == "kubectl-mcpace"
-    try:
+    with mending.told():
         mcpace(prog_name="kubectl mcpace" if kubectl else None)
-    except ModuleNotFoundError as error:
-        if not error.name or error.name.startswith("mcpace_"):
-            raise
-        words = "this needs {}, which the images leave out; `pip install .` in a checkout brings it"
-        click.echo(f"mcpace: {words.format(error.name)}", err=True)
-        sys.exit(2)
-    except McpaceError as error:
-        click.echo(f"mcpace: {error}", err=True)
-        sys.exit(2)
-    except OSError as error:  # a folder that is not there, a disk that is full: theirs to mend, not ours
-        place = f"{error.filename}: " if error.filename else ""
-        click.echo(f"mcpace: {place}{error.strerror or error}", err=True)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

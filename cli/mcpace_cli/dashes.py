@@ -27,12 +27,16 @@ class Run(click.Command):
             raise click.UsageError(f"{error.format_message()} {_WHOSE}", ctx) from error
         if ctx.resilient_parsing:  # a shell completes what is not finished yet
             return rest
-        command = ctx.params["command"] = (*ctx.params["command"], *after)
-        if ctx.params["manifest"] is None and not command:
+        ctx.params["command"] = after
+        manifests = ctx.params["manifests"]
+        if not manifests and not after:
             words = "Write a MANIFEST, or the command of a server of stdio: mcpace run -- npx -y SERVER."
             raise click.UsageError(words, ctx)
-        if ctx.params["manifest"] is not None and ctx.params["port"] is not None:
+        if manifests and ctx.params["port"] is not None:
             words = f"--port is for a command without a manifest, where it is `port`. {_WHOSE}"
+            raise click.UsageError(words, ctx)
+        if len(manifests) > 1 and ctx.params["name"] is not None:
+            words = "--name chooses one McpServer of one MANIFEST: name that manifest alone."
             raise click.UsageError(words, ctx)
         return rest
 

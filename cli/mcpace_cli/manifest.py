@@ -102,6 +102,11 @@ def read(path: Path, name: str | None = None, command: tuple[str, ...] = ()) -> 
     return Manifest(f"{namespace}/{resource.metadata.name}", resource.spec, secrets, maps, tuple(notes))
 
 
+def names(path: Path) -> list[str]:
+    """What the McpServers of a file are called, in their order; ConfigError."""
+    return [_name(server) for server in _servers(path, list(_documents(path)))]
+
+
 def resources(path: Path, name: str | None = None) -> list[Resource]:
     """Every McpServer of a file as it is, or the one that `name` names; ConfigError."""
     servers = _servers(path, list(_documents(path)))

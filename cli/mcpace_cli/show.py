@@ -30,6 +30,11 @@ def plain(text: str) -> str:
     return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+def one_line(text: str) -> str:
+    """The same in one line."""
+    return plain(" ".join(text.split()))
+
+
 def written(document: Any, form: Format) -> str:
     """A document in JSON or YAML."""
     if form == "yaml":
