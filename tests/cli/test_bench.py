@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -16,10 +17,13 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.kit.browser import browsing
 from tests.kit.laptop import MCPACE, WEATHER, listens, manifest, mcpace, wait_for
 from tests.kit.programs import ROOT, weather_server
 from tools.packages.install import modules, node, python_v1
 from tools.ports import free_port
+
+from mcpace_cli.bench import result
 
 PAGE_LINES = [
     line
@@ -89,6 +93,29 @@ def typed(line: str, folder: Path, more: str = "", **environment: str) -> subpro
     )  # fmt: skip
 
 
+async def looked_at(report: Path, kept: Path) -> None:
+    """What a person sees of a report in a browser: each figure and lever as it was measured, and nothing else."""
+    measured = result.load(kept)
+    async with browsing() as seen:
+        await seen.page.goto(report.as_uri())
+        rows = seen.page.locator("table").first.locator("tbody tr")
+        for number, contender in enumerate(measured.contenders):
+            shown = await rows.nth(number).locator("td").all_inner_texts()
+            for text, measure in zip(shown[1:], result.MEASURES.values(), strict=True):
+                figure = measure.of(contender)
+                assert text.split("\n")[0] == ("-" if figure is None else measure.said(figure.median))
+        assert await seen.page.locator("svg path.area").count() >= 2, "distributions, over each other"
+        levers = seen.page.locator(".lever")
+        assert await levers.locator("h3").all_inner_texts() == [each.name for each in measured.levers]
+        for number, lever in enumerate(measured.levers):
+            for figure in (lever.without.latency(0.5), lever.alone.latency(0.5)):
+                assert figure is not None
+                words = result.MEASURES["p50"].said(figure.median)
+                assert words in str(await levers.nth(number).locator("svg").first.text_content())
+        await seen.quiet()
+    assert seen.asked == [report.as_uri()]
+
+
 def test_the_slow_example_gains_by_each_of_its_levers(tmp_path: Path):
     with sources() as far:
         slow(tmp_path, far)
@@ -119,6 +146,7 @@ def test_the_slow_example_gains_by_each_of_its_levers(tmp_path: Path):
     page = (tmp_path / "slow.html").read_text()
     assert "Content-Security-Policy" in page
     assert "API" not in page, "the server's environment is nobody's business"
+    asyncio.run(looked_at(tmp_path / "slow.html", tmp_path / "r.json"))
 
 
 def test_the_pages_other_commands_do_what_it_says(tmp_path: Path):
@@ -266,6 +294,30 @@ def test_a_server_that_nobody_here_wrote_is_measured_by_its_standard_input_and_o
     assert contender["failures"] == {}
     assert contender["calls"] > 0
     assert set(contender["tools"]) == {tool}
+
+
+def test_a_server_that_nobody_here_wrote_gains_by_its_levers(tmp_path: Path):
+    page, kept = tmp_path / "r.html", tmp_path / "r.json"
+    tool = "trigger-long-running-operation"
+    command = [str(node()), str(modules() / EVERYTHING[0]), "streamableHttp"]
+    path = manifest(
+        tmp_path,
+        cache={"tools": [{"name": tool, "ttl": "5m", "scope": "shared"}]},
+        concurrency={"parallelTool": True},
+    )
+    given = ("--tool", tool, "--arguments", '{"duration": 0.1, "steps": 1}', "--clients", 1)
+    few = ("--duration", "2s", "--rounds", 2, "--warm-up", "300ms")
+    keeping = ("--levers", "--report", page, "--save", kept, "-o", "json")
+    measured = told(bench(path, *given, *few, *keeping, "--", *command))
+    assert all(one["failures"] == {} for one in measured["contenders"])
+    cache, parallel = measured["levers"]
+    assert (cache["name"], parallel["name"]) == ("cache", "parallel")
+    assert cache["alone"]["reached"] <= 1
+    assert cache["without"]["reached"] == cache["without"]["calls"]
+    assert cache["alone"]["p50"]["median"] * 3 < cache["without"]["p50"]["median"]
+    assert parallel["without"]["p50"]["low"] > 8 * 0.1 * 0.95, "one after another"
+    assert parallel["alone"]["p50"]["median"] < 0.8 * parallel["without"]["p50"]["median"]
+    asyncio.run(looked_at(page, kept))
 
 
 def test_arguments_that_are_made_and_not_taken_are_asked_for():
