@@ -225,7 +225,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (
         "a key that names an argument twice",
         {"cache": {"tools": [{"name": "t", "ttl": "1m", "key": {"arguments": ["city", "city"]}}]}},
-        "Duplicate value",
+        "spec.cache.tools[0].key.arguments[1]: Duplicate value",
     ),
     (
         "a key of too many arguments",
