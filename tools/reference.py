@@ -76,7 +76,8 @@ ADMIN: Final = """
 ## The admin port
 
 `/`, `/metrics`, `/healthz`, `/readyz` and `/serverz` are open; the others need the server's admin token, as
-`Authorization: Bearer`. Where none is set (on a laptop without `MCPACE_ADMIN_TOKEN`), the others answer on
+`Authorization: Bearer`, or as `Mcpace-Admin-Token` through an API server's `pods/proxy`, which passes no
+`Authorization` on. Where none is set (on a laptop without `MCPACE_ADMIN_TOKEN`), the others answer on
 loopback without any, and elsewhere not at all.
 
 | path | |
@@ -93,6 +94,8 @@ loopback without any, and elsewhere not at all.
 | `GET /debug/calls` | calls in flight, the longest first, and what each waits for; pool, slots, stores |
 | `GET /drained` | held until nothing is in flight in a sidecar that drains, or for `drainTimeout` |
 | `POST /drain` | turns unready, and sends clients elsewhere with their next answer: so a pod ends |
+| `GET /limits` | what clients have left of their limits, of which most is used first; `?client=NAME`: one |
+| `POST /limits/reset` | `{"client": …}`: it has all of its limits again |
 | `POST /purge` | `{"tool": …}`, `{"client": …}` or `{"all": true}`: makes what is kept old, everywhere |
 
 ## Environment

@@ -39,8 +39,8 @@ class Context:
 
     @property
     def secret_name(self) -> str:
-        """The Secret is named apart, so that it never meets one of the user's."""
-        return f"{self.name}-mcpace"
+        """The name of the Secret."""
+        return self.server.key.secret
 
     @property
     def selector(self) -> dict[str, str]:

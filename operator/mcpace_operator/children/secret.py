@@ -10,6 +10,7 @@ from mcpace_operator.comparison.drift import fingerprint
 from mcpace_sidecar.contract import environment
 from mcpace_sidecar.contract.environment import Variable
 
+ADMIN: Final = "admin-token"
 SESSION: Final = "session-key"
 _PREVIOUS: Final = "session-key-previous"
 _NOT_ALWAYS: Final = {_PREVIOUS: (environment.SESSION_KEY_PREVIOUS, "")}
@@ -59,7 +60,7 @@ def _held(context: Context) -> dict[str, tuple[Variable, str]]:
     master, uid = context.settings.master_key, context.server.uid
     previous = master.accepted("session", uid)[1:]
     held = {
-        "admin-token": (environment.ADMIN_TOKEN, master.derive("admin", uid)),
+        ADMIN: (environment.ADMIN_TOKEN, master.derive("admin", uid)),
         SESSION: (environment.SESSION_KEY, master.derive("session", uid)),
         _PREVIOUS: (environment.SESSION_KEY_PREVIOUS, previous[0] if previous else None),
         "limits-url": (environment.LIMITS_URL, context.credentials.limits_url),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -50,27 +51,35 @@ class ApiError(McpaceError):
 class Cluster:
     """A connection to the API server."""
 
-    def __init__(self, api: client.ApiClient) -> None:
+    def __init__(self, api: client.ApiClient, namespace: str = "default") -> None:
         self._api = api
+        self.namespace = namespace
+        """Where a person means what they name, as the kubeconfig says."""
 
     @classmethod
-    async def connect(cls) -> Cluster:
-        """As the pod's service account, or else as the kubeconfig says; ConfigError."""
+    async def connect(cls, kubeconfig: str | None = None, context: str | None = None) -> Cluster:
+        """As the pod's service account, or else as the kubeconfig says; ConfigError.
+
+        `kubeconfig`, `context`: what a person has chosen, who is no pod's service account.
+        """
         configuration = client.Configuration()
+        namespace = "default"
         try:
-            if "KUBERNETES_SERVICE_HOST" in os.environ:
+            if not (kubeconfig or context) and "KUBERNETES_SERVICE_HOST" in os.environ:
                 config.load_incluster_config(client_configuration=configuration)
             else:
-                file = os.environ.get(
-                    "KUBECONFIG"
-                )  # the client reads it when it is imported, and never again
-                await config.load_kube_config(config_file=file, client_configuration=configuration)
+                # The client reads KUBECONFIG when it is imported, and never again.
+                file = kubeconfig or os.environ.get("KUBECONFIG")
+                loader = await config.load_kube_config(
+                    config_file=file, context=context, client_configuration=configuration
+                )
+                namespace = str(loader.current_context["context"].get("namespace") or namespace)
         except config.ConfigException as error:
             raise ConfigError(f"No cluster is known: {error}; name one by KUBECONFIG") from error
         except (YAMLError, ValueError, TypeError, AttributeError) as error:  # what is no kubeconfig at all
             raise ConfigError("The file that KUBECONFIG names is no kubeconfig") from error
         configuration.connection_pool_maxsize = CONNECTIONS
-        return cls(client.ApiClient(configuration))
+        return cls(client.ApiClient(configuration), namespace)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -187,6 +196,36 @@ class Cluster:
         path = _path("Lease", namespace, LEASE)
         return await self._request("PUT", path, {}, body, seconds=LEASE_TIMEOUT)
 
+    async def read(self, path: str, **query: str) -> dict[str, Any]:
+        """What the API server has at a path, in JSON; ApiError."""
+        return await self._request("GET", path, query)
+
+    @asynccontextmanager
+    async def open(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float | None = TIMEOUT,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Whatever is answered at a path, as it comes; ApiError where nobody answers.
+
+        `seconds` that it may take in all; None: until it ends.
+        """
+        sent = {"Accept": "*/*", "Content-Type": "application/json", **(headers or {})}
+        endless = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT)
+        patience = seconds if seconds is not None else endless
+        try:
+            answer = await self._send(method, path, query, body, sent, patience)
+            try:
+                yield answer.response
+            finally:
+                answer.response.close()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unreached(error) from None
+
     async def may_list(self, kind: str, namespace: str | None) -> None:
         """Whether objects of a kind may be listed; ApiError where not."""
         await self._request("GET", _path(kind, namespace), {"limit": "1"})
@@ -230,19 +269,12 @@ class Cluster:
         seconds: float = TIMEOUT,
     ) -> dict[str, Any]:
         headers = {"Accept": "application/json", "Content-Type": content_type}
-        # A service account's token is renewed by the kubelet, so it is asked for each time.
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-        url = f"{self._api.configuration.host}{path}?{urlencode(query)}"
         try:
-            response = await self._api.rest_client.request(
-                method, url, headers=headers, body=body, _request_timeout=seconds
-            )
+            response = await self._send(method, path, query, body, headers, seconds)
             text = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             REQUESTS.labels(method, "none").inc()
-            raise ApiError(
-                0, f"The API server was not reached: {str(error) or 'no answer in time'}"
-            ) from None
+            raise _unreached(error) from None
         REQUESTS.labels(method, str(response.status)).inc()
         try:
             answer = decoded(text)
@@ -255,6 +287,27 @@ class Cluster:
         if response.status >= 400:
             raise ApiError(response.status, answer.get("message") or f"HTTP {response.status}")
         return answer
+
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Any,
+        headers: dict[str, str],
+        patience: Any,
+    ) -> Any:
+        # A service account's token is renewed by the kubelet, so it is asked for each time.
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = f"{self._api.configuration.host}{path}?{urlencode(query)}"
+        return await self._api.rest_client.request(
+            method, url, headers=headers, body=body, _request_timeout=patience
+        )
+
+
+def _unreached(error: Exception) -> ApiError:
+    return ApiError(0, f"The API server was not reached: {str(error) or 'no answer in time'}")
 
 
 def _path(kind: str, namespace: str | None, name: str = "") -> str:

@@ -27,6 +27,11 @@ class Key(NamedTuple):
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
 
+    @property
+    def secret(self) -> str:
+        """The name of its Secret: apart, so that it never meets one of the user's."""
+        return f"{self.name}-mcpace"
+
 
 @dataclass(frozen=True, slots=True)
 class Server:

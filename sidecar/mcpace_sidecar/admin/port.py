@@ -15,13 +15,15 @@ import asyncio
 import contextlib
 import hmac
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 import msgspec
 
 from mcpace_sidecar import __version__
 from mcpace_sidecar.admin import calls, page
+from mcpace_sidecar.admin.clients import Clients
 from mcpace_sidecar.admin.drained import Drained
 from mcpace_sidecar.admin.reports import Judge, Reports, Store
 from mcpace_sidecar.cache.entry import ALL, client_tag
@@ -29,7 +31,15 @@ from mcpace_sidecar.cache.memory import MemoryResults
 from mcpace_sidecar.cache.policy import tool_tag
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.contract.report import Readiness
-from mcpace_sidecar.contract.surface import FROM_PAGE, GUARDED, POSTED, READYZ_WAIT, STATS_RECENT, Path
+from mcpace_sidecar.contract.surface import (
+    ADMIN_TOKEN_HEADER,
+    FROM_PAGE,
+    GUARDED,
+    POSTED,
+    READYZ_WAIT,
+    STATS_RECENT,
+    Path,
+)
 from mcpace_sidecar.egress.doors import Doors
 from mcpace_sidecar.errors import ProtocolError
 from mcpace_sidecar.http.downstream import Responder, status_line
@@ -45,14 +55,21 @@ from mcpace_sidecar.telemetry.tally import Tallies
 _GUARDED: Final = frozenset(path.encode() for path in GUARDED)
 _POSTED: Final = frozenset(path.encode() for path in POSTED)
 _PURGE: Final = Path.PURGE.encode()
+_LIMITS: Final = Path.LIMITS.encode()
+_RESET: Final = Path.RESET.encode()
 _DRAINED: Final = Path.DRAINED.encode()
+_LATER: Final = (_PURGE, _LIMITS, _RESET, _DRAINED)
+"""What is not answered at once."""
 _WAIT: Final = READYZ_WAIT.encode()
 _RECENT: Final = STATS_RECENT.encode()
 _FROM_PAGE: Final = FROM_PAGE.lower().encode()
+_TOKEN: Final = ADMIN_TOKEN_HEADER.lower().encode()
 _WAITED: Final = 4.0
 """Seconds the probe that waits is held; kubelets give up after five."""
 MOST_HELD: Final = 16
 """Probes that are held at once; more are answered at once, and leave connections to `/healthz`."""
+MOST_ASKED: Final = 16
+"""Questions about clients that are answered at once."""
 _TEXT: Final = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
 _JSON: Final = b"Content-Type: application/json\r\nCache-Control: no-store\r\n"
 _ALWAYS: Final = b"X-Content-Type-Options: nosniff\r\n"
@@ -68,6 +85,10 @@ class _Purge(msgspec.Struct, forbid_unknown_fields=True):
     all: bool = False
 
 
+class _Reset(msgspec.Struct, forbid_unknown_fields=True):
+    client: str
+
+
 class Admin:
     """Answers the admin port. `token` guards what is not open; None means loopback only."""
 
@@ -81,7 +102,7 @@ class Admin:
         links: Sequence[Store], judge: Judge,
         lines: Callable[[], Mapping[str, int]], drain: Callable[[], None], *, loopback: bool,
     ) -> None:  # fmt: skip
-        self.heads = RequestHeads(Names({b"authorization", b"origin", _FROM_PAGE}))
+        self.heads = RequestHeads(Names({b"authorization", b"origin", _FROM_PAGE, _TOKEN}))
         self._plane = plane
         self._handshake = handshake
         self._metrics = metrics
@@ -94,7 +115,9 @@ class Admin:
         self._drain = drain
         self._loopback = loopback
         self._reports = Reports(plane, handshake, tallies, memory, doors, findings, links, judge)
+        self._clients = Clients(plane, links)
         self._held: set[asyncio.Task[None]] = set()
+        self._asked: set[asyncio.Task[None]] = set()
         self.drained = Drained(plane)
         self._routes: dict[bytes, _Route] = {
             Path.PAGE.encode(): page.answer,
@@ -123,6 +146,11 @@ class Admin:
             _answer(connection, head, *refusal)
         elif head.path == _PURGE:
             self._purge(connection, head, body)
+        elif head.path == _LIMITS:
+            named = parse_qs(head.target.partition(b"?")[2].decode("latin-1")).get("client")
+            self._later(connection, head, self._tell_left(named[0] if named else None))
+        elif head.path == _RESET:
+            self._later(connection, head, self._reset(body))
         elif head.path == _DRAINED:
             turn = self.drained.take(connection)
             if turn is not None:
@@ -141,7 +169,7 @@ class Admin:
         """Why a request is not done; None where it is."""
         if self._loopback and not self._plane.settings.guard.admits(head, loopback=True):
             return _words(403, WORDS)
-        if head.path not in self._routes and head.path not in (_PURGE, _DRAINED):
+        if head.path not in self._routes and head.path not in _LATER:
             return _words(404, f"Not found: {', '.join(Path)}.")
         method = b"POST" if head.path in _POSTED else b"GET"
         also_head = method == b"GET" and head.path != _DRAINED
@@ -198,11 +226,48 @@ class Admin:
 
         self._plane.results.purge(tags, purged)
 
+    def _later(
+        self, connection: ClientConnection, head: RequestHead, answering: Coroutine[Any, Any, _Answer]
+    ) -> None:
+        if len(self._asked) >= MOST_ASKED:
+            answering.close()
+            _answer(connection, head, *_words(503, "Too many ask already."))
+            return
+        asked = asyncio.get_running_loop().create_task(self._say(connection, head, answering))
+        self._asked.add(asked)
+        asked.add_done_callback(self._asked.discard)
+
+    async def _say(
+        self, connection: ClientConnection, head: RequestHead, answering: Coroutine[Any, Any, _Answer]
+    ) -> None:
+        try:
+            answer = await answering
+        except Exception as error:  # noqa: BLE001 - because whoever asked is to be told
+            self._plane.faults.tell("connection", error)
+            answer = _words(500, "Internal error")
+        _answer(connection, head, *answer)
+
+    async def _tell_left(self, client: str | None) -> _Answer:
+        return 200, _JSON, msgspec.json.encode(await self._clients.left(client))
+
+    async def _reset(self, body: bytes) -> _Answer:
+        try:
+            client = msgspec.json.decode(body, type=_Reset).client
+        except msgspec.DecodeError as error:
+            return _words(400, f'Send {{"client": …}}: {error}.')
+        if self._plane.settings.limits is None:
+            return _words(400, "The manifest has no rateLimits: nobody is counted.")
+        if not await self._clients.reset(client):
+            return _words(503, "Redis, where all replicas count, did not answer: try again.")
+        return _json(200, {"reset": client})
+
     def _may_read(self, head: RequestHead) -> bool:
         if self._token is None:
             return self._loopback
-        given = head.get(b"authorization") or b""
-        return hmac.compare_digest(given, b"Bearer " + self._token)
+        bearer, token = head.get(b"authorization") or b"", head.get(_TOKEN) or b""
+        return hmac.compare_digest(bearer, b"Bearer " + self._token) or hmac.compare_digest(
+            token, self._token
+        )
 
     def _healthz(self) -> _Answer:
         return _json(

@@ -59,6 +59,8 @@ class Policies:
             method: {limit.name: Price(kind, limit) for limit in (limits.of(kind) if limits else ())}
             for method, kind in LIMITED.items()
         }
+        self.prices = [price for named in priced.values() for price in named.values()]
+        """All of them."""
         prices = priced[TOOLS_CALL]
         cached = {tool.name: tool for tool in cache.tools} if cache else {}
         paged = {tool.name: PageRule(tool) for tool in paging.tools} if paging else {}

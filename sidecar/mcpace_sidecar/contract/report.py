@@ -206,6 +206,37 @@ class Report(Struct, frozen=True, rename="camel"):
     """In the answer to `/stats?recent` alone."""
 
 
+class Left(Struct, frozen=True, rename="camel"):
+    """What a client has left of one limit."""
+
+    limit: Word
+    """`minute`, `day`, or what is called: `tool forecast`."""
+    of: Count
+    left: Amount
+    whole_seconds: Amount
+    """Until it is whole again, if nobody calls."""
+
+
+class ClientLeft(Struct, frozen=True):
+    """What a client has left of its limits."""
+
+    client: Word
+    tier: Word
+    limits: Annotated[tuple[Left, ...], Meta(max_length=10_000)]
+
+
+class ClientsLeft(Struct, frozen=True):
+    """The answer to `/limits`: those who have used most of theirs first."""
+
+    clients: Annotated[tuple[ClientLeft, ...], Meta(max_length=1000)] = ()
+    more: Count = 0
+    """Clients that are known, and not told of."""
+    limited: bool = True
+    """Whether the manifest has `rateLimits`."""
+    shared: bool = False
+    """Whether all replicas count together, in a Redis that answers."""
+
+
 class Readiness(Struct, frozen=True, omit_defaults=True):
     """The answer to `/readyz`."""
 

@@ -44,6 +44,8 @@ class Path(StrEnum):
     CONFIG = "/config"
     CALLS = "/debug/calls"
     PURGE = "/purge"
+    LIMITS = "/limits"
+    RESET = "/limits/reset"
     DRAIN = "/drain"
     DRAINED = "/drained"
 
@@ -52,9 +54,13 @@ READYZ_WAIT: Final = f"{Path.READYZ}?wait"
 """Answered once the server is ready for the first time, or after some seconds."""
 STATS_RECENT: Final = f"{Path.STATS}?recent"
 """How the five minutes went, too."""
-GUARDED: Final = frozenset({Path.STATS, Path.CONFIG, Path.CALLS, Path.PURGE, Path.DRAIN})
+GUARDED: Final = frozenset(
+    {Path.STATS, Path.CONFIG, Path.CALLS, Path.PURGE, Path.LIMITS, Path.RESET, Path.DRAIN}
+)
 """What needs the server's admin token."""
-POSTED: Final = frozenset({Path.PURGE, Path.DRAIN})
+POSTED: Final = frozenset({Path.PURGE, Path.RESET, Path.DRAIN})
 """What is asked for with POST, and not with GET."""
 FROM_PAGE: Final = "Mcpace-Page"
 """The header without which no page's POST is taken: one of elsewhere may not send it unasked."""
+ADMIN_TOKEN_HEADER: Final = "Mcpace-Admin-Token"
+"""The admin token where Authorization is another's: an API server that passes requests on keeps its own."""

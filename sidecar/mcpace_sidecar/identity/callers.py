@@ -138,6 +138,14 @@ class Identities:
         self.apart: tuple[bytes, ...] = tuple(name.lower() for name in self._spelled)
         """The headers that say of the way here, and of the client at its other end."""
 
+    def clients(self) -> list[Client]:
+        """Those that are known: of every key, and who has called lately."""
+        callers = [*self._addresses.values(), *self._gateway.values()]
+        if self.tokens is not None:
+            callers += self.tokens.callers()
+        found = [client for _, client in self._keys.values()]
+        return found + [caller.client for caller in callers if caller.client is not None]
+
     def by_credential(self, api_key: bytes | None, authorization: bytes | None) -> Caller | None:
         """Who the two headers' values say is calling; None: they say nothing."""
         if api_key is not None and self._judges_keys:

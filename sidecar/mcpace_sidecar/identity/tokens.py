@@ -64,6 +64,10 @@ class Tokens:
         caller = self._known.get(hashlib.sha256(token).digest())
         return caller if caller is not None and caller.until > time.time() else None
 
+    def callers(self) -> list[Caller]:
+        """The verdicts that are remembered."""
+        return list(self._known.values())
+
     async def judge(self, token: bytes) -> Caller:
         """Whose token it is; fetches the issuer's keys where they are wanted."""
         now = time.monotonic()

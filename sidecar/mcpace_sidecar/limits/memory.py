@@ -57,6 +57,23 @@ class MemoryLimits(LimitStore):
             if level is not None:
                 level.left = min(float(level.capacity), level.left + charge.amount)
 
+    def look(self, charges: Charges, done: Callable[[list[float] | None], None]) -> None:
+        """Tell what is left of each."""
+        now = self._clock()
+        left = []
+        for charge in charges.items:
+            capacity = share(charge, self.replicas)
+            level = self._levels.get(charge.key)
+            if level is not None:
+                level.advance(charge, capacity, now)
+            left.append(level.left if level is not None else float(capacity))
+        done(left)
+
+    def reset(self, charges: Charges, done: Callable[[bool], None]) -> None:
+        """Make each whole again."""
+        self._forget([charge.key for charge in charges.items if charge.key in self._levels])
+        done(True)
+
     def _find(self, charges: Charges, now: float) -> tuple[Level, ...]:
         levels = []
         for charge in charges.items:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from mcpace_sidecar.contract.scripts import GIVE, PRESENT, TAKE
 from mcpace_sidecar.errors import StoreError
-from mcpace_sidecar.limits.bucket import UNASKED, Charges, Verdict
+from mcpace_sidecar.limits.bucket import DAY, UNASKED, Charges, Verdict
 from mcpace_sidecar.limits.lease import LIFE, REFUSAL_LIFE, Lease
 from mcpace_sidecar.limits.memory import MemoryLimits
 from mcpace_sidecar.limits.store import LimitStore
@@ -121,6 +121,34 @@ class RedisLimits(LimitStore):
             account.lease.left = _after(account.lease.left, charges, -1)
         else:
             self._return(account, 1, self._midnight)
+
+    def look(self, charges: Charges, done: Callable[[list[float] | None], None]) -> None:
+        """Take no call of them: Redis tells what is left all the same."""
+        if not self.link.up:
+            self.local.look(charges, done)
+            return
+
+        def answered(answer: Any) -> None:
+            judged = _is_judged(answer, charges)
+            done([thousandths / 1000 for thousandths in answer[_FACTS:]] if judged else None)
+
+        account = _Account(charges, self.link.prefix)
+        self.link.run(answered, TAKE, account.keys, b"0", *account.arguments)
+
+    def reset(self, charges: Charges, done: Callable[[bool], None]) -> None:
+        """Give back as much as fits, here and in Redis; what was leased from them is asked for anew."""
+        keys = {charge.key for charge in charges.items}
+        for held in list(self._accounts):
+            if not keys.isdisjoint([charge.key for charge in held.items]):
+                self._give_back(self._accounts.pop(held))
+        self.local.reset(charges, _unheard)
+        if not self.link.up:
+            done(False)
+            return
+        most = max([charge.capacity for charge in charges.items])
+        account = _Account(charges, self.link.prefix)
+        arguments = [b"%d" % most, *account.arguments, b"%d" % (int(time()) + 2 * int(DAY))]
+        self.link.run(lambda answer: done(answer == 0), GIVE, account.keys, *arguments)
 
     def _account(self, charges: Charges) -> _Account:
         account = self._accounts.get(charges)
@@ -249,6 +277,10 @@ class RedisLimits(LimitStore):
 def _after(left: Sequence[float], charges: Charges, calls: int) -> list[float]:
     """What is left of each charge after so many more calls; before them, where it is negative."""
     return [level - calls * charge.amount for level, charge in zip(left, charges.items, strict=True)]
+
+
+def _unheard(_: bool) -> None:
+    """Nobody waits for it."""
 
 
 def _is_judged(answer: Any, charges: Charges) -> bool:

@@ -28,6 +28,14 @@ class LimitStore:
         """
         raise NotImplementedError
 
+    def look(self, charges: Charges, done: Callable[[list[float] | None], None]) -> None:
+        """Tell `done` what is left of each, taking nothing; None: whoever has them does not answer."""
+        raise NotImplementedError
+
+    def reset(self, charges: Charges, done: Callable[[bool], None]) -> None:
+        """Make each whole again; `done` is told whether that is so now."""
+        raise NotImplementedError
+
     def __len__(self) -> int:
         """How many buckets and quotas are held in memory."""
         raise NotImplementedError
