@@ -15,7 +15,7 @@ FROM build AS build-sidecar
 RUN apt-get -qq update && apt-get -qq install --no-install-recommends -y gcc libc6-dev >/dev/null \
  && { python3 -c "import os, sysconfig; open(os.path.join(sysconfig.get_path('include'), 'Python.h'))" \
       || apt-get -qq install --no-install-recommends -y python3-dev >/dev/null; }
-RUN /opt/uv/bin/uv export --frozen --no-dev --no-emit-project --extra traces $LEFT_OUT --quiet -o /requirements.txt \
+RUN /opt/uv/bin/uv export --frozen --no-dev --no-emit-project --extra traces $LEFT_OUT --prune kubernetes --prune aiohttp --quiet -o /requirements.txt \
  && /opt/uv/bin/uv venv --quiet /opt/mcpace \
  && /opt/uv/bin/uv pip install --quiet --python /opt/mcpace --no-deps --require-hashes -r /requirements.txt
 COPY README.md LICENSE compile.py ./

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import click
@@ -35,13 +35,23 @@ The chart and the operator start these; nobody needs to type them.
 def text() -> str:
     """The whole page."""
     peoples = {command.name for command in COMMANDS}
-    page = HEADER + "".join("\n" + _section(command, "##") for command in COMMANDS)
+    page = HEADER + "".join("\n" + _section(*each, "##") for each in leaves(COMMANDS))
     others = [command for name, command in mcpace.commands.items() if name not in peoples]
-    return page + PODS + "".join("\n" + _section(command, "###") for command in others)
+    return page + PODS + "".join("\n" + _section(*each, "###") for each in leaves(others))
 
 
-def _section(command: click.Command, mark: str) -> str:
-    name = f"mcpace {command.name}"
+def leaves(commands: Iterable[click.Command], before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """What is typed after `mcpace`, and the command: of one that only holds others, these."""
+    for command in commands:
+        name = f"{before}{command.name}"
+        if isinstance(command, click.Group):
+            yield from leaves(command.commands.values(), f"{name} ")
+        else:
+            yield name, command
+
+
+def _section(typed: str, command: click.Command, mark: str) -> str:
+    name = f"mcpace {typed}"
     context = click.Context(command, info_name=name, max_content_width=100)
     usage = " ".join(command.get_usage(context).removeprefix("Usage: ").split())
     page = f"{mark} {name}\n\n```text\n{usage}\n```\n\n{_prose(inspect.cleandoc(command.help or ''))}"

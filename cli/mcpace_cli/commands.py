@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ import click
 
 from mcpace_cli.asked import Asked, redis_url
 from mcpace_cli.bench.command import bench
+from mcpace_cli.cluster import command as cluster
+from mcpace_cli.cluster.command import place, where
 from mcpace_cli.dashes import Asking, Calling, Making, Run
 from mcpace_cli.show import FORMATS, Format, show
 from mcpace_sidecar import __version__
@@ -168,21 +171,28 @@ def run(
         sys.exit(lead.run(all_of_them, plain=plain, opens=opens))
 
 
+_SERVER: Final = re.compile(r"(?i:https?://).*|[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+"""What `mcpace check` takes for a running server, unless there is a file of that name."""
+
+
 @click.command(
-    epilog="Exit codes: 0 an API server would take all of it; 1 something is to be mended; 2 a file cannot"
-    " be read, or the server does not answer."
+    epilog="Exit codes: 0 an API server would take all of it, or no item failed; 1 something is to be mended;"
+    " 2 a file cannot be read, or the server does not answer, or a right is missing, and which is said."
 )
-@click.argument(
-    "manifests", metavar="MANIFEST...", nargs=-1, required=True,
-    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-)  # fmt: skip
+@click.argument("what", metavar="MANIFEST...|SERVER...|URL...", nargs=-1, required=True)
 @click.option(
     "--against", metavar="URL",
-    help="The server that they are for, which is asked: what it does not list is an error then.",
+    help="The server that manifests are for, which is asked: what it does not list is an error then.",
 )  # fmt: skip
+@where
 @_output("table")
-def check(manifests: tuple[Path, ...], against: str | None, output: Format) -> None:
-    """Say what is wrong with a MANIFEST, where, and what to write instead; - is standard input.
+@click.pass_context
+def check(
+    ctx: click.Context, what: tuple[str, ...], against: str | None, output: Format, **options: Any
+) -> None:
+    """Say what is wrong with a MANIFEST or with a server that runs, and what to write instead.
+
+    Of a MANIFEST (a file; - is standard input) it says where that is.
 
     The verdict is the API server's, without one: schema, rules between fields, names. A file may
     hold several documents: each McpServer is judged, others are named. A line of it is
@@ -191,7 +201,25 @@ def check(manifests: tuple[Path, ...], against: str | None, output: Format) -> N
 
     --against asks a running server: tools, prompts and arguments that it does not list are errors,
     and so is a cached tool that says it writes.
+
+    Of a SERVER, an McpServer in a cluster by its name, it says how the ten items of the performance
+    checklist stand, with the evidence, and shows the manifest's fields as they would stand once
+    those that fail are mended. That takes the rights of the role `view`. A URL is that of a
+    laptop's sidecar (`mcpace run`), whose token comes from MCPACE_ADMIN_TOKEN.
     """
+    which = place(options)
+    servers = [
+        each for each in what if _SERVER.fullmatch(each) and (":" in each or not Path(each).exists())
+    ]
+    if servers:
+        if len(servers) < len(what) or against is not None:
+            words = f"{servers[0]} is no file, and so a server that runs: check it alone, without --against."
+            raise click.UsageError(words)
+        from mcpace_cli.cluster.checkup import run as check_up  # noqa: PLC0415 - because of the cluster's client
+
+        sys.exit(check_up(servers, which, output))
+    file = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+    manifests = tuple(file.convert(each, None, ctx) for each in what)
     from mcpace_cli.check import Asked  # noqa: PLC0415 - because only this command uses it
     from mcpace_cli.check import run as check_all  # noqa: PLC0415 - the same
 
@@ -379,5 +407,5 @@ def version(output: Format) -> None:
 
 
 COMMANDS: Final = (
-    run, init, check, render, call, probe, tools, resources, prompts, bench, completion, version,
+    run, init, check, render, call, probe, tools, resources, prompts, bench, *cluster.COMMANDS, completion, version,
 )  # fmt: skip

@@ -9,10 +9,13 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 import yaml
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Format = Literal["json", "yaml", "table"]
 FORMATS: Final = ("json", "yaml", "table")
@@ -57,20 +60,26 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; on a terminal its last column is wrapped, elsewhere every row is one line."""
     # Imported here because the images are built without it.
     from rich.console import Console  # noqa: PLC0415 - because of that
-    from rich.table import Table  # noqa: PLC0415 - because of that
-    from rich.text import Text  # noqa: PLC0415 - because of that
 
-    drawn = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for number, name in enumerate(columns):
-        drawn.add_column(name, no_wrap=number + 1 < len(columns), overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(_cell(each)) for each in row))
     console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
     if not console.is_terminal:
         console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False, width=_WIDEST)
     with console.capture() as captured:
-        console.print(drawn)
+        console.print(drawn(columns, rows))
     click.echo("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+
+
+def drawn(columns: Sequence[str], rows: Iterable[Sequence[object]], chosen: int | None = None) -> Table:
+    """The table itself; `chosen`: the row that stands out."""
+    from rich.table import Table  # noqa: PLC0415 - because the images are built without it
+    from rich.text import Text  # noqa: PLC0415 - the same
+
+    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for number, name in enumerate(columns):
+        made.add_column(name, no_wrap=number + 1 < len(columns), overflow="fold")
+    for number, row in enumerate(rows):
+        made.add_row(*(Text(_cell(each)) for each in row), style="reverse" if number == chosen else None)
+    return made
 
 
 def _cell(value: object) -> str:

@@ -69,16 +69,16 @@ class Performance:
         """What the status shows; the hit ratio is that of the tools that are cached."""
         histogram = self.histogram
         shown = {
-            name: _duration(percentile(histogram, part)) for name, part in PERCENTILES.items() if histogram
+            name: duration(percentile(histogram, part)) for name, part in PERCENTILES.items() if histogram
         }
-        shown["callsPerSecond"] = _number(self.calls_per_second)
+        shown["callsPerSecond"] = number(self.calls_per_second)
         if self.calls:
-            shown["errorRate"] = _percent(sum(tool.errors for tool in self.tools) / self.calls)
-            shown["limitedRatio"] = _percent(sum(tool.limited for tool in self.tools) / self.calls)
+            shown["errorRate"] = percent(sum(tool.errors for tool in self.tools) / self.calls)
+            shown["limitedRatio"] = percent(sum(tool.limited for tool in self.tools) / self.calls)
         of_cached = [tool for tool in self.tools if tool.name in cached]
         looked_up = sum(tool.answered for tool in of_cached)
         if looked_up:
-            shown["hitRatio"] = _percent(sum(tool.hits for tool in of_cached) / looked_up)
+            shown["hitRatio"] = percent(sum(tool.hits for tool in of_cached) / looked_up)
         return shown
 
 
@@ -155,7 +155,7 @@ def moved(before: Mapping[str, Any], now: Mapping[str, str]) -> bool:
     if set(before) != set(now):
         return True
     for name, text in now.items():
-        old, new = _value(before[name]), _value(text)
+        old, new = value(before[name]), value(text)
         if (
             old is None
             or abs(new or 0.0) > abs(old) * (1 + MOVED)
@@ -168,31 +168,33 @@ def moved(before: Mapping[str, Any], now: Mapping[str, str]) -> bool:
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "%": 0.01, "": 1.0}
 
 
-def _value(text: Any) -> float | None:
+def value(text: Any) -> float | None:
     """The number of a text of ours; None for anything else, such as what an older version wrote."""
     if not isinstance(text, str):
         return None
-    number = text.rstrip("ms%")
-    unit = text[len(number) :]
+    amount = text.rstrip("ms%")
+    unit = text[len(amount) :]
     try:
-        return float(number) * _UNITS[unit]
+        return float(amount) * _UNITS[unit]
     except (ValueError, KeyError):
         return None
 
 
-def _duration(seconds: float | None) -> str:
-    value = seconds or 0.0
-    return f"{_number(value)}s" if value >= 1 else f"{_number(value * 1000)}ms"
+def duration(seconds: float | None) -> str:
+    """As a status shows it: two digits, in `ms` or `s`."""
+    length = seconds or 0.0
+    return f"{number(length)}s" if length >= 1 else f"{number(length * 1000)}ms"
 
 
-def _percent(ratio: float) -> str:
-    return f"{_number(ratio * 100)}%"
+def percent(ratio: float) -> str:
+    """The same of a part."""
+    return f"{number(ratio * 100)}%"
 
 
-def _number(value: float) -> str:
+def number(amount: float) -> str:
     """Two significant digits, without an exponent."""
-    if value <= 0:
+    if amount <= 0:
         return "0"
-    digits = 1 - math.floor(math.log10(value))
-    rounded = round(value, digits)
+    digits = 1 - math.floor(math.log10(amount))
+    rounded = round(amount, digits)
     return f"{rounded:.{max(0, digits)}f}".rstrip("0").rstrip(".") if digits > 0 else f"{rounded:.0f}"

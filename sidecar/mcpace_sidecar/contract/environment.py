@@ -52,7 +52,10 @@ REDIS_CA: Final = Variable(
     "MCPACE_REDIS_CA", _ALL, "PEM by which a Redis over TLS is verified", is_secret=True
 )
 ADMIN_TOKEN: Final = Variable(
-    "MCPACE_ADMIN_TOKEN", "sidecar, run", "guards what is not open on the admin port", is_secret=True
+    "MCPACE_ADMIN_TOKEN",
+    "sidecar, run, check, limits, cache",
+    "guards what is not open on the admin port; what opens it, of one at a URL",
+    is_secret=True,
 )
 SESSION_KEY: Final = Variable(
     "MCPACE_SESSION_KEY",

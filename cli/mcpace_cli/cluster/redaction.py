@@ -1,0 +1,86 @@
+"""What leaves a cluster for a stranger's eyes, without what is secret. Pure.
+
+Of an object whatever may hold a value is masked by its place: environment, commands, headers, Secrets. In
+texts, which may say anything, what has the form of a credential is. Neither is proof, so whoever sends a
+bundle reads it first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+MASK: Final = "***"
+SHORTEST: Final = 6
+"""Characters from which a known secret is looked for in texts: shorter ones are words."""
+_DROPPED: Final = ("managedFields", "selfLink")
+_ANNOTATIONS: Final = "annotations"
+_COMMANDS: Final = ("command", "args")
+_VALUES: Final = ("value", "stringData", "binaryData")
+_WORD: Final = (
+    r"[\w.-]{0,40}(?:pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|credential|authorization|private[_-]?key)"
+)
+_SECRET: Final = re.compile(_WORD, re.IGNORECASE)
+_ASSIGNED: Final = (
+    rf"(?i)(\b{_WORD}\w*[\"']?[ \t]*[=:][ \t]*[\"']?)(?!\*\*\*|[{{\[])[^\s\"',;&}}\]]+"
+)
+_PATTERNS: Final = (
+    (re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(?:-----END [^-]*-----|\Z)", re.DOTALL), MASK),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), MASK),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {MASK}"),
+    (re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/@\"']+@", re.IGNORECASE), rf"\1{MASK}@"),
+    (re.compile(_ASSIGNED), rf"\1{MASK}"),
+    (re.compile(rf"(?i)([?&]{_WORD}=)[^\s&\"']+"), rf"\1{MASK}"),
+    (re.compile(r"\b(?:sk|pk|ghp|gho|ghs|glpat|xox[abp])[-_][\w-]{10,}"), MASK),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), MASK),
+)
+"""The forms of credentials -> what stands there instead."""
+
+
+def text(words: str, known: Collection[str] = ()) -> str:
+    """A text without what has the form of a credential, and without those that are `known`."""
+    for secret in sorted(known, key=len, reverse=True):
+        if len(secret) >= SHORTEST:
+            words = words.replace(secret, MASK)
+    for pattern, instead in _PATTERNS:
+        words = pattern.sub(instead, words)
+    return words
+
+
+def document(value: Any, known: Collection[str] = ()) -> Any:
+    """An object of Kubernetes, or a part of one, with only what says nothing secret."""
+    if isinstance(value, str):
+        return text(value, known)
+    if isinstance(value, Mapping):
+        return _mapping(value, known)
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [document(each, known) for each in value]
+    return value
+
+
+def _mapping(value: Mapping[Any, Any], known: Collection[str]) -> dict[Any, Any]:
+    if value.get("kind") == "Secret":
+        names = sorted(value.get("data") or {})
+        return {"kind": "Secret", "metadata": {"name": (value.get("metadata") or {}).get("name")}, "keys": names}
+    result: dict[Any, Any] = {}
+    for name, each in value.items():
+        if name in _DROPPED:
+            continue
+        if name == _ANNOTATIONS and isinstance(each, Mapping):
+            # `kubectl apply` keeps the whole manifest in one of them, with all values.
+            result[name] = {key: text(str(told), known) for key, told in each.items() if "last-applied" not in key}
+        elif name in _COMMANDS and isinstance(each, Sequence) and not isinstance(each, str):
+            result[name] = _command(each, known, first=name == "command")
+        elif each is not None and (name in _VALUES or (isinstance(each, str) and _SECRET.fullmatch(str(name)))):
+            result[name] = MASK
+        else:
+            result[name] = document(each, known)
+    return result
+
+
+def _command(words: Sequence[Any], known: Collection[str], *, first: bool) -> list[str]:
+    """The program alone: what follows may be anything, a key too."""
+    shown = [text(str(each), known) for each in words[:1]] if first else []
+    rest = len(words) - len(shown)
+    return [*shown, *([f"{MASK} ({rest} more)"] if rest else [])]

@@ -1,0 +1,220 @@
+"""`mcpace top` on a terminal: the servers, and what is opened of one, drawn anew with each look and key."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import sys
+import termios
+import tty
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from mcpace_cli.cluster.access import Access, MissingRightError, SilentError, reached
+from mcpace_cli.cluster.top import CLIENTS, SERVERS, SORTS, TOOLS, Asked, Inside, Row, opened, ordered
+from mcpace_cli.show import drawn, plain
+from mcpace_operator.cluster.client import ApiError
+from mcpace_operator.resource.server import Key, Server
+from mcpace_sidecar.errors import ConfigError
+
+_KEYS: Final = re.compile(rb"\x1b\[[ABCD]|\x1bO[ABCD]|.", re.DOTALL)
+_NAMES: Final = {
+    b"\x1b[A": "up", b"\x1b[B": "down", b"\x1b[C": "open", b"\x1b[D": "back", b"\x1bOA": "up", b"\x1bOB": "down",
+    b"\x1bOC": "open", b"\x1bOD": "back", b"k": "up", b"j": "down", b"l": "open", b"h": "back", b"\r": "open",
+    b"\n": "open", b"\x1b": "back", b"\x7f": "back", b"s": "sort", b"q": "end", b"\x04": "end",
+}  # fmt: skip
+"""What a key sends -> what it does."""
+_AROUND: Final = 6
+"""Lines of a screen that are no rows of the table."""
+_HELP: Final = "up, down choose · enter opens: tools, then clients · esc goes back · s sorts · q ends"
+
+
+class Level(Enum):
+    """What is looked at."""
+
+    SERVERS = "servers"
+    TOOLS = "tools"
+    CLIENTS = "clients"
+
+
+@dataclass(slots=True)
+class View:
+    """What is seen, and where a person is in it. Pure but for `look`."""
+
+    sort: str
+    level: Level = Level.SERVERS
+    opened: Key | None = None
+    servers: Sequence[Server] = ()
+    told: Inside | None = None
+    """What the opened server's sidecars said; None until they have."""
+    trouble: str = ""
+    """Why the last look failed: what stands here is older."""
+    at: int = 0
+    """The chosen row."""
+    ended: bool = False
+
+    @property
+    def rows(self) -> list[Row]:
+        """The servers, in order."""
+        return ordered(map(Row.of, self.servers), self.sort)
+
+    def press(self, key: str) -> bool:
+        """Take a key; whether it asks for something that is not known yet."""
+        if key == "end":
+            self.ended = True
+        elif key in ("up", "down"):
+            self.at = min(max(self.at + (1 if key == "down" else -1), 0), max(0, self._length - 1))
+        elif key == "sort":
+            names = list(SORTS)
+            self.sort = names[(names.index(self.sort) + 1) % len(names)]
+        elif key == "open":
+            return self._open()
+        elif key == "back":
+            self._back()
+        return False
+
+    def drawn(self, height: int) -> RenderableType:
+        """The whole screen."""
+        head, columns, cells = self._page()
+        room = max(1, height - _AROUND)
+        first = max(0, min(self.at - room // 2, len(cells) - room))
+        table = drawn(columns, cells[first : first + room], self.at - first)
+        notes = [*([self.trouble] if self.trouble else []), *self._notes()]
+        words = [Text(plain(each), style="yellow") for each in notes]
+        return Group(Text(plain(head), style="bold"), table, *words, Text(_HELP, style="dim"))
+
+    async def look(self, access: Access) -> None:
+        """Ask anew; MissingRightError, ConfigError, ApiError."""
+        self.servers = await access.servers()
+        asked = self.opened
+        server = next((each for each in self.servers if each.key == asked), None)
+        if server is not None:
+            told = await opened(access, server)
+            if self.opened == asked:  # a person may have gone on meanwhile
+                self.told = told
+
+    def _open(self) -> bool:
+        rows = self.rows
+        if self.level is Level.SERVERS and rows:
+            row = rows[min(self.at, len(rows) - 1)]
+            self.opened, self.told = Key(row.namespace, row.name), None
+            self.level, self.at = Level.TOOLS, 0
+            return True
+        if self.level is Level.TOOLS:
+            self.level, self.at = Level.CLIENTS, 0
+        return False
+
+    def _back(self) -> None:
+        if self.level is Level.CLIENTS:
+            self.level, self.at = Level.TOOLS, 0
+        elif self.level is Level.TOOLS:
+            keys = [Key(row.namespace, row.name) for row in self.rows]
+            self.at = keys.index(self.opened) if self.opened in keys else 0
+            self.level, self.opened, self.told = Level.SERVERS, None, None
+
+    @property
+    def _length(self) -> int:
+        return len(self._page()[2])
+
+    def _page(self) -> tuple[str, tuple[str, ...], list[tuple[object, ...]]]:
+        """Heading, columns, cells."""
+        if self.level is Level.SERVERS:
+            head = f"{len(self.servers)} servers, by {self.sort}"
+            return head, SERVERS, [row.cells for row in self.rows]
+        told = self.told or Inside()
+        if self.level is Level.TOOLS:
+            return f"{self.opened}: tools, in five minutes", TOOLS, [tool.cells for tool in told.tools]
+        return f"{self.opened}: clients, and what they have left", CLIENTS, told.client_cells
+
+    def _notes(self) -> Sequence[str]:
+        if self.level is Level.SERVERS:
+            rows = self.rows
+            if not rows:
+                return ["There is no McpServer here; -A looks in all namespaces."]
+            row = rows[min(self.at, len(rows) - 1)]
+            failed = f" Fails: {', '.join(row.failed)}." if row.failed else ""
+            return [f"{row.name}: {row.message}{failed}"]
+        if self.told is None:
+            return ["Its sidecars are being asked."]
+        if self.told.notes:
+            return self.told.notes
+        if self.level is Level.TOOLS and not self.told.tools:
+            return ["No tool was called in five minutes."]
+        if self.level is Level.CLIENTS and not self.told.limited:
+            return ["The manifest has no rateLimits, so clients are not counted."]
+        if self.level is Level.CLIENTS and not self.told.clients:
+            return ["No client has called since its sidecars know their limits."]
+        return []
+
+
+async def watch(asked: Asked) -> None:
+    """Show it until a person ends it; MissingRightError, ConfigError, ApiError."""
+    view = View(asked.sort)
+    changed, wanted = asyncio.Event(), asyncio.Event()
+
+    def press(key: str) -> None:
+        if view.press(key):
+            wanted.set()
+        changed.set()
+
+    async def look() -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(wanted.wait(), asked.interval)
+            wanted.clear()
+            try:
+                await view.look(access)
+                view.trouble = ""
+            except (ApiError, MissingRightError, SilentError, ConfigError) as error:
+                view.trouble = str(error)
+            changed.set()
+
+    async with reached(asked.where) as access:
+        if asked.server is not None:
+            view.opened = Server.from_body(await access.server(asked.server)).key
+            view.level = Level.TOOLS
+        await view.look(access)
+        console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
+        looking = asyncio.get_running_loop().create_task(look())
+        try:
+            with Live(console=console, screen=True, auto_refresh=False) as live, keys(press):
+                while not view.ended:
+                    changed.clear()
+                    live.update(view.drawn(console.size.height), refresh=True)
+                    await changed.wait()
+        finally:
+            looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await looking
+
+
+@contextlib.contextmanager
+def keys(press: Callable[[str], Any]) -> Iterator[None]:
+    """Tell of the keys of the terminal, which does not show them meanwhile."""
+    terminal, loop = sys.stdin.fileno(), asyncio.get_running_loop()
+    before = termios.tcgetattr(terminal)
+
+    def come() -> None:
+        for name in named(os.read(terminal, 256)):
+            press(name)
+
+    tty.setcbreak(terminal)
+    loop.add_reader(terminal, come)
+    try:
+        yield
+    finally:
+        loop.remove_reader(terminal)
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def named(sent: bytes) -> list[str]:
+    """What keys do; the end of the input ends it."""
+    return [_NAMES[key] for key in _KEYS.findall(sent) if key in _NAMES] if sent else ["end"]
