@@ -173,12 +173,13 @@ async def sidecars() -> AsyncIterator[Start]:
         current = config if config is not None else {}
         host = options.pop("host", "127.0.0.1")
         listen = options.pop("listen", "127.0.0.1")
+        admin = options.pop("admin", "127.0.0.1")
         sidecar = Sidecar(
             Options(
                 load=lambda: parse(SidecarConfig, current),
                 watched=options.pop("watched", ()),
                 listen=Address(listen, 0),
-                admin_listen=Address("127.0.0.1", 0),
+                admin_listen=Address(admin, 0),
                 upstream=Address(host, upstream),
                 **options,
             )

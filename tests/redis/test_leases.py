@@ -197,3 +197,46 @@ async def test_a_replica_that_ends_gives_its_lease_back(redis_server: RedisServe
     with redis_server.client() as client:
         assert int(client.get("p:day:d")) == 100
     await limits.link.close()
+
+
+async def looked(limits: RedisLimits, charges: Charges) -> list[float] | None:
+    told: asyncio.Future[list[float] | None] = asyncio.get_running_loop().create_future()
+    limits.look(charges, told.set_result)
+    return await told
+
+
+async def reset(limits: RedisLimits, charges: Charges) -> bool:
+    told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    limits.reset(charges, told.set_result)
+    return await told
+
+
+async def test_to_look_takes_nothing_and_a_reset_gives_all_back_in_every_replica(
+    redis_server: RedisServer,
+) -> None:
+    here, there = await replica(redis_server), await replica(redis_server)
+    charges = Charges([Charge("m", "minute", 3), Charge("day:d", "day", 5)])
+    same = Charges([Charge("m", "minute", 3), Charge("day:d", "day", 5)])
+    for _ in range(3):
+        assert (await taken(here, charges)).allowed
+    assert not (await taken(here, charges)).allowed
+    for limits in (here, there, here):
+        left = await looked(limits, same)
+        assert left is not None
+        assert (left[0] < 3, left[1]) == (True, 2)
+    assert await reset(there, same)
+    assert await looked(here, same) == [3, 5]
+    assert await reset(here, same), "who remembers a refusal is told too"
+    assert (await taken(here, charges)).allowed
+    for limits in (here, there):
+        await limits.link.close()
+
+
+async def test_without_redis_a_reset_says_that_it_was_none(redis_server: RedisServer) -> None:
+    limits = await replica(redis_server)
+    charges = Charges([Charge("m", "minute", 3)])
+    redis_server.stop()
+    await until(lambda: not limits.link.up, "the loss to be noticed")
+    assert not await reset(limits, charges)
+    assert await looked(limits, charges) == [3.0]
+    await limits.link.close()

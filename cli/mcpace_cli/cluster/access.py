@@ -118,9 +118,9 @@ class Access:
             if error.status != 404:
                 raise
         names = [each.key.name for each in await self.servers()]
-        listed = f"there are {', '.join(sorted(names)[:20])}" if names else "there is none"
-        words = f"The namespace {namespace} has no {KIND} {name}{Vocabulary(names).meant(name)}: {listed}"
-        raise ConfigError(words)
+        listed = f"there are {', '.join(sorted(names)[:20])}" if names else "it has none"
+        meant = Vocabulary(names).meant(name)
+        raise ConfigError(f"The namespace {namespace} has no {KIND} {name}{meant} ({listed})")
 
     async def children(self, kind: str, key: Key) -> list[dict[str, Any]]:
         """What a server has of a kind, by its label; ApiError."""

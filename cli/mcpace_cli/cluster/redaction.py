@@ -29,7 +29,7 @@ _PATTERNS: Final = (
     (re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(?:-----END [^-]*-----|\Z)", re.DOTALL), MASK),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), MASK),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {MASK}"),
-    (re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/@\"']+@", re.IGNORECASE), rf"\1{MASK}@"),
+    (re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://)[^\s/@\"']+@", re.IGNORECASE), rf"\1{MASK}@"),
     (re.compile(_ASSIGNED), rf"\1{MASK}"),
     (re.compile(rf"(?i)([?&]{_WORD}=)[^\s&\"']+"), rf"\1{MASK}"),
     (re.compile(r"\b(?:sk|pk|ghp|gho|ghs|glpat|xox[abp])[-_][\w-]{10,}"), MASK),

@@ -171,8 +171,10 @@ async def hear(
     async def one(sidecar: Sidecar) -> T | str:
         try:
             return msgspec.json.decode(await sidecar.ask(path, query or {}, body), type=kind)
-        except (SilentError, ApiError) as error:
+        except SilentError as error:
             return str(error)
+        except ApiError as error:
+            return f"{sidecar.name}: {error}"
         except (msgspec.DecodeError, RecursionError) as error:
             return f"{sidecar.name}{path} is not answered as by a sidecar: {error}"
 

@@ -79,6 +79,7 @@ class Cluster:
         except (YAMLError, ValueError, TypeError, AttributeError) as error:  # what is no kubeconfig at all
             raise ConfigError("The file that KUBECONFIG names is no kubeconfig") from error
         configuration.connection_pool_maxsize = CONNECTIONS
+        configuration.trace_configs = [_never_elsewhere()]
         return cls(client.ApiClient(configuration), namespace)
 
     async def close(self) -> None:
@@ -304,6 +305,17 @@ class Cluster:
         return await self._api.rest_client.request(
             method, url, headers=headers, body=body, _request_timeout=patience
         )
+
+
+def _never_elsewhere() -> aiohttp.TraceConfig:
+    """An API server sends nobody elsewhere; a pod that it passes requests on to might."""
+
+    async def refuse(*_: Any) -> None:
+        raise aiohttp.ClientError("it sends elsewhere, where nobody goes")
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(refuse)
+    return trace
 
 
 def _unreached(error: Exception) -> ApiError:
