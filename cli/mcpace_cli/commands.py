@@ -176,8 +176,8 @@ _SERVER: Final = re.compile(r"(?i:https?://).*|[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
 @click.command(
-    epilog="Exit codes: 0 an API server would take all of it, or no item failed; 1 something is to be mended;"
-    " 2 a file cannot be read, or the server does not answer, or a right is missing, and which is said."
+    epilog="Exit codes: 0 an API server would take all of it, or no item failed; 1 something is to be"
+    " mended; 2 a file cannot be read, the server does not answer, or a right is missing, and is said."
 )
 @click.argument("what", metavar="MANIFEST...|SERVER...|URL...", nargs=-1, required=True)
 @click.option(
@@ -213,7 +213,7 @@ def check(
     ]
     if servers:
         if len(servers) < len(what) or against is not None:
-            words = f"{servers[0]} is no file, and so a server that runs: check it alone, without --against."
+            words = f"{servers[0]} is no file, so a server that runs: check it alone, without --against."
             raise click.UsageError(words)
         from mcpace_cli.cluster.checkup import run as check_up  # noqa: PLC0415 - because of the cluster's client
 
@@ -407,5 +407,6 @@ def version(output: Format) -> None:
 
 
 COMMANDS: Final = (
-    run, init, check, render, call, probe, tools, resources, prompts, bench, *cluster.COMMANDS, completion, version,
+    run, init, check, render, call, probe, tools, resources, prompts, bench, *cluster.COMMANDS, completion,
+    version,
 )  # fmt: skip

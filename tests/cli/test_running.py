@@ -112,7 +112,7 @@ def test_a_server_that_fails_items_passes_once_the_lines_that_are_shown_are_appl
     [
         (("check", "http://127.0.0.1:1/"), "does not answer"),
         (("limits", "show", "http://x:y/"), "is no URL; write for example"),
-        (("check", "weather", "MANIFEST.yaml"), "weather is no file, and so a server that runs"),
+        (("check", "weather", "MANIFEST.yaml"), "weather is no file, so a server that runs"),
         (("check", "weather"), "No cluster is known"),
         (("top",), "No cluster is known"),
         (("top", "weather", "-A"), "leave -A out"),

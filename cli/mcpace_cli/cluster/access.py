@@ -11,8 +11,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -101,7 +102,7 @@ class Access:
         except ApiError as error:
             if error.status == 404:
                 raise ConfigError(
-                    f"This cluster knows no {KIND}: install the chart in it, or choose another by --context"
+                    f"This cluster knows no {KIND}: install the chart, or choose another by --context"
                 ) from None
             raise
         return [Server.from_body(each) for each in found]
@@ -110,10 +111,11 @@ class Access:
         """One McpServer, as the API server has it; the same errors, and ConfigError where there is none."""
         namespace = self._one_namespace()
         if not _NAME.fullmatch(name):
-            raise ConfigError(f"{name!r} is no name of a {KIND}: those have small letters, digits, - and .")
+            raise ConfigError(f"{name!r} is no name of a {KIND}: write small letters, digits, - and .")
+        path = f"/apis/{API_VERSION}/namespaces/{namespace}/{PLURAL}/{name}"
         try:
             with _needs(Right("get", PLURAL, namespace, name, GROUP)):
-                return await self._cluster.read(f"/apis/{API_VERSION}/namespaces/{namespace}/{PLURAL}/{name}")
+                return await self._cluster.read(path)
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -125,7 +127,8 @@ class Access:
     async def children(self, kind: str, key: Key) -> list[dict[str, Any]]:
         """What a server has of a kind, by its label; ApiError."""
         selector = f"{SERVER_LABEL}={key.name}"
-        return [each async for each in self._cluster.items(kind, namespace=key.namespace, selector=selector)]
+        found = self._cluster.items(kind, namespace=key.namespace, selector=selector)
+        return [each async for each in found]
 
     async def pods(self, key: Key) -> list[dict[str, Any]]:
         """A server's pods; MissingRightError, ApiError."""
@@ -141,14 +144,15 @@ class Access:
 
     async def token(self, key: Key) -> str:
         """What opens the admin ports of a server's sidecars; MissingRightError, ConfigError, ApiError."""
+        path = f"/api/v1/namespaces/{key.namespace}/secrets/{key.secret}"
         try:
             with _needs(Right("get", "secrets", key.namespace, key.secret)):
-                secret = await self._cluster.read(f"/api/v1/namespaces/{key.namespace}/secrets/{key.secret}")
+                secret = await self._cluster.read(path)
         except ApiError as error:
             if error.status != 404:
                 raise
             raise ConfigError(
-                f"The Secret {key.secret} is not in the namespace {key.namespace}: no operator has made it yet"
+                f"The namespace {key.namespace} has no Secret {key.secret}: no operator has made it yet"
             ) from None
         try:
             return base64.b64decode((secret.get("data") or {})[ADMIN]).decode("ascii")
@@ -156,7 +160,14 @@ class Access:
             raise ConfigError(f"The Secret {key.namespace}/{key.secret} holds no {ADMIN}") from None
 
     async def ask(
-        self, key: Key, pod: str, port: int, token: str, path: str, query: Mapping[str, str], body: Any = None
+        self,
+        key: Key,
+        pod: str,
+        port: int,
+        token: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Any = None,
     ) -> bytes:
         """What a sidecar answers; MissingRightError, SilentError, ApiError."""
         method, verb = ("POST", "create") if body is not None else ("GET", "get")
@@ -174,7 +185,7 @@ class Access:
 
     async def log(
         self, key: Key, pod: str, container: str, *, tail: int, follow: bool = False
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """A container's lines, without their ends; MissingRightError, SilentError, ApiError."""
         where = f"/api/v1/namespaces/{key.namespace}/pods/{quote(pod)}/log"
         query = {"container": container, "tailLines": str(tail)} | ({"follow": "true"} if follow else {})
@@ -202,7 +213,9 @@ class Access:
 @asynccontextmanager
 async def reached(where: Where) -> AsyncIterator[Access]:
     """A cluster; ConfigError where none is known."""
-    cluster = await Cluster.connect(where.kubeconfig, where.context)
+    # Who names one means it, in a pod too.
+    kubeconfig = where.kubeconfig or os.environ.get("KUBECONFIG")
+    cluster = await Cluster.connect(kubeconfig, where.context)
     try:
         yield Access(cluster, None if where.everywhere else where.namespace or cluster.namespace)
     finally:
@@ -224,7 +237,7 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
     async for piece in answer.content.iter_any():
         body += piece
         if len(body) > LONGEST:
-            raise SilentError(f"the answer has more than {LONGEST >> 20} MiB, which none of a sidecar's has")
+            raise SilentError(f"An answer has more than {LONGEST >> 20} MiB, which none of a sidecar's has")
     return bytes(body)
 
 

@@ -1,7 +1,7 @@
-"""`mcpace check NAME|URL`: the ten items of the checklist on a running server, and what mends those that fail.
+"""`mcpace check NAME|URL`: the ten items of the checklist on a running server, and what mends it.
 
-The verdicts are the operator's, of all replicas; at a URL they are those of a laptop's sidecar, which judges
-by the same code. What mends is shown as the manifest's own fields would stand after it.
+The verdicts are the operator's, of all replicas; at a URL they are a laptop's sidecar's, which judges by
+the same code. What mends is shown as the manifest's own fields would stand after it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Judged:
 
 
 def run(servers: Sequence[str], where: Where, output: Format) -> int:
-    """Print how each stands; the exit code is 1 where an item failed. SilentError, ConfigError, ApiError."""
+    """Print how each stands; the exit code is 1 where one failed. SilentError, ConfigError, ApiError."""
     judged = asyncio.run(_all(servers, where))
     if output != "table":
         told = [each.document for each in judged]
@@ -92,8 +92,8 @@ async def _named(name: str, where: Where) -> Judged:
         said = f" It is not ready: {ready.message}" if ready is not None and ready.status != "True" else ""
         raise ConfigError(f"{server.key}: {_NOT_JUDGED}.{said}")
     old = server.status.get("observedGeneration") != server.generation
-    note = "The operator has not looked at the manifest as it is now: these are of the one before." if old else ""
-    return Judged(str(server.key), items, server.spec, note)
+    note = "The operator has not looked at the manifest as it is now: these are of the one before."
+    return Judged(str(server.key), items, server.spec, note if old else "")
 
 
 async def _at(url: str) -> Judged:
@@ -103,7 +103,7 @@ async def _at(url: str) -> Judged:
     (report,) = heard.told.values()
     if not report.checklist:
         raise ConfigError(
-            f"{port.name} is a sidecar of a pod, whose checklist the operator judges: write the server's name"
+            f"{port.name} is a sidecar of a pod, and the operator judges these: write the server's name"
         )
     return Judged(port.name, report.checklist, {})
 
@@ -112,9 +112,8 @@ def status_items(status: Mapping[str, Any]) -> list[Item]:
     """The items of a status, be they whoever's."""
     found = status.get("checklist")
     listed = [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
-    return [
-        Item(*(str(each.get(name) or "") for name in ("name", "result", "evidence", "mend"))) for each in listed
-    ]
+    names = ("name", "result", "evidence", "mend")
+    return [Item(*(str(each.get(name) or "") for name in names)) for each in listed]
 
 
 def mended(spec: Mapping[str, Any], mends: Iterable[str]) -> dict[str, Any]:
@@ -159,7 +158,8 @@ def _listed(there: list[Any], more: list[Any]) -> list[Any]:
 
 
 def _show(judged: Judged) -> None:
-    click.echo(plain(f"{judged.name}: {len(judged.items) - len(judged.failed)} of {len(judged.items)} do not fail"))
+    count = len(judged.items)
+    click.echo(plain(f"{judged.name}: {count - len(judged.failed)} of {count} do not fail"))
     show(None, "table", _COLUMNS, [(each.name, each.result, each.evidence) for each in judged.items])
     if judged.note:
         click.echo(plain(judged.note), err=True)
@@ -169,4 +169,4 @@ def _show(judged: Judged) -> None:
         click.echo(plain(yaml.safe_dump({"spec": lines}, sort_keys=False, allow_unicode=True)), nl=False)
     without = [each.name for each in judged.failed if not _lines(each.mend)]
     if without:
-        click.echo(plain(f"\nNo line of a manifest mends {', '.join(without)}: its evidence says what is wrong."))
+        click.echo(plain(f"\nNo line of a manifest mends {', '.join(without)}: see the evidence."))

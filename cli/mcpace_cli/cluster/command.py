@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from mcpace_cli.show import FORMATS, Format
+
+if TYPE_CHECKING:
+    from mcpace_cli.cluster.access import Where
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,8 +33,9 @@ _WHERE: Final = (
     ),
 )
 _output = click.option(
-    "-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True, help="How it is shown."
-)
+    "-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True,
+    help="How it is shown.",
+)  # fmt: skip
 _server = click.argument("server", metavar="SERVER")
 
 
@@ -42,7 +46,7 @@ def where(function: F) -> F:
     return function
 
 
-def place(options: dict[str, Any], *, everywhere: bool = False) -> Any:
+def place(options: dict[str, Any], *, everywhere: bool = False) -> Where:
     """Which cluster the options mean; they are taken out."""
     from mcpace_cli.cluster.access import Where  # noqa: PLC0415 - because few commands use it
 
@@ -159,7 +163,9 @@ cache_show.help = f"{cache_show.help}\n\n{_RIGHTS})."
 @click.option("--client", metavar="NAME", help="Results of this client, as the access log calls it.")
 @click.option("--all", "everything", is_flag=True, help="All results.")
 @where
-def cache_purge(server: str, tool: str | None, client: str | None, everything: bool, **options: Any) -> None:
+def cache_purge(
+    server: str, tool: str | None, client: str | None, everything: bool, **options: Any
+) -> None:
     """Make results of SERVER old, everywhere: the next call of each asks the server.
 
     SERVER is the name of an McpServer, or the URL of a sidecar's admin port such as the one of

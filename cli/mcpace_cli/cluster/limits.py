@@ -11,7 +11,7 @@ import click
 
 from mcpace_cli.cluster.access import SilentError, Where
 from mcpace_cli.cluster.sidecars import Heard, asked, hear
-from mcpace_cli.cluster.top import CLIENTS, client_document, limit_cells
+from mcpace_cli.cluster.top import CLIENTS, client_document, counting, limit_cells
 from mcpace_cli.show import Format, plain, show
 from mcpace_sidecar.contract.report import ClientLeft, ClientsLeft
 from mcpace_sidecar.contract.surface import Path
@@ -31,14 +31,14 @@ class Asked:
 def tell(wanted: Asked) -> None:
     """Print what is left; MissingRightError, SilentError, ConfigError, ApiError."""
     name, heard = asyncio.run(_left(wanted))
-    replicas = _counted(heard)
+    replicas = counting(heard)
     clients = [(replica, client) for replica, each in replicas for client in each.clients]
     shared = len(replicas) == 1
-    document = {
-        "server": name,
-        "limited": all(each.limited for _, each in replicas),
-        "clients": [({} if shared else {"replica": replica}) | client_document(each) for replica, each in clients],
-    }
+    told = [
+        ({} if shared else {"replica": replica}) | client_document(client) for replica, client in clients
+    ]
+    limited = all(each.limited for _, each in replicas)
+    document = {"server": name, "limited": limited, "clients": told}
     columns = CLIENTS if shared else ("REPLICA", *CLIENTS)
     show(document, wanted.output, columns, [cells for one in clients for cells in _cells(one, shared)])
     for note in _notes(wanted, replicas, clients, heard):
@@ -50,7 +50,7 @@ def reset(wanted: Asked) -> None:
     name, silent = asyncio.run(_reset(wanted))
     if silent:
         words = "\n".join(silent)
-        raise SilentError(f"{wanted.client} has its limits again, but not at all replicas of {name}:\n{words}")
+        raise SilentError(f"{wanted.client} has its limits again, but not everywhere in {name}:\n{words}")
     click.echo(plain(f"{wanted.client} has all of its limits of {name} again"))
 
 
@@ -66,14 +66,6 @@ async def _reset(wanted: Asked) -> tuple[str, Sequence[str]]:
         # Replicas remember refusals, so each is told, though they may count in one Redis.
         done = await hear(server.sidecars, Path.RESET, dict[str, Any], body=body)
         return server.name, list(done.silent.values())
-
-
-def _counted(heard: Heard[ClientsLeft]) -> list[tuple[str, ClientsLeft]]:
-    """Who counts: all replicas as one where they share a Redis, whichever of them knows most clients."""
-    shared = [each for each in heard.told.items() if each[1].shared]
-    if shared and len(shared) == len(heard.told):
-        return [max(shared, key=lambda each: len(each[1].clients))]
-    return list(heard.told.items())
 
 
 def _cells(counted: tuple[str, ClientLeft], shared: bool) -> list[tuple[object, ...]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import click
@@ -63,17 +62,13 @@ def _none(key: Key, pods: list[Pod], containers: tuple[str, ...]) -> str:
 
 
 async def _one(access: Access, key: Key, pod: str, container: str, wanted: Asked) -> int:
-    lines = access.log(key, pod, container, tail=wanted.tail, follow=wanted.follow)
+    log = access.log(key, pod, container, tail=wanted.tail, follow=wanted.follow)
     try:
-        async with contextlib.aclosing(_texts(lines)) as texts:
-            async for text in texts:
+        async with contextlib.aclosing(log) as lines:
+            async for line in lines:
+                text = plain(line.decode("utf-8", "replace").rstrip("\r"))
                 click.echo(f"{pod}/{container} | {text}")
     except (SilentError, ApiError) as error:  # one that waits to start has no log, and others have
         click.echo(plain(str(error)), err=True)
         return 1
     return 0
-
-
-async def _texts(lines: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    async for line in lines:
-        yield plain(line.decode("utf-8", "replace").rstrip("\r"))

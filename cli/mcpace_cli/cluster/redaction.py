@@ -19,7 +19,8 @@ _ANNOTATIONS: Final = "annotations"
 _COMMANDS: Final = ("command", "args")
 _VALUES: Final = ("value", "stringData", "binaryData")
 _WORD: Final = (
-    r"[\w.-]{0,40}(?:pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|credential|authorization|private[_-]?key)"
+    r"[\w.-]{0,40}(?:pass(?:word|wd|phrase)|pwd|secret|token|credential|authorization"
+    r"|(?:api|private)[_-]?key)"
 )
 _SECRET: Final = re.compile(_WORD, re.IGNORECASE)
 _ASSIGNED: Final = (
@@ -61,18 +62,19 @@ def document(value: Any, known: Collection[str] = ()) -> Any:
 
 def _mapping(value: Mapping[Any, Any], known: Collection[str]) -> dict[Any, Any]:
     if value.get("kind") == "Secret":
-        names = sorted(value.get("data") or {})
-        return {"kind": "Secret", "metadata": {"name": (value.get("metadata") or {}).get("name")}, "keys": names}
+        name, keys = (value.get("metadata") or {}).get("name"), sorted(value.get("data") or {})
+        return {"kind": "Secret", "metadata": {"name": name}, "keys": keys}
     result: dict[Any, Any] = {}
     for name, each in value.items():
         if name in _DROPPED:
             continue
         if name == _ANNOTATIONS and isinstance(each, Mapping):
             # `kubectl apply` keeps the whole manifest in one of them, with all values.
-            result[name] = {key: text(str(told), known) for key, told in each.items() if "last-applied" not in key}
+            kept = {key: told for key, told in each.items() if "last-applied" not in key}
+            result[name] = {key: text(str(told), known) for key, told in kept.items()}
         elif name in _COMMANDS and isinstance(each, Sequence) and not isinstance(each, str):
             result[name] = _command(each, known, first=name == "command")
-        elif each is not None and (name in _VALUES or (isinstance(each, str) and _SECRET.fullmatch(str(name)))):
+        elif name in _VALUES or (isinstance(each, str) and _SECRET.fullmatch(str(name))):
             result[name] = MASK
         else:
             result[name] = document(each, known)

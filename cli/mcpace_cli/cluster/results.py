@@ -33,6 +33,12 @@ class Asked:
     client: str | None = None
     everything: bool = False
 
+    @property
+    def parts(self) -> dict[str, str]:
+        """Whose results are meant: `tool`, `client`, or both."""
+        named = {"tool": self.tool, "client": self.client}
+        return {kind: name for kind, name in named.items() if name}
+
 
 def tell(wanted: Asked) -> None:
     """Print what is kept; MissingRightError, SilentError, ConfigError, ApiError."""
@@ -69,7 +75,7 @@ async def _stats(wanted: Asked) -> tuple[str, Heard[Report]]:
 
 async def _purge(wanted: Asked) -> tuple[str, Mapping[str, str]]:
     body: dict[str, Any] = {"all": True} if wanted.everything else {}
-    body |= {name: each for name, each in (("tool", wanted.tool), ("client", wanted.client)) if each is not None}
+    body |= wanted.parts
     async with asked(wanted.server, wanted.where) as server:
         # One would do where all share a Redis; where that is away, each has only its own memory.
         done = await hear(server.sidecars, Path.PURGE, dict[str, Any], body=body)
@@ -77,7 +83,7 @@ async def _purge(wanted: Asked) -> tuple[str, Mapping[str, str]]:
 
 
 def _what(wanted: Asked) -> str:
-    parts = [f"of {kind} {name}" for kind, name in (("tool", wanted.tool), ("client", wanted.client)) if name]
+    parts = [f"of {kind} {name}" for kind, name in wanted.parts.items()]
     return "All results" if wanted.everything else f"Results {' and '.join(parts)}"
 
 

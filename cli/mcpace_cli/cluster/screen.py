@@ -27,9 +27,11 @@ from mcpace_sidecar.errors import ConfigError
 
 _KEYS: Final = re.compile(rb"\x1b\[[ABCD]|\x1bO[ABCD]|.", re.DOTALL)
 _NAMES: Final = {
-    b"\x1b[A": "up", b"\x1b[B": "down", b"\x1b[C": "open", b"\x1b[D": "back", b"\x1bOA": "up", b"\x1bOB": "down",
-    b"\x1bOC": "open", b"\x1bOD": "back", b"k": "up", b"j": "down", b"l": "open", b"h": "back", b"\r": "open",
-    b"\n": "open", b"\x1b": "back", b"\x7f": "back", b"s": "sort", b"q": "end", b"\x04": "end",
+    b"\x1b[A": "up", b"\x1b[B": "down", b"\x1b[C": "open", b"\x1b[D": "back",
+    b"\x1bOA": "up", b"\x1bOB": "down", b"\x1bOC": "open", b"\x1bOD": "back",
+    b"k": "up", b"j": "down", b"l": "open", b"h": "back",
+    b"\r": "open", b"\n": "open", b"\x1b": "back", b"\x7f": "back",
+    b"s": "sort", b"q": "end", b"\x04": "end",
 }  # fmt: skip
 """What a key sends -> what it does."""
 _AROUND: Final = 6

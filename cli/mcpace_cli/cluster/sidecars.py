@@ -18,7 +18,6 @@ import msgspec
 
 from mcpace_cli.cluster.access import ASKING, Access, SilentError, Where, reached
 from mcpace_operator.cluster.client import ApiError
-from mcpace_operator.polling.pods import MOST_PODS
 from mcpace_operator.polling.sidecars import LONGEST
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.resource.workload import Pod
@@ -84,7 +83,8 @@ class AdminPort:
 
     async def ask(self, path: str, query: Mapping[str, str], body: Any = None) -> bytes:
         """What it answers; SilentError."""
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        headers = {"Accept-Encoding": "identity"}
+        headers |= {"Authorization": f"Bearer {self.token}"} if self.token else {}
         method = "GET" if body is None else "POST"
         here = urlsplit(self.name).hostname in _LOCAL
         try:
@@ -100,7 +100,7 @@ class AdminPort:
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise SilentError(f"{self.name} does not answer: {error or type(error).__name__}") from None
         if answer.status_code == 401:
-            raise SilentError(f"{self.name} wants its admin token: set {ADMIN_TOKEN}, as its sidecar has it")
+            raise SilentError(f"{self.name} wants its admin token: set {ADMIN_TOKEN} as its sidecar has it")
         if answer.status_code != 200:
             said = text.decode("utf-8", "replace").strip()[:200]
             raise SilentError(f"{self.name}{path} is answered HTTP {answer.status_code}: {said}. {_WHICH}")
@@ -140,7 +140,7 @@ async def replicas(access: Access, server: Server) -> list[Replica]:
         raise SilentError(f"No pod of {server.key} runs, so nobody can be asked")
     token = await access.token(server.key)
     port = admin_port(server.spec)
-    return [Replica(access, server.key, name, port, token) for name in sorted(pods)[:MOST_PODS]]
+    return [Replica(access, server.key, name, port, token) for name in sorted(pods)]
 
 
 def admin_port(spec: Mapping[str, Any]) -> int:

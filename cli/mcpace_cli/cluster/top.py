@@ -10,13 +10,13 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import click
 
 from mcpace_cli.cluster.access import Access, MissingRightError, SilentError, Where, reached
-from mcpace_cli.cluster.sidecars import Sidecar, hear, replicas
+from mcpace_cli.cluster.sidecars import Heard, Sidecar, hear, replicas
 from mcpace_cli.show import Format, plain, show, written
 from mcpace_operator.cluster.client import ApiError
 from mcpace_operator.resource.server import Server
@@ -29,6 +29,8 @@ from mcpace_sidecar.contract.report import ClientLeft, ClientsLeft, Counted, Rep
 from mcpace_sidecar.contract.surface import Path
 from mcpace_sidecar.errors import ConfigError
 
+MOST_PODS: Final = 20
+"""Replicas of one server that are asked, look after look."""
 SORTS: Final[Mapping[str, str]] = {
     "calls": "callsPerSecond",
     "p95": "p95",
@@ -40,7 +42,8 @@ SORTS: Final[Mapping[str, str]] = {
 """What may be sorted by -> how a status calls it; the most first, and names as they are spelled."""
 _NUMBERS: Final = ("callsPerSecond", *PERCENTILES, "errorRate", "hitRatio", "limitedRatio")
 SERVERS: Final = (
-    "NAMESPACE", "NAME", "READY", "CALLS/S", "P50", "P95", "P99", "ERRORS", "HITS", "LIMITED", "CHECKLIST", "STATUS",
+    "NAMESPACE", "NAME", "READY", "CALLS/S", "P50", "P95", "P99", "ERRORS", "HITS", "LIMITED", "CHECKLIST",
+    "STATUS",
 )  # fmt: skip
 TOOLS: Final = (
     "TOOL", "CALLS/S", "P50", "P95", "P99", "ERRORS", "HITS", "LIMITED", "IN FLIGHT", "CALLS IN 5 MIN",
@@ -161,7 +164,8 @@ class Tool:
     def cells(self) -> tuple[object, ...]:
         """As people see it."""
         times = (duration(each) if each is not None else "" for each in (self.p50, self.p95, self.p99))
-        parts = (percent(each / self.calls) if self.calls else "" for each in (self.errors, self.hits, self.limited))
+        counts = (self.errors, self.hits, self.limited)
+        parts = (percent(each / self.calls) if self.calls else "" for each in counts)
         return self.name, number(self.calls_per_second), *times, *parts, self.in_flight, self.calls
 
 
@@ -231,20 +235,31 @@ async def inside(sidecars: Sequence[Sidecar]) -> Inside:
         left = await hear(sidecars, Path.LIMITS, ClientsLeft)
     except SilentError as error:  # of a version before this could be asked
         return Inside(tools(reports.told.values()), notes=[*notes, str(error)])
-    first = next(iter(left.told.values()))
-    clients = first.clients if first.shared else [each for one in left.told.values() for each in one.clients]
-    return Inside(tools(reports.told.values()), clients, first.limited, notes)
+    replicas_told = [each for _, each in counting(left)]
+    clients = [client for each in replicas_told for client in each.clients]
+    return Inside(tools(reports.told.values()), clients, all(each.limited for each in replicas_told), notes)
+
+
+def counting(left: Heard[ClientsLeft]) -> list[tuple[str, ClientsLeft]]:
+    """Who counts: where all share a Redis, the one that knows most clients tells for all of them."""
+    if all(each.shared for each in left.told.values()):
+        return [max(left.told.items(), key=lambda told: len(told[1].clients))]
+    return list(left.told.items())
 
 
 async def opened(access: Access, server: Server) -> Inside:
     """The same of a server in a cluster; what a right is missing for is noted, and nothing is raised."""
     try:
-        return await inside(await replicas(access, server))
+        found = await replicas(access, server)
+        told = await inside(found[:MOST_PODS])
     except MissingRightError as error:
         words = f"Tools and clients are told by its sidecars, whom you cannot ask. {error}"
         return Inside(notes=[words, *also(error, server)])
     except (SilentError, ConfigError, ApiError) as error:
         return Inside(notes=[str(error)])
+    if len(found) > MOST_PODS:
+        told = replace(told, notes=[*told.notes, f"{MOST_PODS} of its {len(found)} replicas were asked."])
+    return told
 
 
 def also(error: MissingRightError, server: Server) -> list[str]:
@@ -280,7 +295,8 @@ def _show_servers(rows: Sequence[Row], output: Format) -> None:
     document = {"servers": [row.document for row in rows]}
     show(document, output, SERVERS, [row.cells for row in rows])
     if not rows:
-        click.echo("There is no McpServer here; -A looks in all namespaces, -n NAMESPACE in another.", err=True)
+        words = "There is no McpServer here; -A looks in all namespaces, -n NAMESPACE in another."
+        click.echo(words, err=True)
 
 
 def _show_server(row: Row, told: Inside, output: Format) -> None:
