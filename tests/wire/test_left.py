@@ -10,7 +10,12 @@ from tests.kit.sidecars import Running, Start
 from tests.kit.upstream import Scripted, json_answer
 
 HERE = "addr:127.0.0.1"
-LIMITED = tier(50, tools=[{"name": "t", "requestsPerMinute": 1}])
+LIMITED = {
+    "rateLimits": {
+        "tiers": [{"name": "free", "requestsPerMinute": 50, "requestsPerDay": 10}],
+        "tools": [{"name": "t", "requestsPerMinute": 1}],
+    }
+}
 
 
 async def reset(sidecar: Running, body: object, **headers: str) -> tuple[int, str]:
@@ -40,8 +45,9 @@ async def test_a_refused_client_is_told_of_and_has_all_of_its_limits_again(
     (client,) = (await left(sidecar))["clients"]
     assert (client["client"], client["tier"]) == (HERE, "free")
     limits = {each["limit"]: each for each in client["limits"]}
-    assert set(limits) == {"minute", "tool t"}
-    assert all(each["left"] < each["of"] and each["wholeSeconds"] > 0 for each in limits.values())
+    assert {name: each["of"] for name, each in limits.items()} == {"minute": 50, "day": 10, "tool t": 1}
+    assert limits["day"]["left"] == 9
+    assert limits["day"]["wholeSeconds"] > 0
     (named,) = (await left(sidecar, "?client=addr%3A127.0.0.1"))["clients"]
     assert named["client"] == HERE
     assert (await left(sidecar, "?client=nobody"))["clients"] == [], "of whom nothing was taken"

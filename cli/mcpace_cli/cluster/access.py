@@ -155,7 +155,7 @@ class Access:
                 f"The namespace {key.namespace} has no Secret {key.secret}: no operator has made it yet"
             ) from None
         try:
-            return base64.b64decode((secret.get("data") or {})[ADMIN]).decode("ascii")
+            return base64.b64decode((secret.get("data") or {})[ADMIN]).decode("ascii").strip()
         except (LookupError, binascii.Error, UnicodeDecodeError):
             raise ConfigError(f"The Secret {key.namespace}/{key.secret} holds no {ADMIN}") from None
 
@@ -215,6 +215,8 @@ async def reached(where: Where) -> AsyncIterator[Access]:
     """A cluster; ConfigError where none is known."""
     # Who names one means it, in a pod too.
     kubeconfig = where.kubeconfig or os.environ.get("KUBECONFIG")
+    if where.namespace is not None and not _NAME.fullmatch(where.namespace):
+        raise ConfigError(f"{where.namespace!r} is no namespace: write small letters, digits and -")
     cluster = await Cluster.connect(kubeconfig, where.context)
     try:
         yield Access(cluster, None if where.everywhere else where.namespace or cluster.namespace)

@@ -222,7 +222,7 @@ class Inside:
 def limit_cells(client: ClientLeft) -> list[tuple[object, ...]]:
     """What a client has left, a line a limit."""
     return [
-        (client.client, client.tier, each.limit, f"{each.left:.0f}", each.of, f"{each.whole_seconds:.0f}s")
+        (client.client, client.tier, each.limit, int(each.left), each.of, f"{each.whole_seconds:.0f}s")
         for each in client.limits
     ]
 
@@ -241,10 +241,19 @@ async def inside(sidecars: Sequence[Sidecar]) -> Inside:
 
 
 def counting(left: Heard[ClientsLeft]) -> list[tuple[str, ClientsLeft]]:
-    """Who counts: where all share a Redis, the one that knows most clients tells for all of them."""
-    if all(each.shared for each in left.told.values()):
-        return [max(left.told.items(), key=lambda told: len(told[1].clients))]
-    return list(left.told.items())
+    """Who counts: all as one where they share a Redis, of which each replica knows its own clients."""
+    told = list(left.told.values())
+    if not all(each.shared for each in told):
+        return list(left.told.items())
+    clients = {(client.client, client.tier): client for each in told for client in each.clients}
+    by_use = sorted(clients.values(), key=_least)
+    more = max(each.more for each in told)
+    return [("all", ClientsLeft(tuple(by_use), more, all(each.limited for each in told), shared=True))]
+
+
+def _least(client: ClientLeft) -> float:
+    """The part that is left of what is nearest to its end."""
+    return min((each.left / max(1, each.of) for each in client.limits), default=1.0)
 
 
 async def opened(access: Access, server: Server) -> Inside:

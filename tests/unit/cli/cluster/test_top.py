@@ -9,9 +9,10 @@ import msgspec
 from rich.console import Console
 
 from mcpace_cli.cluster.screen import Level, View, named
-from mcpace_cli.cluster.top import Inside, Row, ordered, tools
+from mcpace_cli.cluster.sidecars import Heard
+from mcpace_cli.cluster.top import Inside, Row, counting, ordered, tools
 from mcpace_operator.resource.server import Key, Server
-from mcpace_sidecar.contract.report import ClientLeft, Left, Report
+from mcpace_sidecar.contract.report import ClientLeft, ClientsLeft, Left, Report
 
 
 def server(name: str, **performance: str) -> Server:
@@ -61,6 +62,16 @@ def test_the_reports_of_replicas_are_added_up():
     assert first.p95 is not None
     assert (first.p50 == first.p95, first.in_flight) == (True, 2), "three of four calls are in the later bucket"
     assert (second.name, second.calls, second.in_flight, second.p50) == ("u", 0, 6, None)
+
+
+def test_replicas_that_share_a_redis_are_told_of_as_one():
+    acme = ClientLeft("key:pro/acme", "pro", (Left("minute", 60, 30.0, 30.0),))
+    other = ClientLeft("addr:10.0.0.1", "free", (Left("minute", 10, 1.0, 54.0),))
+    shared = {"a": ClientsLeft((acme,), shared=True), "b": ClientsLeft((acme, other), shared=True)}
+    ((_, told),) = counting(Heard(shared, {}))
+    assert told.clients == (other, acme), "who has least left comes first"
+    alone = {"a": ClientsLeft((acme,)), "b": ClientsLeft((acme, other))}
+    assert [name for name, _ in counting(Heard(alone, {}))] == ["a", "b"]
 
 
 def test_a_person_opens_a_server_to_its_tools_and_clients_and_goes_back():
