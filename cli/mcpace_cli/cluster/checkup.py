@@ -105,7 +105,7 @@ async def _at(url: str) -> Judged:
         raise ConfigError(
             f"{port.name} is a sidecar of a pod, and the operator judges these: write the server's name"
         )
-    return Judged(port.name, report.checklist, {})
+    return Judged(port.name, report.checklist, {}, "What mends goes beside what the manifest has already.")
 
 
 def status_items(status: Mapping[str, Any]) -> list[Item]:
@@ -161,9 +161,9 @@ def _show(judged: Judged) -> None:
     count = len(judged.items)
     click.echo(plain(f"{judged.name}: {count - len(judged.failed)} of {count} do not fail"))
     show(None, "table", _COLUMNS, [(each.name, each.result, each.evidence) for each in judged.items])
-    if judged.note:
-        click.echo(plain(judged.note), err=True)
     lines = judged.mended
+    if judged.note and judged.failed:
+        click.echo(plain(judged.note), err=True)
     if lines:
         click.echo("\nWhat mends those that fail, in the manifest:\n")
         click.echo(plain(yaml.safe_dump({"spec": lines}, sort_keys=False, allow_unicode=True)), nl=False)
