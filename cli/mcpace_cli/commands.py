@@ -188,7 +188,7 @@ _SERVER: Final = re.compile(r"(?i:https?://).*|[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 @_output("table")
 @click.pass_context
 def check(
-    ctx: click.Context, what: tuple[str, ...], against: str | None, output: Format, **options: Any
+    ctx: click.Context, /, what: tuple[str, ...], against: str | None, output: Format, **options: Any
 ) -> None:
     """Say what is wrong with a MANIFEST or with a server that runs, and what to write instead.
 

@@ -44,7 +44,12 @@ CHECKLIST = [
         "evidence": "get-weather is read-only, was called 40 times and is not cached.",
         "mend": "cache: {tools: [{name: get-weather, ttl: 60s}]}",
     },
-    {"name": "LimitsPreventExhaustion", "result": "Failed", "evidence": "Anybody may.", "mend": "rateLimits: {}"},
+    {
+        "name": "LimitsPreventExhaustion",
+        "result": "Failed",
+        "evidence": "Anybody may.",
+        "mend": "rateLimits: {}",
+    },
 ]
 STATUS: dict[str, Any] = {
     "observedGeneration": 1,
@@ -145,7 +150,9 @@ def give(api: Kubectl) -> Rights:
     return by_message
 
 
-async def done(*arguments: str, kubeconfig: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+async def done(
+    *arguments: str, kubeconfig: str, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command while the sidecar under test goes on in this process."""
     command = [*MCPACE, *arguments]
     return await asyncio.to_thread(
@@ -252,9 +259,14 @@ async def test_a_bundle_holds_what_helps_and_nothing_secret(
     with tarfile.open(path) as tar:
         members = [each for each in tar.getmembers() if each.isfile()]
         files = {each.name.partition("/")[2]: tar.extractfile(each).read().decode() for each in members}
-    assert {"README.txt", "mcpserver.yaml", "pods.yaml", "events.yaml", "versions.json", "stats/weather-1.json"} <= set(
-        files
-    )
+    assert {
+        "README.txt",
+        "mcpserver.yaml",
+        "pods.yaml",
+        "events.yaml",
+        "versions.json",
+        "stats/weather-1.json",
+    } <= set(files)
     for name, text in files.items():
         assert SECRET not in text, name
         assert TOKEN not in text, name
@@ -276,7 +288,8 @@ async def test_a_bundle_holds_what_helps_and_nothing_secret(
 async def test_a_pod_that_sends_elsewhere_sends_nobody(api: Kubectl, plane: ControlPlane, sidecar: Running):
     elsewhere, evil = Scripted(), Scripted()
     evil.answer = lambda _: (
-        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n" % elsewhere.port
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n"
+        % elsewhere.port
     )
     await elsewhere.start()
     await evil.start(address())
@@ -306,9 +319,7 @@ def test_where_there_is_no_pod_or_no_server_it_is_said(api: Kubectl, plane: Cont
         api.ok("delete", "mcpserver/weather", "secret/weather-mcpace")
 
 
-async def test_on_a_terminal_a_server_opens_to_its_tools_and_clients(
-    sidecar: Running, plane: ControlPlane
-):
+async def test_on_a_terminal_a_server_opens_to_its_tools_and_clients(sidecar: Running, plane: ControlPlane):
     seen = await asyncio.to_thread(
         played, str(plane.kubeconfig),
         [("weather", b"\r"), ("forecast", b"\r"), ("addr:127.0.0.1", b"\x1b"), ("forecast", b"q")],

@@ -37,7 +37,8 @@ def test_the_page_and_the_help_of_a_command_say_the_same(name: str):
     page = SECTIONS[name]
     flags = set(
         re.findall(
-            r"(?<![\w`-])(--?[A-Za-z][a-z-]*)", done.stdout.partition("Options:")[2].partition("Exit codes")[0]
+            r"(?<![\w`-])(--?[A-Za-z][a-z-]*)",
+            done.stdout.partition("Options:")[2].partition("Exit codes")[0],
         )
     )
     shown = set(

@@ -45,7 +45,9 @@ def test_a_client_has_its_limits_again_and_results_are_fetched_anew(cluster: Clu
     assert again["client"] == name
     assert run(cluster, "cache", "purge", "weather", "--all").returncode == 0
     kept = read(cluster, "cache", "show", "weather")["replicas"]
-    assert {each["replica"] for each in kept} == {pod["metadata"]["name"] for pod in cluster.pods("weather")}
+    assert {each["replica"] for each in kept} == {
+        pod["metadata"]["name"] for pod in cluster.pods("weather")
+    }
 
 
 def test_logs_of_all_replicas_come_with_whose_they_are(cluster: Cluster, weather: str):

@@ -21,7 +21,9 @@ LIMITED = {
 async def reset(sidecar: Running, body: object, **headers: str) -> tuple[int, str]:
     encoded = msgspec.json.encode(body)
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    head = f"POST /limits/reset HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: {len(encoded)}\r\n\r\n"
+    head = (
+        f"POST /limits/reset HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: {len(encoded)}\r\n\r\n"
+    )
     raw = await sidecar.raw(head.encode() + encoded, port=sidecar.admin)
     top, _, said = raw.partition(b"\r\n\r\n")
     return int(top.split()[1]), said.decode()

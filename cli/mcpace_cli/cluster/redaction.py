@@ -23,9 +23,7 @@ _WORD: Final = (
     r"|(?:api|private)[_-]?key)"
 )
 _SECRET: Final = re.compile(_WORD, re.IGNORECASE)
-_ASSIGNED: Final = (
-    rf"(?i)(\b{_WORD}\w*[\"']?[ \t]*[=:][ \t]*[\"']?)(?!\*\*\*|[{{\[])[^\s\"',;&}}\]]+"
-)
+_ASSIGNED: Final = rf"(?i)(\b{_WORD}\w*[\"']?[ \t]*[=:][ \t]*[\"']?)(?!\*\*\*|[{{\[])[^\s\"',;&}}\]]+"
 _PATTERNS: Final = (
     (re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(?:-----END [^-]*-----|\Z)", re.DOTALL), MASK),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), MASK),

@@ -263,7 +263,7 @@ async def opened(access: Access, server: Server) -> Inside:
         told = await inside(found[:MOST_PODS])
     except MissingRightError as error:
         words = f"Tools and clients are told by its sidecars, whom you cannot ask. {error}"
-        return Inside(notes=[words, *also(error, server)])
+        return Inside(notes=[words, *also(error)])
     except (SilentError, ConfigError, ApiError) as error:
         return Inside(notes=[str(error)])
     if len(found) > MOST_PODS:
@@ -271,7 +271,7 @@ async def opened(access: Access, server: Server) -> Inside:
     return told
 
 
-def also(error: MissingRightError, server: Server) -> list[str]:
+def also(error: MissingRightError) -> list[str]:
     """The right that is asked for after the one that is missing."""
     if error.right.resource != "secrets":
         return []

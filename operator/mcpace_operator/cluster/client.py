@@ -289,7 +289,6 @@ class Cluster:
             raise ApiError(response.status, answer.get("message") or f"HTTP {response.status}")
         return answer
 
-
     async def _send(
         self,
         method: str,

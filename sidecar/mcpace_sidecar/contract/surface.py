@@ -62,5 +62,5 @@ POSTED: Final = frozenset({Path.PURGE, Path.RESET, Path.DRAIN})
 """What is asked for with POST, and not with GET."""
 FROM_PAGE: Final = "Mcpace-Page"
 """The header without which no page's POST is taken: one of elsewhere may not send it unasked."""
-ADMIN_TOKEN_HEADER: Final = "Mcpace-Admin-Token"
+ADMIN_TOKEN_HEADER: Final = "Mcpace-Admin-Token"  # noqa: S105 - its name, not what it holds
 """The admin token where Authorization is another's: an API server that passes requests on keeps its own."""

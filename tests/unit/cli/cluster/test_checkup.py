@@ -57,4 +57,6 @@ def test_only_failed_items_fail_and_are_mended():
 def test_a_status_of_anybodys_is_read_as_far_as_it_can_be():
     assert status_items({}) == []
     assert status_items({"checklist": "text"}) == []
-    assert status_items({"checklist": [5, {"name": "A", "result": "Failed"}]}) == [Item("A", "Failed", "", "")]
+    assert status_items({"checklist": [5, {"name": "A", "result": "Failed"}]}) == [
+        Item("A", "Failed", "", "")
+    ]

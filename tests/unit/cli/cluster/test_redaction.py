@@ -48,7 +48,10 @@ SERVER: dict[str, Any] = {
     },
     "status": {
         "conditions": [
-            {"type": "Ready", "message": f"redis://user:{SECRETS['url']}@redis:6379 refuses {SECRETS['known']}"},
+            {
+                "type": "Ready",
+                "message": f"redis://user:{SECRETS['url']}@redis:6379 refuses {SECRETS['known']}",
+            },
             {"type": "Other", "message": f"exit code 1: token={SECRETS['jwt']}"},
         ]
     },

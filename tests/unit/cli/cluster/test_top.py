@@ -17,9 +17,16 @@ from mcpace_sidecar.contract.report import ClientLeft, ClientsLeft, Left, Report
 
 def server(name: str, **performance: str) -> Server:
     checklist = [{"name": "A", "result": "Passed"}, {"name": "B", "result": "Failed"}]
-    ready = {"type": "Ready", "status": "True", "reason": "AllReplicasReady", "message": "2 of 2 are ready."}
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "AllReplicasReady",
+        "message": "2 of 2 are ready.",
+    }
     status: dict[str, Any] = {"replicasReady": "2/2", "checklist": checklist, "conditions": [ready]}
-    return Server(Key("default", name), name, 1, {}, status | ({"performance": performance} if performance else {}))
+    return Server(
+        Key("default", name), name, 1, {}, status | ({"performance": performance} if performance else {})
+    )
 
 
 SERVERS = [
@@ -51,7 +58,9 @@ def test_a_row_tells_what_the_status_does_be_that_whoevers():
         "default", "busy", "2/2", "120", "", "80ms", "", "0%", "", "", "1/2", "AllReplicasReady",
     )  # fmt: skip
     assert row.document["checklist"] == {"passed": 1, "of": 2, "failed": ["B"]}
-    odd = Server(Key("default", "odd"), "u", 1, {}, {"performance": 5, "checklist": {"a": 1}, "conditions": 7})
+    odd = Server(
+        Key("default", "odd"), "u", 1, {}, {"performance": 5, "checklist": {"a": 1}, "conditions": 7}
+    )
     assert Row.of(odd).cells[1:3] == ("odd", "")
 
 
@@ -60,7 +69,9 @@ def test_the_reports_of_replicas_are_added_up():
     assert (first.name, first.calls, first.hits, first.errors, first.limited) == ("t", 40, 10, 2, 4)
     assert first.p50 is not None
     assert first.p95 is not None
-    assert (first.p50 == first.p95, first.in_flight) == (True, 2), "three of four calls are in the later bucket"
+    assert (first.p50 == first.p95, first.in_flight) == (True, 2), (
+        "three of four calls are in the later bucket"
+    )
     assert (second.name, second.calls, second.in_flight, second.p50) == ("u", 0, 6, None)
 
 
