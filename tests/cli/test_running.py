@@ -40,7 +40,7 @@ def test_a_refused_client_is_seen_and_let_on_and_results_are_seen_and_made_old(t
     path = manifest(
         tmp_path,
         rateLimits={"tiers": [{"name": "free", "requestsPerMinute": 1000, "requestsPerDay": 3}]},
-        cache={"tools": [{"name": "get-weather", "ttl": "1h"}]},
+        cache={"tools": [{"name": "get-weather", "ttl": "1h", "scope": "shared"}]},
     )
     listen = ("--listen", f"127.0.0.1:{free_port()}", "--admin-listen", admin.removeprefix("http://"))
     guarded = {"MCPACE_ADMIN_TOKEN": TOKEN}
