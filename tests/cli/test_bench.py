@@ -10,8 +10,6 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import yaml
 from tests.kit.browser import browsing
 from tests.kit.laptop import MCPACE, WEATHER, listens, manifest, mcpace, wait_for
 from tests.kit.programs import ROOT, weather_server
+from tests.kit.slow import FOLDER, SLOW, sources
 from tools.packages.install import modules, node, python_v1
 from tools.ports import free_port
 
@@ -30,8 +29,6 @@ PAGE_LINES = [
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / "docs/bench.md").read_text(), re.DOTALL)
     for line in block.splitlines()
 ]
-SLOW = ROOT / "examples/slow"
-SERVER = [sys.executable, str(SLOW / "server.py")]
 SHORT = ("--duration", "1s", "--rounds", "2", "--warm-up", "300ms")
 
 
@@ -47,20 +44,6 @@ def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-@contextmanager
-def sources() -> Iterator[int]:
-    """What the slow server asks, on a port of its own."""
-    port = free_port()
-    with subprocess.Popen(
-        [sys.executable, SLOW / "far.py"], env=os.environ | {"FAR_PORT": str(port)}
-    ) as process:
-        try:
-            wait_for(lambda: listens(port), "the sources to listen")
-            yield port
-        finally:
-            process.kill()
-
-
 def counts(port: int) -> dict[str, int]:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/counts", timeout=10) as answer:
         return dict(json.loads(answer.read()))
@@ -71,8 +54,8 @@ def slow(folder: Path, far: int, *levers: str) -> Path:
     place = folder / "examples/slow"
     place.mkdir(parents=True)
     for name in ("server.py", "far.py"):
-        (place / name).symlink_to(SLOW / name)
-    text = (SLOW / "manifest.yaml").read_text()
+        (place / name).symlink_to(FOLDER / name)
+    text = (FOLDER / "manifest.yaml").read_text()
     document = yaml.safe_load(text.replace("8101", str(free_port())).replace("8100", str(far)))
     spec = document["spec"]
     spec["port"] = free_port()
@@ -170,9 +153,7 @@ def test_a_door_saves_the_slow_example_its_connections(tmp_path: Path):
     with sources() as far:
         path = slow(tmp_path, far, "env", "egress")
         measured = told(
-            bench(
-                path, "--levers", "--tool", "quote", *SHORT, "-o", "json", "--", *SERVER, FAR_PORT=str(far)
-            )
+            bench(path, "--levers", "--tool", "quote", *SHORT, "-o", "json", "--", *SLOW, FAR_PORT=str(far))
         )
         seen = counts(far)
     direct, through = measured["contenders"]
@@ -189,7 +170,7 @@ def test_a_door_saves_the_slow_example_its_connections(tmp_path: Path):
 def test_eight_calls_at_once_take_less_than_eight_in_a_row(tmp_path: Path):
     path = slow(tmp_path, 1, "concurrency")
     few = ("--tool", "sensor", "--clients", 1, "--duration", "3s", "--rounds", 2, "-o", "json")
-    measured = told(bench(path, "--levers", *few, "--", *SERVER, API="http://localhost.invalid"))
+    measured = told(bench(path, "--levers", *few, "--", *SLOW, API="http://localhost.invalid"))
     (parallel,) = measured["levers"]
     assert (parallel["name"], parallel["together"]) == ("parallel", 8)
     without, alone = parallel["without"], parallel["alone"]

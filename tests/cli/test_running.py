@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import urllib.request
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from tests.kit.laptop import WEATHER, manifest, mcpace, running, wait_for
+from tests.kit.redis import RedisServer
+from tests.kit.slow import SLOW, sources
 from tools.ports import free_port
 
 from mcpace_cli.remote import AskError, Link, ask, target
@@ -80,31 +83,88 @@ def test_a_refused_client_is_seen_and_let_on_and_results_are_seen_and_made_old(t
             assert (refused.returncode, "set MCPACE_ADMIN_TOKEN" in refused.stderr) == (2, True)
 
 
-def test_a_server_that_fails_items_passes_once_the_lines_that_are_shown_are_applied(tmp_path: Path):
-    admin = f"http://127.0.0.1:{free_port()}"
-    path = manifest(tmp_path)
-    listen = ("--listen", f"127.0.0.1:{free_port()}", "--admin-listen", admin.removeprefix("http://"))
-    with running(tmp_path, path, *listen, "--", *WEATHER) as run:
-        call(run.url(), 30)
-        before = read("check", admin, code=1)
-        failed = {each["name"] for each in before["items"] if each["result"] == "Failed"}
-        assert failed == {"FrequentCallsCached", "LimitsPreventExhaustion", "MetricsCollected"}
-        assert set(before["mended"]) == {"cache", "rateLimits", "monitoring"}
-        table = mcpace("check", admin)
-        assert table.returncode == 1
-        _, _, lines = table.stdout.partition("in the manifest:\n\n")
-        assert yaml.safe_load(lines) == {"spec": before["mended"]}
+FAILING = {
+    "FrequentCallsCached": "cache",
+    "HttpConnectionsReused": "egress",
+    "LargeResponsesPaginated": "responses",
+    "LimitsPreventExhaustion": "rateLimits",
+    "MetricsCollected": "monitoring",
+}
+"""Items that the slow server fails -> the field of the manifest that mends each."""
 
-        server = yaml.safe_load(path.read_text())
-        server["spec"] |= before["mended"]
-        path.write_text(yaml.safe_dump(server))
-        urllib.request.urlopen(f"{admin}/metrics", timeout=30).close()  # as Prometheus does
-        wait_for(lambda: mcpace("check", admin).returncode == 0, "every item to pass, or to be unknown")
-        after = read("check", admin)
-        results = {each["name"]: each["result"] for each in after["items"]}
-        assert len(results) == 10
-        assert (after["passed"], after["mended"]) == (True, {})
-        assert results["FrequentCallsCached"] == results["MetricsCollected"] == "Passed"
+
+def stats(admin: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{admin}/stats?recent", timeout=30) as answer:
+        return dict(json.loads(answer.read()))
+
+
+def verdicts(told: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each["result"] for each in told["items"]}
+
+
+def test_a_server_that_fails_five_items_passes_once_the_lines_that_are_shown_are_applied(
+    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+):
+    """The slow server behind a door that keeps no connection, as somebody with a key calls it."""
+    monkeypatch.setenv("MCPACE_API_KEY", "key-of-anna")
+    admin, door = f"http://127.0.0.1:{free_port()}", free_port()
+
+    async def report(link: Link) -> None:
+        for first in range(0, 30, 10):
+            cities = [f"city {number}" for number in range(first, first + 10)]
+            asked = (link.client.call_tool("city-report", {"city": city}) for city in cities)
+            assert not any(each.is_error for each in await asyncio.gather(*asked))
+
+    async def orders(link: Link) -> int:
+        return len((await link.client.call_tool("orders", {"year": 2026})).content[0].text)
+
+    with sources() as far:
+        path = manifest(
+            tmp_path,
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"anna": "key-of-anna"}},
+            clients={"apiKeys": [{"tier": "enterprise", "secretRef": {"name": "keys"}}]},
+            env=[{"name": "API", "value": f"http://127.0.0.1:{door}"}, {"name": "FAR_PORT", "value": str(far)}],
+            egress=[{"name": "sources", "url": f"http://127.0.0.1:{far}", "port": door, "keepAlive": 0}],
+        )  # fmt: skip
+        listen = ("--listen", f"127.0.0.1:{free_port()}", "--admin-listen", admin.removeprefix("http://"))
+        with running(tmp_path, path, *listen, "--", *SLOW, MCPACE_LIMITS_URL=redis_server.url) as run:
+            url = run.url()
+            ask(target(url), report)
+            whole = ask(target(url), orders)
+
+            before = read("check", admin, code=1)
+            assert {name for name, result in verdicts(before).items() if result == "Failed"} == set(FAILING)
+            assert set(before["mended"]) == set(FAILING.values())
+            table = mcpace("check", admin)
+            assert table.returncode == 1
+            _, _, lines = table.stdout.partition("in the manifest:\n\n")
+            assert set(yaml.safe_load(lines)["spec"]) == set(FAILING.values())
+
+            server, *others = yaml.safe_load_all(path.read_text())
+            shown = yaml.safe_load(lines)["spec"]
+            shown["egress"] = [
+                server["spec"]["egress"][0] | shown["egress"][0]
+            ]  # beside what is there, as is said
+            server["spec"] |= shown
+            path.write_text(yaml.safe_dump_all([server, *others]))
+
+            def applied() -> bool:
+                told = stats(admin)
+                limits = {each["name"]: each["result"] for each in told["checklist"]}[
+                    "LimitsPreventExhaustion"
+                ]
+                return limits == "Passed" and told["doors"]["sources"]["requests"] == 0
+
+            wait_for(applied, "the lines to be in force")
+            for _ in range(2):
+                ask(target(url), report)
+            assert ask(target(url), orders) < whole / 10, "a page of them"
+            urllib.request.urlopen(f"{admin}/metrics", timeout=30).close()  # as Prometheus does
+            after = read("check", admin)
+            assert len(after["items"]) == 10
+            assert (after["passed"], after["mended"]) == (True, {})
+            assert {name for name, result in verdicts(after).items() if result == "Passed"} >= set(FAILING)
+            assert stats(admin)["calls"]["city-report"]["hits"] == 30, "those of the second round"
 
 
 @pytest.mark.parametrize(
