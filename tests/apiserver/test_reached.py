@@ -252,8 +252,7 @@ async def test_a_bundle_holds_what_helps_and_nothing_secret(
     sidecar: Running, plane: ControlPlane, tmp_path: Path
 ):
     path = tmp_path / "bundle.tar.gz"
-    asked = ("support-bundle", "weather", "--out", str(path))
-    ended = await done(*asked, kubeconfig=str(plane.kubeconfig))
+    ended = await done("support-bundle", "weather", "--out", str(path), kubeconfig=str(plane.kubeconfig))
     assert ended.returncode == 0, ended.stderr
     assert path.stat().st_mode & 0o777 == 0o600
     with tarfile.open(path) as tar:
@@ -281,7 +280,7 @@ async def test_a_bundle_holds_what_helps_and_nothing_secret(
     assert versions["kubernetes"].startswith("v1.")
     assert versions["sidecars"]["weather-1"] == versions["mcpace"]
     assert "Not in it:" in files["README.txt"], "here is no kubelet, so no log can be had"
-    again = await done(*asked, kubeconfig=str(plane.kubeconfig))
+    again = await done("support-bundle", "weather", "--out", str(path), kubeconfig=str(plane.kubeconfig))
     assert (again.returncode, "is already there" in again.stderr) == (2, True)
 
 
@@ -309,12 +308,18 @@ async def test_a_pod_that_sends_elsewhere_sends_nobody(api: Kubectl, plane: Cont
 def test_where_there_is_no_pod_or_no_server_it_is_said(api: Kubectl, plane: ControlPlane):
     server(api, 18090)
     try:
-        for command in (("limits", "show"), ("cache", "show"), ("logs",)):
-            ended = mcpace(*command, "weather", KUBECONFIG=str(plane.kubeconfig))
-            assert ended.returncode == 2
-            assert re.search("No pod of default/weather runs|No container of default/weather", ended.stderr)
-            ended = mcpace(*command, "nothing", KUBECONFIG=str(plane.kubeconfig))
-            assert (ended.returncode, "has no McpServer nothing" in ended.stderr) == (2, True)
+        who = {"KUBECONFIG": str(plane.kubeconfig)}
+        for name, words in (
+            ("weather", "No pod of default/weather runs|No container of default/weather"),
+            ("nothing", "has no McpServer nothing"),
+        ):
+            for ended in (
+                mcpace("limits", "show", name, **who),
+                mcpace("cache", "show", name, **who),
+                mcpace("logs", name, **who),
+            ):
+                assert ended.returncode == 2
+                assert re.search(words, ended.stderr)
     finally:
         api.ok("delete", "mcpserver/weather", "secret/weather-mcpace")
 

@@ -243,7 +243,7 @@ def test_every_command_says_what_it_does_and_is_run_by_a_test():
     )
     for name, command in mcpace.commands.items():
         assert command.help, name
-        typed = rf'("mcpace_cli", |\*MCPACE, |mcpace, \[?|mcpace\()"{name}"'
+        typed = rf'("mcpace_cli", |\*MCPACE, |mcpace, \[?|mcpace\(|done\()"{name}"'
         assert re.search(typed, tests), f"no test runs mcpace {name}"
 
 

@@ -7,14 +7,13 @@ import functools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from mcpace_sidecar.admin.reports import Store
 from mcpace_sidecar.call.plane import Plane
 from mcpace_sidecar.contract.report import ClientLeft, ClientsLeft, Left
 from mcpace_sidecar.limits.bucket import DAY, MINUTE, Charge, Charges
 from mcpace_sidecar.limits.plan import LimitPlan
-from mcpace_sidecar.redis.wire import resolve
 
 MOST: Final = 100
 """Clients that are told of."""
@@ -57,7 +56,7 @@ class Clients:
         for tier in plan.tiers:
             for charges in _pieces([charge for _, charge in plan.alone(name, tier, prices)]):
                 done.append(asyncio.get_running_loop().create_future())
-                self._plane.limits.reset(charges, functools.partial(resolve, done[-1]))
+                self._plane.limits.reset(charges, functools.partial(_resolve, done[-1]))
         return all(await asyncio.gather(*done))
 
     @property
@@ -69,7 +68,7 @@ class Clients:
         asked: list[asyncio.Future[list[float] | None]] = []
         for charges in _pieces([charge for _, charge in named]):
             asked.append(asyncio.get_running_loop().create_future())
-            self._plane.limits.look(charges, functools.partial(resolve, asked[-1]))
+            self._plane.limits.look(charges, functools.partial(_resolve, asked[-1]))
         left = [level for levels in await asyncio.gather(*asked) for level in levels or ()]
         if len(left) < len(named):  # Redis went away meanwhile
             return ClientLeft(name, tier, ())
@@ -78,6 +77,11 @@ class Clients:
         return ClientLeft(
             name, tier, tuple(_told(what, charge, level, now) for (what, charge), level in each)
         )
+
+
+def _resolve(future: asyncio.Future[Any], answer: Any) -> None:
+    if not future.done():
+        future.set_result(answer)
 
 
 def _told(what: str, charge: Charge, level: float, now: float) -> Left:
