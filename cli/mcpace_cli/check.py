@@ -35,6 +35,7 @@ _OF_SERVER: Final = ("UnknownTool", "UnknownPrompt", "UnknownArgument", "ToolWri
 """What is wrong for a server that was asked, and not unused alone."""
 _NOT_KNOWN: Final = ("NobodyMayCall", "NobodyIsToldApart")
 """What depends on Secrets, which are the cluster's."""
+_IMAGE: Final = ("spec", "image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,10 @@ def _judged(document: dict[str, Any], catalog: Catalog | None) -> Iterator[tuple
     try:
         resource = parse_strictly(Resource, {"metadata": {}} | document)
     except DocumentError as error:
-        yield from ((problem, "error") for problem in error.problems)
+        for problem in error.problems:
+            without = problem.place == _IMAGE and problem.words.endswith("missing")
+            words = "; only `mcpace run` does without" if without else ""
+            yield problem._replace(words=problem.words + words), "error"
         return
     except ConfigError as error:
         yield Problem((), str(error)), "error"

@@ -75,11 +75,19 @@ class Calling(Asking):
 class Making(click.Command):
     """Looks at one server: the one at a URL, or the one that the command after `--` starts."""
 
+    allow_extra_args = True  # to say of them where they belong
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse them; UsageError."""
         before, command = _split(args)
-        rest = super().parse_args(ctx, before)
+        try:
+            rest = super().parse_args(ctx, before)
+        except click.NoSuchOption as error:
+            raise click.UsageError(f"{error.format_message()} {_WHOSE}", ctx) from error
         ctx.params["command"] = command
+        if rest and not ctx.resilient_parsing:
+            where = "--from" if "://" in rest[0] else "--"
+            raise click.UsageError(f"{rest[0]!r} belongs after {where}: mcpace init {where} {rest[0]}", ctx)
         if not ctx.resilient_parsing and bool(command) == bool(ctx.params["url"]):
             raise click.UsageError("Write --from URL, or after -- the command that starts the server.", ctx)
         if not command and ctx.params["port"] is not None:

@@ -100,6 +100,8 @@ async def run(asked: Asked) -> None:
     """Write the manifest; ConfigError, AskError."""
     if asked.out is not None and asked.out.exists():
         raise ConfigError(f"{asked.out} is there already; write another --out, or remove it")
+    if asked.out is not None and not asked.out.parent.is_dir():
+        raise ConfigError(f"{asked.out}: there is no folder {asked.out.parent}; make it first")
     calls = dict(map(_call, asked.calls))
 
     async def look(link: Link) -> Seen:

@@ -136,7 +136,7 @@ def test_a_file_of_several_is_judged_whole_and_each_problem_is_a_line(tmp_path: 
         f"{path}:13:9: spec.cache.tools[1]: write a ttl, invalidates, or both",
         f"{path}:16:29: spec.concurrency.repeatableTools[2]: the name 'a' stands twice; write each name once",
         f'{path}:24:35: metadata.labels["a b"]: {KEY_WORDS}',
-        f"{path}:25:1: spec.image: is required, and missing",
+        f"{path}:25:1: spec.image: is required, and missing; only `mcpace run` does without",
         f"{path}:26:9: spec.port: write a whole number, without quotes: 8000",
         "Not looked at: Secret s",
     ]
