@@ -18,8 +18,9 @@ from mcp import MCPError
 from prometheus_client.parser import text_string_to_metric_families
 
 from mcpace_cli.probe import argument
-from mcpace_cli.remote import AskError, Limit, Link, Target, ask
+from mcpace_cli.remote import AskError, Limit, Link, ask
 from mcpace_cli.show import Format, plain, written
+from mcpace_cli.target import Target
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, Path
 
 _CACHE: Final = "mcpace_cache_requests_total"

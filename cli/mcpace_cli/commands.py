@@ -95,12 +95,11 @@ def _asks(words: str) -> Callable[[F], F]:
 
 def _asked(options: dict[str, Any]) -> dict[str, Any]:
     """The options with whom they name, and the seconds that are waited, in place of what says so."""
-    # Imported here because the official client is slow to import, and not everywhere.
-    from mcpace_cli import remote  # noqa: PLC0415 - because of that
+    from mcpace_cli.target import Target, key_header  # noqa: PLC0415 - because few commands use them
 
-    header = remote.key_header(*(options.pop(name) for name in ("api_key_header", "manifest", "name")))
+    header = key_header(*(options.pop(name) for name in ("api_key_header", "manifest", "name")))
     url, command, transport = (options.pop(name) for name in ("url", "command", "transport"))
-    whom = remote.target(url, command, transport, header)
+    whom = Target.of(url, command, transport, header)
     return options | {"target": whom, "wait": _seconds(options["wait"])}
 
 
@@ -225,9 +224,10 @@ def check(
 
     catalog = None
     if against is not None:
-        from mcpace_cli import listing, remote  # noqa: PLC0415 - because the official client is slow to import
+        from mcpace_cli import listing  # noqa: PLC0415 - because the official client is slow to import
+        from mcpace_cli.target import Target  # noqa: PLC0415 - because few commands use it
 
-        catalog = listing.catalog(remote.target(against))
+        catalog = listing.catalog(Target.of(against))
     sys.exit(check_all(Asked(manifests, output), catalog))
 
 
@@ -364,12 +364,12 @@ def init(**options: Any) -> None:
     """
     import asyncio  # noqa: PLC0415 - because only this command uses it
 
-    from mcpace_cli import remote  # noqa: PLC0415 - because the official client is slow to import
-    from mcpace_cli.init import Asked  # noqa: PLC0415 - because only this command uses it
+    from mcpace_cli.init import Asked  # noqa: PLC0415 - because the official client is slow to import
     from mcpace_cli.init import run as write  # noqa: PLC0415 - the same
+    from mcpace_cli.target import Target  # noqa: PLC0415 - because few commands use it
 
     url = options.pop("url")
-    whom = remote.target(url) if url is not None else None
+    whom = Target.of(url) if url is not None else None
     asyncio.run(write(Asked(target=whom, **options)))
 
 

@@ -25,8 +25,9 @@ from mcpace_cli.aside import aside
 from mcpace_cli.child import Child, servers_environment
 from mcpace_cli.listing import hints
 from mcpace_cli.manifest import Resource
-from mcpace_cli.remote import PAUSE, AskError, Link, Target, Way, asking, target
+from mcpace_cli.remote import PAUSE, AskError, Link, Way, asking
 from mcpace_cli.show import plain
+from mcpace_cli.target import Target
 from mcpace_operator.resource.models import API_VERSION, KIND, LONGEST_NAME
 from mcpace_sidecar.contract.config import parse_strictly
 from mcpace_sidecar.contract.surface import SERVER_PORT
@@ -133,7 +134,7 @@ async def _started(
             f" listens there, without a command: --from http://127.0.0.1:{port}/mcp"
         )
     around = servers_environment({"HOST": "127.0.0.1", "PORT": str(port)})
-    places = [target(f"http://127.0.0.1:{port}{path}") for path in _PATHS]
+    places = [Target.of(f"http://127.0.0.1:{port}{path}") for path in _PATHS]
     began = time.monotonic()
     async with aside() as output:
         child = await Child.start(command, around, output)

@@ -8,8 +8,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 import click
 
-from mcpace_cli.remote import Link, Listed, Target, ask
+from mcpace_cli.remote import Link, Listed, ask
 from mcpace_cli.show import Format, show
+from mcpace_cli.target import Target
 from mcpace_sidecar.mcp.catalog import Catalog, ServerInfo
 
 What = Literal["tools", "resources", "prompts"]

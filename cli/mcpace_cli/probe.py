@@ -11,8 +11,7 @@ from typing import Any, Final
 
 import click
 
-from mcpace_cli.bench.target import Target
-from mcpace_sidecar.contract.config.clients import Clients
+from mcpace_cli.target import Target
 from mcpace_sidecar.errors import ConfigError, McpaceError
 from mcpace_sidecar.http.pool import Pool
 from mcpace_sidecar.server.session import Session, conversation
@@ -25,7 +24,7 @@ _PAUSE: Final = 1.0
 
 def run(url: str, tool: str, given: tuple[str, ...], wait: float) -> None:
     """Print the result in JSON; exit code 1 where the tool says that it failed. `wait`: seconds."""
-    target = Target(url, Clients().api_key_header)
+    target = Target.of(url)
     result = asyncio.run(_answered(target, {"name": tool, "arguments": dict(map(argument, given))}, wait))
     click.echo(json.dumps(result, indent=2))
     sys.exit(1 if result.get("isError") else 0)
@@ -50,13 +49,13 @@ async def _answered(target: Target, call: dict[str, Any], wait: float) -> dict[s
                 return await _once(target, call)
         except McpaceError as error:
             if time.monotonic() > deadline:
-                raise McpaceError(f"{target.words}: {error}") from None
+                raise McpaceError(f"{target.name}: {error}") from None
             await asyncio.sleep(_PAUSE)
 
 
 async def _once(target: Target, call: dict[str, Any]) -> dict[str, Any]:
     pool = Pool(target.address, ssl.create_default_context() if target.tls else None)
-    session = Session(pool, target.path, target.credential)
+    session = Session(pool, target.path, target.headers)
     session.timeout = _TIMEOUT
     try:
         await session.begin()

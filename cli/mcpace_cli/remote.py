@@ -8,10 +8,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 import anyio
 import httpx2
@@ -24,14 +21,11 @@ from pydantic import ValidationError
 
 from mcpace_cli.aside import aside
 from mcpace_cli.child import servers_environment
+from mcpace_cli.target import Target
 from mcpace_sidecar import __version__
 from mcpace_sidecar.call.refusals import LIMITED
-from mcpace_sidecar.contract.config import parse_strictly
-from mcpace_sidecar.contract.config.clients import Clients
 from mcpace_sidecar.contract.environment import API_KEY, TOKEN
-from mcpace_sidecar.contract.surface import DATA_PORT
 from mcpace_sidecar.errors import ConfigError, McpaceError, words_of
-from mcpace_sidecar.http.address import Address
 
 T = TypeVar("T")
 Way = Literal["http", "sse", "stdio"]
@@ -43,12 +37,10 @@ STARTING: Final = 120.0
 """The same of a process, which may have to be downloaded first."""
 PAUSE: Final = 1.0
 """Seconds between two attempts, while it is waited for."""
-_URL: Final = f"write for example http://127.0.0.1:{DATA_PORT}/mcp"
 _GIVEN: Final = (
     f"A key is given by {API_KEY} (in another header than X-API-Key with --api-key-header), a bearer"
     f" token by {TOKEN}."
 )
-_BOTH: Final = f"{API_KEY} and {TOKEN} would both go into the header Authorization; set one of them"
 _PASSING: Final = (50200, 50300, 50400)
 """Errors of a server that is not there, or not yet."""
 _ELSEWHERE: Final = (400, 404, 405, 406, 415)
@@ -69,27 +61,6 @@ class AskError(McpaceError):
     def __init__(self, words: str, *, passing: bool) -> None:
         super().__init__(words)
         self.passing = passing
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Whom to ask. `repr` leaves the credentials out."""
-
-    url: str = ""
-    command: tuple[str, ...] = ()
-    """What starts it, where there is no URL."""
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    transport: Literal["auto", "http", "sse"] = "auto"
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return self.url or " ".join(self.command)
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether it is not on this machine, so that a proxy may be in between."""
-        return urlsplit(self.url).hostname not in ("127.0.0.1", "localhost", "::1")
 
 
 class Limit(NamedTuple):
@@ -153,59 +124,6 @@ class Listed(NamedTuple):
     items: list[dict[str, Any]]
     more: bool
     """Whether there are further pages."""
-
-
-def target(
-    url: str | None,
-    command: tuple[str, ...] = (),
-    transport: Literal["auto", "http", "sse"] = "auto",
-    key_header: str = "X-API-Key",
-) -> Target:
-    """Whom the command line names; ConfigError where that is no URL, or no header can hold a credential."""
-    if command:
-        return Target(command=command)
-    try:
-        parts = urlsplit(url or "")
-        Address(parts.hostname or "", parts.port or 80)
-    except ValueError:
-        raise ConfigError(f"{url!r} is no URL; {_URL}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"{url!r} is no URL; {_URL}")
-    return Target(str(url), (), _credentials(key_header), transport)
-
-
-def key_header(given: str | None, manifest: Path | None, name: str | None) -> str:
-    """The header of API keys: as asked for, as the manifest says, or the usual one; ConfigError."""
-    clients = Clients()
-    if manifest is not None:
-        # Imported here because most calls read no manifest.
-        from mcpace_cli.manifest import read  # noqa: PLC0415 - because of that
-
-        clients = read(manifest, name).spec.clients
-    if given is not None:
-        try:
-            clients = parse_strictly(Clients, {"apiKeyHeader": given})
-        except ConfigError as error:
-            raise ConfigError(f"--api-key-header {given!r}: {error}") from None
-    return clients.api_key_header
-
-
-def _credentials(key_header: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for variable, header, before, what in (
-        (API_KEY, key_header, "", "key"),
-        (TOKEN, "Authorization", "Bearer ", "token"),
-    ):
-        given = variable.read()
-        if given is not None and not re.fullmatch("[!-~]+", given):
-            raise ConfigError(
-                f"{variable} holds what no {what} can: letters, digits and signs of ASCII alone"
-            )
-        if given is not None:
-            if header.lower() in map(str.lower, found):
-                raise ConfigError(_BOTH)
-            found[header] = before + given
-    return found
 
 
 def ask(whom: Target, do: Callable[[Link], Awaitable[T]], patience: float = 0.0) -> T:
@@ -311,10 +229,8 @@ def _said(cause: Exception, whom: Target, heard: Heard) -> tuple[str, bool]:
     if isinstance(cause, httpx2.HTTPStatusError):
         return f"it answers HTTP {cause.response.status_code}.", True
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
-        parts = urlsplit(whom.url)
-        place = Address(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
         how = f"not within {HANDSHAKE:g} s" if isinstance(cause, httpx2.ConnectTimeout) else _why(cause)
-        return f"The server does not accept connections on {place} ({how}).", True
+        return f"The server does not accept connections on {whom.address} ({how}).", True
     if isinstance(cause, httpx2.HTTPError):
         return f"the connection failed: {cause or type(cause).__name__}.", True
     if isinstance(cause, ValidationError):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mcpace_cli.bench import levers
 from mcpace_cli.bench.asked import Asked, say
 from mcpace_cli.bench.load import Server
 from mcpace_cli.bench.stage import Running, Stage, Variant
-from mcpace_cli.bench.target import Target
 from mcpace_cli.manifest import environment, read, without_file
-from mcpace_sidecar.contract.config.clients import Clients
+from mcpace_cli.target import Target, key_header
 from mcpace_sidecar.errors import ConfigError
 
 BARE = "bare"
@@ -69,7 +68,7 @@ async def contenders(asked: Asked, stage: Stage, notes: list[str]) -> Table:
         if _is_url(target):
             name = f"url {number + 1}" if several else "url"
             found = _target(asked, target)
-            compared.append(Live(name, found.words, Server(found, asked.clients)))
+            compared.append(Live(name, found.name, Server(found, asked.clients)))
             continue
         variant = _variant(asked, target, notes)
         name = Path(target).stem
@@ -107,7 +106,9 @@ async def _levers(asked: Asked, stage: Stage, target: str, notes: list[str]) -> 
     else:
         assert served.running is not None
         itself = _target(asked, served.running.direct, whole)
-        itself.credential.pop(_key_header(asked, whole), None)  # it is the sidecar's, and goes no further
+        headers = dict(itself.headers)
+        headers.pop(_key_header(asked, whole), None)  # it is the sidecar's, and goes no further
+        itself = replace(itself, headers=headers)
         compared = [Live(WITHOUT, "the server itself", Server(itself, asked.clients))]
     through = served
     if bare != spec:
@@ -165,12 +166,13 @@ async def _through(asked: Asked, stage: Stage, variant: Variant) -> Live:
 
 
 def _target(asked: Asked, url: str, variant: Variant | None = None) -> Target:
-    return Target(url, _key_header(asked, variant))
+    return Target.of(url, key_header=_key_header(asked, variant))
 
 
 def _key_header(asked: Asked, variant: Variant | None) -> str:
-    clients = Clients() if variant is None else variant.manifest.spec.clients
-    return asked.api_key_header or clients.api_key_header
+    if asked.api_key_header is not None or variant is None:
+        return key_header(asked.api_key_header)
+    return variant.manifest.spec.clients.api_key_header
 
 
 def _is_url(target: str) -> bool:

@@ -19,7 +19,7 @@ import msgspec
 
 from mcpace_cli.bench.answer import ACCEPTED, LARGEST, decoded, is_tool, judged
 from mcpace_cli.bench.result import ToolWindow, Window
-from mcpace_cli.bench.target import Target
+from mcpace_cli.target import Target
 from mcpace_sidecar.contract.histogram import bucket
 from mcpace_sidecar.errors import McpaceError, UpstreamError
 from mcpace_sidecar.http.head import ResponseHead
@@ -72,7 +72,7 @@ class Server:
         """Begin every client's conversation; McpaceError."""
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
         for _ in range(self._clients):
-            session = Session(self.pool, self._target.path, self._target.credential)
+            session = Session(self.pool, self._target.path, self._target.headers)
             session.timeout = PATIENCE
             with conversation():
                 await session.begin()

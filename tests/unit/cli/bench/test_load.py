@@ -16,7 +16,7 @@ from tests.kit.waiting import until
 
 from mcpace_cli.bench.answer import decoded, judged
 from mcpace_cli.bench.load import Call, Server
-from mcpace_cli.bench.target import Target
+from mcpace_cli.target import Target
 from mcpace_sidecar.http.head import ResponseHead
 
 DELAY = 0.02
@@ -111,7 +111,7 @@ async def loading(clients: int) -> AsyncIterator[tuple[OneByOne, Server]]:
     one = OneByOne()
     listening = await asyncio.start_server(one.serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    server = Server(Target(f"http://127.0.0.1:{port}/mcp", "X-API-Key"), clients)
+    server = Server(Target.of(f"http://127.0.0.1:{port}/mcp"), clients)
     await server.begin()
     try:
         yield one, server
@@ -160,7 +160,7 @@ async def test_steps_that_look_alike_by_their_number_alone_are_not_mixed_up():
 async def test_a_server_that_is_gone_fails_every_step_and_is_not_asked_without_an_end():
     async with loading(clients=2) as (_, server):
         pass
-    gone = Server(Target(f"http://{server.pool.address}/mcp", "X-API-Key"), 2)
+    gone = Server(Target.of(f"http://{server.pool.address}/mcp"), 2)
     gone._sessions = server._sessions
     window = await gone.closed([STEP], itertools.repeat(0), 0.3, parallel=False)
     assert 2 <= window.steps <= 2 * 0.3 / 0.01 + 2

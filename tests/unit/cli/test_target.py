@@ -1,10 +1,10 @@
-"""Where calls go, and what goes with them."""
+"""Whom a command asks: what is a URL, what is shown of it, which credentials go with it."""
 
 from __future__ import annotations
 
 import pytest
 
-from mcpace_cli.bench.target import Target
+from mcpace_cli.target import Target
 from mcpace_sidecar.errors import ConfigError
 
 
@@ -19,21 +19,24 @@ def _nothing_given(monkeypatch: pytest.MonkeyPatch):
 )
 def test_what_is_no_url_is_said_with_what_to_write(url: str):
     with pytest.raises(ConfigError, match="write for example"):
-        Target(url, "X-API-Key")
+        Target.of(url)
 
 
 def test_what_is_shown_of_a_url_holds_no_secret():
-    target = Target("https://me:secret@example.com:8443/mcp?key=hidden#part", "X-API-Key")
-    assert target.words == "https://example.com:8443/mcp"
+    target = Target.of("https://me:secret@example.com:8443/mcp?key=hidden#part")
+    assert target.name == "https://example.com:8443/mcp"
     assert (str(target.address), target.path, target.tls) == ("example.com:8443", "/mcp?key=hidden", True)
 
 
 def test_credentials_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MCPACE_API_KEY", "k")
     monkeypatch.setenv("MCPACE_TOKEN", "t")
-    assert Target("http://a/mcp", "X-Key").credential == {"X-Key": "k", "Authorization": "Bearer t"}
+    assert Target.of("http://a/mcp", key_header="X-Key").headers == {
+        "X-Key": "k",
+        "Authorization": "Bearer t",
+    }
     with pytest.raises(ConfigError, match="set one of them"):
-        Target("http://a/mcp", "authorization")
+        Target.of("http://a/mcp", key_header="authorization")
     monkeypatch.setenv("MCPACE_API_KEY", "line\nX-Evil: 1")
-    with pytest.raises(ConfigError, match="can be in no header"):
-        Target("http://a/mcp", "X-Key")
+    with pytest.raises(ConfigError, match="holds what no key can"):
+        Target.of("http://a/mcp", key_header="X-Key")
