@@ -301,7 +301,7 @@ def call(**options: Any) -> None:
 @click.argument("arguments", metavar="[NAME=VALUE]...", nargs=-1)
 @click.option(
     "--wait", metavar="DURATION", callback=duration, default="0s", show_default=True,
-    help="How long it is tried again while there is no answer.",
+    help="How long it is tried again while there is no answer; HTTP 401 and 403 end it at once.",
 )  # fmt: skip
 def probe(url: str, tool: str, arguments: tuple[str, ...], wait: str) -> None:
     """Call a TOOL of the MCP server at URL without the official client, as images can, which lack

@@ -12,14 +12,17 @@ from typing import Any, Final
 import click
 
 from mcpace_cli.target import Target
+from mcpace_sidecar.contract.environment import API_KEY, TOKEN
 from mcpace_sidecar.errors import ConfigError, McpaceError
 from mcpace_sidecar.http.pool import Pool
-from mcpace_sidecar.server.session import Session, conversation
+from mcpace_sidecar.server.session import HandshakeError, Session, conversation
 
 _TIMEOUT: Final = 60.0
 """Seconds that the tool may take."""
 _PAUSE: Final = 1.0
 """Seconds between two attempts, while it is waited for."""
+_FINAL: Final = {401: f". A key is given by {API_KEY}, a bearer token by {TOKEN}.", 403: ""}
+"""HTTP statuses that a further attempt would not change -> what to do about it."""
 
 
 def run(url: str, tool: str, given: tuple[str, ...], wait: float) -> None:
@@ -48,8 +51,9 @@ async def _answered(target: Target, call: dict[str, Any], wait: float) -> dict[s
             with conversation():
                 return await _once(target, call)
         except McpaceError as error:
-            if time.monotonic() > deadline:
-                raise McpaceError(f"{target.name}: {error}") from None
+            status = error.status if isinstance(error, HandshakeError) else 0
+            if status in _FINAL or time.monotonic() > deadline:
+                raise McpaceError(f"{target.name}: {error}{_FINAL.get(status, '')}") from None
             await asyncio.sleep(_PAUSE)
 
 

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 
+import pytest
 from tests.kit.laptop import manifest, mcpace
 from tests.kit.sidecars import Running, Start
+from tests.kit.upstream import RESULT, Heard, Scripted, json_answer
 from tools.ports import free_port
 
 WEATHER = {"city": "Paris", "degrees": 12, "sky": "cloudy"}
@@ -35,6 +37,39 @@ async def test_a_tool_is_called_without_the_official_client(weather: int, start:
     nobody = await asyncio.to_thread(mcpace, "probe", f"http://127.0.0.1:{free_port()}/mcp", "get-weather")
     assert nobody.returncode == 2
     assert "/mcp: " in nobody.stderr
+
+
+@pytest.mark.parametrize(("status", "remedy"), [(401, "MCPACE_API_KEY"), (403, "HTTP 403")])
+@pytest.mark.parametrize("method", ["initialize", "tools/call"])
+async def test_a_probe_that_is_refused_does_not_try_again(
+    scripted: Scripted, method: str, status: int, remedy: str
+):
+    """Until --wait is over: an hour, in which nobody gives it a credential."""
+
+    def answer(heard: Heard) -> bytes:
+        if heard.message["method"] in ("server/discover", method):
+            return json_answer(b"{}", status=b"%d Refused" % status)
+        return json_answer(RESULT)
+
+    scripted.answer = answer
+    url = f"http://127.0.0.1:{scripted.port}/mcp"
+    done = await asyncio.to_thread(mcpace, "probe", url, "get-weather", "--wait=1h")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"mcpace: {url}: {method} was answered with HTTP {status}")
+    assert remedy in done.stderr
+    assert [each.message["method"] for each in scripted.heard].count(method) == 1
+
+
+async def test_a_probe_tries_again_while_the_server_is_not_there_yet(scripted: Scripted):
+    def answer(_: Heard) -> bytes:
+        early = len(scripted.heard) <= 2
+        return json_answer(b"{}", status=b"503 Not Yet") if early else json_answer(RESULT)
+
+    scripted.answer = answer
+    url = f"http://127.0.0.1:{scripted.port}/mcp"
+    done = await asyncio.to_thread(mcpace, "probe", url, "get-weather", "--wait=1h")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["isError"] is False
 
 
 async def test_without_a_tool_all_are_listed(weather: int, start: Start):

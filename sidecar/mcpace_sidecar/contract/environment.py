@@ -124,13 +124,13 @@ RUNBOOKS_URL: Final = Variable(
 GRAFANA_URL: Final = Variable("MCPACE_GRAFANA_URL", "operator", "that of Grafana, for links to dashboards")
 DATABASE_URI: Final = Variable("MCPACE_DATABASE_URI", "pgbouncer", "the database", is_secret=True)
 API_KEY: Final = Variable(
-    "MCPACE_API_KEY", "call, tools, resources, prompts, init, check, bench",
+    "MCPACE_API_KEY", "call, probe, tools, resources, prompts, init, check, bench",
     "the key that is sent as `X-API-Key`, or as `--api-key-header` or the `apiKeyHeader` of `--manifest`"
     " says", is_secret=True,
 )  # fmt: skip
 TOKEN: Final = Variable(
     "MCPACE_TOKEN",
-    "call, tools, resources, prompts, init, check, bench",
+    "call, probe, tools, resources, prompts, init, check, bench",
     "the token that is sent as `Authorization: Bearer`",
     is_secret=True,
 )
