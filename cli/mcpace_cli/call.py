@@ -17,7 +17,7 @@ import httpx2
 from mcp import MCPError
 from prometheus_client.parser import text_string_to_metric_families
 
-from mcpace_cli.probe import argument
+from mcpace_cli.probe import argument, texts
 from mcpace_cli.remote import AskError, Limit, Link, ask
 from mcpace_cli.show import Format, plain, written
 from mcpace_cli.target import Target
@@ -74,7 +74,9 @@ class Called:
 
 def run(asked: Asked) -> None:
     """Print the result, or the tools; exit code 1 where the tool says that it failed."""
-    tool, given = asked.tool, dict(map(argument, asked.arguments))
+    tool = asked.tool
+    for text in asked.arguments:
+        argument(text)  # before anybody is asked
     if tool is None:
         listed = ask(asked.target, lambda link: link.listed("tools", every=asked.all_pages), asked.wait)
         for each in listed.items:
@@ -82,7 +84,7 @@ def run(asked: Asked) -> None:
         return
     admin = _admin(asked)
     before = _counted(admin, tool)
-    called = ask(asked.target, lambda link: _call(link, tool, given, asked), asked.wait)
+    called = ask(asked.target, lambda link: _call(link, tool, asked), asked.wait)
     if before is not None:
         called = Called(
             called.result, called.milliseconds, called.limits, _where(before, _counted(admin, tool))
@@ -92,9 +94,12 @@ def run(asked: Asked) -> None:
     sys.exit(1 if called.result.get("isError") else 0)
 
 
-async def _call(link: Link, tool: str, arguments: dict[str, Any], asked: Asked) -> Called:
+async def _call(link: Link, tool: str, asked: Asked) -> Called:
+    tools: list[dict[str, Any]] = []
     with contextlib.suppress(MCPError):  # the client judges results by it, and would ask for it in between
-        await link.client.list_tools()
+        tools = (await link.listed("tools", every=False)).items
+    as_text = texts(tools, tool)
+    arguments = dict(argument(each, as_text) for each in asked.arguments)
     began = time.perf_counter()
     given = await link.client.call_tool(tool, arguments, read_timeout_seconds=asked.timeout)
     milliseconds = (time.perf_counter() - began) * 1000

@@ -278,9 +278,9 @@ def call(**options: Any) -> None:
     """Call a TOOL of the MCP server at URL, or list its tools; after -- the COMMAND of a server of
     stdio stands for its URL.
 
-    A VALUE that is JSON is taken as that, any other as text: city=Paris days=3. An API key comes
-    from MCPACE_API_KEY, a bearer token from MCPACE_TOKEN, or each from the file that the same
-    name with _FILE names.
+    A VALUE that is JSON is taken as that, any other as text: city=Paris days=3; where the tool
+    takes nothing but text, it is text: zip=8000. An API key comes from MCPACE_API_KEY, a bearer
+    token from MCPACE_TOKEN, or each from the file that the same name with _FILE names.
 
     Standard error says how many milliseconds it took, what is left of the limits, and where the
     result was, where the sidecar's admin port tells it (and nobody else called the tool meanwhile).

@@ -172,7 +172,7 @@ def _unanswered(refusal: AskError, port: int, others: list[int]) -> AskError:
     return AskError(f"{refusal} {how}", passing=False)
 
 
-def _call(text: str) -> tuple[str, dict[str, Any]]:
+def _call(text: str) -> tuple[str, list[str]]:
     from mcpace_cli.probe import argument  # noqa: PLC0415 - because few ask for a call
 
     try:
@@ -181,10 +181,14 @@ def _call(text: str) -> tuple[str, dict[str, Any]]:
         raise ConfigError(
             f"--call {text!r}: write a tool and its arguments, such as 'find city=Oslo'"
         ) from None
-    return tool, dict(map(argument, arguments))
+    for each in arguments:
+        argument(each)
+    return tool, arguments
 
 
-async def _look(link: Link, calls: dict[str, dict[str, Any]]) -> Seen:
+async def _look(link: Link, calls: dict[str, list[str]]) -> Seen:
+    from mcpace_cli.probe import argument, texts  # noqa: PLC0415 - because few ask for a call
+
     info = link.client.server_info
     tools = (await link.listed("tools", every=True)).items
     seen = Seen(
@@ -197,9 +201,11 @@ async def _look(link: Link, calls: dict[str, dict[str, Any]]) -> Seen:
         resources=len((await link.listed("resources", every=True)).items),
     )
     known = {tool["name"] for tool in seen.tools}
-    for tool, arguments in calls.items():
+    for tool, written in calls.items():
         if tool not in known:
             raise ConfigError(f"--call {tool}: the server lists no such tool")
+        as_text = texts(tools, tool)
+        arguments = dict(argument(each, as_text) for each in written)
         began = time.perf_counter()
         given = await link.client.call_tool(tool, arguments, read_timeout_seconds=60)
         milliseconds = (time.perf_counter() - began) * 1000

@@ -7,6 +7,7 @@ import json
 import ssl
 import sys
 import time
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import click
@@ -33,15 +34,24 @@ def run(url: str, tool: str, given: tuple[str, ...], wait: float) -> None:
     sys.exit(1 if result.get("isError") else 0)
 
 
-def argument(text: str) -> tuple[str, Any]:
-    """NAME=VALUE; a VALUE that is JSON is taken as that, any other as text."""
+def argument(text: str, texts: Collection[str] = ()) -> tuple[str, Any]:
+    """NAME=VALUE; a VALUE that is JSON is taken as that, any other as text, as are all of `texts`."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ConfigError(f"{text!r} is no argument; write NAME=VALUE, such as city=Paris or days=3")
     try:
-        return name, json.loads(value)
+        given = json.loads(value)
     except ValueError:
         return name, value
+    return name, value if name in texts and not isinstance(given, str) else given
+
+
+def texts(tools: Iterable[Mapping[str, Any]], tool: str) -> set[str]:
+    """The arguments for which a tool takes nothing but text, by its input schema."""
+    schema = next((each.get("inputSchema") for each in tools if each.get("name") == tool), None)
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    found = properties.items() if isinstance(properties, dict) else ()
+    return {name for name, each in found if isinstance(each, dict) and each.get("type") == "string"}
 
 
 async def _answered(target: Target, call: dict[str, Any], wait: float) -> dict[str, Any]:

@@ -86,6 +86,14 @@ async def test_values_that_are_json_are_taken_as_that(weather: int, start: Start
     assert len(json.loads(done.stdout)["structuredContent"]["result"]) == 1
 
 
+async def test_a_number_is_text_where_the_tool_takes_nothing_else(weather: int, start: Start):
+    sidecar = await start(weather, {})
+    for written, city in (("1e2", "1e2"), ('"42"', "42")):
+        done = await call_beside(sidecar, "get-weather", f"city={written}")
+        assert done.returncode == 0, done.stdout
+        assert json.loads(done.stdout)["structuredContent"]["city"] == city
+
+
 async def test_a_key_comes_from_the_environment(weather: int, start: Start, tmp_path):
     (tmp_path / "pro").mkdir()
     (tmp_path / "pro/anna").write_text("a-key")
