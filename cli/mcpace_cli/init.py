@@ -99,7 +99,7 @@ class Seen:
 
 async def run(asked: Asked) -> None:
     """Write the manifest; ConfigError, AskError."""
-    if asked.out is not None and asked.out.exists():
+    if asked.out is not None and (asked.out.exists() or asked.out.is_symlink()):
         raise ConfigError(f"{asked.out} is there already; write another --out, or remove it")
     if asked.out is not None and not asked.out.parent.is_dir():
         raise ConfigError(f"{asked.out}: there is no folder {asked.out.parent}; make it first")
@@ -118,7 +118,8 @@ async def run(asked: Asked) -> None:
     if asked.out is None:
         click.echo(text, nl=False)
     else:
-        asked.out.write_text(text, encoding="utf-8")
+        with asked.out.open("x", encoding="utf-8") as file:  # never over what has come meanwhile
+            file.write(text)
     place = asked.out or "MANIFEST"
     command = f" -- {plain(shlex.join(asked.command))}" if asked.port is not None else ""
     click.echo(f"Look at it with mcpace check {place}, run it with mcpace run {place}{command}", err=True)
@@ -207,7 +208,7 @@ async def _look(link: Link, calls: dict[str, list[str]]) -> Seen:
         as_text = texts(tools, tool)
         arguments = dict(argument(each, as_text) for each in written)
         began = time.perf_counter()
-        given = await link.client.call_tool(tool, arguments, read_timeout_seconds=60)
+        given = await link.call(tool, arguments, 60)
         milliseconds = (time.perf_counter() - began) * 1000
         result = given.model_dump(mode="json", by_alias=True, exclude_none=True)
         size = len(json.dumps(result, ensure_ascii=False).encode("utf-8", "surrogatepass"))
@@ -238,7 +239,7 @@ def _manifest(seen: Seen, asked: Asked, whom: Target) -> Iterator[str]:
     yield "## where you want what it says."
     yield f"apiVersion: {API_VERSION}"
     yield f"kind: {KIND}"
-    yield f"metadata: {{name: {name}}}"
+    yield f"metadata: {{name: {_text(name)}}}"
     yield "spec:"
     yield "  ## The server's image, for a cluster; `mcpace run` needs none."
     yield f"  image: {_text(asked.image or f'{name}:latest')}"
@@ -359,11 +360,11 @@ def _slug(name: str) -> str:
 
 
 def _text(text: str) -> str:
-    """A text as YAML; in quotes where it must."""
+    """A text as YAML; in quotes where it must, and nothing in it that a terminal would obey."""
     simple = (
         re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*(:[A-Za-z0-9_.-]+)?", text) and text.lower() not in _WORDS
     )
-    return text if simple else json.dumps(text)
+    return text if simple else plain(json.dumps(text, ensure_ascii=False))
 
 
 def _line(text: str) -> str:
