@@ -17,9 +17,10 @@ import httpx2
 from mcp import MCPError
 from prometheus_client.parser import text_string_to_metric_families
 
+from mcpace_cli import listing
 from mcpace_cli.probe import argument, texts
-from mcpace_cli.remote import AskError, Limit, Link, ask
-from mcpace_cli.show import Format, plain, written
+from mcpace_cli.remote import PASSING, AskError, Limit, Link, ask
+from mcpace_cli.show import Format, first_line, plain, written
 from mcpace_cli.target import Target
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, Path
 
@@ -77,10 +78,13 @@ def run(asked: Asked) -> None:
     tool = asked.tool
     for text in asked.arguments:
         argument(text)  # before anybody is asked
+    if tool is None and asked.output is not None:
+        listing.run(listing.Asked(asked.target, "tools", asked.wait, asked.all_pages, asked.output))
+        return
     if tool is None:
         listed = ask(asked.target, lambda link: link.listed("tools", every=asked.all_pages), asked.wait)
         for each in listed.items:
-            click.echo(plain(f"{each.get('name')}\t{each.get('description', '')}"))
+            click.echo(f"{first_line(each.get('name'))}\t{first_line(each.get('description'))}")
         return
     admin = _admin(asked)
     before = _counted(admin, tool)
@@ -96,12 +100,15 @@ def run(asked: Asked) -> None:
 
 async def _call(link: Link, tool: str, asked: Asked) -> Called:
     tools: list[dict[str, Any]] = []
-    with contextlib.suppress(MCPError):  # the client judges results by it, and would ask for it in between
+    try:  # the client judges results by it, and would ask for it in between
         tools = (await link.listed("tools", every=False)).items
+    except MCPError as error:
+        if error.code in PASSING:
+            raise
     as_text = texts(tools, tool)
     arguments = dict(argument(each, as_text) for each in asked.arguments)
     began = time.perf_counter()
-    given = await link.client.call_tool(tool, arguments, read_timeout_seconds=asked.timeout)
+    given = await link.call(tool, arguments, asked.timeout)
     milliseconds = (time.perf_counter() - began) * 1000
     result = given.model_dump(mode="json", by_alias=True, exclude_none=True)
     limits = link.heard.limits
@@ -119,9 +126,7 @@ async def _whole(link: Link, result: dict[str, Any], patience: float) -> dict[st
     named = _NEXT.search(str(page.get("message", "")))
     for number in range(2, pages + 1):
         arguments = {"handle": page["handle"], "page": number}
-        given = await link.client.call_tool(
-            named[1] if named else "next_page", arguments, read_timeout_seconds=patience
-        )
+        given = await link.call(named[1] if named else "next_page", arguments, patience)
         further = _page(given.model_dump(mode="json", by_alias=True, exclude_none=True))
         if given.is_error or further is None or type(further["data"]) is not type(data):
             raise AskError(

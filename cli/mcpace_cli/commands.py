@@ -64,7 +64,7 @@ _manifest = click.argument("manifest", type=click.Path(path_type=Path, dir_okay=
 _OF_ASKING: Final = (
     click.option(
         "--wait", metavar="DURATION", callback=duration, default="0s", show_default=True,
-        help="How long to try until the server answers.",
+        help="How long to try until the server answers; no call of a tool is made twice.",
     ),
     click.option(
         "--transport", type=click.Choice(["auto", "http", "sse"]), default="auto", show_default=True,

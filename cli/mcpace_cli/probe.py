@@ -40,8 +40,12 @@ def argument(text: str, texts: Collection[str] = ()) -> tuple[str, Any]:
     if not equals or not name:
         raise ConfigError(f"{text!r} is no argument; write NAME=VALUE, such as city=Paris or days=3")
     try:
-        given = json.loads(value)
-    except ValueError:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{text!a} is no text in UTF-8") from None
+    try:
+        given = json.loads(value, parse_constant=_no_number)
+    except (ValueError, RecursionError):
         return name, value
     return name, value if name in texts and not isinstance(given, str) else given
 
@@ -52,6 +56,11 @@ def texts(tools: Iterable[Mapping[str, Any]], tool: str) -> set[str]:
     properties = schema.get("properties") if isinstance(schema, dict) else None
     found = properties.items() if isinstance(properties, dict) else ()
     return {name for name, each in found if isinstance(each, dict) and each.get("type") == "string"}
+
+
+def _no_number(word: str) -> Any:
+    """NaN and Infinity are JSON nowhere but in Python."""
+    raise ValueError(word)
 
 
 async def _answered(target: Target, call: dict[str, Any], wait: float) -> dict[str, Any]:

@@ -41,11 +41,18 @@ _GIVEN: Final = (
     f"A key is given by {API_KEY} (in another header than X-API-Key with --api-key-header), a bearer"
     f" token by {TOKEN}."
 )
-_PASSING: Final = (50200, 50300, 50400)
+_NO_ROOM: Final = 50300
+PASSING: Final = (50200, _NO_ROOM, 50400)
 """Errors of a server that is not there, or not yet."""
+_MOST_PAGES: Final = 1_000
+"""Pages of one list: who has more may have no end."""
 _ELSEWHERE: Final = (400, 404, 405, 406, 415)
 """What an endpoint of the older pair answers to a POST. Source: MCP, transports."""
 _LIMIT: Final = re.compile(r'"([^"]+)";r=(\d+);t=(\d+)')
+_ELSE: Final = "; is its MCP endpoint elsewhere, such as at /mcp?"
+_UNREADABLE: Final = "Failed to parse JSON response"
+_OTHER_TYPE: Final = "Unexpected content type: "
+"""How the client begins to say that an answer was none."""
 _CLIENTS: Final = (
     "Server returned an error response",
     "Not Found",
@@ -76,6 +83,8 @@ class Heard:
 
     def __init__(self) -> None:
         self.status = 0
+        self.called = False
+        """Whether a tool was called, which may have done its work whatever came of it."""
         self.limits: tuple[Limit, ...] = ()
 
     async def __call__(self, response: httpx2.Response) -> None:
@@ -93,6 +102,11 @@ class Link:
         self.client = client
         self.heard = heard
         self.transport = transport
+
+    async def call(self, tool: str, arguments: dict[str, Any], seconds: float) -> Any:
+        """Call a tool, which may take so long. Whatever fails from here on is not tried again."""
+        self.heard.called = True
+        return await self.client.call_tool(tool, arguments, read_timeout_seconds=seconds)
 
     async def listed(
         self, what: Literal["tools", "resources", "resource_templates", "prompts"], *, every: bool
@@ -116,6 +130,10 @@ class Link:
             if not cursor or cursor in seen or not every:
                 return Listed(found, more=bool(cursor) and cursor not in seen)
             seen.add(cursor)
+            if len(seen) == _MOST_PAGES:
+                many = f"{what.replace('_', ' ')} on more than {_MOST_PAGES:,} pages"
+                words = f"it lists {many}, maybe without end."
+                raise AskError(words, passing=False)
 
 
 class Listed(NamedTuple):
@@ -215,10 +233,20 @@ async def _speaks_pair(whom: Target) -> bool:
 def _explained(error: Exception, whom: Target, heard: Heard) -> AskError | Exception:
     """What went wrong, in words; the error itself where it is a fault of ours."""
     cause = _first(error)
-    if isinstance(cause, AskError | ConfigError):
+    if isinstance(cause, ConfigError):
         return cause
-    said, passing = _said(cause, whom, heard)
+    said, passing = (
+        (str(cause), cause.passing) if isinstance(cause, AskError) else _said(cause, whom, heard)
+    )
+    passing = passing and (not heard.called or _unsent(cause))
     return AskError(f"{whom.name}: {said}", passing=passing) if said else cause
+
+
+def _unsent(cause: Exception) -> bool:
+    """Whether a call has surely come to no server."""
+    if isinstance(cause, MCPError):
+        return cause.code == _NO_ROOM
+    return isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout)
 
 
 def _said(cause: Exception, whom: Target, heard: Heard) -> tuple[str, bool]:
@@ -257,10 +285,14 @@ def _refused(error: MCPError, heard: Heard) -> tuple[str, bool]:
         return f"{own}. {_GIVEN}", False
     if error.code == REQUEST_TIMEOUT:
         return "it did not answer in time.", True
+    if said.startswith(_UNREADABLE):
+        return "its answer is no JSON, or none that MCP knows.", False
     if error.message in _CLIENTS:
         words = f"it answers HTTP {heard.status}" if heard.status >= 400 else "the connection ended"
-        return f"{words}; is its MCP endpoint elsewhere, such as at /mcp?", True
-    return f"the server refused the call: {said} (error {error.code})", error.code in _PASSING
+        return f"{words}{_ELSE}", True
+    if said.startswith(_OTHER_TYPE):
+        return f"it answers with {said.removeprefix(_OTHER_TYPE)}{_ELSE}", True
+    return f"the server refused the call: {said} (error {error.code})", error.code in PASSING
 
 
 def _why(error: BaseException) -> str:

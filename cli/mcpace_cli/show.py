@@ -22,15 +22,21 @@ FORMATS: Final = ("json", "yaml", "table")
 _WIDEST: Final = 10_000
 """Columns of what is no terminal: there nothing is cut."""
 _UNSEEN: Final = re.compile(
-    r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\uffff\U00010000-\U0010ffff]"
-    r"|[\xad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+    r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+    r"|[\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 """Control characters, and those that turn a line around or are not seen."""
 
 
 def plain(text: str) -> str:
     """A text in which whatever a terminal would obey is spelled out."""
-    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _UNSEEN.sub(_spelled, text)
+
+
+def _spelled(match: re.Match[str]) -> str:
+    """A character as JSON spells it: two escapes where it takes two units of UTF-16."""
+    units = match[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def one_line(text: str) -> str:
@@ -66,7 +72,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False, width=_WIDEST)
     with console.capture() as captured:
         console.print(drawn(columns, rows))
-    click.echo("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+    click.echo("\n".join(each.rstrip() for each in captured.get().rstrip("\n").split("\n")))
 
 
 def drawn(columns: Sequence[str], rows: Iterable[Sequence[object]], chosen: int | None = None) -> Table:
@@ -78,11 +84,13 @@ def drawn(columns: Sequence[str], rows: Iterable[Sequence[object]], chosen: int 
     for number, name in enumerate(columns):
         made.add_column(name, no_wrap=number + 1 < len(columns), overflow="fold")
     for number, row in enumerate(rows):
-        made.add_row(*(Text(_cell(each)) for each in row), style="reverse" if number == chosen else None)
+        made.add_row(
+            *(Text(first_line(each)) for each in row), style="reverse" if number == chosen else None
+        )
     return made
 
 
-def _cell(value: object) -> str:
+def first_line(value: object) -> str:
     """One line: what has several is told by its first."""
     text = "" if value is None else str(value)
     return plain(text.strip().partition("\n")[0])

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from mcpace_cli.show import plain
+
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
 
 
@@ -35,4 +37,4 @@ class Asked:
 
 def say(text: str) -> None:
     """A line for the person at the terminal."""
-    err.print(text)
+    err.print(plain(text))
