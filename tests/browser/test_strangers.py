@@ -1,7 +1,7 @@
 """The admin port's page between hostile servers and strangers: names run nothing, and the token stays where it is."""
 
 from tests.kit.browser import browsing
-from tests.kit.busy import IMAGE, SCRIPT, TOOLS, busy
+from tests.kit.busy import IMAGE, INHERITED, SCRIPT, TOOLS, busy
 from tests.kit.sidecars import Start
 from tests.kit.upstream import Scripted
 from tests.kit.waiting import until
@@ -16,7 +16,10 @@ async def test_names_of_a_hostile_server_are_shown_as_text_and_run_nothing(
         await seen.shown()
         assert await seen.page.locator("#name").inner_text() == f"{IMAGE}{SCRIPT}"
         names = await seen.page.locator("#rows bdi").all_inner_texts()
-        assert {SCRIPT, IMAGE} <= set(names)
+        assert {SCRIPT, IMAGE, INHERITED, "__proto__"} <= set(names)
+        inherited = seen.page.locator("#rows tr").filter(has_text=INHERITED)
+        flying = inherited.locator("td[data-column=flying]")
+        assert (await flying.inner_text()).strip() == "0", "and not what every object has of that name"
         assert r"safe\u{202e}gnp.exe" in names, "what would turn the text around is written out"
         assert "<b>gone</b>" in await seen.page.locator("#notes").inner_text()
         found = "[document.scripts.length, document.images.length, document.querySelectorAll('b, i, iframe, object').length]"

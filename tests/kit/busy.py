@@ -11,7 +11,9 @@ from tests.kit.upstream import Scripted
 SCRIPT = "<script>window.ran=1</script>"
 IMAGE = '"><img src=x onerror="window.ran=1">'
 TURNED = "safe\u202egnp.exe"
-TOOLS = ("get", "list", SCRIPT, IMAGE, TURNED, "long" * 200)
+INHERITED = "toString"
+"""What every object of JavaScript has; it is never called."""
+TOOLS = ("get", "list", SCRIPT, IMAGE, TURNED, "__proto__", "long" * 200, INHERITED)
 CONFIG: dict[str, Any] = {
     "cache": {"tools": [{"name": "get", "ttl": "1h", "scope": "shared"}]},
     "concurrency": {"maxInFlight": 8, "maxQueued": 16},
@@ -37,7 +39,7 @@ async def busy(scripted: Scripted, start: Start, **options: Any) -> Running:
     for _ in range(5):
         await told(sidecar, "get", city="Oslo")
         await told(sidecar, "list")
-    for tool in TOOLS[2:]:
+    for tool in TOOLS[2:-1]:
         await told(sidecar, tool)
     await told(sidecar, SCRIPT, fail=1)
     return sidecar

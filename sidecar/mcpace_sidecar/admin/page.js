@@ -148,6 +148,7 @@
     { id: "bytes", title: "Bytes", value: (row) => row.counted.sentBytes, text: size, small: (row) => each(row, size) },
     { id: "tokens", title: "Tokens", value: (row) => row.counted.sentBytes / 4, text: (value) => tokens(value * 4), small: (row) => each(row, tokens) },
   ];
+  const own = (table, name) => (Object.hasOwn(table, name) ? table[name] : undefined); // a tool may be called toString
   const each = (row, text) => (row.counted.count ? `${text(row.counted.sentBytes / row.counted.count)} each` : "");
   const rows = new Map();
   let order = { id: "rate", down: true };
@@ -196,9 +197,9 @@
     const column = COLUMNS.find((each) => each.id === order.id);
     const all = [...names].map((name) => {
       const row = rows.get(name) ?? { name };
-      row.counted = report.calls[name] ?? EMPTY;
-      row.slices = report.recent.tools[name] ?? [];
-      row.flying = report.inFlight[name] ?? 0;
+      row.counted = own(report.calls, name) ?? EMPTY;
+      row.slices = own(report.recent.tools, name) ?? [];
+      row.flying = own(report.inFlight, name) ?? 0;
       return row;
     });
     const found = all.filter((row) => row.name.toLowerCase().includes(wanted));
