@@ -15,6 +15,8 @@ from mcpace_sidecar.mcp import answers
 
 LARGEST: Final = 64 * 1024 * 1024
 """Bytes of one answer, in any form."""
+_LONGEST_NAME: Final = 1024
+"""Characters of a tool's name; MCP advises 128, and a result is to hold it."""
 ACCEPTED: Final = "gzip, br, zstd"
 """What clients accept that have every codec."""
 
@@ -60,4 +62,5 @@ def _bounded(body: bytes) -> bytes | None:
 
 def is_tool(tool: Any) -> bool:
     """Whether an entry of a server's list of tools is one that can be called."""
-    return isinstance(tool, dict) and isinstance(tool.get("name"), str) and bool(tool["name"])
+    name = tool.get("name") if isinstance(tool, dict) else None
+    return isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME

@@ -49,7 +49,8 @@ async def calls(asked: Asked, server: Server, notes: list[str]) -> list[Call]:
             continue
         words = f"{plain(name)}: {plain(refused)}"
         if name in given:
-            notes.append(f"{words}: the tool answers so to the first of the arguments given.")
+            say(words)  # to whoever gave them alone: it may repeat what they are
+            notes.append(f"{plain(name)}: the tool fails with the first of the arguments given.")
             chosen.append(some)
         elif asked.tools:
             raise ConfigError(f"{words}. Give arguments that it takes: --arguments '{{…}}'")

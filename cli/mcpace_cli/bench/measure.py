@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 import os
 import platform
 import random
@@ -41,6 +42,8 @@ _TOGETHER: Final = 8
 """Calls of a step by which the lever `parallel` is told, unless more were asked for."""
 _BUSY: Final = 0.85
 """Part of a core that the load uses, from which on it may be what is measured."""
+_ENOUGH: Final = 4
+"""Rounds from which on two that are alike lie apart by chance in fewer than 3 % of the runs."""
 _FEW: Final = 10
 """Steps beyond a percentile, with fewer of which it says little."""
 _TICK: Final = 0.2
@@ -231,6 +234,14 @@ def _remarks(
         )
     if any(one.hits is not None and one.hits.median > 0 for one in compared):
         yield "The hit ratio is that of these arguments, drawn evenly; clients repeat theirs more, or less."
+    if asked.rounds < _ENOUGH and len(compared) > 1:
+        chance = math.comb(2 * asked.rounds, asked.rounds) / 2
+        yield (
+            f"Two that are alike lie apart once in {chance:g} times, of {asked.rounds} rounds each;"
+            " more --rounds tell more."
+            if asked.rounds > 1
+            else "One round shows no spread, so any two seem to differ; more --rounds tell more."
+        )
     few = min((sum(window.histogram.values()) for one in compared for window in one.windows), default=0)
     if few < 100 * _FEW:
         yield (

@@ -29,6 +29,8 @@ _LARGEST: Final = 64 * 1024 * 1024
 Count = Annotated[int, Meta(ge=0, le=1 << 53)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
 Word = Annotated[str, Meta(max_length=4096)]
+Lines = Annotated[str, Meta(max_length=2 << 20)]
+"""Of a manifest, as YAML."""
 
 
 Histogram = dict[Annotated[int, Meta(ge=0, lt=BUCKETS)], Count]
@@ -48,12 +50,12 @@ class ToolWindow(Struct, frozen=True):
 class Window(Struct, frozen=True, rename="camel"):
     """One window of load on one contender."""
 
-    seconds: Amount
+    seconds: Annotated[float, Meta(gt=0, le=1e12)]
     """From the first step's beginning to the last one's end."""
     steps: Count
     calls: Count
     """Of tools; a step may hold several."""
-    failed: Annotated[dict[Word, Count], Meta(max_length=256)]
+    failed: Annotated[dict[Word, Count], Meta(max_length=1024)]
     """Steps by how they failed: `error` is the tool's own word, `limited` a limit's."""
     histogram: Histogram
     longest: Amount
@@ -193,8 +195,8 @@ class Lever(Struct, frozen=True):
     """One part of a manifest, measured alone beside nothing of it."""
 
     name: Word
-    words: Word
-    """The manifest's lines."""
+    words: Lines
+    """What the manifest says of it."""
     together: Count
     """Calls of a step."""
     tools: Annotated[tuple[Word, ...], Meta(max_length=10_000)]
@@ -245,7 +247,7 @@ class Result(Struct, frozen=True, rename="camel"):
     settings: Settings
     contenders: Annotated[tuple[Contender, ...], Meta(min_length=1, max_length=64)]
     levers: Annotated[tuple[Lever, ...], Meta(max_length=64)] = ()
-    manifest: Annotated[str, Meta(max_length=2 << 20)] = ""
+    manifest: Lines = ""
     """What the sidecar was told, as YAML: no environment and no Secret is in it."""
     notes: Annotated[tuple[Word, ...], Meta(max_length=256)] = ()
 

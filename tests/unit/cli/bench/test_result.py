@@ -13,6 +13,7 @@ from mcpace_cli.bench import result
 from mcpace_cli.bench.result import (
     Contender,
     Figure,
+    Lever,
     Machine,
     Result,
     Settings,
@@ -181,3 +182,18 @@ def test_figures_are_said_to_three_digits():
         "1.5 KiB",
         "5 MiB",
     ]
+
+
+def test_what_is_kept_of_a_long_manifest_is_read_again(tmp_path: Path):
+    one = Contender("a", "", (window(0.010),))
+    lever = Lever("cache", "- name: a tool\n" * 1000, 1, ("t",), one, one)
+    kept = tmp_path / "r.json"
+    result.save(measured(one, levers=(lever,)), kept)
+    assert result.load(kept).levers[0].words == lever.words
+
+
+def test_a_window_that_took_no_time_is_none(tmp_path: Path):
+    kept = tmp_path / "r.json"
+    result.save(measured(Contender("a", "", (window(0.010, seconds=0.0),))), kept)
+    with pytest.raises(ConfigError, match="is no result of mcpace bench"):
+        result.load(kept)
