@@ -131,6 +131,7 @@ class Operator:
         self._resync = Resync(cluster, self._observed, self._queue, settings.namespaces, self._watch_again)
         self._reconciler = Reconciler(cluster, self._observed, self._stores, settings, self._pods)
         self._watcher: Watcher | None = None
+        SERVERS.set_function(lambda: len(self._observed.servers))
 
     async def work(self) -> None:
         """Keep every server as it should be, for ever. ConfigError where the CRD is missing."""
@@ -161,7 +162,6 @@ class Operator:
 
     def problems(self) -> Iterator[str]:
         """What keeps the operator from being ready; one that waits for its turn is, if it may read."""
-        SERVERS.set(len(self._observed.servers))
         if self._resync.problem is not None:
             yield self._resync.problem
         if self._watcher is not None and (problem := self._watcher.problem()) is not None:

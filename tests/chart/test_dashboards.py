@@ -7,13 +7,17 @@ import re
 import subprocess
 from itertools import combinations
 from pathlib import Path
+from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
 
 import pytest
 import yaml
 from tests.kit.dashboards import FOLDER, asked, dashboards, panels
 from tests.kit.helm import CHART
+from tests.kit.programs import ROOT
 from tests.kit.rules import of_a_release, of_a_server
 from tools.cluster.binaries import program
+from tools.monitoring.drawn import Line, Panel, picture, said
 
 from mcpace_operator.health import METRICS
 from mcpace_sidecar.telemetry.metrics import COUNTED_ELSEWHERE, COUNTERS, GAUGES
@@ -181,3 +185,33 @@ def test_labels_and_annotations_are_the_readers_own() -> None:
     for document in found:
         assert document["metadata"]["labels"]["team"] == "a"
         assert document["metadata"]["annotations"] == {"x": "y"}
+
+
+def test_every_dashboard_has_its_picture_with_every_panel_drawn_of_data() -> None:
+    """`python -m tools.charts` draws them."""
+    for uid, made in dashboards().items():
+        drawn = (ROOT / f"docs/dashboards/{uid.removeprefix('mcpace-')}.svg").read_text()
+        titles = re.findall(r"<text [^>]*font-weight=\"bold\"[^>]*>([^<]*)</text>", drawn)
+        assert {escape(each["title"]) for each in made["panels"]} <= set(titles)
+        assert "no data" not in drawn
+        assert len(drawn) < 150 << 10
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "words"),
+    [
+        (0.25, "percentunit", "25 %"), (0.0123, "s", "12.3 ms"), (2.5, "s", "2.5 s"), (0, "s", "0 s"),
+        (1536, "bytes", "1.5 KiB"), (3 << 20, "Bps", "3 MiB/s"), (0.5, "bytes", "0.5 B"), (12_345, "short", "12.3k"),
+        (7, "reqps", "7 /s"),
+    ],
+)  # fmt: skip
+def test_a_value_is_said_in_its_unit(value: float, unit: str, words: str) -> None:
+    assert said(value, unit) == words
+
+
+def test_a_panel_of_which_nothing_was_found_says_so_and_no_name_is_markup() -> None:
+    line = Line("<script>", [(0.0, 1.0), (60.0, 2.0)])
+    drawn = picture("a & b", "", [Panel("timeseries", "<b>", "s", [line]), Panel("stat", "none", "s")])
+    assert drawn.count("no data") == 1
+    root = ET.fromstring(drawn)
+    assert {"<script>", "<b>", "a & b", "2 s"} <= {text.text for text in root.iter() if text.text}

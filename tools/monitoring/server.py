@@ -72,12 +72,12 @@ def _overview(made: Dashboard) -> Dashboard:
 
 
 def _tools(made: Dashboard) -> Dashboard:
-    tokens, answered = "mcpace_response_tokens_total", "mcp_tool_duration_seconds_count"
+    tokens = "mcpace_response_tokens_total"
     return (
         made.with_row(Row("Tools"))
         .with_panel(
             rows(
-                "Tools", "What each tool is like now. Tokens are estimated: bytes / 4.", ("tool",),
+                "Tools", "What each tool is like now. Tokens are estimated: bytes / 4, refusals are answers too.", ("tool",),
                 [
                     ("Calls/s", "reqps", rate(CALLS, by="tool")),
                     ("p50", "s", quantile(0.5, "tool")),
@@ -88,7 +88,7 @@ def _tools(made: Dashboard) -> Dashboard:
                     ("Limited/s", "reqps", rate(CALLS, 'status="limited"', by="tool")),
                     ("In flight", "short", f"sum by (tool) ({it('mcp_tool_calls_in_flight')})"),
                     ("Bytes/s", "Bps", rate("mcpace_response_bytes_total", by="tool")),
-                    ("Tokens per answer", "short", f"{rate(tokens, by='tool')} / {rate(answered, by='tool')}"),
+                    ("Tokens per answer", "short", f"{rate(tokens, by='tool')} / {rate(CALLS, by='tool')}"),
                 ],
             )
         )
