@@ -9,6 +9,8 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import httpx2
@@ -258,7 +260,8 @@ def _said(cause: Exception, whom: Target, heard: Heard) -> tuple[str, bool]:
         return f"it answers HTTP {cause.response.status_code}.", True
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
         how = f"not within {HANDSHAKE:g} s" if isinstance(cause, httpx2.ConnectTimeout) else _why(cause)
-        return f"The server does not accept connections on {whom.address} ({how}).", True
+        between = ", by way of the environment's proxy" if _proxied(whom) else ""
+        return f"The server does not accept connections on {whom.address}{between} ({how}).", True
     if isinstance(cause, httpx2.HTTPError):
         return f"the connection failed: {cause or type(cause).__name__}.", True
     if isinstance(cause, ValidationError):
@@ -273,6 +276,12 @@ def _said(cause: Exception, whom: Target, heard: Heard) -> tuple[str, bool]:
     if isinstance(cause, RuntimeError | anyio.ClosedResourceError | anyio.BrokenResourceError):
         return str(cause) or "the connection ended.", True
     return "", False
+
+
+def _proxied(whom: Target) -> bool:
+    """Whether the environment names a proxy for it."""
+    parts = urlsplit(whom.url)
+    return whom.elsewhere and parts.scheme in getproxies() and not proxy_bypass(parts.hostname or "")
 
 
 def _refused(error: MCPError, heard: Heard) -> tuple[str, bool]:

@@ -235,3 +235,11 @@ def test_what_keeps_from_asking_is_one_line(arguments: list[str], words: str):
     assert done.returncode == 2, done.stdout
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_proxy_that_is_in_between_is_said():
+    around = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:1")
+    around |= dict.fromkeys(("NO_PROXY", "no_proxy"), "")
+    done = mcpace("tools", "https://far.invalid/mcp", **around)
+    assert done.returncode == 2
+    assert "far.invalid:443, by way of the environment's proxy (connection refused)" in done.stderr

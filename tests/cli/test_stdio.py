@@ -178,6 +178,7 @@ def test_a_server_that_never_answers_ends_mcpace_run_with_what_it_got_wrong(
         ((), "Write a MANIFEST, or the command of a server of stdio: mcpace run -- npx -y SERVER."),
         (("--", "no-such-program"), "Cannot start 'no-such-program': there is no such program"),
         (("none.yaml", "--port", "1", "--", "x"), "--port is for a command without a manifest"),
+        (("http://127.0.0.1:1/mcp",), "A URL is no MANIFEST: mcpace init --from URL --out FILE writes one"),
     ],
 )
 def test_what_cannot_be_run_is_said(arguments: tuple[str, ...], words: str):

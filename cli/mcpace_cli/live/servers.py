@@ -31,6 +31,9 @@ def servers(asked: Asked, manifests: Sequence[Path]) -> list[Server]:
     What `asked` says else is said of each; without a manifest there is one, of its command.
     """
     for path in manifests:
+        if path.parts[0] in ("http:", "https:"):
+            words = "mcpace init --from URL --out FILE writes one for a server that runs"
+            raise ConfigError(f"A URL is no MANIFEST: {words}")
         if not path.exists():
             words = "write mcpace run MANIFEST -- COMMAND, or for a server of stdio mcpace run -- COMMAND"
             raise ConfigError(f"{path}: no such file; {words}")
