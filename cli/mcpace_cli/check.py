@@ -16,7 +16,7 @@ import click
 import yaml
 
 from mcpace_cli.manifest import Resource
-from mcpace_cli.places import part, place
+from mcpace_cli.places import listed, place
 from mcpace_cli.show import Format, plain, written
 from mcpace_operator.resource.models import API_VERSION, GROUP, KIND, McpServerSpec
 from mcpace_sidecar.call.settings import Settings
@@ -124,25 +124,12 @@ def _read(path: Path, verdict: Verdict, catalog: Catalog | None) -> None:
         verdict.found.append(Found(file, error.line, error.column, "", "", error.words))
         return
     for document, node in documents:
-        for each, its in _listed(document, node):
+        for each, its in listed(document, node):
             found = list(_document(file, each, its, verdict, catalog))
             verdict.found += sorted(found, key=lambda one: (one.line, one.column))
     if len(verdict.servers) + len(verdict.found) == before:
         words = f"there is no {KIND} in it" if documents else "it is empty"
         verdict.found.append(Found(file, 1, 1, "", "", words))
-
-
-def _listed(document: Any, node: yaml.Node) -> Iterator[tuple[Any, yaml.Node]]:
-    """What a document holds: itself, or the items of a List."""
-    if (
-        isinstance(document, dict)
-        and document.get("kind") == "List"
-        and isinstance(document.get("items"), list)
-    ):
-        for number, item in enumerate(document["items"]):
-            yield item, part(node, ("items", number))
-    else:
-        yield document, node
 
 
 def _document(

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from mcpace_cli.places import part
-from mcpace_operator.resource.models import KIND
-from mcpace_sidecar.contract.config import read_located
+from mcpace_cli.places import server
 
 
 def lines(path: Path, name: str) -> dict[str, int]:
     """Field of the spec, as `rateLimits.tiers[0].name` -> its line, counted from 1.
 
-    Of a file that has been read before; `name`: NAMESPACE/NAME. What a `List` holds has none.
+    Of a file that has been read before; `name`: NAMESPACE/NAME.
     """
-    for document, root in read_located(path):
-        if isinstance(document, dict) and document.get("kind") == KIND and _called(document) == name:
-            return dict(_within(part(root, ("spec",)), "")) if document.get("spec") else {}
-    return {}
-
-
-def _called(document: dict[str, Any]) -> str:
-    metadata = document.get("metadata")
-    if not isinstance(metadata, dict):
-        return ""
-    return f"{metadata.get('namespace', 'default')}/{metadata.get('name')}"
+    node = server(path, name)
+    places = _within(node, "") if node is not None else ()
+    return {field.removeprefix("spec."): line for field, line in places if field.startswith("spec.")}
 
 
 def _within(node: yaml.Node, place: str) -> Iterator[tuple[str, int]]:

@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import yaml
 from pydantic import Field
 
+from mcpace_cli import places
 from mcpace_cli.metadata import Metadata
 from mcpace_operator.resource.models import API_VERSION, KIND, McpServerSpec
 from mcpace_sidecar.contract.config import Model, parse_strictly, read_documents
 from mcpace_sidecar.contract.config.base import Text
+from mcpace_sidecar.contract.config.message import DocumentError, Problem
 from mcpace_sidecar.contract.nearest import Vocabulary
 from mcpace_sidecar.errors import ConfigError
 
@@ -125,9 +128,19 @@ def _servers(path: Path, documents: list[dict[str, Any]]) -> list[dict[str, Any]
 def _resource(path: Path, server: dict[str, Any]) -> Resource:
     try:
         return parse_strictly(Resource, {"metadata": {}} | server)
+    except DocumentError as error:
+        node = places.server(path, places.called(server))
+        lines = [f"  {_where(node, problem)}{problem}" for problem in error.problems]
+        raise ConfigError("\n".join([f"{path} cannot be used:", *lines])) from None
     except ConfigError as error:
-        lines = "\n".join(f"  {line}" for line in str(error).splitlines())
-        raise ConfigError(f"{path} cannot be used:\n{lines}") from None
+        raise ConfigError(f"{path} cannot be used:\n  {error}") from None
+
+
+def _where(node: yaml.Node | None, problem: Problem) -> str:
+    if node is None:
+        return ""
+    line, column = places.place(node, problem.place, of_name=problem.of_name)
+    return f"line {line}, column {column}: "
 
 
 def _documents(path: Path) -> Iterator[dict[str, Any]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import yaml
 
+from mcpace_operator.resource.models import KIND
+from mcpace_sidecar.contract.config import read_located
 from mcpace_sidecar.contract.rules import Location
 
 
@@ -31,6 +35,36 @@ def place(root: yaml.Node, location: Location, *, of_name: bool = False) -> Plac
         in_line = name is None or isinstance(node, yaml.ScalarNode) or getattr(node, "flow_style", False)
         mark = node.start_mark if name is None or (last and in_line and not of_name) else name.start_mark
     return Place(mark.line + 1, mark.column + 1)
+
+
+def listed(document: Any, node: yaml.Node) -> Iterator[tuple[Any, yaml.Node]]:
+    """What a document holds: itself, or the items of a List."""
+    if (
+        isinstance(document, dict)
+        and document.get("kind") == "List"
+        and isinstance(document.get("items"), list)
+    ):
+        for number, item in enumerate(document["items"]):
+            yield item, part(node, ("items", number))
+    else:
+        yield document, node
+
+
+def server(path: Path, name: str) -> yaml.Node | None:
+    """The McpServer of a file that was read before; `name`: NAMESPACE/NAME."""
+    for document, root in read_located(path):
+        for each, node in listed(document, root):
+            if isinstance(each, dict) and each.get("kind") == KIND and called(each) == name:
+                return node
+    return None
+
+
+def called(document: dict[str, Any]) -> str:
+    """NAMESPACE/NAME of what has one."""
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict):
+        return ""
+    return f"{metadata.get('namespace', 'default')}/{metadata.get('name')}"
 
 
 def part(root: yaml.Node, location: Location) -> yaml.Node:

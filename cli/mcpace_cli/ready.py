@@ -43,7 +43,7 @@ async def announce(sidecar: Sidecar, port: int, child: Child | None, *, led: boo
         waited = time.monotonic() - began
         if child is not None and waited >= _ASKED and not child.asked and not sockets.listens(port):
             child.reads()
-        if waited >= due:
+        if waited >= due and not sidecar.handshake.ready:
             due *= 2
             say(f"Waiting for the server ({waited:.0f} s): {_why(sidecar, port, child)}")
     stranger = sockets.stranger(port, child.members()) if child is not None else None

@@ -382,8 +382,13 @@ def test_a_reload_says_line_by_line_what_changed_and_what_takes_a_new_start(tmp_
             f"spec.port has changed: {before} -> {before + 1}; start mcpace run again to take it"
             in run.said
         )
-        path.write_text("spec: [")
+        lines = path.read_text().splitlines()
+        (number,) = [number for number, line in enumerate(lines) if line.startswith("spec:")]
+        path.write_text("\n".join([*lines[: number + 1], "  replica: 2", *lines[number + 1 :]]))
         run.until_said("The new configuration is refused, the old one stays")
+        run.until_said(f"  line {number + 2}, column 3: spec.replica: there is no such field")
+        path.write_text("spec: [")
+        run.until_said(f"{path}, line 1, column 8 is not YAML: ")
 
 
 def test_secrets_come_from_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

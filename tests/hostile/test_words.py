@@ -7,6 +7,7 @@ import yaml
 from tests.kit.violations import SCHEMA, document, fields, violations
 from tests.kit.wrong import WRONG
 
+from mcpace_cli.lines import lines
 from mcpace_cli.manifest import Resource, read
 from mcpace_operator.resource.models import API_VERSION, KIND
 from mcpace_sidecar.contract.config import parse_strictly
@@ -112,10 +113,10 @@ def test_the_name_and_labels_are_those_a_cluster_takes(tmp_path: Path, metadata,
     [
         (
             "spec:\n  image: x\n  cache: {}\n  image: y\n",
-            "line 7: the key 'image' stands twice in one place",
+            "line 7, column 3: the key 'image' stands twice in one place",
         ),
         ("spec: {image: x, image: y}\n", "the key 'image' stands twice"),
-        ("spec:\n\timage: x\n", "line 5 is not YAML: found character '\\t'"),
+        ("spec:\n\timage: x\n", "line 5, column 1 is not YAML: found character '\\t'"),
         ("spec: [\n", "is not YAML"),
         ("spec: " + "[" * 5000 + "]" * 5000 + "\n", "nested too deeply, or in itself"),
         ("spec: {port: " + "9" * 5000 + "}\n", "a number is too long"),
@@ -150,6 +151,25 @@ def test_a_field_without_a_value_is_refused_as_a_cluster_does(tmp_path: Path):
         read(path)
     assert "spec.cache: write a value, or leave it out" in str(refused.value)
     assert "spec.rateLimits.tools[0].cost: write a value, or leave it out" in str(refused.value)
+
+
+def test_what_is_refused_is_told_with_its_line_and_column_in_a_list_too(tmp_path: Path):
+    path = tmp_path / "m.yaml"
+    server = (
+        f"apiVersion: {API_VERSION}\nkind: {KIND}\nmetadata: {{name: x}}\nspec:\n  port: a\n  replica: 2\n"
+    )
+    path.write_text(f"kind: Secret\n---\n{server}")
+    with pytest.raises(ConfigError) as refused:
+        read(path)
+    _, port, replica = str(refused.value).splitlines()
+    assert port.startswith("  line 7, column 9: spec.port: write a whole number")
+    assert replica.startswith("  line 8, column 3: spec.replica: there is no such field")
+    path.write_text("kind: List\nitems:\n- " + server.replace("\n", "\n  ").rstrip() + "\n")
+    with pytest.raises(ConfigError) as refused:
+        read(path)
+    assert "  line 7, column 11: spec.port: " in str(refused.value)
+    path.write_text(path.read_text().replace("port: a", "port: 8001").replace("    replica: 2\n", ""))
+    assert lines(path, read(path).name) == {"port": 7}
 
 
 def test_a_date_is_text(tmp_path: Path):

@@ -25,8 +25,6 @@ _LEAST_SPARK, _MOST_SPARK = 5, 60
 _LEAST_LOG: Final = 6
 """Lines of the log, its head among them, that tools leave it where there is room."""
 _GAP: Final = " "
-_ROOMY: Final = 110
-"""Columns from which all is shown."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,11 @@ class Wish:
     """What was last done."""
     blocks: str = BLOCKS
 
+    @property
+    def mark(self) -> str:
+        """What stands for what there is no room for."""
+        return "…" if self.blocks is BLOCKS else ""
+
 
 class _Row(NamedTuple):
     name: str
@@ -55,8 +58,8 @@ class _Column(NamedTuple):
     title: str
     width: int
     text: Callable[[_Row], str]
-    roomy: bool = False
-    """Whether only wide terminals show it."""
+    least: int = 0
+    """How wide the narrowest terminal is that shows it."""
 
 
 def _span(seconds: float | None) -> str:
@@ -72,14 +75,14 @@ def _count(number: int) -> str:
 
 _COLUMNS: Final = (
     _Column("CALLS/S", 7, lambda row: amount(row.rate)),
-    _Column("P50", 7, lambda row: _span(row.counted.p50)),
-    _Column("P95", 7, lambda row: _span(row.counted.p95)),
-    _Column("P99", 7, lambda row: _span(row.counted.p99)),
-    _Column("CALLS", 8, lambda row: _count(row.counted.count), roomy=True),
-    _Column("HITS", 6, lambda row: _count(row.counted.hits)),
-    _Column("LIMITED", 7, lambda row: _count(row.counted.limited)),
-    _Column("ERRORS", 7, lambda row: _count(row.counted.errors), roomy=True),
-    _Column("IN FLIGHT", 9, lambda row: _count(row.flying)),
+    _Column("P50", 7, lambda row: _span(row.counted.p50), least=61),
+    _Column("P95", 7, lambda row: _span(row.counted.p95), least=28),
+    _Column("P99", 7, lambda row: _span(row.counted.p99), least=69),
+    _Column("CALLS", 8, lambda row: _count(row.counted.count), least=110),
+    _Column("HITS", 6, lambda row: _count(row.counted.hits), least=35),
+    _Column("LIMITED", 7, lambda row: _count(row.counted.limited), least=43),
+    _Column("ERRORS", 7, lambda row: _count(row.counted.errors), least=110),
+    _Column("IN FLIGHT", 9, lambda row: _count(row.flying), least=53),
 )
 """Beside the tool's name, and the curve that takes what room is left. All but the rate and what is in
 flight is of the last five minutes, as on the page."""
@@ -89,15 +92,16 @@ def frame(all_of_them: Sequence[Served], wish: Wish) -> Text:
     """The whole screen, and not more of it."""
     served = all_of_them[wish.chosen]
     lines = [_tabs(all_of_them, wish), *_state(served), Text()]
-    room = max(0, wish.height - len(lines) - 1)
+    foot = _foot(len(all_of_them) > 1, wish)
+    room = max(0, wish.height - len(lines) - len(foot))
     table = _table(served, wish, max(1, room - (min(_LEAST_LOG, room // 2) if wish.log else 0)))
     lines += table[:room]
     room -= len(table)
     log = _log(served, wish, room) if wish.log else []
     lines += [*log, *(Text() for _ in range(room - len(log)))]
-    lines.append(_foot(len(all_of_them) > 1, wish))
+    lines += foot
     for line in lines:
-        line.truncate(wish.width, overflow="ellipsis" if wish.blocks is BLOCKS else "crop")
+        line.truncate(wish.width, overflow="ellipsis" if wish.mark else "crop")
     return Text("\n", no_wrap=True, overflow="crop", end="").join(lines[: wish.height])
 
 
@@ -167,17 +171,15 @@ def _table(served: Served, wish: Wish, room: int) -> list[Text]:
     report = served.report
     if report is None:
         return []
-    roomy = wish.width >= _ROOMY
-    columns = [column for column in _COLUMNS if roomy or not column.roomy]
+    columns = [column for column in _COLUMNS if wish.width >= column.least]
     rows = _rows(report, served.rates)
     left = wish.width - sum(column.width + len(_GAP) for column in columns)
     shown = rows if len(rows) < room else rows[: max(0, room - 2)]
     names = [one_line(row.name) for row in shown]
     longest = max(map(cell_len, names), default=0)
-    name_width = min(
-        max(longest, _LEAST_NAME), _MOST_NAME, max(_LEAST_NAME, left - _LEAST_SPARK - len(_GAP))
-    )
-    spark_width = min(left - name_width - len(_GAP), _MOST_SPARK)
+    most = left - _LEAST_SPARK - len(_GAP)
+    name_width = min(max(longest, _LEAST_NAME), _MOST_NAME, most if most >= _LEAST_NAME else left)
+    spark_width = max(0, min(left - name_width - len(_GAP), _MOST_SPARK))
     if spark_width < _LEAST_SPARK:
         spark_width = 0
     rate, *others = columns
@@ -191,11 +193,18 @@ def _table(served: Served, wish: Wish, room: int) -> list[Text]:
             *([drawn.rjust(spark_width)] if spark_width else []),
             *(column.text(row).rjust(column.width) for column in others),
         ]
-        drawn_row = _GAP.join([set_cell_size(name, name_width), *cells])
+        drawn_row = _GAP.join([_cut(name, name_width, wish.mark), *cells])
         lines.append(Text(drawn_row, style="red" if row.broken else ""))
     if len(shown) < len(rows):
         lines.append(Text(f"and {len(rows) - len(shown):,} more tools", style="dim"))
     return lines
+
+
+def _cut(name: str, width: int, mark: str) -> str:
+    """It, so many columns wide; where it is longer, a mark stands for the rest."""
+    if cell_len(name) <= width:
+        return set_cell_size(name, width)
+    return set_cell_size(name, max(0, width - len(mark))) + mark
 
 
 def _rows(report: Report, rates: Rates) -> list[_Row]:
@@ -232,9 +241,8 @@ def _log(served: Served, wish: Wish, room: int) -> list[Text]:
     return [head, *lines[-(room - 1) :]]
 
 
-def _foot(several: bool, wish: Wish) -> Text:
+def _foot(several: bool, wish: Wish) -> list[Text]:
+    """What was last done, and the keys."""
     keys = KEYS + ((_SEVERAL if wish.blocks is BLOCKS else _SEVERAL_ASCII) if several else "")
-    line = Text(keys, style="dim")
-    if wish.note:
-        line.append(f"   {one_line(wish.note)}", style="not dim bold")
-    return line
+    note = [Text(one_line(wish.note), style="bold")] if wish.note else []
+    return [*note, Text(keys, style="dim")]

@@ -71,6 +71,7 @@ class View:
             await self._changed.wait()
 
     def _press(self, key: Key) -> None:
+        self._note = ""
         match key:
             case Key.QUIT:
                 self._end()

@@ -148,10 +148,10 @@ class UnreadableError(ConfigError):
 
     def __init__(self, path: Path, words: str, mark: yaml.Mark | None = None) -> None:
         """`words` follow the file's name."""
-        place = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
-        super().__init__(f"{place}{words}")
         self.words = words.lstrip(": ")
         self.line, self.column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+        where = f", line {self.line}, column {self.column}" if mark is not None else ""
+        super().__init__(f"{path}{where}{words}")
 
 
 def _documents(path: Path, loader: type[yaml.SafeLoader]) -> list[tuple[Any, yaml.Node]]:

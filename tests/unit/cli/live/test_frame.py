@@ -57,6 +57,23 @@ def test_a_narrow_terminal_keeps_what_matters_most():
     (head,) = [line for line in shown if line.startswith("TOOL")]
     assert " ".join(head.split()) == "TOOL CALLS/S CURVE P50 P95 P99 HITS LIMITED IN FLIGHT"
     assert len(head) <= 80
+    (head,) = [line for line in lines(served(calls={"get": COUNTED}), width=40) if line.startswith("TOOL")]
+    assert " ".join(head.split()) == "TOOL CALLS/S P95 HITS"
+
+
+def test_a_name_is_given_what_room_there_is_and_where_it_is_cut_that_shows():
+    one = served(calls={"get-the-weather-of-tomorrow": COUNTED})
+    for width, name in ((50, "get-the-weat…"), (40, "get-the-weather-…"), (80, "get-the-weather-…")):
+        assert [line for line in lines(one, width=width) if line.startswith(f"{name} ")], width
+    assert [line for line in lines(one, width=110) if line.startswith("get-the-weather-of-tomorrow ")]
+
+
+@pytest.mark.parametrize("width", range(28, 130))
+def test_no_column_is_cut(width: int):
+    shown = lines(served(calls={"get": COUNTED}), width=width)
+    head, row = (line for line in shown if line.startswith(("TOOL", "get ")))
+    assert "…" not in head + row
+    assert len(head.rstrip()) == len(row.rstrip()) <= width
 
 
 def test_tools_for_which_there_is_no_room_are_counted():
@@ -113,7 +130,7 @@ def test_a_terminal_without_unicode_is_sent_none():
 
 @given(
     name=st.text(max_size=60),
-    said=st.lists(st.binary(max_size=300), max_size=20),
+    said=st.lists(st.binary(max_size=300).map(lambda line: line.replace(b"\n", b"")), max_size=20),
     width=st.integers(1, 160),
     height=st.integers(1, 40),
     log=st.booleans(),
