@@ -9,7 +9,8 @@ from typing import Any, Final
 import click
 
 from mcpace_cli import mending
-from mcpace_cli.commands import COMMANDS, MENDED, duration
+from mcpace_cli.commands import COMMANDS, duration
+from mcpace_cli.mending import MENDED
 from mcpace_sidecar import __version__
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, SERVER_PORT, Flag
 from mcpace_sidecar.errors import ConfigError

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from typing import Final
 
 import click
 
 from mcpace_cli.show import plain
 from mcpace_sidecar.errors import McpaceError
+
+MENDED: Final = "2 something is to be mended first, and is said."
+"""The exit code, as each command's help tells it."""
 
 
 @contextlib.contextmanager

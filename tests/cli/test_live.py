@@ -268,11 +268,15 @@ def test_lines_are_said_where_no_view_is_wanted(
     with on_a_terminal(*RUN, *arguments, manifest(tmp_path), "--", *WEATHER, **environment) as terminal:
         url = re.compile(r"^http://127\.0\.0\.1:\d+/mcp$", re.MULTILINE)
         found = terminal.until(lambda: url.search(terminal.text), "the URL on a line of its own")
-        assert "Ready: weather 1.4.0, 3 tools" in terminal.text
+        terminal.until(
+            lambda: "Ready: weather 1.4.0, 3 tools" in terminal.text, "it to be said that it is ready"
+        )
         call(found[0])
         terminal.press(b"\x03")
         assert terminal.ended() == 0
-        assert "Ending; once more ends it at once" in terminal.text
+        terminal.until(
+            lambda: "Ending; once more ends it at once" in terminal.text, "it to be said that it ends"
+        )
         assert b"\x1b" not in terminal.output
 
 
@@ -296,7 +300,7 @@ def test_several_servers_are_told_apart_and_one_that_fails_is_named(tmp_path: Pa
         run.until_said("tides ended with exit code 1; one other goes on")
         assert "tides   | no database" in run.said
         assert "tides   | The server ended with exit code 3." in run.said
-        assert "weather | Ready: weather 1.4.0" in run.said
+        run.until_said("weather | Ready: weather 1.4.0")
         run.send(signal.SIGTERM)
         assert run.wait() == 1
         assert "Ending; once more ends it at once" in run.said
