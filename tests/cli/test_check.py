@@ -225,3 +225,9 @@ def test_the_examples_are_valid():
     paths = [path for path in (ROOT / "examples").rglob("*.yaml") if "kind: McpServer" in path.read_text()]
     assert paths
     assert mcpace("check", *paths).returncode == 0
+
+
+def test_a_character_that_no_yaml_holds_is_found_where_it_stands(tmp_path: Path):
+    (problem,) = found(tmp_path, f"{HEAD}spec: {{image: a\x1b[31m}}\n")
+    assert (problem.line, problem.column) == (4, 16)
+    assert problem.message == "is not YAML: it holds the character U+001B; take it out"

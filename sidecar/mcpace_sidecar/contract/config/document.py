@@ -169,6 +169,12 @@ def _documents(path: Path, loader: type[yaml.SafeLoader]) -> list[tuple[Any, yam
         mark = error.problem_mark or error.context_mark
         words = f"{'' if isinstance(error, _TwiceError) else ' is not YAML'}: {error.problem}"
         raise UnreadableError(path, words, mark) from error
+    except yaml.reader.ReaderError as error:
+        at = error.position
+        line, column = text.count("\n", 0, at), at - (text.rfind("\n", 0, at) + 1)
+        words = f" is not YAML: it holds the character U+{int(error.character):04X}; take it out"
+        mark = yaml.Mark(str(path), at, line, column, None, 0)
+        raise UnreadableError(path, words, mark) from error
     except yaml.YAMLError as error:
         raise UnreadableError(path, f" is not YAML: {error}") from error
     except RecursionError as error:
