@@ -21,7 +21,18 @@ _WINDOWS: Final = (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Mcpace(click.Group):
+    """All commands. Ctrl-C ends each as a shell expects it, and says no more than that."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run what was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(130)
+
+
+@click.group(cls=_Mcpace, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mcpace")
 def mcpace() -> None:
     """MCP at pace: limits, caching and metrics for MCP servers, from one manifest.

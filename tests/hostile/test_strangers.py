@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -174,3 +176,15 @@ async def test_a_manifest_is_made_for_a_server_of_any_name_and_for_no_other_name
     assert there.returncode == 2
     assert "is there already" in there.stderr
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_ctrl_c_ends_a_command_that_waits_as_a_shell_expects_it(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as silent, (tmp_path / "said").open("w") as said:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/mcp"
+        with subprocess.Popen([*MCPACE, "tools", url], stdout=said, stderr=said) as asking:
+            connection, _ = silent.accept()
+            with connection:
+                assert connection.recv(1), "it asks"
+                asking.send_signal(signal.SIGINT)
+                assert asking.wait(60) == 130, (tmp_path / "said").read_text()
+    assert (tmp_path / "said").read_text().strip() == ""
