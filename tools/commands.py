@@ -22,8 +22,9 @@ people need. The images hold what runs in pods; a command that needs more says w
 
 Whatever is read is shown as a table, or with `--output json` or `--output yaml` for programs. What was
 asked for goes to standard output, everything else to standard error. What the server says (names,
-descriptions, errors) is printed without what a terminal would obey. `kubectl mcpace COMMAND` is the same
-command, where `kubectl-mcpace` is on the PATH, as it is wherever `mcpace` is.
+descriptions, errors) is printed without what a terminal would obey. Ctrl-C ends whatever waits with exit
+code 130. `kubectl mcpace COMMAND` is the same command, where `kubectl-mcpace` is on the PATH, as it is
+wherever `mcpace` is.
 """
 PODS: Final = """
 ## What pods run

@@ -15,6 +15,8 @@ _DOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?
 _LABEL_WORDS: Final = (
     "write at most 63 letters, digits and '-', '_', '.', with a letter or digit at both ends"
 )
+_LARGEST: Final = 256 << 10
+"""Bytes of all annotations together."""
 _KEY_WORDS: Final = f"this is no key: {_LABEL_WORDS}; a domain and '/' may stand before it"
 
 
@@ -47,6 +49,11 @@ class Metadata(Model):
                 at_domain = len(domain) <= 253 and re.fullmatch(_DOMAIN, domain)
                 if re.fullmatch(_LABEL, name) is None or (slash and not at_domain):
                     raise MisplacedError((part, key), _KEY_WORDS, of_name=True)
+        size = sum(len(part.encode()) for entry in self.annotations.items() for part in entry)
+        if size > _LARGEST:
+            raise MisplacedError(
+                ("annotations",), f"write at most {_LARGEST >> 10} KiB, names and texts together"
+            )
         for key, value in self.labels.items():
             if value and re.fullmatch(_LABEL, value) is None:
                 raise MisplacedError(("labels", key), _LABEL_WORDS)

@@ -231,3 +231,12 @@ def test_a_character_that_no_yaml_holds_is_found_where_it_stands(tmp_path: Path)
     (problem,) = found(tmp_path, f"{HEAD}spec: {{image: a\x1b[31m}}\n")
     assert (problem.line, problem.column) == (4, 16)
     assert problem.message == "is not YAML: it holds the character U+001B; take it out"
+
+
+def test_more_annotations_than_an_api_server_keeps_are_refused(tmp_path: Path):
+    long = "x" * (256 << 10)
+    head = HEAD.replace("{name: weather}", f"{{name: weather, annotations: {{a: {long}}}}}")
+    (problem,) = found(tmp_path, f"{head}spec: {{image: x}}\n")
+    assert problem.path == "metadata.annotations"
+    assert problem.message == "write at most 256 KiB, names and texts together"
+    assert found(tmp_path, f"{head}spec: {{image: x}}\n".replace("xx", "x", 1)) == []
