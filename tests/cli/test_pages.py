@@ -6,6 +6,7 @@ import pytest
 from tests.kit.pages import WALKED, Block, Walk, blocks, shown
 
 
+@pytest.mark.timeout(600)  # dozens of programs, one after another; each has a deadline of its own
 @pytest.mark.parametrize("page", WALKED)
 def test_whoever_follows_the_page_sees_what_it_shows(tmp_path: Path, page: str):
     with Walk(tmp_path) as walk:
