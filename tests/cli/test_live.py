@@ -124,7 +124,7 @@ def test_p_purges_the_cache_and_l_shows_the_log_or_not(tmp_path: Path):
         url, page = places(terminal)
         call(url)
         terminal.press(b"p")
-        terminal.until_drawn("The cache of weather is purged", "-- log ")
+        terminal.until_drawn("The cache of weather is purged", "cache: 0 results, 0 B of ", "-- log ")
         call(url)
         assert stats(page)["calls"]["get-weather"]["hits"] == 0
         terminal.press(b"l")

@@ -135,6 +135,12 @@ class Marks:
                 if tag in self._carried:
                     self._known[tag] = self._carried.pop(tag)
 
+    def let_all_go(self) -> None:
+        """Nothing is kept any more."""
+        self._carriers.clear()
+        self._known |= self._carried
+        self._carried.clear()
+
     def holds(self, entry: Entry) -> bool:
         """Whether everything that the entry depends on is as it was."""
         if entry.checked == self.version:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from mcpace_sidecar.bounded import SWEPT, Round
-from mcpace_sidecar.cache.entry import Entry, Marks, Miss, Place
+from mcpace_sidecar.cache.entry import ALL, Entry, Marks, Miss, Place
 from mcpace_sidecar.cache.store import nothing
 from mcpace_sidecar.http.compression import Stem, begin
 from mcpace_sidecar.mcp.responses import RESULT
@@ -89,6 +89,10 @@ class MemoryResults:
         """Make everything with one of these tags old."""
         for tag in tags:
             self.marks.drop(tag)
+        if ALL in tags:  # nothing can be found any more, so its memory is given back at once
+            self._entries.clear()
+            self.bytes = 0
+            self.marks.let_all_go()
         done()
 
     def resize(self, max_bytes: int, max_entries: int) -> None:

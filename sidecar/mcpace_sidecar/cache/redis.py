@@ -158,8 +158,7 @@ class RedisResults:
 
     def purge(self, tags: Sequence[bytes], done: Callable[[], None] = nothing) -> None:
         """Make everything with one of these tags old: here, in Redis, in every replica."""
-        for tag in tags:
-            self.memory.marks.drop(tag)
+        self.memory.purge(tags)
         if not self.link.up:
             done()
             return
@@ -191,8 +190,7 @@ class RedisResults:
                 await channel.subscribe(self._purges)
                 self.memory.marks.forget()  # what was purged before is known to Redis alone
                 async for message in channel.listen():
-                    for tag in message["data"].split(b"\n"):
-                        self.memory.marks.drop(tag)
+                    self.memory.purge(message["data"].split(b"\n"))
         finally:
             with contextlib.suppress(Exception):
                 await client.aclose()

@@ -40,6 +40,7 @@ STEPS = st.lists(
         st.tuples(st.just("keep"), st.integers(0, 30), st.integers(0, 3000), st.floats(0, 100)),
         st.tuples(st.just("near"), st.integers(0, 30)),
         st.tuples(st.just("purge"), st.integers(0, 2)),
+        st.tuples(st.just("purge all")),
         st.tuples(st.just("resize"), st.integers(0, 20_000), st.integers(1, 20)),
         st.tuples(st.just("wait"), st.floats(0, 50)),
         st.tuples(st.just("sweep")),
@@ -70,6 +71,10 @@ def test_whatever_is_kept_the_bounds_hold_and_what_is_found_is_what_was_last_kep
             results.purge((b"tool %d" % rest[0],))
             for key in [key for key in kept if key % 3 == rest[0]]:
                 del kept[key]
+        elif verb == "purge all":
+            results.purge((b"all",))
+            kept.clear()
+            assert (len(results), results.bytes) == (0, 0)
         elif verb == "resize":
             results.resize(*rest)
         elif verb == "wait":
