@@ -22,12 +22,15 @@ from mcpace_cli.probe import argument, texts
 from mcpace_cli.remote import PASSING, AskError, Limit, Link, ask
 from mcpace_cli.show import Format, first_line, plain, written
 from mcpace_cli.target import Target
+from mcpace_sidecar.call.policies import NEXT_PAGE
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, Path
 
 _CACHE: Final = "mcpace_cache_requests_total"
 _MISS: Final = "miss"
-_NEXT: Final = re.compile(r"Call (\S+) with this handle")
-"""How a first page names the tool that reads the others."""
+_NEXT: Final = re.compile(rf"Call ((?:mcpace_)?{NEXT_PAGE}) with this handle")
+"""How a first page names the tool that reads the others. No text of a result has another one called."""
+_MOST_PAGES: Final = 10_000
+"""Pages of one result that are read."""
 _LOOKING: Final = 10.0
 """Seconds that a sidecar's metrics may take."""
 
@@ -124,9 +127,11 @@ async def _whole(link: Link, result: dict[str, Any], patience: float) -> dict[st
         return result
     data, pages = page["data"], page["total_pages"]
     named = _NEXT.search(str(page.get("message", "")))
+    if pages > _MOST_PAGES:
+        raise AskError(f"the result says that it has {pages:,} pages: too many to read all.", passing=False)
     for number in range(2, pages + 1):
         arguments = {"handle": page["handle"], "page": number}
-        given = await link.call(named[1] if named else "next_page", arguments, patience)
+        given = await link.call(named[1] if named else NEXT_PAGE, arguments, patience)
         further = _page(given.model_dump(mode="json", by_alias=True, exclude_none=True))
         if given.is_error or further is None or type(further["data"]) is not type(data):
             raise AskError(
