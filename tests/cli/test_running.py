@@ -176,6 +176,7 @@ def test_a_server_that_fails_five_items_passes_once_the_lines_that_are_shown_are
         (("check", "weather"), "No cluster is known"),
         (("top",), "No cluster is known"),
         (("top", "weather", "-A"), "leave -A out"),
+        (("top", "http://127.0.0.1:9091"), "write the name of an McpServer"),
         (("limits", "reset", "weather"), "Missing argument 'CLIENT'"),
         (("logs", "weather", "--tail", "-1"), "is not in the range"),
     ],

@@ -39,6 +39,19 @@ _output = click.option(
 _server = click.argument("server", metavar="SERVER")
 
 
+def _by_name(_ctx: click.Context, _argument: click.Parameter, value: str | None) -> str | None:
+    """The name of an McpServer; BadParameter where a URL is written."""
+    if value is not None and "://" in value:
+        raise click.BadParameter(
+            "write the name of an McpServer. Of a server on this machine, the terminal and the page of"
+            " `mcpace run` tell, and limits, cache and check at its URL."
+        )
+    return value
+
+
+_named = click.argument("server", metavar="SERVER", callback=_by_name)
+
+
 def where(function: F) -> F:
     """The options that say which cluster is meant."""
     for option in reversed(_WHERE):
@@ -57,7 +70,7 @@ def place(options: dict[str, Any], *, everywhere: bool = False) -> Where:
 @click.command(
     epilog=f"Exit codes: 0 it is shown, or was ended by q; {_MISSING.removesuffix('.')}; 130 Ctrl-C."
 )
-@click.argument("server", metavar="[SERVER]", required=False)
+@click.argument("server", metavar="[SERVER]", required=False, callback=_by_name)
 @click.option("-A", "--all-namespaces", is_flag=True, help="The servers of all namespaces.")
 @click.option(
     "--sort", type=click.Choice(SORTED_BY), default="calls", show_default=True,
@@ -185,7 +198,7 @@ cache_purge.help = f"{cache_purge.help}\n\n{_CHANGES}"
     epilog="Exit codes: 0 they are printed; 1 a container had none to show, and why is said;"
     f" {_MISSING.removesuffix('.')}; 130 Ctrl-C."
 )
-@_server
+@_named
 @click.option(
     "-c", "--container", "containers", metavar="NAME", multiple=True,
     help="This container alone, such as server or mcpace; may be given several times.",
@@ -210,7 +223,7 @@ def logs(server: str, containers: tuple[str, ...], tail: int, follow: bool, **op
 
 
 @click.command("support-bundle", epilog=f"Exit codes: 0 it is written; {_MISSING}")
-@_server
+@_named
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False),
     help="A file that is not there yet; mcpace-SERVER-TIME.tar.gz, unless said.",

@@ -6,11 +6,10 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 import aiohttp
-from kubernetes.aio import client, config
 from yaml import YAMLError
 
 from mcpace_operator.cluster.kinds import KINDS, OPTIONAL
@@ -18,6 +17,9 @@ from mcpace_operator.cluster.nesting import decoded
 from mcpace_operator.comparison.additions import LOOKER, MANAGER, SCALER
 from mcpace_operator.health import REQUESTS
 from mcpace_sidecar.errors import ConfigError, McpaceError
+
+if TYPE_CHECKING:
+    from kubernetes.aio.client import ApiClient
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class ApiError(McpaceError):
 class Cluster:
     """A connection to the API server."""
 
-    def __init__(self, api: client.ApiClient, namespace: str = "default") -> None:
+    def __init__(self, api: ApiClient, namespace: str = "default") -> None:
         self._api = api
         self.namespace = namespace
         """Where a person means what they name, as the kubeconfig says."""
@@ -62,6 +64,9 @@ class Cluster:
 
         `kubeconfig`, `context`: what a person has chosen, who is no pod's service account.
         """
+        # Imported here because it takes seconds, and people's commands at a URL reach no cluster.
+        from kubernetes.aio import client, config  # noqa: PLC0415 - because of that
+
         configuration = client.Configuration()
         namespace = "default"
         try:
