@@ -12,6 +12,9 @@ from mcpace_sidecar.http.address import Address
 class Heard(Protocol):
     """What is told of one process."""
 
+    def started(self, channel: Channel) -> None:
+        """It runs: told before anything else, since it may end at once."""
+
     def feed(self, data: bytes) -> None:
         """It has written this to its standard output."""
 
@@ -59,8 +62,8 @@ class Launch:
     waits = False
     """Whether who starts them may not be there yet, so that none is at fault where none starts."""
 
-    async def start(self, process: Heard) -> Channel:
-        """Start one, which is told what it writes and that it has ended; UpstreamError."""
+    async def start(self, process: Heard) -> None:
+        """Start one, which is told that it runs, what it writes and that it has ended; UpstreamError."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -80,6 +83,7 @@ class _Connection(asyncio.Protocol, Channel):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._process.started(self)
 
     def data_received(self, data: bytes) -> None:
         self._process.feed(data)
@@ -119,15 +123,14 @@ class Connections(Launch):
     def __init__(self, address: Address) -> None:
         self._address = address
 
-    async def start(self, process: Heard) -> Channel:
+    async def start(self, process: Heard) -> None:
         """Connect."""
         try:
             async with asyncio.timeout(CONNECT):
-                _, connection = await asyncio.get_running_loop().create_connection(
+                await asyncio.get_running_loop().create_connection(
                     lambda: _Connection(process), self._address.hosts[0], self._address.port
                 )
         except (OSError, TimeoutError) as error:
             how = f"not within {CONNECT:g} s" if isinstance(error, TimeoutError) else words_of(error)
             words = f"No process of the server can be started: nothing answers on {self._address} ({how})."
             raise UpstreamError("connect", words, refused=not isinstance(error, TimeoutError)) from None
-        return connection

@@ -52,6 +52,7 @@ class _Child(asyncio.SubprocessProtocol, Channel):
         self._group = self._transport.get_pid()
         self._pipes.began(self._group)
         self._input = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
+        self._process.started(self)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == 1:
@@ -186,19 +187,17 @@ class Pipes(Launch):
         self.groups: set[int] = set()
         """The processes' groups, as far as they live: each is a session too."""
 
-    async def start(self, process: Heard) -> Channel:
+    async def start(self, process: Heard) -> None:
         """Start it."""
         mark = f"{self._mark}.{next(self._numbers)}"
         try:
-            transport, child = await asyncio.get_running_loop().subprocess_exec(
+            await asyncio.get_running_loop().subprocess_exec(
                 lambda: _Child(process, self, mark), *self.command,
                 env={**self._environment, strays.MARK: mark}, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             words = f"Cannot start '{self.command[0]}': {error.strerror}."
             raise UpstreamError("connect", words, refused=True) from None
-        del transport
-        return child
 
     def began(self, group: int) -> None:
         """A process of this group runs: it ends with us, however we end."""

@@ -83,14 +83,12 @@ class Processes:
 
     async def _start(self, process: Process) -> None:
         try:
-            channel = await self._launch.start(process)
+            await self._launch.start(process)
         except UpstreamError as error:
             process.lost(str(error))
         except Exception as error:  # noqa: BLE001 - because those who wait are told, whatever it is
             self._on_error(error)
             process.lost("The server's process cannot be started.")
-        else:
-            process.started(channel)
 
     def answered(self, process: Process) -> None:
         """Its handshake has succeeded."""
