@@ -10,7 +10,7 @@ import click
 
 from mcpace_cli.cluster.access import Access, SilentError, Where, reached
 from mcpace_cli.show import plain
-from mcpace_operator.cluster.client import ApiError
+from mcpace_operator.cluster.client import CONNECTIONS, ApiError
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.resource.workload import Pod
 from mcpace_sidecar.errors import ConfigError
@@ -40,8 +40,7 @@ async def _print(wanted: Asked) -> int:
         chosen = _chosen(found, wanted.containers)
         if not chosen:
             raise ConfigError(_none(key, found, wanted.containers))
-        printing = (_one(access, key, *each, wanted) for each in chosen)
-        return max(await asyncio.gather(*printing))
+        return await print_all(access, key, chosen, wanted)
 
 
 def _chosen(pods: list[Pod], containers: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -59,6 +58,21 @@ def _none(key: Key, pods: list[Pod], containers: tuple[str, ...]) -> str:
     if not names:
         return f"No container of {key} has been started yet: `mcpace top` says why"
     return f"{key} has no container {' or '.join(containers)}; it has {', '.join(names)}"
+
+
+async def print_all(access: Access, key: Key, chosen: list[tuple[str, str]], wanted: Asked) -> int:
+    """The logs of pods and containers, as many at a time as there are connections; the exit code."""
+    if wanted.follow and len(chosen) > CONNECTIONS:  # one that is followed keeps its connection
+        words = f"Of {len(chosen)} logs the first {CONNECTIONS} are followed; -c NAME chooses among them."
+        click.echo(words, err=True)
+        chosen = chosen[:CONNECTIONS]
+    slots = asyncio.Semaphore(CONNECTIONS)
+
+    async def one(pod: str, container: str) -> int:
+        async with slots:
+            return await _one(access, key, pod, container, wanted)
+
+    return max(await asyncio.gather(*(one(*each) for each in chosen)))
 
 
 async def _one(access: Access, key: Key, pod: str, container: str, wanted: Asked) -> int:

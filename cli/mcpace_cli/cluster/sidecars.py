@@ -17,7 +17,7 @@ import httpx2
 import msgspec
 
 from mcpace_cli.cluster.access import ASKING, Access, SilentError, Where, reached
-from mcpace_operator.cluster.client import ApiError
+from mcpace_operator.cluster.client import CONNECTIONS, ApiError
 from mcpace_operator.polling.sidecars import LONGEST
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.resource.workload import Pod
@@ -166,11 +166,15 @@ async def hear(
     query: Mapping[str, str] | None = None,
     body: Any = None,
 ) -> Heard[T]:
-    """Ask all at once; MissingRightError, SilentError where none answers."""
+    """Ask all of them; MissingRightError, SilentError where none answers."""
+    # Whoever waited for a connection would have less time to answer in.
+    slots = asyncio.Semaphore(CONNECTIONS)
 
     async def one(sidecar: Sidecar) -> T | str:
         try:
-            return msgspec.json.decode(await sidecar.ask(path, query or {}, body), type=kind)
+            async with slots:
+                answer = await sidecar.ask(path, query or {}, body)
+            return msgspec.json.decode(answer, type=kind)
         except SilentError as error:
             return str(error)
         except ApiError as error:

@@ -1,0 +1,53 @@
+"""The logs of many containers over few connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from mcpace_cli.cluster.access import Access, Where
+from mcpace_cli.cluster.logs import Asked, print_all
+from mcpace_operator.cluster.client import CONNECTIONS
+from mcpace_operator.resource.server import Key
+
+KEY = Key("default", "weather")
+MANY = [(f"weather-{number:03}", "server") for number in range(3 * CONNECTIONS)]
+
+
+class Says(Access):
+    """Pods that print one line each."""
+
+    def __init__(self, line: bytes = b"a line") -> None:
+        self.now = self.most = 0
+        self._line = line
+
+    async def log(
+        self, key: Key, pod: str, container: str, *, tail: int, follow: bool = False
+    ) -> AsyncGenerator[bytes, None]:
+        del key, pod, container, tail, follow
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0)
+        yield self._line
+        self.now -= 1
+
+
+def asked(*, follow: bool = False) -> Asked:
+    return Asked(Where(), "weather", (), tail=5, follow=follow)
+
+
+async def test_all_logs_are_printed_and_none_waits_for_a_connection(capsys: pytest.CaptureFixture[str]):
+    access = Says()
+    assert await print_all(access, KEY, MANY, asked()) == 0
+    out, err = capsys.readouterr()
+    assert sorted(out.splitlines()) == [f"{pod}/{container} | a line" for pod, container in MANY]
+    assert (access.most, err) == (CONNECTIONS, "")
+
+
+async def test_of_logs_that_are_followed_it_is_said_which_are_not(capsys: pytest.CaptureFixture[str]):
+    assert await print_all(Says(), KEY, MANY, asked(follow=True)) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == CONNECTIONS
+    assert err.startswith(f"Of {len(MANY)} logs the first {CONNECTIONS} are followed; -c NAME chooses")
