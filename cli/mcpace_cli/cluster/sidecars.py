@@ -89,6 +89,7 @@ class AdminPort:
         here = urlsplit(self.name).hostname in _LOCAL
         try:
             async with (
+                asyncio.timeout(ASKING),  # of httpx2 each piece has as long
                 httpx2.AsyncClient(headers=headers, timeout=ASKING, trust_env=not here) as http,
                 http.stream(method, self.name + path, params=dict(query) or None, json=body) as answer,
             ):
@@ -97,6 +98,8 @@ class AdminPort:
                     text += piece
                     if len(text) > LONGEST:
                         raise SilentError(f"{self.name}{path} has more than {LONGEST >> 20} MiB")
+        except TimeoutError:
+            raise SilentError(f"{self.name} does not answer within {ASKING:g} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise SilentError(f"{self.name} does not answer: {error or type(error).__name__}") from None
         if answer.status_code == 401:
