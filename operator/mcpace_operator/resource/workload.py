@@ -20,6 +20,8 @@ GIVEN: Final = "mcpace.dev/secret"
 """Annotation of a pod: the hash of what it was given by the Secret, and starts anew for."""
 WRITTEN: Final = "mcpace.dev/secret-written"
 """Annotation of a Deployment: the hash of the whole Secret as it was written, which is never read."""
+_ENDED: Final = ("Succeeded", "Failed")
+"""Phases of pods of which no container runs again."""
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -152,6 +154,7 @@ class Container(Struct, frozen=True, rename="camel"):
 
 
 class _PodStatus(Struct, frozen=True, rename="camel"):
+    phase: str = ""
     conditions: tuple[_Condition, ...] = ()
     container_statuses: tuple[Container, ...] = ()
     init_container_statuses: tuple[Container, ...] = ()
@@ -166,7 +169,7 @@ class Pod:
     created: datetime
     deleting: bool
     address: str
-    """Its IP address; "" until it has one."""
+    """Its IP address; "" until it has one, and once it has ended: others may have that one by then."""
     conditions: tuple[_Condition, ...]
     containers: tuple[Container, ...]
     """Those that start first, first."""
@@ -180,7 +183,7 @@ class Pod:
             name=metadata["name"],
             created=datetime.fromisoformat(created) if created else _EPOCH,
             deleting=bool(metadata.get("deletionTimestamp")),
-            address=status.address,
+            address=status.address if status.phase not in _ENDED else "",
             conditions=status.conditions,
             containers=status.init_container_statuses + status.container_statuses,
         )

@@ -36,6 +36,12 @@ def test_what_go_writes_as_null_is_nothing():
     assert container.ended.finished_at == datetime(2026, 11, 22, 12, 0, 1, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(("phase", "address"), [("Running", "10.0.0.1"), ("Failed", ""), ("Succeeded", "")])
+def test_a_pod_that_has_ended_has_no_address_that_a_secret_may_be_sent_to(phase, address):
+    status = {"phase": phase, "podIP": "10.0.0.1"}
+    assert Pod.of({"metadata": {"name": "a"}, "status": status}).address == address
+
+
 @pytest.mark.parametrize(("status", "active"), [("True", True), ("False", False), ("Unknown", None)])
 def test_an_autoscaler_says_whether_it_scales_or_does_not_know(status, active):
     said = {"type": "ScalingActive", "status": status, "message": "m"}
