@@ -91,6 +91,11 @@ def test_of_a_secret_only_its_keys_are_told():
         ("key sk-ant-REDACTED", "sk-ant-abcdef"),
         ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----", "MIIE"),
         ("AKIAABCDEFGHIJKLMNOP", "AKIAABCDEFGHIJKLMNOP"),
+        ("redis://:an@at-hunter2@redis:6379/0", "hunter2"),
+        ('{"password": "two words, hunter2"}', "hunter2"),
+        ("password='it is \"hunter2\"'", "hunter2"),
+        (r'{"password": "a\"hunter2"}', "hunter2"),
+        (r'{"error": "{\"password\": \"hunter2\"}"}', "hunter2"),
     ],
 )
 def test_what_has_the_form_of_a_credential_is_masked_in_a_text(words: str, told: str):
