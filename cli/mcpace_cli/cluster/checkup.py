@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -128,9 +129,12 @@ def mended(spec: Mapping[str, Any], mends: Iterable[str]) -> dict[str, Any]:
 def _lines(mend: str) -> dict[str, Any]:
     """What it says; {} where it cannot be read, since a tool of anybody's may be named in it."""
     try:
+        if any(isinstance(each, yaml.AliasEvent) for each in yaml.parse(mend, Loader=yaml.SafeLoader)):
+            return {}  # a few of these stand for any number of values
         read = yaml.safe_load(mend)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return {}
+        json.dumps(read, allow_nan=False)  # a date is in no manifest, nor in what programs read
+    except (yaml.YAMLError, LookupError, AttributeError, TypeError, ValueError, RecursionError):
+        return {}  # what a value is not that its tag says it is, PyYAML tells by any of these
     return read if isinstance(read, dict) else {}
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+import pytest
 
 from mcpace_cli.cluster.checkup import Judged, mended, status_items
 from mcpace_sidecar.contract.report import Item
@@ -40,6 +43,24 @@ def test_what_mends_is_put_beside_what_stands_there():
 def test_what_cannot_be_read_of_a_hostile_name_mends_nothing():
     for mend in ("cache: {tools: [{name: }], ttl: 60s}]}", "- a", "plain words", "&a [*a]", ""):
         assert mended(SPEC, [mend]) == {}
+
+
+@pytest.mark.parametrize(
+    "mend",
+    [
+        "a: &a [1, 2]\nb: &b [*a, *a]\nc: [*b, *b]",
+        "a: 2026-11-29",
+        "a: !!binary aGk=",
+        "a: !!set {b}",
+        "a: .nan",
+        "a: !!bool maybe",
+        "a: !!timestamp soon",
+        "a: !!int ''",
+    ],
+)
+def test_what_no_manifest_holds_mends_nothing(mend: str):
+    judged = Judged("default/weather", [Item("A", "Failed", "", mend)], SPEC)
+    assert json.dumps(judged.document["mended"]) == "{}"
 
 
 def test_only_failed_items_fail_and_are_mended():
