@@ -83,7 +83,7 @@ kind: .venv/installed  ## the whole way on a local cluster: create, build, load,
 # WITHOUT="compiled images" leaves out what takes minutes, BASE= names another base of the images; PUBLISH=1 commits
 # and tags, and says what would push.
 release: .venv/installed  ## all of a release in dist/VERSION, such as VERSION=1.2.3; nothing is tagged or pushed
-	@$(RUN) python -m tools.release "$(VERSION)" $(addprefix --without=,$(WITHOUT)) $(if $(filter 1,$(PUBLISH)),--publish)
+	@$(RUN) python -m tools.release "$$VERSION" $(addprefix --without=,$(WITHOUT)) $(if $(filter 1,$(PUBLISH)),--publish)
 
 .venv/installed: pyproject.toml uv.lock $(UV)
 	@echo "Installing the Python dependencies ..."

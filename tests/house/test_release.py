@@ -119,7 +119,7 @@ AFTER = f"write {MAJOR}.{MINOR}.{PATCH + 1}, {MAJOR}.{MINOR + 1}.0 or {MAJOR + 1
         ("", "VERSION=: write three numbers, as in `make release VERSION=1.2.3`"),
         *(
             (wrong, f"VERSION={wrong}: write three numbers, as in `make release VERSION=1.2.3`")
-            for wrong in ("1.2", "v9.0.0", "9.0.0rc1", "9.01.0")
+            for wrong in ("1.2", "v9.0.0", "9.0.0rc1", "9.01.0", "9.0.\N{ARABIC-INDIC DIGIT TWO}")
         ),
         (NOW, f"{NOW} is not greater than {NOW}: {AFTER}"),
         ("0.0.9", f"0.0.9 is not greater than {NOW}: {AFTER}"),
@@ -131,6 +131,14 @@ def test_a_version_that_is_none_or_not_greater_is_refused_with_those_that_are(
     ended = make(origin, wanted)
     assert ended.returncode != 0
     assert words in ended.stderr.splitlines()
+
+
+def test_a_version_is_no_command_of_the_shells(clone: Path) -> None:
+    wanted = '9.0.0"; touch made; "'
+    ended = make(clone, wanted)
+    assert ended.returncode != 0
+    assert f"VERSION={wanted}: write three numbers" in ended.stderr
+    assert not (clone / "made").exists()
 
 
 def test_a_version_that_is_not_greater_than_a_tagged_one_is_refused(clone: Path) -> None:

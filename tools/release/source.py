@@ -17,7 +17,7 @@ from tools import version
 from tools.release.programs import ReleaseError, git
 
 CHANGELOG: Final = "CHANGELOG.md"
-_FORM: Final = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+_FORM: Final = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
 _UNRELEASED: Final = "\n## Unreleased\n"
 
 
