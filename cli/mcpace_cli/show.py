@@ -82,7 +82,9 @@ def drawn(columns: Sequence[str], rows: Iterable[Sequence[object]], chosen: int 
 
     made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     for number, name in enumerate(columns):
-        made.add_column(name, no_wrap=number + 1 < len(columns), overflow="fold")
+        last = number + 1 == len(columns)
+        # What is cut shows that it is: 1 of 120ms would be another number.
+        made.add_column(name, no_wrap=not last, overflow="fold" if last else "ellipsis")
     for number, row in enumerate(rows):
         made.add_row(
             *(Text(first_line(each)) for each in row), style="reverse" if number == chosen else None
