@@ -10,9 +10,11 @@ import os
 import pty
 import re
 import select
+import signal
 import socket
 import subprocess
 import tarfile
+import termios
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ import pytest
 import yaml
 from tests.kit.laptop import MCPACE, mcpace
 from tests.kit.sidecars import Running, Start
+from tests.kit.terminal import on_a_terminal
 from tests.kit.upstream import Scripted
 from tests.kit.waiting import STARTING, until
 from tools.cluster.controlplane import ControlPlane
@@ -332,10 +335,27 @@ async def test_on_a_terminal_a_server_opens_to_its_tools_and_clients(sidecar: Ru
     assert "Traceback" not in seen
 
 
+def test_killed_or_stopped_top_leaves_the_terminal_as_it_was(api: Kubectl, plane: ControlPlane):
+    with on_a_terminal(*MCPACE, "top", KUBECONFIG=str(plane.kubeconfig)) as terminal:
+        terminal.until(lambda: "servers, by calls" in terminal.text, "the servers", STARTING)
+        assert not terminal.is_as_before
+        terminal.press(b"\x1a")
+        terminal.stopped()
+        terminal.until(lambda: terminal.is_as_before, "the terminal to be as before")
+        seen = len(terminal.output)
+        terminal.send(signal.SIGCONT)
+        terminal.until(lambda: b"servers, by calls" in terminal.output[seen:], "the servers again")
+        assert not terminal.is_as_before
+        terminal.send(signal.SIGKILL)
+        assert terminal.ended() == -signal.SIGKILL
+        terminal.until(lambda: terminal.is_as_before, "the terminal to be as before")
+
+
 def played(kubeconfig: str, steps: list[tuple[str, bytes]]) -> str:
     """Run `mcpace top` on a terminal; press each key once its words are on the screen."""
     ours, theirs = pty.openpty()
-    environment = os.environ | {"KUBECONFIG": kubeconfig, "TERM": "xterm", "COLUMNS": "160", "LINES": "40"}
+    termios.tcsetwinsize(theirs, (40, 160))
+    environment = os.environ | {"KUBECONFIG": kubeconfig, "TERM": "xterm"}
     process = subprocess.Popen(
         [*MCPACE, "top", "--interval", "1"], env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
         start_new_session=True,

@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import re
-import sys
-import termios
-import tty
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from mcpace_cli.cluster.access import Access, MissingRightError, SilentError, reached
 from mcpace_cli.cluster.top import CLIENTS, SERVERS, SORTS, TOOLS, Asked, Inside, Row, opened, ordered
+from mcpace_cli.live.terminal import Terminal
 from mcpace_cli.show import drawn, plain
 from mcpace_operator.cluster.client import ApiError
 from mcpace_operator.resource.server import Key, Server
 from mcpace_sidecar.errors import ConfigError
 
-_KEYS: Final = re.compile(rb"\x1b\[[ABCD]|\x1bO[ABCD]|.", re.DOTALL)
-_NAMES: Final = {
+SENT: Final[Mapping[bytes, str]] = {
     b"\x1b[A": "up", b"\x1b[B": "down", b"\x1b[C": "open", b"\x1b[D": "back",
     b"\x1bOA": "up", b"\x1bOB": "down", b"\x1bOC": "open", b"\x1bOD": "back",
     b"k": "up", b"j": "down", b"l": "open", b"h": "back",
     b"\r": "open", b"\n": "open", b"\x1b": "back", b"\x7f": "back",
-    b"s": "sort", b"q": "end", b"\x04": "end",
+    b"s": "sort", b"q": "end", b"\x04": "end", b"": "end",
 }  # fmt: skip
-"""What a key sends -> what it does."""
+"""What a key sends -> what it does; nothing comes from who is gone."""
 _AROUND: Final = 6
 """Lines of a screen that are no rows of the table."""
 _HELP: Final = "up, down choose · enter opens: tools, then clients · esc goes back · s sorts · q ends"
@@ -87,8 +81,9 @@ class View:
         """The whole screen."""
         head, columns, cells = self._page()
         room = max(1, height - _AROUND)
-        first = max(0, min(self.at - room // 2, len(cells) - room))
-        table = drawn(columns, cells[first : first + room], self.at - first)
+        at = min(self.at, len(cells) - 1)  # there may be fewer by now
+        first = max(0, min(at - room // 2, len(cells) - room))
+        table = drawn(columns, cells[first : first + room], at - first)
         notes = [*([self.trouble] if self.trouble else []), *self._notes()]
         words = [Text(plain(each), style="yellow") for each in notes]
         return Group(Text(plain(head), style="bold"), table, *words, Text(_HELP, style="dim"))
@@ -98,6 +93,8 @@ class View:
         self.servers = await access.servers()
         asked = self.opened
         server = next((each for each in self.servers if each.key == asked), None)
+        if server is None and asked is not None:
+            self.told = Inside(notes=[f"{asked} is not there any more."])
         if server is not None:
             told = await opened(access, server)
             if self.opened == asked:  # a person may have gone on meanwhile
@@ -184,39 +181,16 @@ async def watch(asked: Asked) -> None:
             view.opened = Server.from_body(await access.server(asked.server)).key
             view.level = Level.TOOLS
         await view.look(access)
-        console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
         looking = asyncio.get_running_loop().create_task(look())
+        looking.add_done_callback(lambda _: changed.set())  # by a fault of ours, which is told below
         try:
-            with Live(console=console, screen=True, auto_refresh=False) as live, keys(press):
-                while not view.ended:
+            with Terminal(SENT, press, changed.set) as terminal:
+                while not (view.ended or looking.done()):
                     changed.clear()
-                    live.update(view.drawn(console.size.height), refresh=True)
+                    size = terminal.size
+                    await terminal.draw(view.drawn(size[1]), size)
                     await changed.wait()
         finally:
             looking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await looking
-
-
-@contextlib.contextmanager
-def keys(press: Callable[[str], Any]) -> Iterator[None]:
-    """Tell of the keys of the terminal, which does not show them meanwhile."""
-    terminal, loop = sys.stdin.fileno(), asyncio.get_running_loop()
-    before = termios.tcgetattr(terminal)
-
-    def come() -> None:
-        for name in named(os.read(terminal, 256)):
-            press(name)
-
-    tty.setcbreak(terminal)
-    loop.add_reader(terminal, come)
-    try:
-        yield
-    finally:
-        loop.remove_reader(terminal)
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
-
-
-def named(sent: bytes) -> list[str]:
-    """What keys do; the end of the input ends it."""
-    return [_NAMES[key] for key in _KEYS.findall(sent) if key in _NAMES] if sent else ["end"]

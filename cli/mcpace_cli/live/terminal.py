@@ -15,40 +15,20 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from enum import StrEnum
-from typing import Final, Self
+from typing import Final, Generic, Self, TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.text import Text
+
+K = TypeVar("K")
 
 _STDIN: Final = 0
 _STDOUT: Final = 1
 _USUAL: Final = (80, 24)
 """Columns and lines of one that does not say how large it is."""
 _SEQUENCE: Final = re.compile(rb"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
-
-
-class Key(StrEnum):
-    """What may be pressed."""
-
-    QUIT = "quit"
-    PURGE = "purge"
-    LOG = "log"
-    NEXT = "next"
-    BEFORE = "before"
-
-
-_KEYS: Final = {
-    b"q": Key.QUIT, b"Q": Key.QUIT,
-    b"p": Key.PURGE, b"P": Key.PURGE,
-    b"l": Key.LOG, b"L": Key.LOG,
-    b"\t": Key.NEXT, b"\x1b[C": Key.NEXT, b"\x1bOC": Key.NEXT, b"\x1b[B": Key.NEXT, b"\x1bOB": Key.NEXT,
-    b"\x1b[Z": Key.BEFORE, b"\x1b[D": Key.BEFORE, b"\x1bOD": Key.BEFORE, b"\x1b[A": Key.BEFORE,
-    b"\x1bOA": Key.BEFORE,
-}  # fmt: skip
 
 _GUARD: Final = """
 trap '' INT TERM HUP QUIT TSTP
@@ -60,9 +40,9 @@ printf '\\033[?1049l\\033[?25h'
 """Puts a terminal back that is still as we made it."""
 
 
-def keys(pressed: bytes) -> list[Key]:
-    """The keys in what a terminal sent; others mean nothing."""
-    return [_KEYS[each] for each in _SEQUENCE.findall(pressed) if each in _KEYS]
+def pressed(sent: bytes, keys: Mapping[bytes, K]) -> list[K]:
+    """The keys that are known by what they send. Who is gone sends b"", which may be known too."""
+    return [keys[each] for each in _SEQUENCE.findall(sent) or [b""] if each in keys]
 
 
 def is_ours() -> bool:
@@ -77,12 +57,15 @@ def is_ours() -> bool:
         return False
 
 
-class Terminal:
+class Terminal(Generic[K]):
     """It, as a context."""
 
-    def __init__(self, pressed: Callable[[Key], None], changed: Callable[[], None]) -> None:
-        """`changed`: its size has, or what it shows is lost."""
-        self._pressed = pressed
+    def __init__(
+        self, keys: Mapping[bytes, K], press: Callable[[K], None], changed: Callable[[], None]
+    ) -> None:
+        """`keys` by what they send; `changed`: its size has, or what it shows is lost."""
+        self._keys = keys
+        self._press = press
         self._changed = changed
         self._before = termios.tcgetattr(_STDIN)
         self._guard: subprocess.Popen[bytes] | None = None
@@ -127,15 +110,15 @@ class Terminal:
         loop.remove_signal_handler(signal.SIGTSTP)
         self._drawing.shutdown(wait=False)
 
-    async def draw(self, text: Text, size: tuple[int, int]) -> None:
+    async def draw(self, shown: RenderableType, size: tuple[int, int]) -> None:
         """Show it, made for that size, in place of what is shown."""
-        await asyncio.get_running_loop().run_in_executor(self._drawing, self._draw, text, size)
+        await asyncio.get_running_loop().run_in_executor(self._drawing, self._draw, shown, size)
 
-    def _draw(self, text: Text, size: tuple[int, int]) -> None:
+    def _draw(self, shown: RenderableType, size: tuple[int, int]) -> None:
         if self._live is not None:
             self._console.size = size
             with contextlib.suppress(OSError):  # it is gone, and SIGHUP says so
-                self._live.update(text, refresh=True)
+                self._live.update(shown, refresh=True)
 
     def _take(self) -> None:
         mode = termios.tcgetattr(_STDIN)
@@ -170,13 +153,13 @@ class Terminal:
 
     def _read(self) -> None:
         try:
-            pressed = os.read(_STDIN, 1024)
+            sent = os.read(_STDIN, 1024)
         except OSError:
-            pressed = b""
-        if not pressed:  # it is gone
+            sent = b""
+        if not sent:  # it is gone
             asyncio.get_running_loop().remove_reader(_STDIN)
-        for key in keys(pressed):
-            self._pressed(key)
+        for key in pressed(sent, self._keys):
+            self._press(key)
 
     def _suspend(self) -> None:
         """Ctrl-Z: what is served goes on, and is shown again when we are."""

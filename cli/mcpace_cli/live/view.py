@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Final
 
 from mcpace_cli.live.frame import Wish, frame
 from mcpace_cli.live.rates import ASCII, BLOCKS
 from mcpace_cli.live.served import Served
-from mcpace_cli.live.terminal import Key, Terminal
+from mcpace_cli.live.terminal import Terminal
 
 _EVERY: Final = 2.0
 """Seconds between two looks at how servers do, as on the page."""
 _PAUSE: Final = 0.1
 """Seconds between two frames, however much is said."""
+
+
+class Key(StrEnum):
+    """What may be pressed."""
+
+    QUIT = "quit"
+    PURGE = "purge"
+    LOG = "log"
+    NEXT = "next"
+    BEFORE = "before"
+
+
+SENT: Final[Mapping[bytes, Key]] = {
+    b"q": Key.QUIT, b"Q": Key.QUIT,
+    b"p": Key.PURGE, b"P": Key.PURGE,
+    b"l": Key.LOG, b"L": Key.LOG,
+    b"\t": Key.NEXT, b"\x1b[C": Key.NEXT, b"\x1bOC": Key.NEXT, b"\x1b[B": Key.NEXT, b"\x1bOB": Key.NEXT,
+    b"\x1b[Z": Key.BEFORE, b"\x1b[D": Key.BEFORE, b"\x1bOD": Key.BEFORE, b"\x1b[A": Key.BEFORE,
+    b"\x1bOA": Key.BEFORE,
+}  # fmt: skip
+"""What a terminal sends for each."""
 
 
 class View:
@@ -31,7 +53,7 @@ class View:
         self._note = ""
         self._changed = asyncio.Event()
         self._purging: set[asyncio.Task[None]] = set()
-        self._terminal = Terminal(self._press, self._changed.set)
+        self._terminal = Terminal(SENT, self._press, self._changed.set)
 
     async def heard(self, served: Served, lines: Sequence[str]) -> None:
         """They are among what it said last; a slow terminal holds no server up."""

@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from mcpace_cli.cluster.screen import Level, View, named
+from mcpace_cli.cluster.access import Access
+from mcpace_cli.cluster.screen import SENT, Level, View
 from mcpace_cli.cluster.sidecars import Heard
 from mcpace_cli.cluster.top import Inside, Row, counting, ordered, tools
+from mcpace_cli.live.terminal import pressed
 from mcpace_operator.resource.server import Key, Server
 from mcpace_sidecar.contract.report import ClientLeft, ClientsLeft, Left, Report
 
@@ -136,10 +138,31 @@ def test_of_many_servers_those_around_the_chosen_one_are_shown():
 
 
 def test_keys_are_told_by_what_they_send():
-    assert named(b"\x1b[B\x1b[Bj\r") == ["down", "down", "down", "open"]
-    assert named(b"\x1b") == ["back"]
-    assert named(b"xyz") == []
-    assert named(b"") == ["end"], "nobody is there to press any"
+    assert pressed(b"\x1b[B\x1b[Bj\r", SENT) == ["down", "down", "down", "open"]
+    assert pressed(b"\x1b", SENT) == ["back"]
+    assert pressed(b"xyz\x1b[5~", SENT) == [], "what begins as esc does is no esc"
+    assert pressed(b"", SENT) == ["end"], "nobody is there to press any"
+
+
+class Emptied(Access):
+    """A cluster of which all servers are deleted."""
+
+    def __init__(self) -> None:
+        self.namespace = "default"
+
+    async def servers(self) -> list[Server]:
+        return []
+
+
+async def test_of_a_server_that_is_opened_and_deleted_it_is_said_that_it_is_gone():
+    view = View("name", servers=SERVERS)
+    view.press("down")
+    view.press("open")
+    view.told = Inside(tools([report(4, 0, {1: 4})]))
+    await view.look(Emptied())
+    assert "default/idle is not there any more." in shown(view)
+    view.press("back")
+    assert "no McpServer" in shown(view)
 
 
 def shown(view: View, height: int = 40) -> str:

@@ -12,8 +12,9 @@ from mcpace_cli.live.frame import KEYS, Wish, frame
 from mcpace_cli.live.rates import ASCII
 from mcpace_cli.live.served import Served, line_of
 from mcpace_cli.live.servers import Server
-from mcpace_cli.live.terminal import Key, keys
+from mcpace_cli.live.terminal import pressed
 from mcpace_cli.live.tie import Told
+from mcpace_cli.live.view import SENT, Key
 from mcpace_sidecar.contract.report import Counted, Report, ServerInfo
 
 COUNTED = Counted(1234, 5, 6, 700, 8, 4.0, {}, p50=0.0123, p95=0.25, p99=1.5)
@@ -167,7 +168,8 @@ def test_a_line_of_a_log_is_text_without_colours(written: bytes, line: str):
 
 
 def test_keys_are_what_terminals_send_for_them_and_others_are_nothing():
-    assert keys(b"qQpPlL") == [Key.QUIT] * 2 + [Key.PURGE] * 2 + [Key.LOG] * 2
-    assert keys(b"\t\x1b[C\x1bOC\x1b[B\x1bOB") == [Key.NEXT] * 5
-    assert keys(b"\x1b[Z\x1b[D\x1bOD\x1b[A\x1bOA") == [Key.BEFORE] * 5
-    assert keys("x\x1b[15~\x1b[1;5Cé\x1b\n\x00".encode()) == []
+    assert pressed(b"qQpPlL", SENT) == [Key.QUIT] * 2 + [Key.PURGE] * 2 + [Key.LOG] * 2
+    assert pressed(b"\t\x1b[C\x1bOC\x1b[B\x1bOB", SENT) == [Key.NEXT] * 5
+    assert pressed(b"\x1b[Z\x1b[D\x1bOD\x1b[A\x1bOA", SENT) == [Key.BEFORE] * 5
+    assert pressed("x\x1b[15~\x1b[1;5Cé\x1b\n\x00".encode(), SENT) == []
+    assert pressed(b"", SENT) == []
