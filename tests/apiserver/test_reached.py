@@ -351,6 +351,26 @@ def test_killed_or_stopped_top_leaves_the_terminal_as_it_was(api: Kubectl, plane
         terminal.until(lambda: terminal.is_as_before, "the terminal to be as before")
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_what_is_ended_leaves_no_key_of_a_kubeconfig_behind(
+    plane: ControlPlane, api: Kubectl, tmp_path: Path, number: signal.Signals, code: int
+):
+    document = yaml.safe_load(plane.kubeconfig.read_text())
+    user = document["users"][0]["user"]
+    for name in ("client-certificate", "client-key"):
+        user[f"{name}-data"] = base64.b64encode(Path(user.pop(name)).read_bytes()).decode()
+    path, kept = tmp_path / "kubeconfig", tmp_path / "kept"
+    path.write_text(yaml.safe_dump(document))
+    kept.mkdir()
+    with on_a_terminal(*MCPACE, "top", KUBECONFIG=str(path), TMPDIR=str(kept)) as terminal:
+        terminal.until(lambda: "servers, by calls" in terminal.text, "the servers", STARTING)
+        assert any(b"PRIVATE KEY" in each.read_bytes() for each in kept.iterdir())
+        terminal.send(number)
+        assert terminal.ended() == code
+        terminal.until(lambda: terminal.is_as_before, "the terminal to be as before")
+    assert list(kept.iterdir()) == []
+
+
 def played(kubeconfig: str, steps: list[tuple[str, bytes]]) -> str:
     """Run `mcpace top` on a terminal; press each key once its words are on the screen."""
     ours, theirs = pty.openpty()

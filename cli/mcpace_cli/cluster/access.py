@@ -13,10 +13,12 @@ import binascii
 import json
 import os
 import re
+import signal
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import quote
 
 import aiohttp
@@ -217,11 +219,26 @@ async def reached(where: Where) -> AsyncIterator[Access]:
     kubeconfig = where.kubeconfig or os.environ.get("KUBECONFIG")
     if where.namespace is not None and not _NAME.fullmatch(where.namespace):
         raise ConfigError(f"{where.namespace!r} is no namespace: write small letters, digits and -")
+    _end_in_order()
     cluster = await Cluster.connect(kubeconfig, where.context)
     try:
         yield Access(cluster, None if where.everywhere else where.namespace or cluster.namespace)
     finally:
         await cluster.close()
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM and SIGHUP end us as Ctrl-C does.
+
+    The client of Kubernetes keeps a kubeconfig's key in a file, and deletes that when Python ends.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores one
+            signal.signal(number, _end)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 @contextmanager
