@@ -351,7 +351,9 @@ def test_killed_or_stopped_top_leaves_the_terminal_as_it_was(api: Kubectl, plane
         terminal.until(lambda: terminal.is_as_before, "the terminal to be as before")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_what_is_ended_leaves_no_key_of_a_kubeconfig_behind(
     plane: ControlPlane, api: Kubectl, tmp_path: Path, number: signal.Signals, code: int
 ):

@@ -99,10 +99,7 @@ def top(server: str | None, all_namespaces: bool, output: Format, **options: Any
     from mcpace_cli.cluster.top import Asked, run  # noqa: PLC0415 - because only this command uses it
 
     cluster = place(options, everywhere=all_namespaces)
-    try:
-        run(Asked(cluster, server, output=output, **options))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(Asked(cluster, server, output=output, **options))
 
 
 @click.group()
@@ -216,10 +213,7 @@ def logs(server: str, containers: tuple[str, ...], tail: int, follow: bool, **op
     """
     from mcpace_cli.cluster.logs import Asked, run  # noqa: PLC0415 - because only this command uses it
 
-    try:
-        sys.exit(run(Asked(place(options), server, containers, tail, follow)))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(run(Asked(place(options), server, containers, tail, follow)))
 
 
 @click.command("support-bundle", epilog=f"Exit codes: 0 it is written; {_MISSING}")

@@ -119,8 +119,6 @@ class Asked:
 
     name: str
     sidecars: Sequence[Sidecar]
-    server: Server | None = None
-    """None at a URL."""
 
 
 @asynccontextmanager
@@ -132,7 +130,7 @@ async def asked(whom: str, where: Where) -> AsyncIterator[Asked]:
         return
     async with reached(where) as access:
         server = Server.from_body(await access.server(whom))
-        yield Asked(str(server.key), await replicas(access, server), server)
+        yield Asked(str(server.key), await replicas(access, server))
 
 
 async def replicas(access: Access, server: Server) -> list[Replica]:
