@@ -27,6 +27,7 @@ import yaml
 from mcpace_cli.cluster import redaction
 from mcpace_cli.cluster.access import Access, MissingRightError, Right, SilentError, Where, reached
 from mcpace_cli.cluster.sidecars import Replica, hear, replicas
+from mcpace_cli.cluster.top import MOST_PODS
 from mcpace_cli.show import plain
 from mcpace_operator.children.sidecar import NAME
 from mcpace_operator.cluster.client import ApiError
@@ -103,7 +104,10 @@ async def collect(wanted: Asked) -> tuple[dict[str, bytes], list[str]]:
         versions: dict[str, Any] = {}
         with gathering.noted("what its sidecars counted"):
             versions["sidecars"] = await _stats(gathering, await replicas(access, server))
-        for pod in pods:
+        looked_at, others = first(pods)
+        if others:
+            gathering.notes.append(f"the logs of {others} more pods")
+        for pod in looked_at:
             with gathering.noted(f"the log of {pod.name}"):
                 lines = access.log(server.key, pod.name, NAME, tail=LINES)
                 gathering.add(f"logs/{pod.name}.log", await _text(lines))
@@ -120,14 +124,24 @@ async def collect(wanted: Asked) -> tuple[dict[str, bytes], list[str]]:
     return gathering.files, gathering.notes
 
 
+def first(pods: Sequence[Pod]) -> tuple[list[Pod], int]:
+    """Those whose logs are read, what is not ready before what is; how many others there are."""
+    in_order = sorted(pods, key=lambda pod: pod.is_ready)
+    return in_order[:MOST_PODS], max(0, len(pods) - MOST_PODS)
+
+
 def write(path: Path, folder: str, files: Mapping[str, bytes]) -> None:
     """Pack them into a file that is its owner's alone; OSError."""
     number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(number, "wb") as out, tarfile.open(fileobj=out, mode="w:gz") as tar:
-        for name, content in sorted(files.items()):
-            entry = tarfile.TarInfo(f"{folder}/{name}")
-            entry.size, entry.mode, entry.mtime = len(content), 0o600, int(time.time())
-            tar.addfile(entry, io.BytesIO(content))
+    try:
+        with os.fdopen(number, "wb") as out, tarfile.open(fileobj=out, mode="w:gz") as tar:
+            for name, content in sorted(files.items()):
+                entry = tarfile.TarInfo(f"{folder}/{name}")
+                entry.size, entry.mode, entry.mtime = len(content), 0o600, int(time.time())
+                tar.addfile(entry, io.BytesIO(content))
+    except BaseException:
+        path.unlink()  # half of one is none
+        raise
 
 
 class _Gathering:
