@@ -62,7 +62,7 @@ STATUS: dict[str, Any] = {
     "conditions": [
         {
             "type": "Ready", "status": "True", "reason": "AllReplicasReady",
-            "message": f"1 of 1; it said redis://me:{SECRET}@redis:6379 and token={SECRET}",
+            "message": f"1 of 1; it said redis://me:{SECRET}@redis:6379 and token={SECRET}, or {TOKEN}",
         }
     ],
 }  # fmt: skip

@@ -91,6 +91,10 @@ async def collect(wanted: Asked) -> tuple[dict[str, bytes], list[str]]:
     async with reached(wanted.where) as access:
         body = await access.server(wanted.server)
         server = Server.from_body(body)
+        # First, because their token is known from then on.
+        versions: dict[str, Any] = {}
+        with gathering.noted("what its sidecars counted"):
+            versions["sidecars"] = await _stats(gathering, await replicas(access, server))
         gathering.yaml("mcpserver.yaml", {"apiVersion": API_VERSION} | body)
         for kind in _CHILDREN:
             await _child(gathering, access, kind, server.key)
@@ -101,9 +105,6 @@ async def collect(wanted: Asked) -> tuple[dict[str, bytes], list[str]]:
             pods = [Pod.of(each) for each in bodies]
         with gathering.noted("events"):
             gathering.yaml("events.yaml", await _events(access, server.key))
-        versions: dict[str, Any] = {}
-        with gathering.noted("what its sidecars counted"):
-            versions["sidecars"] = await _stats(gathering, await replicas(access, server))
         looked_at, others = first(pods)
         if others:
             gathering.notes.append(f"the logs of {others} more pods")
