@@ -26,6 +26,7 @@ _UNSEEN: Final = re.compile(
     r"|[\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 """Control characters, and those that turn a line around or are not seen."""
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;:]*m")
 
 
 def plain(text: str) -> str:
@@ -42,6 +43,12 @@ def _spelled(match: re.Match[str]) -> str:
 def one_line(text: str) -> str:
     """The same in one line."""
     return plain(" ".join(text.split()))
+
+
+def line_of(written: bytes) -> str:
+    """A line that a program wrote, without colours; whatever else a terminal would obey is spelled out."""
+    text = written.decode(errors="replace").rstrip("\r\n")
+    return plain(_COLOUR.sub("", text).expandtabs()).rstrip()
 
 
 def written(document: Any, form: Format) -> str:

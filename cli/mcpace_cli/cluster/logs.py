@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import click
 
 from mcpace_cli.cluster.access import Access, SilentError, Where, reached
-from mcpace_cli.show import plain
+from mcpace_cli.show import line_of, plain
 from mcpace_operator.cluster.client import CONNECTIONS, ApiError
 from mcpace_operator.resource.server import Key, Server
 from mcpace_operator.resource.workload import Pod
@@ -80,8 +80,7 @@ async def _one(access: Access, key: Key, pod: str, container: str, wanted: Asked
     try:
         async with contextlib.aclosing(log) as lines:
             async for line in lines:
-                text = plain(line.decode("utf-8", "replace").rstrip("\r"))
-                click.echo(f"{pod}/{container} | {text}")
+                click.echo(f"{pod}/{container} | {line_of(line)}")
     except (SilentError, ApiError) as error:  # one that waits to start has no log, and others have
         click.echo(plain(str(error)), err=True)
         return 1

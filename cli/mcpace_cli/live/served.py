@@ -23,7 +23,7 @@ from mcpace_cli import asked
 from mcpace_cli.live import tie
 from mcpace_cli.live.rates import Rates
 from mcpace_cli.live.servers import Server
-from mcpace_cli.show import one_line, plain
+from mcpace_cli.show import line_of, one_line
 from mcpace_sidecar.contract.environment import ADMIN_TOKEN
 from mcpace_sidecar.contract.report import Report
 from mcpace_sidecar.contract.surface import STATS_RECENT, Path
@@ -46,13 +46,6 @@ _MOST: Final = 64 << 20
 """Bytes of an answer that are read."""
 _END: Final = re.compile(rb"\r*\n|\r+(?=[^\r\n])")
 """Of a line; what begins it anew, as a progress bar does, ends it too."""
-_COLOUR: Final = re.compile(r"\x1b\[[0-9;:]*m")
-
-
-def line_of(written: bytes) -> str:
-    """A line that a server wrote, without colours; whatever else a terminal would obey is spelled out."""
-    text = written.decode(errors="replace").rstrip("\r\n")
-    return plain(_COLOUR.sub("", text).expandtabs()).rstrip()
 
 
 class Served:

@@ -51,3 +51,11 @@ async def test_of_logs_that_are_followed_it_is_said_which_are_not(capsys: pytest
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == CONNECTIONS
     assert err.startswith(f"Of {len(MANY)} logs the first {CONNECTIONS} are followed; -c NAME chooses")
+
+
+async def test_colours_are_left_out_and_what_else_a_terminal_obeys_is_spelled(
+    capsys: pytest.CaptureFixture[str],
+):
+    line = b"\x1b[32mINFO\x1b[0m ready\x1b[2J\r"
+    assert await print_all(Says(line), KEY, MANY[:1], asked()) == 0
+    assert capsys.readouterr().out == "weather-000/server | INFO ready\\u001b[2J\n"

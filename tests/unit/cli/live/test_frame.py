@@ -10,11 +10,12 @@ from rich.cells import cell_len
 from mcpace_cli.asked import Asked
 from mcpace_cli.live.frame import KEYS, Wish, frame
 from mcpace_cli.live.rates import ASCII
-from mcpace_cli.live.served import Served, line_of
+from mcpace_cli.live.served import Served
 from mcpace_cli.live.servers import Server
 from mcpace_cli.live.terminal import pressed
 from mcpace_cli.live.tie import Told
 from mcpace_cli.live.view import SENT, Key
+from mcpace_cli.show import line_of
 from mcpace_sidecar.contract.report import Counted, Report, ServerInfo
 
 COUNTED = Counted(1234, 5, 6, 700, 8, 4.0, {}, p50=0.0123, p95=0.25, p99=1.5)
