@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from mcpace_sidecar.contract.config import parse_strictly
 from mcpace_sidecar.contract.config.clients import Clients
-from mcpace_sidecar.contract.environment import API_KEY, TOKEN
+from mcpace_sidecar.contract.environment import API_KEY, TOKEN, Variable
 from mcpace_sidecar.contract.surface import DATA_PORT
 from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.http.address import Address
@@ -100,17 +100,21 @@ def key_header(given: str | None, manifest: Path | None = None, name: str | None
     return clients.api_key_header
 
 
+def credential(variable: Variable, what: str) -> str | None:
+    """What it holds; None where it is not set. ConfigError, without it, where no header could hold it."""
+    given = variable.read()
+    if given is not None and not re.fullmatch("[!-~]+", given):
+        raise ConfigError(f"{variable} holds what no {what} can: letters, digits and signs of ASCII alone")
+    return given
+
+
 def _credentials(key_header: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for variable, header, before, what in (
         (API_KEY, key_header, "", "key"),
         (TOKEN, "Authorization", "Bearer ", "token"),
     ):
-        given = variable.read()
-        if given is not None and not re.fullmatch("[!-~]+", given):
-            raise ConfigError(
-                f"{variable} holds what no {what} can: letters, digits and signs of ASCII alone"
-            )
+        given = credential(variable, what)
         if given is not None:
             if header.lower() in map(str.lower, found):
                 raise ConfigError(_BOTH)

@@ -17,6 +17,7 @@ import httpx2
 import msgspec
 
 from mcpace_cli.cluster.access import ASKING, Access, SilentError, Where, reached
+from mcpace_cli.target import credential
 from mcpace_operator.cluster.client import CONNECTIONS, ApiError
 from mcpace_operator.polling.sidecars import LONGEST
 from mcpace_operator.resource.server import Key, Server
@@ -79,7 +80,7 @@ class AdminPort:
             port = ADMIN_PORT
         host = f"[{place}]" if ":" in place else place
         name = f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
-        return cls(name, ADMIN_TOKEN.read())
+        return cls(name, credential(ADMIN_TOKEN, "token"))
 
     async def ask(self, path: str, query: Mapping[str, str], body: Any = None) -> bytes:
         """What it answers; SilentError."""

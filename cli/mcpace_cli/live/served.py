@@ -24,6 +24,7 @@ from mcpace_cli.live import tie
 from mcpace_cli.live.rates import Rates
 from mcpace_cli.live.servers import Server
 from mcpace_cli.show import line_of, one_line
+from mcpace_cli.target import credential
 from mcpace_sidecar.contract.environment import ADMIN_TOKEN
 from mcpace_sidecar.contract.report import Report
 from mcpace_sidecar.contract.surface import STATS_RECENT, Path
@@ -54,7 +55,7 @@ class Served:
     def __init__(self, server: Server) -> None:
         self.name = one_line(server.name)
         self._asked = replace(server.asked, led=True)
-        self._token = ADMIN_TOKEN.read()
+        self._token = credential(ADMIN_TOKEN, "token")
         self._process: subprocess.Popen[bytes] | None = None
         self.lines: deque[str] = deque(maxlen=_KEPT)
         """What it said last."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from mcpace_cli.asked import Asked
+from mcpace_cli.cluster.sidecars import AdminPort
+from mcpace_cli.live.served import Served
+from mcpace_cli.live.servers import Server
 from mcpace_cli.target import Target
 from mcpace_sidecar.errors import ConfigError
 
@@ -40,3 +46,17 @@ def test_credentials_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MCPACE_API_KEY", "line\nX-Evil: 1")
     with pytest.raises(ConfigError, match="holds what no key can"):
         Target.of("http://a/mcp", key_header="X-Key")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [lambda: AdminPort.of("http://127.0.0.1:18090"), lambda: Served(Server("weather", Asked()))],
+    ids=["an admin port", "what a view shows"],
+)
+def test_an_admin_token_that_no_header_holds_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, use: Callable[[], object]
+):
+    monkeypatch.setenv("MCPACE_ADMIN_TOKEN", "hunter2\nX-Evil: 1")
+    with pytest.raises(ConfigError, match="MCPACE_ADMIN_TOKEN holds what no token can") as raised:
+        use()
+    assert "hunter2" not in str(raised.value)
