@@ -21,6 +21,8 @@ Format = Literal["json", "yaml", "table"]
 FORMATS: Final = ("json", "yaml", "table")
 _WIDEST: Final = 10_000
 """Columns of what is no terminal: there nothing is cut."""
+GAP: Final = 3
+"""Columns between two of a table."""
 _UNSEEN: Final = re.compile(
     r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
     r"|[\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
@@ -87,7 +89,7 @@ def drawn(columns: Sequence[str], rows: Iterable[Sequence[object]], chosen: int 
     from rich.table import Table  # noqa: PLC0415 - because the images are built without it
     from rich.text import Text  # noqa: PLC0415 - the same
 
-    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    made = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for number, name in enumerate(columns):
         last = number + 1 == len(columns)
         # What is cut shows that it is: 1 of 120ms would be another number.

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from mcpace_cli.cluster.access import Access, MissingRightError, SilentError, reached
 from mcpace_cli.cluster.top import CLIENTS, SERVERS, SORTS, TOOLS, Asked, Inside, Row, opened, ordered
 from mcpace_cli.live.terminal import Terminal
-from mcpace_cli.show import drawn, plain
+from mcpace_cli.show import GAP, drawn, first_line, plain
 from mcpace_operator.cluster.client import ApiError
 from mcpace_operator.resource.server import Key, Server
 from mcpace_sidecar.errors import ConfigError
@@ -28,6 +29,8 @@ SENT: Final[Mapping[bytes, str]] = {
     b"s": "sort", b"q": "end", b"\x04": "end", b"": "end",
 }  # fmt: skip
 """What a key sends -> what it does; nothing comes from who is gone."""
+_SPARE: Final = ("P50", "P99", "LIMITED", "HITS", "CHECKLIST", "IN FLIGHT", "CALLS IN 5 MIN", "NAMESPACE")
+"""Columns that a narrow terminal does without, the first of these first."""
 _AROUND: Final = 6
 """Lines of a screen that are no rows of the table."""
 _HELP: Final = "up, down choose · enter opens: tools, then clients · esc goes back · s sorts · q ends"
@@ -77,13 +80,13 @@ class View:
             self._back()
         return False
 
-    def drawn(self, height: int) -> RenderableType:
+    def drawn(self, width: int, height: int) -> RenderableType:
         """The whole screen."""
         head, columns, cells = self._page()
         room = max(1, height - _AROUND)
         at = min(self.at, len(cells) - 1)  # there may be fewer by now
         first = max(0, min(at - room // 2, len(cells) - room))
-        table = drawn(columns, cells[first : first + room], at - first)
+        table = drawn(*_fitting(columns, cells[first : first + room], width), at - first)
         notes = [*([self.trouble] if self.trouble else []), *self._notes()]
         words = [Text(plain(each), style="yellow") for each in notes]
         return Group(Text(plain(head), style="bold"), table, *words, Text(_HELP, style="dim"))
@@ -154,6 +157,19 @@ class View:
         return []
 
 
+def _fitting(
+    columns: tuple[str, ...], cells: Sequence[tuple[object, ...]], width: int
+) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """The columns for which there is room, and what stands in them."""
+    told = [columns, *([first_line(each) for each in row] for row in cells)]
+    widths = [max(map(cell_len, column)) for column in zip(*told, strict=True)]
+    kept = list(range(len(columns)))
+    for name in _SPARE:
+        if name in columns and sum(widths[each] + GAP for each in kept) - GAP > width:
+            kept.remove(columns.index(name))
+    return tuple(columns[each] for each in kept), [tuple(row[each] for each in kept) for row in cells]
+
+
 async def watch(asked: Asked) -> None:
     """Show it until a person ends it; MissingRightError, ConfigError, ApiError."""
     view = View(asked.sort)
@@ -188,7 +204,7 @@ async def watch(asked: Asked) -> None:
                 while not (view.ended or looking.done()):
                     changed.clear()
                     size = terminal.size
-                    await terminal.draw(view.drawn(size[1]), size)
+                    await terminal.draw(view.drawn(*size), size)
                     await changed.wait()
         finally:
             looking.cancel()

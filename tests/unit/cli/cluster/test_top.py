@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
+from mcpace_cli.cluster import top
 from mcpace_cli.cluster.access import Access
 from mcpace_cli.cluster.screen import SENT, Level, View
 from mcpace_cli.cluster.sidecars import Heard
@@ -137,6 +138,20 @@ def test_of_many_servers_those_around_the_chosen_one_are_shown():
     assert len(text.splitlines()) <= 20
 
 
+def test_a_narrow_terminal_does_without_columns_and_cuts_none():
+    view = View("calls", servers=SERVERS)
+    assert shown(view).splitlines()[1].split() == list(top.SERVERS)
+    usual = shown(view, width=80)
+    assert usual.splitlines()[1].split() == [
+        "NAMESPACE", "NAME", "READY", "CALLS/S", "P95", "ERRORS", "STATUS",
+    ]  # fmt: skip
+    assert "…" not in usual
+    view.press("open")
+    view.told = Inside(tools([report(4, 2, {1: 4})]))
+    assert "…" not in shown(view, width=80)
+    assert "…" in shown(view, width=20), "there is no room for what is left"
+
+
 def test_keys_are_told_by_what_they_send():
     assert pressed(b"\x1b[B\x1b[Bj\r", SENT) == ["down", "down", "down", "open"]
     assert pressed(b"\x1b", SENT) == ["back"]
@@ -165,8 +180,8 @@ async def test_of_a_server_that_is_opened_and_deleted_it_is_said_that_it_is_gone
     assert "no McpServer" in shown(view)
 
 
-def shown(view: View, height: int = 40) -> str:
-    console = Console(file=io.StringIO(), width=200, height=height)
+def shown(view: View, height: int = 40, width: int = 200) -> str:
+    console = Console(file=io.StringIO(), width=width, height=height)
     with console.capture() as captured:
-        console.print(view.drawn(height))
+        console.print(view.drawn(width, height))
     return captured.get()
