@@ -48,9 +48,9 @@ class Target:
             parts = urlsplit(url or "")
             Address(parts.hostname or "", parts.port or 80)
         except ValueError:
-            raise ConfigError(f"{url!r} is no URL; {_URL}") from None
+            raise ConfigError(f"{shown(url or '')} is no URL; {_URL}") from None
         if parts.scheme not in _PORTS or not parts.hostname:
-            raise ConfigError(f"{url!r} is no URL; {_URL}")
+            raise ConfigError(f"{shown(url or '')} is no URL; {_URL}")
         return cls(str(url), (), _credentials(key_header), transport)
 
     @property
@@ -82,6 +82,11 @@ class Target:
         """What a request asks for there: the path, and the query if there is one."""
         parts = urlsplit(self.url)
         return quote(parts.path or "/", _KEPT) + (f"?{quote(parts.query, _KEPT)}" if parts.query else "")
+
+
+def shown(url: str) -> str:
+    """What is said of a URL that is none: nothing that may be a secret (who asks, the query)."""
+    return repr(re.sub("//[^/]*@", "//", url).partition("?")[0])
 
 
 def key_header(given: str | None, manifest: Path | None = None, name: str | None = None) -> str:

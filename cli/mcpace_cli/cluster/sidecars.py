@@ -17,7 +17,7 @@ import httpx2
 import msgspec
 
 from mcpace_cli.cluster.access import ASKING, Access, SilentError, Where, reached
-from mcpace_cli.target import credential
+from mcpace_cli.target import credential, shown
 from mcpace_operator.cluster.client import CONNECTIONS, ApiError
 from mcpace_operator.polling.sidecars import LONGEST
 from mcpace_operator.resource.server import Key, Server
@@ -75,7 +75,7 @@ class AdminPort:
         except ValueError:
             place = port = None
         if not place:
-            raise ConfigError(f"{url!r} is no URL; write for example http://127.0.0.1:{ADMIN_PORT}")
+            raise ConfigError(f"{shown(url)} is no URL; write for example http://127.0.0.1:{ADMIN_PORT}")
         if port == DATA_PORT and place in _LOCAL:
             port = ADMIN_PORT
         host = f"[{place}]" if ":" in place else place

@@ -34,6 +34,21 @@ def test_what_is_shown_of_a_url_holds_no_secret():
     assert (str(target.address), target.path, target.tls) == ("example.com:8443", "/mcp?key=hidden", True)
 
 
+@pytest.mark.parametrize(
+    ("read", "url"),
+    [
+        (Target.of, "http://me:hunter2@a:port/mcp"),
+        (Target.of, "ftp://me:hun?ter2@a/b"),
+        (Target.of, "ftp://a/b?key=hunter2"),
+        (AdminPort.of, "http://me:hunter2@a:port"),
+    ],
+)
+def test_what_is_shown_of_what_is_no_url_holds_no_secret(read: Callable[[str], object], url: str):
+    with pytest.raises(ConfigError, match="is no URL") as raised:
+        read(url)
+    assert "ter2" not in str(raised.value)
+
+
 def test_credentials_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MCPACE_API_KEY", "k")
     monkeypatch.setenv("MCPACE_TOKEN", "t")
