@@ -27,6 +27,7 @@ _NAMED: Final = rf"(?i)(\b{_WORD}\w*\\*[\"']?[ \t]*[=:][ \t]*"
 """What names a secret, in a text or in JSON that stands in a text of JSON; the group is still open."""
 _QUOTED: Final = rf"{_NAMED}(\\*[\"']))(?:(?!\2)(?:\\.|[^\n]))+"
 _ASSIGNED: Final = rf"{_NAMED})(?!\*\*\*|[{{\[]|\\*[\"'])[^\s\"',;&}}\]]+"
+_QUERIED: Final = rf"(?i)([?&](?:{_WORD}|[\w.-]{{0,40}}(?:key|code|auth|sig(?:nature)?))=)[^\s&\"']+"
 _PATTERNS: Final = (
     (re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(?:-----END [^-]*-----|\Z)", re.DOTALL), MASK),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), MASK),
@@ -34,7 +35,7 @@ _PATTERNS: Final = (
     (re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://)[^\s/\"']+@", re.IGNORECASE), rf"\1{MASK}@"),
     (re.compile(_QUOTED), rf"\1{MASK}"),
     (re.compile(_ASSIGNED), rf"\1{MASK}"),
-    (re.compile(rf"(?i)([?&]{_WORD}=)[^\s&\"']+"), rf"\1{MASK}"),
+    (re.compile(_QUERIED), rf"\1{MASK}"),
     (re.compile(r"\b(?:sk|pk|ghp|gho|ghs|glpat|xox[abp])[-_][\w-]{10,}"), MASK),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), MASK),
 )

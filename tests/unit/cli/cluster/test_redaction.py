@@ -87,6 +87,8 @@ def test_of_a_secret_only_its_keys_are_told():
         ('{"password": "hunter2!"}', "hunter2!"),
         ("PGPASSWORD=hunter2 psql", "hunter2"),
         ("GET /mcp?api_key=hunter2&city=Oslo", "hunter2"),
+        ("https://maps.example/v1?city=Oslo&key=hunter2", "hunter2"),
+        ("https://store.example/a?X-Signature=hunter2", "hunter2"),
         ("postgres://me:hunter2@db/x", "hunter2"),
         ("key sk-ant-REDACTED", "sk-ant-abcdef"),
         ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----", "MIIE"),
@@ -109,6 +111,7 @@ def test_what_has_the_form_of_a_credential_is_masked_in_a_text(words: str, told:
     [
         "2 of 2 replicas are ready.",
         "http://weather.default.svc/mcp",
+        "https://maps.example/v1?city=Oslo&monkeys=2",
         "passed: 9 of 10",
         "secretRef: {name: pro-keys}",
         "secretRef:\n  name: pro-keys",
