@@ -21,7 +21,7 @@ from mcpace_cli import listing
 from mcpace_cli.probe import argument, texts
 from mcpace_cli.remote import PASSING, AskError, Limit, Link, ask
 from mcpace_cli.show import Format, first_line, plain, written
-from mcpace_cli.target import Target
+from mcpace_cli.target import LOCAL, Target
 from mcpace_sidecar.call.policies import NEXT_PAGE
 from mcpace_sidecar.contract.surface import ADMIN_PORT, DATA_PORT, Path
 
@@ -193,7 +193,7 @@ def _admin(asked: Asked) -> str | None:
     if asked.admin is not None or not asked.target.url:
         return asked.admin
     parts = urlsplit(asked.target.url)
-    here = parts.hostname in ("127.0.0.1", "localhost", "::1") and parts.port == DATA_PORT
+    here = parts.hostname in LOCAL and parts.port == DATA_PORT
     return f"http://127.0.0.1:{ADMIN_PORT}" if here else None
 
 

@@ -27,7 +27,7 @@ from mcpace_cli.listing import hints
 from mcpace_cli.manifest import Resource
 from mcpace_cli.remote import PAUSE, AskError, Link, Way, asking
 from mcpace_cli.show import plain
-from mcpace_cli.target import Target
+from mcpace_cli.target import LOCAL, Target
 from mcpace_operator.resource.models import API_VERSION, KIND, LONGEST_NAME
 from mcpace_sidecar.contract.config import parse_strictly
 from mcpace_sidecar.contract.surface import SERVER_PORT
@@ -268,7 +268,7 @@ def _way(seen: Seen, asked: Asked, whom: Target) -> Iterator[str]:
     if (parts.path or "/") != usual:
         yield f"  path: {_text(parts.path or '/')}"
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+    if parts.hostname not in LOCAL:
         yield f"  ## It was found at {plain(parts.hostname or '')}; the port is the one in its own pod."
     if port != SERVER_PORT:
         yield f"  port: {port}"

@@ -17,6 +17,8 @@ from mcpace_sidecar.errors import ConfigError
 from mcpace_sidecar.http.address import Address
 
 _URL: Final = f"write for example http://127.0.0.1:{DATA_PORT}/mcp"
+LOCAL: Final = ("127.0.0.1", "localhost", "::1")
+"""Hosts that are this machine, to which no proxy leads."""
 _PORTS: Final = {"http": 80, "https": 443}
 _KEPT: Final = "/%:@!$&'()*+,;=~-._?"
 """What stays as it is in a path or a query."""
@@ -64,7 +66,7 @@ class Target:
     @property
     def elsewhere(self) -> bool:
         """Whether it is not on this machine, so that a proxy may be in between."""
-        return urlsplit(self.url).hostname not in ("127.0.0.1", "localhost", "::1")
+        return urlsplit(self.url).hostname not in LOCAL
 
     @property
     def tls(self) -> bool:

@@ -17,7 +17,7 @@ import httpx2
 import msgspec
 
 from mcpace_cli.cluster.access import ASKING, Access, SilentError, Where, reached
-from mcpace_cli.target import credential, shown
+from mcpace_cli.target import LOCAL, credential, shown
 from mcpace_operator.cluster.client import CONNECTIONS, ApiError
 from mcpace_operator.polling.sidecars import LONGEST
 from mcpace_operator.resource.server import Key, Server
@@ -29,7 +29,6 @@ from mcpace_sidecar.errors import ConfigError
 T = TypeVar("T")
 
 URL: Final = re.compile(r"https?://", re.IGNORECASE)
-_LOCAL: Final = ("127.0.0.1", "localhost", "::1")
 
 
 class Sidecar(Protocol):
@@ -76,7 +75,7 @@ class AdminPort:
             place = port = None
         if not place:
             raise ConfigError(f"{shown(url)} is no URL; write for example http://127.0.0.1:{ADMIN_PORT}")
-        if port == DATA_PORT and place in _LOCAL:
+        if port == DATA_PORT and place in LOCAL:
             port = ADMIN_PORT
         host = f"[{place}]" if ":" in place else place
         name = f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
@@ -87,7 +86,7 @@ class AdminPort:
         headers = {"Accept-Encoding": "identity"}
         headers |= {"Authorization": f"Bearer {self.token}"} if self.token else {}
         method = "GET" if body is None else "POST"
-        here = urlsplit(self.name).hostname in _LOCAL
+        here = urlsplit(self.name).hostname in LOCAL
         try:
             async with (
                 asyncio.timeout(ASKING),  # of httpx2 each piece has as long
