@@ -246,6 +246,11 @@ async def test_the_checklist_is_told_with_what_mends_it_and_an_api_server_takes_
     table = await done("check", "weather", kubeconfig=viewer)
     assert "get-weather is read-only, was called 40 times and is not cached." in table.stdout
     assert yaml.safe_load(table.stdout.partition("in the manifest:\n\n")[2]) == {"spec": told["mended"]}
+    assert "has not looked" not in ended.stderr + table.stderr
+    api.ok("patch", "mcpserver", "weather", "--type=merge", "-p", patch)
+    old = await done("check", "weather", "-o", "json", kubeconfig=viewer)
+    assert "default/weather: The operator has not looked at the manifest as it is now" in old.stderr
+    assert json.loads(old.stdout)["items"] == told["items"]
 
     unknown = await done("check", "wether", kubeconfig=viewer)
     assert (unknown.returncode, "did you mean weather?" in unknown.stderr) == (2, True), unknown.stderr

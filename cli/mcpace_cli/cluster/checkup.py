@@ -10,7 +10,7 @@ import asyncio
 import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import click
@@ -43,6 +43,7 @@ class Judged:
     spec: Mapping[str, Any]
     """What its manifest says; {} where that is not known."""
     note: str = ""
+    """What is to be known of them."""
 
     @property
     def failed(self) -> list[Item]:
@@ -68,6 +69,9 @@ class Judged:
 def run(servers: Sequence[str], where: Where, output: Format) -> int:
     """Print how each stands; the exit code is 1 where one failed. SilentError, ConfigError, ApiError."""
     judged = asyncio.run(_all(servers, where))
+    for each in judged:
+        if each.note:
+            click.echo(plain(f"{each.name}: {each.note}"), err=True)
     if output != "table":
         told = [each.document for each in judged]
         click.echo(written(told[0] if len(told) == 1 else {"servers": told}, output), nl=False)
@@ -106,7 +110,9 @@ async def _at(url: str) -> Judged:
         raise ConfigError(
             f"{port.name} is a sidecar of a pod, and the operator judges these: write the server's name"
         )
-    return Judged(port.name, report.checklist, {}, "What mends goes beside what the manifest has already.")
+    judged = Judged(port.name, report.checklist, {})
+    beside = "What mends goes beside what the manifest has already."
+    return replace(judged, note=beside) if judged.mended else judged
 
 
 def status_items(status: Mapping[str, Any]) -> list[Item]:
@@ -166,8 +172,6 @@ def _show(judged: Judged) -> None:
     click.echo(plain(f"{judged.name}: {count - len(judged.failed)} of {count} do not fail"))
     show(None, "table", _COLUMNS, [(each.name, each.result, each.evidence) for each in judged.items])
     lines = judged.mended
-    if judged.note and judged.failed:
-        click.echo(plain(judged.note), err=True)
     if lines:
         click.echo("\nWhat mends those that fail, in the manifest:\n")
         click.echo(plain(yaml.safe_dump({"spec": lines}, sort_keys=False, allow_unicode=True)), nl=False)
