@@ -10,6 +10,7 @@ from rich.console import Console
 
 from mcpace_cli.cluster import top
 from mcpace_cli.cluster.access import Access
+from mcpace_cli.cluster.command import SORTED_BY
 from mcpace_cli.cluster.screen import SENT, Level, View
 from mcpace_cli.cluster.sidecars import Heard
 from mcpace_cli.cluster.top import Inside, Row, counting, ordered, tools
@@ -53,6 +54,10 @@ def test_servers_are_sorted_by_what_is_asked_for_and_those_that_tell_nothing_com
     assert [row.name for row in ordered(rows, "p95")] == ["slow", "busy", "idle"]
     assert [row.name for row in ordered(rows, "errors")] == ["slow", "busy", "idle"]
     assert [row.name for row in ordered(rows, "name")] == ["busy", "idle", "slow"]
+
+
+def test_what_may_be_typed_to_sort_by_is_what_is_sorted_by():
+    assert tuple(top.SORTS) == SORTED_BY
 
 
 def test_a_row_tells_what_the_status_does_be_that_whoevers():
