@@ -56,6 +56,10 @@ def test_the_page_and_the_help_of_a_command_say_the_same(name: str):
     assert told.endswith(exits), told
 
 
+def test_no_paragraph_of_the_page_stands_as_a_block_of_code():
+    assert re.findall(r"^ .*", PAGE, re.MULTILINE) == []
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_says_what_it_is_for_and_every_command_how_it_exits(name: str):
     command = COMMANDS[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,11 @@ def place(options: dict[str, Any], *, everywhere: bool = False) -> Where:
     return Where(kubeconfig, context, namespace, everywhere)
 
 
+def _ends(command: click.Command, words: str) -> None:
+    """Let its help end with these."""
+    command.help = f"{inspect.cleandoc(command.help or '')}\n\n{words}"
+
+
 @click.command(
     epilog=f"Exit codes: 0 it is shown, or was ended by q; {_MISSING.removesuffix('.')}; 130 Ctrl-C."
 )
@@ -124,7 +130,7 @@ def limits_show(server: str, client: str | None, output: Format, **options: Any)
     tell(Asked(place(options), server, client, output))
 
 
-limits_show.help = f"{limits_show.help}\n\n{_RIGHTS})."
+_ends(limits_show, f"{_RIGHTS}).")
 
 
 @limits.command("reset", epilog=f"Exit codes: 0 it is done; {_MISSING}")
@@ -141,7 +147,7 @@ def limits_reset(server: str, client: str, **options: Any) -> None:
     reset(Asked(place(options), server, client))
 
 
-limits_reset.help = f"{limits_reset.help}\n\n{_CHANGES}"
+_ends(limits_reset, _CHANGES)
 
 
 @click.group()
@@ -164,7 +170,7 @@ def cache_show(server: str, output: Format, **options: Any) -> None:
     tell(Asked(place(options), server, output))
 
 
-cache_show.help = f"{cache_show.help}\n\n{_RIGHTS})."
+_ends(cache_show, f"{_RIGHTS}).")
 
 
 @cache.command("purge", epilog=f"Exit codes: 0 it is done; {_MISSING}")
@@ -188,7 +194,7 @@ def cache_purge(
     purge(Asked(place(options), server, tool=tool, client=client, everything=everything))
 
 
-cache_purge.help = f"{cache_purge.help}\n\n{_CHANGES}"
+_ends(cache_purge, _CHANGES)
 
 
 @click.command(
