@@ -30,6 +30,10 @@ from tests.kit.waiting import STARTING, until
 from tools.cluster.controlplane import ControlPlane
 from tools.cluster.kubectl import Kubectl
 
+from mcpace_cli.cluster.access import Access, SilentError
+from mcpace_operator.cluster.client import Cluster
+from mcpace_operator.resource.server import Key
+
 TOKEN = "the-admin-token-of-weathers-sidecars"
 SECRET = "hunter2-of-the-manifest"
 SPEC: dict[str, Any] = {
@@ -330,6 +334,15 @@ def test_where_there_is_no_pod_or_no_server_it_is_said(api: Kubectl, plane: Cont
                 assert re.search(words, ended.stderr)
     finally:
         api.ok("delete", "mcpserver/weather", "secret/weather-mcpace")
+
+
+async def test_a_pod_that_has_gone_meanwhile_is_said_to_be_gone(api: Kubectl, plane: ControlPlane):
+    cluster = await Cluster.connect(str(plane.kubeconfig))
+    try:
+        with pytest.raises(SilentError, match="^weather-9 is not there any more$"):
+            await Access(cluster, "default").ask(Key("default", "weather"), "weather-9", 1, TOKEN, "/stats", {})
+    finally:
+        await cluster.close()
 
 
 async def test_on_a_terminal_a_server_opens_to_its_tools_and_clients(sidecar: Running, plane: ControlPlane):

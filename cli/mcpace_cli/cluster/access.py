@@ -272,6 +272,8 @@ def _status(text: bytes) -> str | None:
 
 
 def _explained(pod: str, status: int, words: str, *, by_api: bool) -> str:
+    if by_api and status == 404:
+        return f"{pod} is not there any more"
     if by_api:
         return (
             f"The API server does not reach {pod}: {words[:500]}. Where a NetworkPolicy keeps it away"
