@@ -161,6 +161,7 @@ def test_an_operator_without_its_extra_says_what_to_install(tmp_path: Path):
         (["pgbouncer", "--out", "/proc/x"], {"MCPACE_DATABASE_URI": "postgresql://u:p@h/d"}, "no such file or directory"),
         (["run", "BINARY"], {}, "is not UTF-8"),
         (["run", "/dev/null"], {}, "and it is empty"),
+        (["run", ""], {}, ".: Is a directory"),
         (["rum"], {}, "Did you mean 'run'"),
     ],
 )  # fmt: skip

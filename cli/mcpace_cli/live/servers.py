@@ -31,7 +31,7 @@ def servers(asked: Asked, manifests: Sequence[Path]) -> list[Server]:
     What `asked` says else is said of each; without a manifest there is one, of its command.
     """
     for path in manifests:
-        if path.parts[0] in ("http:", "https:"):
+        if path.parts[:1] in (("http:",), ("https:",)):
             words = "mcpace init --from URL --out FILE writes one for a server that runs"
             raise ConfigError(f"A URL is no MANIFEST: {words}")
         if not path.exists():
