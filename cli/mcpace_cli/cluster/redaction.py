@@ -17,6 +17,7 @@ SHORTEST: Final = 6
 _DROPPED: Final = ("managedFields", "selfLink")
 _ANNOTATIONS: Final = "annotations"
 _COMMANDS: Final = ("command", "args")
+_TERMINATED: Final = "terminated"
 _VALUES: Final = ("value", "stringData", "binaryData")
 _WORD: Final = (
     r"[\w.-]{0,40}(?:pass(?:word|wd|phrase)|pwd|secret|token|credential|authorization"
@@ -28,7 +29,10 @@ _NAMED: Final = rf"(?i)(\b{_WORD}\w*\\*[\"']?[ \t]*[=:][ \t]*"
 _QUOTED: Final = rf"{_NAMED}(\\*[\"']))(?:(?!\2)(?:\\.|[^\n]))+"
 _ASSIGNED: Final = rf"{_NAMED})(?!\*\*\*|[{{\[]|\\*[\"'])[^\s\"',;&}}\]]+"
 _QUERIED: Final = rf"(?i)([?&](?:{_WORD}|[\w.-]{{0,40}}(?:key|code|auth|sig(?:nature)?))=)[^\s&\"']+"
+_CRASHED: Final = r"( ends with exit code -?\d+: )[^\n]*?(?=\. See kubectl logs |$)"
+"""A status that quotes the last words of a server's log."""
 _PATTERNS: Final = (
+    (re.compile(_CRASHED, re.MULTILINE), rf"\1{MASK}"),
     (re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(?:-----END [^-]*-----|\Z)", re.DOTALL), MASK),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), MASK),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {MASK}"),
@@ -77,6 +81,9 @@ def _mapping(value: Mapping[Any, Any], known: Collection[str]) -> dict[Any, Any]
             result[name] = {key: text(str(told), known) for key, told in kept.items()}
         elif name in _COMMANDS and isinstance(each, Sequence) and not isinstance(each, str):
             result[name] = _command(each, known, first=name == "command")
+        elif name == _TERMINATED and isinstance(each, Mapping) and "message" in each:
+            # The kubelet quotes the end of the container's own log in it.
+            result[name] = document({**each, "message": MASK}, known)
         elif name in _VALUES or (isinstance(each, str) and _SECRET.fullmatch(str(name))):
             result[name] = MASK
         else:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from mcpace_cli.cluster import redaction
+from mcpace_operator.resource.workload import Terminated
+from mcpace_operator.status.diagnosis import _crashed
 
 SECRETS = {
     "env": "hunter2-of-env",
@@ -77,6 +79,21 @@ def test_of_a_secret_only_its_keys_are_told():
     secret = {"kind": "Secret", "metadata": {"name": "s", "labels": {}}, "data": {"a": SECRETS["data"]}}
     told = redaction.document([secret])
     assert told == [{"kind": "Secret", "metadata": {"name": "s"}, "keys": ["a"]}]
+
+
+def test_of_what_a_server_said_last_neither_its_pod_nor_its_status_tells():
+    said = "Oslo is no city"
+    crashed = _crashed("weather", "server", Terminated(exit_code=1, message=said))
+    told = redaction.document(
+        {
+            "containerStatuses": [{"lastState": {"terminated": {"exitCode": 1, "message": said}}}],
+            "conditions": [{"message": crashed.message}],
+        }
+    )
+    assert said not in json.dumps(told)
+    assert told["containerStatuses"][0]["lastState"] == {"terminated": {"exitCode": 1, "message": "***"}}
+    message = told["conditions"][0]["message"]
+    assert "The container server ends with exit code 1: ***. See kubectl logs" in message
 
 
 @pytest.mark.parametrize(
