@@ -10,7 +10,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import click
@@ -168,6 +168,23 @@ class Tool:
         parts = (percent(each / self.calls) if self.calls else "" for each in counts)
         return self.name, number(self.calls_per_second), *times, *parts, self.in_flight, self.calls
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """As programs read it."""
+        return {
+            "name": self.name,
+            "calls": self.calls,
+            "callsPerSecond": self.calls_per_second,
+            "p50": self.p50,
+            "p95": self.p95,
+            "p99": self.p99,
+            "errors": self.errors,
+            "hits": self.hits,
+            "limited": self.limited,
+            "inFlight": self.in_flight,
+            "sentBytes": self.sent_bytes,
+        }
+
 
 def tools(reports: Iterable[Report]) -> list[Tool]:
     """What the reports make together, the busiest first; tools that nobody called are left out."""
@@ -311,7 +328,7 @@ def _show_servers(rows: Sequence[Row], output: Format) -> None:
 def _show_server(row: Row, told: Inside, output: Format) -> None:
     if output != "table":
         document = row.document | {
-            "tools": [asdict(tool) for tool in told.tools],
+            "tools": [tool.document for tool in told.tools],
             "clients": [client_document(each) for each in told.clients],
         }
         click.echo(written(document, output), nl=False)

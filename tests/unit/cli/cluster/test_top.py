@@ -83,6 +83,15 @@ def test_the_reports_of_replicas_are_added_up():
     assert (second.name, second.calls, second.in_flight, second.p50) == ("u", 0, 6, None)
 
 
+def test_programs_read_of_a_tool_what_they_read_of_a_status_by_the_same_names():
+    (busy, _) = tools([report(30, 5, {100: 30})])
+    row = Row.of(server("busy", callsPerSecond="0.1", p95="1s"))
+    assert set(row.document["performance"]) <= set(busy.document)
+    assert busy.document["callsPerSecond"] == 0.1
+    assert (busy.document["inFlight"], busy.document["sentBytes"]) == (1, 100)
+    assert not [name for name in busy.document if "_" in name]
+
+
 def test_replicas_that_share_a_redis_are_told_of_as_one():
     acme = ClientLeft("key:pro/acme", "pro", (Left("minute", 60, 30.0, 30.0),))
     other = ClientLeft("addr:10.0.0.1", "free", (Left("minute", 10, 1.0, 54.0),))
