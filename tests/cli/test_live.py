@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import yaml
 from tests.kit.laptop import MCPACE, WEATHER, listens, manifest, mcpace, running, wait_for
 from tests.kit.redis import RedisServer
 from tests.kit.terminal import Terminal, on_a_terminal
+from tests.kit.waiting import STARTING
 
 RUN = [*MCPACE, "run"]
 CACHED = {"cache": {"tools": [{"name": "get-weather", "ttl": "5m", "scope": "shared"}]}}
@@ -334,6 +336,27 @@ def test_one_that_is_killed_is_named_too_and_is_the_exit_code(tmp_path: Path):
         run.until_said("tides was killed by SIGKILL; one other goes on")
         run.send(signal.SIGTERM)
         assert run.wait() == 1
+
+
+def test_where_nobody_reads_the_urls_servers_go_on_and_end_in_order(tmp_path: Path):
+    both = [named(tmp_path, name, **STARTS) for name in ("weather", "tides")]
+    reading, writing = os.pipe()
+    os.close(reading)
+    said = tmp_path / "said"
+    with (
+        said.open("w") as err,
+        subprocess.Popen(
+            [*map(str, RUN), *map(str, both)], stdin=subprocess.DEVNULL, stdout=writing, stderr=err
+        ) as process,
+    ):
+        os.close(writing)
+        try:
+            wait_for(lambda: said.read_text().count("| A page to look at: ") == 2, "both to be ready")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(STARTING) == 0, said.read_text()
+        finally:
+            process.kill()
+    assert "BrokenPipeError" not in said.read_text()
 
 
 def test_servers_end_where_what_shows_them_is_killed(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import sys
 import threading
@@ -45,8 +46,12 @@ class Plainly:
         """Print where it is, once it is ready: for scripts, and for people to paste into a client."""
         if served.told is not None and served.told.ready:
             whose = f"{served.name} " if self._several else ""
-            with contextlib.suppress(OSError):
+            try:
                 print(f"{whose}{served.told.url}", flush=True)
+            except OSError:  # nobody reads it, and Python would fail by it once more at the end
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, sys.stdout.fileno())
+                os.close(nowhere)
 
     def say(self, words: str) -> None:
         """A line of our own."""
