@@ -191,8 +191,8 @@ class Access:
         """A container's lines, without their ends; MissingRightError, SilentError, ApiError."""
         where = f"/api/v1/namespaces/{key.namespace}/pods/{quote(pod)}/log"
         query = {"container": container, "tailLines": str(tail)} | ({"follow": "true"} if follow else {})
-        seconds = None if follow else TIMEOUT
-        async with self._cluster.open("GET", where, query, seconds=seconds) as answer:
+        silence = None if follow else TIMEOUT
+        async with self._cluster.open("GET", where, query, seconds=None, silence=silence) as answer:
             if answer.status == 403:
                 raise MissingRightError(Right("get", "pods/log", key.namespace))
             if answer.status != 200:

@@ -215,13 +215,14 @@ class Cluster:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         seconds: float | None = TIMEOUT,
+        silence: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Whatever is answered at a path, as it comes; ApiError where nobody answers.
 
-        `seconds` that it may take in all; None: until it ends.
+        `seconds` that it may take in all; None: until it ends, or for so many of `silence` nothing comes.
         """
         sent = {"Accept": "*/*", "Content-Type": "application/json", **(headers or {})}
-        endless = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT)
+        endless = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=silence)
         patience = seconds if seconds is not None else endless
         try:
             answer = await self._send(method, path, query, body, sent, patience)
