@@ -50,7 +50,7 @@ _MOST_PAGES: Final = 1_000
 """Pages of one list: who has more may have no end."""
 _ELSEWHERE: Final = (400, 404, 405, 406, 415)
 """What an endpoint of the older pair answers to a POST. Source: MCP, transports."""
-_LIMIT: Final = re.compile(r'"([^"]+)";r=(\d{1,15});t=(\d{1,15})')
+_LIMIT: Final = re.compile(r'"([^"]+)";r=(\d{1,15});t=(\d{1,15})(?!\d)')
 """An Integer has fifteen digits at most. Source: RFC 9651, 3.3.1."""
 _ELSE: Final = "; is its MCP endpoint elsewhere, such as at /mcp?"
 _UNREADABLE: Final = "Failed to parse JSON response"

@@ -339,8 +339,10 @@ def test_where_there_is_no_pod_or_no_server_it_is_said(api: Kubectl, plane: Cont
 async def test_a_pod_that_has_gone_meanwhile_is_said_to_be_gone(api: Kubectl, plane: ControlPlane):
     cluster = await Cluster.connect(str(plane.kubeconfig))
     try:
-        with pytest.raises(SilentError, match="^weather-9 is not there any more$"):
-            await Access(cluster, "default").ask(Key("default", "weather"), "weather-9", 1, TOKEN, "/stats", {})
+        with pytest.raises(SilentError, match=r"^weather-9 is not there any more$"):
+            await Access(cluster, "default").ask(
+                Key("default", "weather"), "weather-9", 1, TOKEN, "/stats", {}
+            )
     finally:
         await cluster.close()
 
