@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import pytest
+from tests.kit.pods import pod
 from tests.kit.sidecars import Start
 from tests.kit.upstream import Scripted, json_answer
 from tests.kit.waiting import until
@@ -64,19 +65,6 @@ async def cluster(api: Kubectl, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 def server(api: Kubectl, port: int) -> Server:
     api.apply("weather", image="weather:1", sidecar={"adminPort": port})
     return Server.from_body(api.get("mcpserver/weather"))
-
-
-def pod(api: Kubectl, name: str, address: str = "127.0.0.1") -> None:
-    """A ready pod of the server's, as a kubelet would tell of it."""
-    body = {
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "labels": {"mcpace.dev/server": "weather"}},
-        "spec": {"containers": [{"name": "server", "image": "weather:1"}]},
-    }  # fmt: skip
-    api.ok("apply", "-f", "-", stdin=json.dumps(body))
-    conditions = [{"type": "Ready", "status": "True"}]
-    status = {"status": {"podIP": address, "podIPs": [{"ip": address}], "conditions": conditions}}
-    api.ok("patch", "pod", name, "--subresource=status", "-p", json.dumps(status))
 
 
 def asked() -> float:

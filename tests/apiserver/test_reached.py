@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.kit.laptop import MCPACE, mcpace
+from tests.kit.pods import pod
 from tests.kit.sidecars import Running, Start
 from tests.kit.terminal import on_a_terminal
 from tests.kit.upstream import Scripted
@@ -83,19 +84,6 @@ def address() -> str:
     if found.startswith("127."):
         pytest.skip("this machine has no address but the loopback's")
     return found
-
-
-def pod(api: Kubectl, name: str, place: str) -> None:
-    """A ready pod of the server's, as a kubelet would tell of it."""
-    body = {
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "labels": {"mcpace.dev/server": "weather"}},
-        "spec": {"containers": [{"name": "server", "image": "weather:1"}]},
-    }  # fmt: skip
-    api.ok("apply", "-f", "-", stdin=json.dumps(body))
-    conditions = [{"type": "Ready", "status": "True"}]
-    status = {"status": {"podIP": place, "podIPs": [{"ip": place}], "conditions": conditions}}
-    api.ok("patch", "pod", name, "--subresource=status", "-p", json.dumps(status))
 
 
 def server(api: Kubectl, port: int) -> None:
